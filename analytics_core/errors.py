@@ -1,0 +1,109 @@
+"""The errors of the domain, none of which knows about HTTP.
+
+* ``CastledgerError``
+    * ``ConfigError``: settings are missing, malformed or contradict one another
+    * ``NotFound``: no such thing for this tenant
+    * ``Conflict``: it clashes with what is stored
+    * ``InvalidInput``: a value was refused, with the path to it and the reason
+    * ``Unauthenticated``: no credential, or one that is not valid
+    * ``Forbidden``: a valid credential without the permission
+    * ``Unavailable``: something that we depend on does not answer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = (
+    "CastledgerError",
+    "ConfigError",
+    "Conflict",
+    "Forbidden",
+    "InvalidInput",
+    "NotFound",
+    "Unauthenticated",
+    "Unavailable",
+)
+
+
+class CastledgerError(Exception):
+    """Something that Castledger refuses or cannot do."""
+
+    code: str = "error"
+    """Stable word for programs; the message is for people."""
+
+
+class ConfigError(CastledgerError, ValueError):
+    """The settings cannot be used; every fault is listed."""
+
+    code = "config"
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class NotFound(CastledgerError):
+    """There is no such thing, or it is another tenant's."""
+
+    code = "not_found"
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"no such {what}")
+
+
+class Conflict(CastledgerError):
+    """The request clashes with what is stored.
+
+    Args:
+        code: Stable word, such as ``podcast_taken``.
+        message: One sentence for people, saying what to do.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class InvalidInput(CastledgerError, ValueError):
+    """A value was refused.
+
+    Args:
+        path: Where the value stands: a field, a parameter, a pointer such as ``/feed_url``.
+        reason: One sentence for people.
+        code: Stable word for programs.
+    """
+
+    def __init__(self, path: str, reason: str, *, code: str = "invalid") -> None:
+        self.path = path
+        self.reason = reason
+        self.code = code
+        super().__init__(f"{path}: {reason}")
+
+
+class Unauthenticated(CastledgerError):
+    """The credential is missing, unknown, expired or revoked."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(CastledgerError):
+    """The credential is valid but lacks the permission."""
+
+    code = "forbidden"
+
+
+class Unavailable(CastledgerError):
+    """A dependency does not answer.
+
+    Args:
+        message: What does not answer.
+        retry_after_s: Seconds after which a retry may succeed.
+    """
+
+    code = "unavailable"
+
+    def __init__(self, message: str, *, retry_after_s: int = 5) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)

@@ -1,0 +1,535 @@
+"""The only reader of the environment: every setting with its variable, its default and its meaning.
+
+Each part is a frozen struct whose fields name their variable; ``docs/configuration.md`` is generated from them.
+:func:`load_settings` reports every fault at once, so that a service is mended in one go.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, unquote, urlsplit
+
+import msgspec
+
+from analytics_core.errors import ConfigError
+
+__all__ = (
+    "AdminSettings",
+    "ApiSettings",
+    "DatabaseSettings",
+    "FeedSettings",
+    "HostPolicyMode",
+    "IngestSettings",
+    "Network",
+    "Secret",
+    "Service",
+    "Settings",
+    "Storage",
+    "SyncMode",
+    "TrackerSettings",
+    "Variable",
+    "default_data_dir",
+    "load_settings",
+    "variables",
+)
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Secret(str):
+    """A text that does not show itself where it is printed by accident.
+
+    >>> print(repr(Secret("hunter2")))
+    Secret('…')
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Secret('…')"
+
+
+class Service(enum.Enum):
+    """Who asks for settings; decides which are required."""
+
+    TRACKER = "tracker"
+    INGEST = "ingest"
+    API = "api"
+    MIGRATE = "migrate"
+
+
+class HostPolicyMode(enum.Enum):
+    """Which hosts a player's request may be redirected to, beyond the known ones."""
+
+    MEDIA = "media"
+    KNOWN = "known"
+    ANY = "any"
+
+
+class SyncMode(enum.Enum):
+    """When recorded hits are forced to the disk."""
+
+    INTERVAL = "interval"
+    ALWAYS = "always"
+
+
+class Storage(enum.Enum):
+    """Which branch of the schema is used; ``AUTO`` chooses at the first migration."""
+
+    AUTO = "auto"
+    NATIVE = "native"
+    TIMESCALE = "timescale"
+
+
+class Variable(NamedTuple):
+    """One environment variable, for the documentation."""
+
+    name: str
+    default: str
+    help: str
+    secret: bool
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"-?\d{1,18}", text) or not low <= int(text) <= high:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _boolean(text: str) -> bool:
+    value = {
+        "1": True,
+        "true": True,
+        "yes": True,
+        "on": True,
+        "0": False,
+        "false": False,
+        "no": False,
+        "off": False,
+    }
+    try:
+        return value[text.lower()]
+    except KeyError:
+        raise ValueError("true or false") from None
+
+
+def _choice(kind: type[enum.Enum]) -> Callable[[str], Any]:
+    def parse(text: str) -> enum.Enum:
+        try:
+            return kind(text.lower())
+        except ValueError:
+            raise ValueError("one of " + ", ".join(str(member.value) for member in kind)) from None
+
+    return parse
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ValueError(f"networks such as 10.0.0.0/8, separated by commas ({error})") from None
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(part.strip().lower() for part in text.split(",") if part.strip())
+
+
+def _public_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise ValueError("an address such as https://pod.example.com")
+    return text.rstrip("/")
+
+
+_ADMIN_DEFAULTS: Final = {"tracker": 8081, "api": 8082, "ingest": 8083, "collector": 8084}
+
+
+def _admin_ports(text: str) -> dict[str, int]:
+    ports = dict(_ADMIN_DEFAULTS)
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, port = part.partition("=")
+        if name not in ports or not re.fullmatch(r"\d{1,5}", port) or int(port) > 65535:
+            raise ValueError("pairs such as tracker=8081,api=8082,ingest=8083,collector=8084")
+        ports[name] = int(port)
+    return ports
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+class _Spec(NamedTuple):
+    name: str
+    parse: Callable[[str], Any]
+    default: str
+    help: str
+
+
+_TRACKER: Final = {
+    "host": _Spec("TRACKER_HOST", _text, "0.0.0.0,::", "Addresses to listen on, separated by commas."),  # noqa: S104
+    "port": _Spec("TRACKER_PORT", _integer(0, 65535), "8080", "Port to listen on; 0 takes a free one."),
+    "workers": _Spec("TRACKER_WORKERS", _integer(1, 64), "1", "Tracker processes; one serves a core."),
+    "public_url": _Spec(
+        "TRACKER_PUBLIC_URL",
+        _public_url,
+        "",
+        "Our name in every prefix we hand out, such as https://pod.example.com.",
+    ),
+    "hosts": _Spec(
+        "TRACKER_HOSTS",
+        _choice(HostPolicyMode),
+        "media",
+        "Where players are redirected beyond known hosts: `media` (paths that end like audio or video), `known`, `any`.",
+    ),
+    "deny_hosts": _Spec("TRACKER_DENY_HOSTS", _words, "", "Hosts never redirected to, with their subdomains."),
+    "trusted_proxies": _Spec(
+        "TRACKER_TRUSTED_PROXIES",
+        _networks,
+        "",
+        "Networks whose X-Forwarded-For is believed, such as 10.0.0.0/8.",
+    ),
+    "proxy_protocol": _Spec(
+        "TRACKER_PROXY_PROTOCOL",
+        _boolean,
+        "false",
+        "Whether connections begin with a PROXY protocol v2 header.",
+    ),
+    "sync": _Spec(
+        "TRACKER_SYNC",
+        _choice(SyncMode),
+        "interval",
+        "`interval` syncs the spool every 100 ms; `always` holds answers until their hits are on the disk.",
+    ),
+    "flood_rate": _Spec(
+        "TRACKER_FLOOD_RATE",
+        _integer(0, 10_000_000),
+        "1000",
+        "Hits a second from one /24 or /64, over 10 s, above which they are redirected but only counted; 0 is off.",
+    ),
+    "max_connections": _Spec(
+        "TRACKER_MAX_CONNECTIONS",
+        _integer(16, 1_000_000),
+        "10000",
+        "Open connections a process; then idle ones close.",
+    ),
+    "spool_dir": _Spec("SPOOL_DIR", _path, "", "Folder of the spool; by default `spool` in the data folder."),
+    "reserve_mb": _Spec(
+        "SPOOL_RESERVE_MB",
+        _integer(0, 65536),
+        "256",
+        "Disk space kept for the spool when the disk is full, in MiB.",
+    ),
+    "segment_mb": _Spec("SPOOL_SEGMENT_MB", _integer(1, 1024), "64", "Size at which a segment is sealed, in MiB."),
+    "segment_s": _Spec("SPOOL_SEGMENT_SECONDS", _integer(1, 3600), "60", "Age at which a segment with hits is sealed."),
+    "registry_path": _Spec(
+        "CASTLEDGER_REGISTRY",
+        _path,
+        "",
+        "File of known hosts; by default `registry.json` in the data folder.",
+    ),
+}
+_INGEST: Final = {
+    "batch_hits": _Spec("CASTLEDGER_INGEST_BATCH", _integer(1, 1_000_000), "100000", "Most hits landed at once."),
+    "geo_database": _Spec(
+        "CASTLEDGER_GEO_DATABASE",
+        _path,
+        "",
+        "A country or city database (.mmdb); without one, registry data is used.",
+    ),
+    "lists_dir": _Spec(
+        "CASTLEDGER_LISTS_DIR", _path, "", "Folder of network lists; by default `lists` in the data folder."
+    ),
+    "final_after_days": _Spec(
+        "CASTLEDGER_FINAL_AFTER_DAYS", _integer(1, 365), "7", "Days after which a day's figures become final."
+    ),
+    "hits_months": _Spec("CASTLEDGER_HITS_MONTHS", _integer(1, 240), "25", "Months for which hits are kept."),
+}
+_FEED: Final = {
+    "allow_private": _Spec(
+        "CASTLEDGER_FEED_ALLOW_PRIVATE",
+        _boolean,
+        "false",
+        "Whether feeds may be fetched from private and loopback addresses.",
+    ),
+    "max_mb": _Spec("CASTLEDGER_FEED_MAX_MB", _integer(1, 200), "20", "Largest feed that is read, in MiB."),
+    "timeout_s": _Spec("CASTLEDGER_FEED_TIMEOUT", _integer(1, 300), "20", "Seconds after which a fetch is given up."),
+    "poll_s": _Spec("CASTLEDGER_FEED_POLL", _integer(5, 86_400), "900", "Seconds between two polls of a feed."),
+}
+_API: Final = {
+    "host": _Spec("CASTLEDGER_API_HOST", _text, "0.0.0.0", "Address that the API listens on."),  # noqa: S104
+    "port": _Spec("CASTLEDGER_API_PORT", _integer(0, 65535), "8000", "Port of the API; 0 takes a free one."),
+    "max_body_mb": _Spec("CASTLEDGER_API_MAX_BODY_MB", _integer(1, 200), "20", "Largest request body, in MiB."),
+}
+_ADMIN: Final = {
+    "host": _Spec("CASTLEDGER_ADMIN_HOST", _text, "127.0.0.1", "Address of every service's health and metrics."),
+    "ports": _Spec(
+        "CASTLEDGER_ADMIN_PORTS",
+        _admin_ports,
+        ",".join(f"{name}={port}" for name, port in _ADMIN_DEFAULTS.items()),
+        "Ports of health and metrics, a service each.",
+    ),
+}
+_DATABASE: Final = (
+    Variable("DATABASE_URL", "", "PostgreSQL to use: postgresql://user:password@host:5432/castledger.", True),
+    Variable("POSTGRES_HOST", "", "Its host, when there is no DATABASE_URL.", False),
+    Variable("POSTGRES_PORT", "5432", "Its port.", False),
+    Variable("POSTGRES_DATABASE", "castledger", "Its database.", False),
+    Variable("POSTGRES_USER", "castledger", "The login.", False),
+    Variable("POSTGRES_PASSWORD", "", "Its password.", True),
+    Variable(
+        "CASTLEDGER_STORAGE",
+        "auto",
+        "`timescale` or `native`; `auto` takes TimescaleDB where it is available, once, at the first migration.",
+        False,
+    ),
+)
+_COMMON: Final = (
+    Variable(
+        "CASTLEDGER_DATA_DIR",
+        "",
+        "Folder of everything we keep; by default /var/lib/castledger for root, else ~/.local/share/castledger.",
+        False,
+    ),
+    Variable("CASTLEDGER_LOG_LEVEL", "info", "`debug`, `info`, `warning` or `error`.", False),
+)
+
+
+class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Which PostgreSQL, and which branch of the schema."""
+
+    url: Secret
+    storage: Storage = Storage.AUTO
+
+
+class TrackerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The tracker and its spool."""
+
+    host: str
+    port: int
+    workers: int
+    public_url: str
+    hosts: HostPolicyMode
+    deny_hosts: tuple[str, ...]
+    trusted_proxies: tuple[Network, ...]
+    proxy_protocol: bool
+    sync: SyncMode
+    flood_rate: int
+    max_connections: int
+    spool_dir: Path
+    reserve_mb: int
+    segment_mb: int
+    segment_s: int
+    registry_path: Path
+
+
+class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Landing, judging, and what is kept for how long."""
+
+    batch_hits: int
+    geo_database: Path | None
+    lists_dir: Path
+    final_after_days: int
+    hits_months: int
+
+
+class FeedSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How feeds are fetched."""
+
+    allow_private: bool
+    max_mb: int
+    timeout_s: int
+    poll_s: int
+
+
+class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The API's listener and bounds."""
+
+    host: str
+    port: int
+    max_body_mb: int
+
+
+class AdminSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where health and metrics are served."""
+
+    host: str
+    ports: dict[str, int]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a service may be told. ``database`` is ``None`` only for the tracker, which needs none."""
+
+    data_dir: Path
+    log_level: str
+    database: DatabaseSettings | None
+    tracker: TrackerSettings
+    ingest: IngestSettings
+    feed: FeedSettings
+    api: ApiSettings
+    admin: AdminSettings
+
+    def require_database(self) -> DatabaseSettings:
+        """Return the database's settings.
+
+        Raises:
+            ConfigError: There are none.
+        """
+        if self.database is None:
+            raise ConfigError(
+                ["DATABASE_URL: is required here, such as postgresql://user:password@host:5432/castledger"]
+            )
+        return self.database
+
+
+def default_data_dir(environ: Mapping[str, str], *, is_root: bool) -> Path:
+    """Name the folder that is used when none is given.
+
+    >>> default_data_dir({}, is_root=True)
+    PosixPath('/var/lib/castledger')
+    >>> default_data_dir({"XDG_DATA_HOME": "/x"}, is_root=False)
+    PosixPath('/x/castledger')
+    """
+    if is_root:
+        return Path("/var/lib/castledger")
+    base = environ.get("XDG_DATA_HOME")
+    if base:
+        return Path(base) / "castledger"
+    return Path(environ.get("HOME") or "~").expanduser() / ".local" / "share" / "castledger"
+
+
+def variables() -> Iterator[Variable]:
+    """List every variable that we read, in the order of the documentation."""
+    yield from _COMMON
+    yield from _DATABASE
+    for part in (_TRACKER, _INGEST, _FEED, _API, _ADMIN):
+        for spec in part.values():
+            yield Variable(spec.name, spec.default, spec.help, False)
+
+
+def _read_part(specs: Mapping[str, _Spec], environ: Mapping[str, str], faults: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for field, spec in specs.items():
+        text = environ.get(spec.name, "").strip()
+        if not text:
+            text = spec.default
+            if not text and spec.parse in (_path, _public_url):
+                values[field] = None if spec.parse is _path else ""
+                continue
+        try:
+            values[field] = spec.parse(text)
+        except ValueError as error:
+            faults.append(f"{spec.name}: {text!r} is not {error}")
+            values[field] = None
+    return values
+
+
+def _database_url(environ: Mapping[str, str], faults: list[str]) -> Secret | None:
+    url = environ.get("DATABASE_URL", "").strip()
+    parts = {
+        name: environ.get(f"POSTGRES_{name}", "").strip() for name in ("HOST", "PORT", "DATABASE", "USER", "PASSWORD")
+    }
+    if not url:
+        if not parts["HOST"]:
+            stray = [f"POSTGRES_{name}" for name, value in parts.items() if value]
+            if stray:
+                faults.append(f"POSTGRES_HOST: is missing although {', '.join(stray)} is set")
+            return None
+        port = parts["PORT"] or "5432"
+        if not re.fullmatch(r"\d{1,5}", port) or not 0 < int(port) < 65536:
+            faults.append(f"POSTGRES_PORT: {port!r} is not a whole number from 1 to 65535")
+        user = quote(parts["USER"] or "castledger", safe="")
+        password = ":" + quote(parts["PASSWORD"], safe="") if parts["PASSWORD"] else ""
+        database = quote(parts["DATABASE"] or "castledger", safe="")
+        host = parts["HOST"]
+        if host.startswith("/"):
+            return Secret(f"postgresql://{user}{password}@/{database}?host={quote(host, safe='')}&port={port}")
+        return Secret(f"postgresql://{user}{password}@{f'[{host}]' if ':' in host else host}:{port}/{database}")
+    try:
+        split = urlsplit(url)
+        said = {
+            "HOST": split.hostname or "",
+            "PORT": str(split.port or "5432"),
+            "DATABASE": unquote(split.path.lstrip("/")),
+            "USER": unquote(split.username or ""),
+            "PASSWORD": unquote(split.password or ""),
+        }
+    except ValueError:
+        faults.append("DATABASE_URL: is no address such as postgresql://user:password@host:5432/castledger")
+        return None
+    if split.scheme not in ("postgresql", "postgres"):
+        faults.append("DATABASE_URL: has to begin with postgresql://")
+        return None
+    differing = [f"POSTGRES_{name}" for name, value in parts.items() if value and value != said[name]]
+    if differing:
+        warnings.warn(f"DATABASE_URL wins over {', '.join(differing)}, which say otherwise", stacklevel=3)
+    return Secret(url)
+
+
+def load_settings(
+    environ: Mapping[str, str], *, service: Service | None = None, data_dir: Path | None = None
+) -> Settings:
+    """Read all settings and check them.
+
+    Args:
+        environ: The environment, such as ``os.environ``.
+        service: Who asks: everyone but the tracker needs a database.
+        data_dir: Wins over ``CASTLEDGER_DATA_DIR``.
+
+    Returns:
+        The settings, complete.
+
+    Raises:
+        ConfigError: Something is missing, malformed or contradictory; all faults at once.
+    """
+    faults: list[str] = []
+    given = environ.get("CASTLEDGER_DATA_DIR", "").strip()
+    folder = data_dir or (_path(given) if given else default_data_dir(environ, is_root=os.geteuid() == 0))
+    log_level = environ.get("CASTLEDGER_LOG_LEVEL", "").strip().lower() or "info"
+    if log_level not in ("debug", "info", "warning", "error"):
+        faults.append(f"CASTLEDGER_LOG_LEVEL: {log_level!r} is not one of debug, info, warning, error")
+    url = _database_url(environ, faults)
+    storage = Storage.AUTO
+    try:
+        storage = _choice(Storage)(environ.get("CASTLEDGER_STORAGE", "").strip() or "auto")
+    except ValueError as error:
+        faults.append(f"CASTLEDGER_STORAGE: is not {error}")
+    if url is None and service not in (None, Service.TRACKER) and not any("POSTGRES_" in fault for fault in faults):
+        faults.append("DATABASE_URL: is required, such as postgresql://user:password@host:5432/castledger")
+    tracker = _read_part(_TRACKER, environ, faults)
+    ingest = _read_part(_INGEST, environ, faults)
+    feed = _read_part(_FEED, environ, faults)
+    api = _read_part(_API, environ, faults)
+    admin = _read_part(_ADMIN, environ, faults)
+    tracker["spool_dir"] = tracker["spool_dir"] or folder / "spool"
+    tracker["registry_path"] = tracker["registry_path"] or folder / "registry.json"
+    ingest["lists_dir"] = ingest["lists_dir"] or folder / "lists"
+    if tracker["proxy_protocol"] and tracker["trusted_proxies"]:
+        faults.append("TRACKER_TRUSTED_PROXIES: contradicts TRACKER_PROXY_PROTOCOL; say which one names the client")
+    if ingest["geo_database"] is not None and not ingest["geo_database"].is_file():
+        faults.append(f"CASTLEDGER_GEO_DATABASE: there is no file {ingest['geo_database']}")
+    if faults:
+        raise ConfigError(faults)
+    return Settings(
+        data_dir=folder,
+        log_level=log_level,
+        database=DatabaseSettings(url=url, storage=storage) if url is not None else None,
+        tracker=TrackerSettings(**tracker),
+        ingest=IngestSettings(**ingest),
+        feed=FeedSettings(**feed),
+        api=ApiSettings(**api),
+        admin=AdminSettings(**admin),
+    )

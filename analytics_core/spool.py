@@ -1,0 +1,269 @@
+"""The spool's format: append-only segments of framed batches, written by the tracker, read by ingest.
+
+``docs/spool-format.md`` describes it byte by byte. A batch keeps its hits in two parts, fixed-width rows first
+and their texts behind, because the reader wants columns: one ``numpy.frombuffer`` gives all of a batch's times,
+addresses and lengths at once, and only the texts are sliced hit by hit.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from analytics_core.hits import Hit, HitKind, Method
+
+__all__ = (
+    "FRAME_HEADER_BYTES",
+    "HEADER_BYTES",
+    "MAX_FRAME_BYTES",
+    "ROW",
+    "ROW_BYTES",
+    "Frame",
+    "FrameKind",
+    "SegmentHeader",
+    "SpoolCorrupt",
+    "Totals",
+    "decode_hits",
+    "encode_header",
+    "encode_hit",
+    "encode_hits_frame",
+    "encode_totals_frame",
+    "parse_header",
+    "read_frames",
+    "segment_name",
+)
+
+MAGIC: Final = b"CLSPOOL1"
+_HEADER: Final = struct.Struct("<8s16sqH30s")
+HEADER_BYTES: Final = _HEADER.size + 4
+"""A segment starts with this many bytes of header, its CRC included."""
+
+_FRAME: Final = struct.Struct("<4sBxHII")
+FRAME_HEADER_BYTES: Final = _FRAME.size
+_FRAME_MAGIC: Final = b"CLbf"
+MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
+"""No frame's payload is longer; a longer length is damage, not data."""
+
+ROW: Final = struct.Struct("<q16sHHHHHHBBH")
+"""at_us, address, the lengths of target, arguments, agent, referrer and range, flags, method, kind, status."""
+ROW_BYTES: Final = ROW.size
+
+_SAFE_SOURCE = re.compile(r"[a-z0-9-]{1,30}")
+
+
+class SpoolCorrupt(Exception):
+    """A segment's header or a frame is not what a tracker wrote."""
+
+
+class FrameKind(enum.IntEnum):
+    """What a frame carries behind the running totals."""
+
+    HITS = 1
+    TOTALS = 2
+    SEAL = 3
+
+
+class Totals(msgspec.Struct, kw_only=True, array_like=True):
+    """What the writing process has done since it started: each batch carries it, so every gap shows.
+
+    Attributes:
+        answered: Requests answered with 302 (recorded, counted as lost, or at risk).
+        recorded: Hits appended to the spool.
+        refused: Requests refused, by status code.
+        lost: Answered but not recorded, by reason (``disk_full``, ``write_error``, ``flood``).
+        at_risk: Hits whose bytes a failed sync left unsure.
+    """
+
+    answered: int = 0
+    recorded: int = 0
+    refused: dict[int, int] = {}
+    lost: dict[str, int] = {}
+    at_risk: int = 0
+
+
+class SegmentHeader(NamedTuple):
+    """What a segment says of itself."""
+
+    segment_id: UUID
+    created_us: int
+    source: str
+
+
+class Frame(NamedTuple):
+    """One whole frame of a segment.
+
+    Attributes:
+        start: Offset of its first byte in the segment.
+        end: Offset behind its last byte: what a checkpoint commits.
+        hits: Number of hits in it.
+        totals: The writer's running totals, these hits included.
+        rows: ``hits`` rows of ``ROW_BYTES``.
+        texts: The rows' texts, one behind the other: target, arguments, agent, referrer, range, hit by hit.
+    """
+
+    start: int
+    end: int
+    kind: FrameKind
+    hits: int
+    totals: Totals
+    rows: memoryview
+    texts: memoryview
+
+
+_totals_encoder = msgspec.msgpack.Encoder()
+_totals_decoder = msgspec.msgpack.Decoder(Totals)
+
+
+def segment_name(header: SegmentHeader) -> str:
+    """Name a segment's file so that names sort by creation time.
+
+    >>> segment_name(SegmentHeader(UUID(int=1), 1_700_000_000_000_000, "tracker-0"))
+    '0001700000000000000-tracker-0-00000000000000000000000000000001'
+    """
+    return f"{header.created_us:019d}-{header.source}-{header.segment_id.hex}"
+
+
+def encode_header(header: SegmentHeader) -> bytes:
+    """Write a segment's first ``HEADER_BYTES`` bytes.
+
+    Raises:
+        ValueError: The source is not 1 to 30 lower-case letters, digits and hyphens.
+    """
+    if not _SAFE_SOURCE.fullmatch(header.source):
+        raise ValueError("a spool's source is 1 to 30 lower-case letters, digits and hyphens")
+    source = header.source.encode()
+    body = _HEADER.pack(MAGIC, header.segment_id.bytes, header.created_us, len(source), source)
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+def parse_header(data: bytes) -> SegmentHeader:
+    """Read a segment's header.
+
+    Raises:
+        SpoolCorrupt: The bytes are too few, not ours, or damaged.
+    """
+    if len(data) < HEADER_BYTES:
+        raise SpoolCorrupt("the segment is shorter than its header")
+    body = data[: _HEADER.size]
+    magic, segment_id, created_us, length, source = _HEADER.unpack(body)
+    if magic != MAGIC:
+        raise SpoolCorrupt("not a spool segment")
+    if zlib.crc32(body) != struct.unpack_from("<I", data, _HEADER.size)[0]:
+        raise SpoolCorrupt("the segment's header is damaged")
+    return SegmentHeader(UUID(bytes=segment_id), created_us, source[:length].decode())
+
+
+def encode_hit(hit: Hit) -> tuple[bytes, bytes]:
+    """Write one hit as its fixed-width row and its texts."""
+    row = ROW.pack(
+        hit.at_us,
+        hit.address,
+        len(hit.target),
+        len(hit.arguments),
+        len(hit.agent),
+        len(hit.referrer),
+        len(hit.byte_range),
+        hit.flags,
+        hit.method,
+        hit.kind,
+        hit.status,
+    )
+    return row, b"".join((hit.target, hit.arguments, hit.agent, hit.referrer, hit.byte_range))
+
+
+def _encode_frame(kind: FrameKind, count: int, totals: Totals, body: bytes) -> bytes:
+    head = _totals_encoder.encode(totals)
+    payload = b"".join((struct.pack("<I", count), head, body))
+    return _FRAME.pack(_FRAME_MAGIC, kind, len(head), len(payload), zlib.crc32(payload)) + payload
+
+
+def encode_hits_frame(rows: Sequence[bytes], texts: Sequence[bytes], totals: Totals) -> bytes:
+    """Frame a batch of hits as :func:`encode_hit` gave them; *totals* includes them."""
+    return _encode_frame(FrameKind.HITS, len(rows), totals, b"".join((*rows, *texts)))
+
+
+def encode_totals_frame(kind: FrameKind, totals: Totals) -> bytes:
+    """Frame running totals without hits: a heartbeat (``TOTALS``) or a segment's end (``SEAL``)."""
+    return _encode_frame(kind, 0, totals, b"")
+
+
+def read_frames(data: bytes | memoryview, *, offset: int = 0) -> Iterator[Frame]:
+    """Read whole frames; stop quietly where the data end in the middle of one.
+
+    Args:
+        data: Bytes of a segment from *offset* on.
+        offset: Where in the segment *data* begins, at a frame's first byte; added to ``start`` and ``end``.
+
+    Yields:
+        Each whole frame, in order.
+
+    Raises:
+        SpoolCorrupt: A whole frame's CRC or form is wrong; all frames before it were yielded.
+    """
+    view = memoryview(data)
+    at = 0
+    while len(view) - at >= FRAME_HEADER_BYTES:
+        magic, kind, head_bytes, size, crc = _FRAME.unpack_from(view, at)
+        if magic != _FRAME_MAGIC or size > MAX_FRAME_BYTES:
+            raise SpoolCorrupt(f"no frame at offset {offset + at}")
+        end = at + FRAME_HEADER_BYTES + size
+        if end > len(view):
+            return
+        payload = view[at + FRAME_HEADER_BYTES : end]
+        if zlib.crc32(payload) != crc:
+            raise SpoolCorrupt(f"the frame at offset {offset + at} is damaged")
+        try:
+            count = struct.unpack_from("<I", payload)[0]
+            totals = _totals_decoder.decode(payload[4 : 4 + head_bytes])
+            body = payload[4 + head_bytes :]
+            frame_kind = FrameKind(kind)
+        except (struct.error, msgspec.MsgspecError, ValueError) as error:
+            raise SpoolCorrupt(f"the frame at offset {offset + at} cannot be read") from error
+        if count * ROW_BYTES > len(body):
+            raise SpoolCorrupt(f"the frame at offset {offset + at} says more hits than it holds")
+        split = count * ROW_BYTES
+        yield Frame(offset + at, offset + end, frame_kind, count, totals, body[:split], body[split:])
+        at = end
+
+
+def decode_hits(frame: Frame) -> list[Hit]:
+    """Read a frame's hits one by one: for people and tests; ingest reads columns.
+
+    Raises:
+        SpoolCorrupt: The texts are shorter than the rows say.
+    """
+    hits = []
+    texts = bytes(frame.texts)
+    at = 0
+    for row in ROW.iter_unpack(frame.rows):
+        at_us, address, *lengths, flags, method, kind, status = row
+        parts = []
+        for length in lengths:
+            parts.append(texts[at : at + length])
+            at += length
+        if at > len(texts):
+            raise SpoolCorrupt(f"the frame at offset {frame.start} holds less text than its rows say")
+        target, arguments, agent, referrer, byte_range = parts
+        hits.append(
+            Hit(
+                at_us=at_us,
+                address=address,
+                target=target,
+                arguments=arguments,
+                agent=agent,
+                referrer=referrer,
+                byte_range=byte_range,
+                method=Method(method),
+                kind=HitKind(kind),
+                flags=flags,
+                status=status,
+            )
+        )
+    return hits

@@ -1,0 +1,1 @@
+"""From the spool to the ledger: batches of hits judged by column and landed exactly once."""

@@ -1,0 +1,1 @@
+"""The schema, one numbered SQL file at a time, and the runner that applies them."""
