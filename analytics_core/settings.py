@@ -180,7 +180,7 @@ class _Spec(NamedTuple):
 
 
 _TRACKER: Final = {
-    "host": _Spec("TRACKER_HOST", _text, "0.0.0.0,::", "Addresses to listen on, separated by commas."),  # noqa: S104
+    "host": _Spec("TRACKER_HOST", _text, "0.0.0.0,::", "Addresses to listen on, separated by commas."),
     "port": _Spec("TRACKER_PORT", _integer(0, 65535), "8080", "Port to listen on; 0 takes a free one."),
     "workers": _Spec("TRACKER_WORKERS", _integer(1, 64), "1", "Tracker processes; one serves a core."),
     "public_url": _Spec(
@@ -193,7 +193,7 @@ _TRACKER: Final = {
         "TRACKER_HOSTS",
         _choice(HostPolicyMode),
         "media",
-        "Where players are redirected beyond known hosts: `media` (paths that end like audio or video), `known`, `any`.",
+        "Where players may be sent beyond known hosts: `media` (paths ending like audio or video), `known`, `any`.",
     ),
     "deny_hosts": _Spec("TRACKER_DENY_HOSTS", _words, "", "Hosts never redirected to, with their subdomains."),
     "trusted_proxies": _Spec(
