@@ -1,0 +1,159 @@
+"""Connections: opened in one role, and for a tenant only inside a transaction that names it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final, LiteralString, TypeAlias
+from uuid import UUID
+
+import asyncpg
+import msgspec
+from asyncpg.pool import PoolConnectionProxy
+
+from analytics_core.errors import ConfigError, Unavailable
+from analytics_core.ids import TenantId, TenantNo
+from analytics_core.roles import Role
+from analytics_core.settings import DatabaseSettings
+
+__all__ = (
+    "CONNECTION_LOST",
+    "Connection",
+    "Pool",
+    "Tenant",
+    "check_role",
+    "connect",
+    "connection",
+    "open_pool",
+    "tenant_transaction",
+)
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+CONNECTION_LOST: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.OperatorInterventionError,
+)
+"""What the driver raises when the database is not there, goes away, or has no place for us."""
+
+_TIMEOUT_S: Final = 10.0
+
+_WHO: Final[LiteralString] = """/* pool.who */
+select current_user::text as name, r.rolsuper as is_super, r.rolbypassrls as bypasses
+from pg_roles r where r.rolname = current_user"""
+
+_SET_TENANT: Final[LiteralString] = """/* pool.set_tenant */
+select set_config('app.tenant_id', $1::text, true), set_config('app.tenant_no', $2::text, true)"""
+
+
+class Tenant(msgspec.Struct, frozen=True):
+    """Whose rows a transaction may see: taken from the credential, never from a request."""
+
+    tenant_id: TenantId
+    tenant_no: TenantNo
+
+
+async def _init(conn: Connection) -> None:
+    await conn.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: b"\x01" + msgspec.json.encode(value),
+        decoder=lambda data: msgspec.json.decode(data[1:]),
+        format="binary",
+    )
+
+
+async def check_role(conn: Connection, role: Role) -> None:
+    """Make sure that the connection acts in *role* and that row security binds it.
+
+    Raises:
+        ConfigError: It acts as someone else, as a superuser, or past row security.
+    """
+    row = await conn.fetchrow(_WHO)
+    if row is None or row["name"] != role.value or row["is_super"] or row["bypasses"] or role is Role.OWNER:
+        name = row["name"] if row is not None else "nobody"
+        raise ConfigError([f"DATABASE_URL: the connection acts as {name}; a service runs as {role.value} only"])
+
+
+async def connect(
+    settings: DatabaseSettings, role: Role, *, application_name: str
+) -> asyncpg.Connection[asyncpg.Record]:
+    """Open one connection in a role.
+
+    Raises:
+        ConfigError: The login may not take the role.
+        Unavailable: The database does not answer.
+    """
+    try:
+        conn: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+            str(settings.url),
+            server_settings={"role": role.value, "application_name": application_name, "timezone": "UTC"},
+            timeout=_TIMEOUT_S,
+        )
+    except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
+        raise ConfigError(
+            [f"DATABASE_URL: the login cannot take the role {role.value}; run `castledger migrate up`"]
+        ) from error
+    except CONNECTION_LOST as error:
+        raise Unavailable("the database does not answer") from error
+    await _init(conn)
+    return conn
+
+
+async def open_pool(
+    settings: DatabaseSettings, role: Role, *, application_name: str, min_size: int = 0, max_size: int = 8
+) -> Pool:
+    """Open a pool whose connections all act in one role; with ``min_size=0`` it opens without a database.
+
+    Raises:
+        ConfigError: The login may not take the role.
+        Unavailable: The database does not answer (only with a *min_size* above 0).
+    """
+    try:
+        return await asyncpg.create_pool(
+            str(settings.url),
+            min_size=min_size,
+            max_size=max_size,
+            max_inactive_connection_lifetime=60.0,
+            server_settings={"role": role.value, "application_name": application_name, "timezone": "UTC"},
+            timeout=_TIMEOUT_S,
+            init=_init,
+        )
+    except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
+        raise ConfigError(
+            [f"DATABASE_URL: the login cannot take the role {role.value}; run `castledger migrate up`"]
+        ) from error
+    except CONNECTION_LOST as error:
+        raise Unavailable("the database does not answer") from error
+
+
+@contextlib.asynccontextmanager
+async def connection(pool: Pool) -> AsyncIterator[Connection]:
+    """Lend a connection of the pool; a lost database is :class:`Unavailable`, whenever it is noticed.
+
+    Raises:
+        Unavailable: The database does not answer, or went away.
+    """
+    try:
+        async with pool.acquire(timeout=_TIMEOUT_S) as conn:
+            yield conn
+    except CONNECTION_LOST as error:
+        raise Unavailable("the database does not answer") from error
+
+
+@contextlib.asynccontextmanager
+async def tenant_transaction(pool: Pool, tenant: Tenant, *, readonly: bool = False) -> AsyncIterator[Connection]:
+    """Lend a connection inside a transaction that sees one tenant's rows: the only way to them.
+
+    Raises:
+        Unavailable: The database does not answer, or went away.
+    """
+    async with connection(pool) as conn, conn.transaction(readonly=readonly):
+        await conn.execute(_SET_TENANT, str(UUID(int=tenant.tenant_id.int)), str(int(tenant.tenant_no)))
+        yield conn

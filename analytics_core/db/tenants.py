@@ -1,0 +1,132 @@
+"""Tenants and their API keys."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Final, LiteralString
+
+import msgspec
+
+from analytics_core.api_keys import hash_key, is_well_formed, key_hint, new_key
+from analytics_core.db.pool import Connection, Tenant
+from analytics_core.ids import KeyId, TenantId, TenantNo, new_id
+
+__all__ = (
+    "KeyRow",
+    "TenantRow",
+    "create_key",
+    "create_tenant",
+    "ensure_owner_key",
+    "find_key",
+    "revoke_key",
+    "touch_key",
+)
+
+
+class TenantRow(msgspec.Struct, frozen=True):
+    """A tenant."""
+
+    tenant_id: TenantId
+    tenant_no: TenantNo
+    slug: str
+    name: str
+    is_installation: bool
+
+    @property
+    def tenant(self) -> Tenant:
+        """The tenant as a transaction names it."""
+        return Tenant(self.tenant_id, self.tenant_no)
+
+
+class KeyRow(msgspec.Struct, frozen=True):
+    """A valid API key with the tenant it stands for."""
+
+    key_id: KeyId
+    tenant_id: TenantId
+    tenant_no: TenantNo
+    is_installation: bool
+    status: str
+    last_used_at: dt.datetime | None
+
+    @property
+    def tenant(self) -> Tenant:
+        """The tenant as a transaction names it."""
+        return Tenant(self.tenant_id, self.tenant_no)
+
+
+_CREATE_TENANT: Final[LiteralString] = """/* tenants.create */
+insert into app.tenants (tenant_id, slug, name, is_installation) values ($1, $2, $3, $4)
+returning tenant_id, tenant_no, slug, name, is_installation"""
+
+_INSTALLATION: Final[LiteralString] = """/* tenants.installation */
+select tenant_id, tenant_no, slug, name, is_installation from app.tenants where is_installation"""
+
+_CREATE_KEY: Final[LiteralString] = """/* api_keys.create */
+insert into app.api_keys (tenant_id, key_id, name, hint, key_hash) values ($1, $2, $3, $4, $5)"""
+
+_FIND_KEY: Final[LiteralString] = """/* api_keys.find */
+select k.key_id, k.tenant_id, t.tenant_no, t.is_installation, t.status, k.last_used_at
+from app.api_keys k join app.tenants t using (tenant_id)
+where k.key_hash = $1 and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
+    and t.status <> 'closed'"""
+
+_TOUCH_KEY: Final[LiteralString] = """/* api_keys.touch */
+update app.api_keys set last_used_at = now()
+where tenant_id = $1 and key_id = $2 and (last_used_at is null or last_used_at < now() - interval '1 minute')"""
+
+_REVOKE_KEY: Final[LiteralString] = """/* api_keys.revoke */
+update app.api_keys set revoked_at = now() where tenant_id = $1 and key_id = $2 and revoked_at is null"""
+
+
+async def create_tenant(conn: Connection, *, slug: str, name: str, is_installation: bool = False) -> TenantRow:
+    """Make a tenant; as the role that authenticates."""
+    row = await conn.fetchrow(_CREATE_TENANT, new_id(), slug, name, is_installation)
+    return msgspec.convert(row, TenantRow)
+
+
+async def create_key(conn: Connection, tenant: Tenant, *, name: str) -> str:
+    """Make an API key for a tenant and return its text, which is stored nowhere."""
+    key = new_key()
+    await conn.execute(_CREATE_KEY, tenant.tenant_id, new_id(), name, key_hint(key), hash_key(key))
+    return key
+
+
+async def find_key(conn: Connection, key: str) -> KeyRow | None:
+    """Look a key up: ``None`` for one that is unknown, malformed, expired, revoked, or of a closed tenant.
+
+    The look-up is by hash, so its time tells nothing about how much of a guessed key was right.
+    """
+    if not is_well_formed(key):
+        return None
+    row = await conn.fetchrow(_FIND_KEY, hash_key(key))
+    return None if row is None else msgspec.convert(row, KeyRow)
+
+
+async def touch_key(conn: Connection, key: KeyRow) -> None:
+    """Note that a key was used, to the minute."""
+    await conn.execute(_TOUCH_KEY, key.tenant_id, key.key_id)
+
+
+async def revoke_key(conn: Connection, tenant: Tenant, key_id: KeyId) -> bool:
+    """Revoke a key at once; ``False`` when the tenant has no such valid key."""
+    return str(await conn.execute(_REVOKE_KEY, tenant.tenant_id, key_id)) == "UPDATE 1"
+
+
+async def ensure_owner_key(conn: Connection, existing: str | None) -> str:
+    """Return a valid key of the installation's own tenant, making tenant and key when there are none.
+
+    Args:
+        conn: Acting as the role that authenticates.
+        existing: The key of an earlier start; it is returned when it is still valid and the installation's.
+    """
+    async with conn.transaction():
+        row = await conn.fetchrow(_INSTALLATION)
+        if row is None:
+            tenant = await create_tenant(conn, slug="home", name="Home", is_installation=True)
+        else:
+            tenant = msgspec.convert(row, TenantRow)
+        if existing is not None:
+            found = await find_key(conn, existing)
+            if found is not None and found.tenant_id == tenant.tenant_id:
+                return existing
+        return await create_key(conn, tenant.tenant, name="owner")

