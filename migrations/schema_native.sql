@@ -80,7 +80,6 @@ create table app.podcasts (
     verified_at timestamptz,
     feed_etag text,
     feed_last_modified text,
-    feed_hash bytea,
     feed_checked_at timestamptz,
     feed_error text,
     feed_failures integer not null default 0,
