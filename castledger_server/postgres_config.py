@@ -1,0 +1,90 @@
+"""The settings of the embedded PostgreSQL: small in memory, careful with data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+__all__ = ("LOCAL_CONFIG_FILE", "config_text", "hba_text")
+
+LOCAL_CONFIG_FILE: Final = "local.conf"
+"""Name, beside our own file, of the one in which operators put settings of their own; they win."""
+
+_SETTINGS: Final[Mapping[str, str]] = {
+    "listen_addresses": "",
+    "port": "5432",
+    "unix_socket_permissions": "0700",
+    "password_encryption": "scram-sha-256",
+    # Our processes hold some 25 connections.
+    "max_connections": "40",
+    # The system's page cache does the rest; all of `up` has to fit into a box of 1 GiB.
+    "shared_buffers": "32MB",
+    "work_mem": "8MB",
+    "maintenance_work_mem": "48MB",
+    "effective_cache_size": "256MB",
+    "jit": "off",
+    "huge_pages": "off",
+    "max_worker_processes": "4",
+    "max_parallel_workers": "2",
+    "max_parallel_workers_per_gather": "1",
+    "max_parallel_maintenance_workers": "1",
+    "autovacuum_max_workers": "2",
+    "max_logical_replication_workers": "0",
+    "max_replication_slots": "0",
+    # A year's question opens a partition a day with its indexes; each takes a lock.
+    "max_locks_per_transaction": "256",
+    "random_page_cost": "1.1",
+    "min_wal_size": "80MB",
+    "max_wal_size": "512MB",
+    "checkpoint_timeout": "15min",
+    "fsync": "on",
+    "full_page_writes": "on",
+    "synchronous_commit": "on",
+    "log_destination": "stderr",
+    "logging_collector": "off",
+    "log_checkpoints": "off",
+    "log_line_prefix": "",
+    "log_timezone": "UTC",
+    "timezone": "UTC",
+    "cluster_name": "castledger",
+}
+_SINCE: Final[Mapping[int, Mapping[str, str]]] = {
+    # The default keeps three more processes for reading ahead.
+    18: {"io_method": "sync"},
+}
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def config_text(*, major: int, hba_file: Path, socket_dir: Path) -> str:
+    """Write ``postgresql.conf``.
+
+    Args:
+        major: PostgreSQL's major version.
+        hba_file: The file that says who may connect.
+        socket_dir: The folder of the socket.
+    """
+    settings = dict(_SETTINGS)
+    for since, more in _SINCE.items():
+        if major >= since:
+            settings |= more
+    settings["hba_file"] = str(hba_file)
+    # A list of folders: quotes around each protect commas and spaces.
+    settings["unix_socket_directories"] = '"' + str(socket_dir).replace('"', '""') + '"'
+    lines = [f"{name} = {_quoted(value)}" for name, value in settings.items()]
+    return "\n".join(
+        [
+            f"# Castledger writes this file at every start. Settings of your own: {LOCAL_CONFIG_FILE}, beside it.",
+            *lines,
+            f"include_if_exists = {_quoted(LOCAL_CONFIG_FILE)}",
+            "",
+        ]
+    )
+
+
+def hba_text() -> str:
+    """Write ``pg_hba.conf``: our login by password over the socket, and nobody else, the superuser included."""
+    return "# Castledger writes this file at every start.\nlocal all castledger scram-sha-256\n"
