@@ -1,0 +1,205 @@
+"""The pure decision: a request's method and target in, status and answer out.
+
+Every answer but a redirect's is built once, at import. Nothing of a request reaches an answer other than the
+``Location``, whose grammar :mod:`prefix_redirect.targets` has checked byte by byte.
+"""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from analytics_core.hits import HitKind
+from prefix_redirect.host_policy import HostPolicy, Ruling
+from prefix_redirect.targets import TargetFault, parse_target, split_prefix
+
+__all__ = ("Decider", "Decision", "decide", "refuse")
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a request is answered with, and whether it is recorded.
+
+    Attributes:
+        status: 200, 204, 302, 400, 404, 405, or what :func:`refuse` was asked for.
+        headers: Header lines, each with its line end; status line, ``Date`` and ``Connection`` are the protocol's.
+        body: What follows them, but for HEAD.
+        record: Whether the hit goes to the spool.
+        target: What the spool keeps of the target.
+        arguments: What stood between ``/e,`` and the next slash; for a link ``go=<slug>``.
+    """
+
+    status: int
+    headers: bytes
+    body: bytes = b""
+    record: bool = False
+    kind: HitKind = HitKind.REQUEST
+    target: bytes = b""
+    arguments: bytes = b""
+
+
+def _plain(status: int, text: str, *extra: bytes) -> Decision:
+    body = f"{text}\n".encode()
+    lines = (
+        *extra,
+        b"Content-Type: text/plain; charset=utf-8",
+        b"X-Content-Type-Options: nosniff",
+        b"Content-Length: %d" % len(body),
+    )
+    return Decision(status=status, headers=b"".join(line + b"\r\n" for line in lines), body=body)
+
+
+_OPTIONS: Final = Decision(
+    status=204,
+    headers=(
+        b"Access-Control-Allow-Origin: *\r\n"
+        b"Access-Control-Allow-Methods: GET, HEAD\r\n"
+        b"Access-Control-Allow-Headers: *\r\n"
+        b"Access-Control-Max-Age: 86400\r\n"
+    ),
+)
+_ROBOTS: Final = _plain(200, "User-agent: *\nDisallow: /")
+_NOT_FOUND: Final = _plain(404, "There is nothing here. This address only redirects podcast players to their episodes.")
+_NO_LINK: Final = _plain(404, "There is no such link. Please check the spelling of the address.")
+_BAD_METHOD: Final = _plain(405, "Only GET and HEAD are answered here.", b"Allow: GET, HEAD, OPTIONS")
+_RULINGS: Final = {
+    Ruling.NOT_REGISTERED: _plain(400, "The target's host is not a public name or address."),
+    Ruling.DENIED: _plain(404, "This tracker does not redirect to that host."),
+    Ruling.UNKNOWN_CLICK: _plain(
+        404,
+        "This address is for podcast players. Nobody has registered it here as an episode, "
+        "so a browser is not sent on, to keep you safe from links that only look trustworthy.",
+    ),
+    Ruling.UNKNOWN_HOST: _plain(
+        404,
+        "This tracker does not know that host. If it is your podcast's, add the podcast to the tracker's ledger.",
+    ),
+}
+_FAULTS: Final = {fault: _plain(400, fault.value) for fault in TargetFault}
+_REFUSALS: Final = {
+    400: _plain(400, "This is not HTTP as we read it."),
+    408: _plain(408, "The request did not arrive in time."),
+    413: _plain(413, "The request's body is too large."),
+    414: _plain(414, "The request line is longer than 8 KiB."),
+    431: _plain(431, "The headers are larger than 16 KiB or more than 100."),
+}
+
+_REDIRECT_HEADERS: Final = (
+    b"Location: %s\r\nCache-Control: private, no-cache\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: 0\r\n"
+)
+_ABSOLUTE: Final = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
+_UNSAFE: Final = re.compile(rb"[^\x21-\x7e]")
+
+
+def refuse(status: int) -> Decision:
+    """Return the answer to a request that could not be read.
+
+    Args:
+        status: 400, 408, 413, 414 or 431.
+    """
+    return _REFUSALS[status]
+
+
+def decide(method: bytes, raw: bytes, *, navigation: bool, policy: HostPolicy) -> Decision:
+    """Decide on one request.
+
+    Args:
+        method: As written, such as ``b"GET"``.
+        raw: The request target, byte for byte, in origin or absolute form.
+        navigation: Whether a browser asks for a page (:func:`prefix_redirect.host_policy.is_navigation`).
+        policy: The host policy in force.
+
+    Returns:
+        The decision; there is one for every input.
+    """
+    if method not in (b"GET", b"HEAD"):
+        return _OPTIONS if method == b"OPTIONS" else _BAD_METHOD
+    if not raw.startswith(b"/"):
+        # A client that takes us for its proxy sends the whole URL.
+        absolute = _ABSOLUTE.match(raw)
+        raw = raw[absolute.end() :] if absolute is not None else raw
+    parts = split_prefix(raw)
+    if parts is not None:
+        return _decide_prefix(*parts, navigation=navigation, policy=policy)
+    path = raw.partition(b"?")[0]
+    if path == b"/robots.txt":
+        return _ROBOTS
+    if path.startswith(b"/go/"):
+        return _decide_link(path[4:], policy)
+    return _NOT_FOUND
+
+
+def _decide_prefix(arguments: bytes, behind: bytes, *, navigation: bool, policy: HostPolicy) -> Decision:
+    target = parse_target(behind)
+    if isinstance(target, TargetFault):
+        return _FAULTS[target]
+    ruling = policy.rule(target, navigation=navigation)
+    if ruling is not Ruling.REDIRECT:
+        return _RULINGS[ruling]
+    return Decision(
+        status=302,
+        headers=_REDIRECT_HEADERS % target.location,
+        record=True,
+        target=target.stored,
+        arguments=b",".join(filter(None, (arguments, target.arguments))),
+    )
+
+
+def _decide_link(slug: bytes, policy: HostPolicy) -> Decision:
+    url = policy.registry.links.get(slug.decode("ascii", "replace"))
+    if url is None or not url.lower().startswith(("http://", "https://")):
+        return _NO_LINK
+    location = _UNSAFE.sub(lambda byte: b"%%%02X" % byte[0][0], url.encode())
+    return Decision(
+        status=302,
+        headers=_REDIRECT_HEADERS % location,
+        record=True,
+        kind=HitKind.CLICK,
+        target=location,
+        arguments=b"go=" + slug,
+    )
+
+
+class Decider:
+    """Decisions under one policy, remembered: most requests of an hour are for a few hundred episodes.
+
+    A new registry means a new decider, so nothing remembered outlives what it was judged by.
+
+    Args:
+        policy: The policy in force.
+        remembered: Most decisions kept of each kind; long targets are never kept.
+    """
+
+    def __init__(self, policy: HostPolicy, *, remembered: int = 4096) -> None:
+        self.policy = policy
+        self._remembered = remembered
+        self._of_players: dict[bytes, Decision] = {}
+        self._of_browsers: dict[bytes, Decision] = {}
+
+    def decide(self, method: bytes, raw: bytes, *, navigation: bool) -> Decision:
+        """Decide as :func:`decide` does."""
+        if method not in (b"GET", b"HEAD"):
+            return decide(method, raw, navigation=navigation, policy=self.policy)
+        known = self._of_browsers if navigation else self._of_players
+        decision = known.get(raw)
+        if decision is None:
+            decision = decide(method, raw, navigation=navigation, policy=self.policy)
+            if len(raw) <= _LONGEST_REMEMBERED:
+                if len(known) >= self._remembered:
+                    known.clear()
+                known[raw] = decision
+        return decision
+
+
+_LONGEST_REMEMBERED: Final = 512
+
+
+def status_line(status: int) -> bytes:
+    """Write the first line of an answer.
+
+    >>> status_line(302)
+    b'HTTP/1.1 302 Found\\r\\n'
+    """
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()

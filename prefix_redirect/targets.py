@@ -1,0 +1,231 @@
+"""The grammar of what stands behind ``/e``: bytes in, the place to redirect to out, or the fault.
+
+Repairs act on scheme and arguments, never on path and query, which reach the target byte for byte. The host that is
+judged is the host that a browser will go to: whatever browsers read differently from us (backslashes, octal
+addresses, percent-encoded hosts) is refused, so that no clever spelling passes the host policy.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import ipaddress
+import re
+from typing import Final, NamedTuple
+
+__all__ = ("HostKind", "Target", "TargetFault", "classify_host", "parse_target", "split_prefix")
+
+
+class TargetFault(enum.Enum):
+    """Why a target is answered with 400; the value is the sentence that the caller reads."""
+
+    EMPTY = "The prefix is followed by no host."
+    BACKSLASH = "A target holds no backslash: browsers would read it as a slash."
+    CONTROL = "A target holds no control byte, no space and no byte above 127 that is not percent-encoded."
+    DOUBLED_SCHEME = "The target's scheme is written twice."
+    USER_INFO = "A target names no user."
+    PORT = "A port is a number from 1 to 65535, without zeros in front."
+    LABEL = "The host is no host name and no address."
+
+
+class HostKind(enum.Enum):
+    """What a well-formed host is; all but ``PUBLIC`` have to be registered."""
+
+    PUBLIC = "public"
+    SINGLE_LABEL = "single label"
+    RESERVED = "reserved"
+
+
+class Target(NamedTuple):
+    """Where a request wants to go.
+
+    Attributes:
+        location: The URL for the ``Location`` header; path and query as they came.
+        stored: What is recorded: what was written, or, where that needed a repair, the repaired form.
+        host: Lower-case, without trailing dot, brackets and port: what is judged.
+        host_kind: Whether the host has to be registered.
+        path: From the first slash behind the host up to query or fragment, as it came; may be empty.
+        arguments: What a slip such as ``/e/pg=<guid>/…`` carried; else empty.
+    """
+
+    location: bytes
+    stored: bytes
+    host: str
+    host_kind: HostKind
+    path: bytes
+    arguments: bytes
+
+
+# Colon and slashes as they are, percent-encoded, or with one slash lost on the way through a careless proxy.
+_SCHEME: Final = re.compile(rb"(https?)(?::|%3a)((?:/|%2f){1,2})", re.IGNORECASE)
+_AUTHORITY_END: Final = re.compile(rb"[/?#]")
+_QUERY: Final = re.compile(rb"[?#]")
+_UNSAFE: Final = re.compile(rb"[^\x21-\x7e]")
+_SLIP: Final = re.compile(rb"pg(?:=|%3d)([^/?#]*)/", re.IGNORECASE)
+_PORT: Final = re.compile(rb"[1-9][0-9]{0,4}")
+_LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+# How browsers decide that a name is meant as an IPv4 address (WHATWG URL, "ends in a number").
+_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_RESERVED_SUFFIXES: Final = frozenset({"localhost", "local", "internal", "test", "example", "invalid", "onion"})
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+
+
+def split_prefix(path: bytes) -> tuple[bytes, bytes] | None:
+    """Split a request's path into the prefix's arguments and the target behind it.
+
+    A percent-encoded comma or equals sign in the arguments is repaired, since some clients encode both.
+
+    Args:
+        path: The request target from its first slash on, query included.
+
+    Returns:
+        Arguments without the leading comma, and target; ``None`` when the path is no ``/e…/``.
+
+    >>> split_prefix(b"/e,pg=1/cdn.example.com/a.mp3?x=/")
+    (b'pg=1', b'cdn.example.com/a.mp3?x=/')
+    >>> split_prefix(b"/e/cdn.example.com/a.mp3")
+    (b'', b'cdn.example.com/a.mp3')
+    >>> split_prefix(b"/episodes/1") is None
+    True
+    """
+    if path.startswith(b"/e/"):
+        return b"", path[3:]
+    if path.startswith(b"/e,"):
+        arguments, slash, target = path[3:].partition(b"/")
+    elif path[:5].lower() == b"/e%2c":
+        arguments, slash, target = path[5:].partition(b"/")
+    else:
+        return None
+    if not slash or _QUERY.search(arguments):
+        return None
+    if b"%" in arguments:
+        arguments = arguments.replace(b"%2C", b",").replace(b"%2c", b",").replace(b"%3D", b"=").replace(b"%3d", b"=")
+    return arguments, target
+
+
+def parse_target(raw: bytes) -> Target | TargetFault:
+    """Read what stands behind ``/e…/``.
+
+    Without a scheme https is assumed. One slash too many in front is ignored.
+
+    Args:
+        raw: Bytes of the request target; any content.
+
+    Returns:
+        The target, or why there is none.
+
+    Source:
+        ``docs/architecture.md``, the tracker's contract.
+
+    >>> parse_target(b"CDN.example.com/a//b.mp3?x=%2F").location
+    b'https://CDN.example.com/a//b.mp3?x=%2F'
+    >>> parse_target(b"HTTP%3A%2F%2Fcdn.example.com/a.mp3").stored
+    b'http://cdn.example.com/a.mp3'
+    >>> parse_target(b"user@cdn.example.com/a.mp3")
+    <TargetFault.USER_INFO: 'A target names no user.'>
+    """
+    if _UNSAFE.search(raw):
+        return TargetFault.CONTROL
+    if b"\\" in raw:
+        return TargetFault.BACKSLASH
+    arguments, written = b"", raw.removeprefix(b"/")
+    slip = _SLIP.match(written)
+    if slip is not None:
+        arguments, written = b"pg=" + slip[1], written[slip.end() :].removeprefix(b"/")
+    scheme, behind = b"https", written
+    found = _SCHEME.match(written)
+    if found is not None:
+        scheme, behind = found[1].lower(), written[found.end() :]
+        if _SCHEME.match(behind):
+            return TargetFault.DOUBLED_SCHEME
+    cut = _AUTHORITY_END.search(behind)
+    authority, rest = (behind, b"") if cut is None else (behind[: cut.start()], behind[cut.start() :])
+    host = _read_authority(authority)
+    if isinstance(host, TargetFault):
+        return host
+    location = b"".join((scheme, b"://", behind))
+    plain = found is None or written.startswith(scheme + b"://")
+    query = _QUERY.search(rest)
+    path = rest if query is None else rest[: query.start()]
+    return Target(location, written if plain else location, host[0], host[1], path, arguments)
+
+
+def _read_authority(authority: bytes) -> tuple[str, HostKind] | TargetFault:
+    """Read ``host[:port]`` and judge both."""
+    if not authority:
+        return TargetFault.EMPTY
+    if b"@" in authority:
+        return TargetFault.USER_INFO
+    if authority.startswith(b"["):
+        literal, bracket, behind = authority[1:].partition(b"]")
+        if not bracket or (behind and not behind.startswith(b":")):
+            return TargetFault.LABEL
+        host, colon, port = literal, behind[:1], behind[1:]
+    else:
+        host, colon, port = authority.partition(b":")
+    if not host:
+        return TargetFault.EMPTY
+    if len(host) > 254:
+        return TargetFault.LABEL
+    if colon and (_PORT.fullmatch(port) is None or int(port) > 65535):
+        return TargetFault.PORT
+    name = host.decode("ascii").lower()
+    if authority.startswith(b"["):
+        return _read_ipv6(name)
+    name = name.removesuffix(".")
+    kind = classify_host(name)
+    return TargetFault.LABEL if kind is None else (name, kind)
+
+
+def _read_ipv6(text: str) -> tuple[str, HostKind] | TargetFault:
+    try:
+        address = ipaddress.IPv6Address(text)
+    except ValueError:
+        return TargetFault.LABEL
+    if address.scope_id is not None:
+        return TargetFault.LABEL
+    return str(address), HostKind.PUBLIC if _is_public(address) else HostKind.RESERVED
+
+
+@functools.lru_cache(maxsize=1024)
+def classify_host(name: str) -> HostKind | None:
+    """Say what a host name or IPv4 literal is.
+
+    Underscores are allowed, hyphens at a label's ends are not. A name whose last label is a number is an IPv4
+    address to browsers, so it has to be one in its plain dotted form.
+
+    Args:
+        name: Lower-case, without port and trailing dot.
+
+    Returns:
+        Its kind, or ``None`` when it is malformed.
+
+    >>> classify_host("a_b.example.com"), classify_host("printer.local"), classify_host("0x7f.1")
+    (<HostKind.PUBLIC: 'public'>, <HostKind.RESERVED: 'reserved'>, None)
+    """
+    labels = name.split(".")
+    if len(name) > 253 or not all(map(_LABEL.fullmatch, labels)):
+        return None
+    if _NUMBER.fullmatch(labels[-1]):
+        try:
+            address = ipaddress.IPv4Address(name)
+        except ValueError:
+            return None
+        return HostKind.PUBLIC if _is_public(address) else HostKind.RESERVED
+    if len(labels) == 1:
+        return HostKind.SINGLE_LABEL
+    return HostKind.RESERVED if labels[-1] in _RESERVED_SUFFIXES else HostKind.PUBLIC
+
+
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Say whether an address can be reached by everyone, whatever IPv4 address hides in it."""
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is None and address in _NAT64:
+            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        if inner is not None:
+            return _is_public(inner)
+        # Source routing, site-local and Teredo addresses are nobody's enclosure.
+        if address.is_site_local or address.teredo is not None:
+            return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
