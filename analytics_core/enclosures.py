@@ -260,5 +260,5 @@ def media_extension(path: str) -> bool:
     >>> media_extension("/a/B.MP3"), media_extension("/a/mp3")
     (True, False)
     """
-    name, dot, extension = path.rsplit("/", 1)[-1].rpartition(".")
+    _, dot, extension = path.rsplit("/", 1)[-1].rpartition(".")
     return bool(dot) and extension.lower() in MEDIA_EXTENSIONS
