@@ -192,7 +192,8 @@ def identify(raw: bytes | str, *, own_hosts: Collection[str] = ()) -> EnclosureI
         if _ENCODED.match(inner):
             head, mark, query = inner.partition("?")
             inner = unquote(head) + mark + query
-        if match is None or not (_SCHEME.match(inner) or _HOST_LIKE.match(inner)):
+        # Behind our own prefix stands whatever we handed out; behind another's, only what looks like a target.
+        if match is None or not (_SCHEME.match(inner) or (inner if own else _HOST_LIKE.match(inner))):
             break
         text = inner
     else:

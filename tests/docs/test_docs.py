@@ -1,0 +1,60 @@
+"""What the documentation promises is so."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from analytics_core.settings import variables
+from analytics_core.spool import FRAME_HEADER_BYTES, HEADER_BYTES, ROW_BYTES
+from analytics_core.verdicts import Verdict
+from tests.docs.generate import CONFIGURATION, configuration
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_configuration_page_is_generated_from_the_settings() -> None:
+    assert CONFIGURATION.read_text() == configuration()
+    assert all(f"`{variable.name}`" in CONFIGURATION.read_text() for variable in variables())
+
+
+def test_every_dependency_has_a_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    named = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["embedded"]]
+    for group in project["dependency-groups"].values():
+        named += group
+    page = (ROOT / "docs" / "dependencies.md").read_text()
+    for requirement in named:
+        name = re.split(r"[^A-Za-z0-9_-]", requirement, maxsplit=1)[0]
+        assert re.search(rf"\b{re.escape(name)}\b", page), f"{name} has no reason in docs/dependencies.md"
+
+
+def test_every_verdict_is_explained_in_the_order_of_precedence() -> None:
+    page = (ROOT / "docs" / "methodology.md").read_text()
+    table = page[page.index("## Verdicts") : page.index("## Downloads")]
+    places = [table.index(f"`{verdict.label}`") for verdict in Verdict if verdict]
+    assert places == sorted(places)
+
+
+def test_the_spools_page_gives_the_sizes_of_the_code() -> None:
+    page = (ROOT / "docs" / "spool-format.md").read_text()
+    assert f"## Header: {HEADER_BYTES} bytes" in page
+    assert f"A row has {ROW_BYTES} bytes" in page
+    assert f"| {FRAME_HEADER_BYTES} | | payload" in page
+
+
+def test_ci_runs_the_readmes_own_test_command() -> None:
+    readme = (ROOT / "README.md").read_text()
+    command = re.search(r"```sh\n(pip install nox && nox)\n```", readme)
+    assert command is not None
+    assert command[1] in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md")))
+def test_links_between_pages_lead_somewhere(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (ROOT / "docs" / target).exists(), target
