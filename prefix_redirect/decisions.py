@@ -12,11 +12,11 @@ from typing import Final
 
 import msgspec
 
-from analytics_core.hits import HitKind
+from analytics_core.hits import MAX_TEXT_BYTES, HitKind
 from prefix_redirect.host_policy import HostPolicy, Ruling
 from prefix_redirect.targets import TargetFault, parse_target, split_prefix
 
-__all__ = ("Decider", "Decision", "decide", "refuse")
+__all__ = ("Decider", "Decision", "decide", "refuse", "status_line")
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -152,6 +152,8 @@ def _decide_link(slug: bytes, policy: HostPolicy) -> Decision:
     if url is None or not url.lower().startswith(("http://", "https://")):
         return _NO_LINK
     location = _UNSAFE.sub(lambda byte: b"%%%02X" % byte[0][0], url.encode())
+    if len(location) > MAX_TEXT_BYTES:
+        return _NO_LINK
     return Decision(
         status=302,
         headers=_REDIRECT_HEADERS % location,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Final
+
+from analytics_core.addresses import is_private, network_of
 
 __all__ = ("FloodGuard", "source_of")
 
 WINDOW_S: Final = 10
-_V4_MAPPED: Final = b"\0" * 10 + b"\xff\xff"
 
 
 def source_of(address: bytes) -> bytes | None:
@@ -18,19 +18,16 @@ def source_of(address: bytes) -> bytes | None:
         address: 16 bytes; IPv4 as ``::ffff:a.b.c.d``.
 
     Returns:
-        The /24 of an IPv4 address or the /64 of an IPv6 one, as bytes; ``None`` for loopback, link-local and private
-        addresses, which are exempt: they are our own proxies, tests and neighbours.
+        The /24 of an IPv4 address or the /64 of an IPv6 one; ``None`` for loopback, link-local and private addresses,
+        which are exempt: they are our own proxies, tests and neighbours.
 
-    >>> source_of(ipaddress.ip_address("::ffff:8.8.8.8").packed).hex()
-    '080808'
-    >>> source_of(ipaddress.ip_address("::ffff:10.0.0.1").packed) is None
+    >>> from analytics_core.addresses import pack_address
+    >>> source_of(pack_address("8.8.8.8")) == source_of(pack_address("8.8.8.9"))
+    True
+    >>> source_of(pack_address("10.0.0.1")) is None
     True
     """
-    if address.startswith(_V4_MAPPED):
-        four = ipaddress.IPv4Address(address[12:])
-        return None if four.is_private else address[12:15]
-    six = ipaddress.IPv6Address(address)
-    return None if six.is_private or six.is_link_local else address[:8]
+    return None if is_private(address) else network_of(address)
 
 
 class FloodGuard:

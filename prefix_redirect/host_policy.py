@@ -8,11 +8,11 @@ looks like media, browsers only where a verified podcast has registered the very
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Collection
 from typing import Final
 
 from analytics_core.enclosures import EnclosureIdentity, identify
-
 from analytics_core.errors import InvalidInput
 from analytics_core.registry import Registry
 from analytics_core.settings import HostPolicyMode
@@ -20,25 +20,8 @@ from prefix_redirect.targets import HostKind, Target, TargetFault, parse_target
 
 __all__ = ("MEDIA_SUFFIXES", "HostPolicy", "Ruling", "is_navigation")
 
-MEDIA_SUFFIXES: Final = tuple(
-    f".{suffix}".encode()
-    for suffix in [
-        "mp3",
-        "m4a",
-        "m4b",
-        "mp4",
-        "m4v",
-        "mov",
-        "aac",
-        "ogg",
-        "oga",
-        "opus",
-        "flac",
-        "wav",
-        "webm",
-        "m3u8",
-    ]  # one row reads better
-)
+MEDIA_SUFFIXES: Final = tuple(b".mp3 .m4a .m4b .mp4 .m4v .mov .aac .ogg .oga .opus .flac .wav .webm .m3u8".split())
+_ANYONES_SERVICE: Final = re.compile(r"pp\d+\.")
 
 
 class Ruling(enum.Enum):
@@ -122,20 +105,22 @@ class HostPolicy:
         Returns:
             ``REDIRECT``, or why not.
         """
-        if target.host_kind is not HostKind.PUBLIC and target.host not in self.registry.hosts:
+        if target.host_kind is not HostKind.PUBLIC and not self._is_known(target.host):
             return Ruling.NOT_REGISTERED
         identity = self._identify(target)
         if self._deny_hosts and self._is_denied((target.host, *(identity.hosts if identity else ()))):
             return Ruling.DENIED
         if self.mode is HostPolicyMode.ANY:
             return Ruling.REDIRECT
+        if identity is not None and any(map(self._is_strange_service, identity.hosts)):
+            identity = None
         if navigation:
             known = identity is not None and identity.key.hex in self.registry.click_keys
             return Ruling.REDIRECT if known else Ruling.UNKNOWN_CLICK
         innermost = _innermost(target, identity)
         if innermost is None:
             return Ruling.UNKNOWN_HOST
-        if innermost.host in self.registry.hosts:
+        if self._is_known(innermost.host):
             return Ruling.REDIRECT
         if self.mode is HostPolicyMode.MEDIA and innermost.host_kind is HostKind.PUBLIC:
             return Ruling.REDIRECT if innermost.path.lower().endswith(MEDIA_SUFFIXES) else Ruling.UNKNOWN_HOST
@@ -146,6 +131,17 @@ class HostPolicy:
             return identify(target.location, own_hosts=self.own_hosts)
         except InvalidInput:
             return None
+
+    def _is_known(self, host: str) -> bool:
+        known = self.registry.hosts
+        return host in known or (":" in host and f"[{host}]" in known)
+
+    def _is_strange_service(self, host: str) -> bool:
+        """Say whether anyone could have named a host so that it looks like a prefix service.
+
+        Whoever owns ``pp1.<any domain>`` could otherwise hide behind a registered enclosure.
+        """
+        return _ANYONES_SERVICE.match(host) is not None and not self._is_known(host)
 
     def _is_denied(self, hosts: Collection[str]) -> bool:
         for host in hosts:

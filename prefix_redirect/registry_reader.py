@@ -36,6 +36,8 @@ class RegistryReader:
         self.registry = Registry()
         self.fault: str | None = "no registry snapshot was read yet"
         """Why the snapshot in force may be old; ``None`` when it is the file's."""
+        self.is_absent = True
+        """Whether there never was a file: a tracker on its own, which redirects what looks like media."""
 
     def load(self) -> None:
         """Read the file now, before the loop runs; keep what there is when it cannot be read."""
@@ -70,6 +72,7 @@ class RegistryReader:
 
     def _take(self, read: Registry | str, mark: _Mark) -> None:
         self._mark = mark
+        self.is_absent = False
         if isinstance(read, str):
             self._blame(read)
             return
@@ -80,6 +83,6 @@ class RegistryReader:
         gc.freeze()
 
     def _blame(self, fault: str) -> None:
-        if fault != self.fault:
+        if fault != self.fault and not self.is_absent:
             _log.warning("%s; the last good one stays in force", fault)
         self.fault = fault

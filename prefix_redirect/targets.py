@@ -13,6 +13,9 @@ import ipaddress
 import re
 from typing import Final, NamedTuple
 
+from analytics_core.addresses import is_public, pack_address
+from analytics_core.errors import InvalidInput
+
 __all__ = ("HostKind", "Target", "TargetFault", "classify_host", "parse_target", "split_prefix")
 
 
@@ -67,7 +70,6 @@ _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 # How browsers decide that a name is meant as an IPv4 address (WHATWG URL, "ends in a number").
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _RESERVED_SUFFIXES: Final = frozenset({"localhost", "local", "internal", "test", "example", "invalid", "onion"})
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
 
 def split_prefix(path: bytes) -> tuple[bytes, bytes] | None:
@@ -179,12 +181,12 @@ def _read_authority(authority: bytes) -> tuple[str, HostKind] | TargetFault:
 
 def _read_ipv6(text: str) -> tuple[str, HostKind] | TargetFault:
     try:
-        address = ipaddress.IPv6Address(text)
-    except ValueError:
+        address = pack_address(text)
+    except InvalidInput:
         return TargetFault.LABEL
-    if address.scope_id is not None:
+    if ":" not in text or "%" in text:
         return TargetFault.LABEL
-    return str(address), HostKind.PUBLIC if _is_public(address) else HostKind.RESERVED
+    return str(ipaddress.IPv6Address(address)), HostKind.PUBLIC if is_public(address) else HostKind.RESERVED
 
 
 @functools.lru_cache(maxsize=1024)
@@ -208,24 +210,9 @@ def classify_host(name: str) -> HostKind | None:
         return None
     if _NUMBER.fullmatch(labels[-1]):
         try:
-            address = ipaddress.IPv4Address(name)
-        except ValueError:
+            return HostKind.PUBLIC if is_public(pack_address(name)) else HostKind.RESERVED
+        except InvalidInput:
             return None
-        return HostKind.PUBLIC if _is_public(address) else HostKind.RESERVED
     if len(labels) == 1:
         return HostKind.SINGLE_LABEL
     return HostKind.RESERVED if labels[-1] in _RESERVED_SUFFIXES else HostKind.PUBLIC
-
-
-def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Say whether an address can be reached by everyone, whatever IPv4 address hides in it."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return _is_public(inner)
-        # Source routing, site-local and Teredo addresses are nobody's enclosure.
-        if address.is_site_local or address.teredo is not None:
-            return False
-    return address.is_global and not address.is_multicast and not address.is_reserved

@@ -1,0 +1,111 @@
+"""What one request leaves behind: a row for the spool, or a number among the running totals."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from analytics_core.hits import MAX_AGENT_BYTES, MAX_TEXT_BYTES, HitFlag, Method
+from analytics_core.spool import ROW
+from prefix_redirect.decisions import Decision
+from prefix_redirect.flood import FloodGuard
+from prefix_redirect.requests import HeaderName
+from prefix_redirect.spool_writer import SpoolWriter
+
+__all__ = ("Recorder", "flags_of")
+
+_PREFETCHES: Final = (
+    (HeaderName.SEC_PURPOSE, b"prefetch"),
+    (HeaderName.PURPOSE, b"prefetch"),
+    (HeaderName.MOZ, b"prefetch"),
+    (HeaderName.X_PURPOSE, b"preview"),
+)
+_CONDITIONALS: Final = (HeaderName.NONE_MATCH, HeaderName.MODIFIED_SINCE)
+
+
+def flags_of(headers: dict[bytes, bytes]) -> int:
+    """Read what else a request gave away, as bits of ``HitFlag``; those of its line and kind are the caller's.
+
+    >>> flags_of({b"sec-purpose": b"Prefetch;prerender"}) == HitFlag.PREFETCH
+    True
+    """
+    flags = 0
+    for name, word in _PREFETCHES:
+        if name in headers and word in headers[name].lower():
+            flags = HitFlag.PREFETCH
+    if HeaderName.PLAYBACK_SESSION in headers:
+        flags |= HitFlag.PLAYBACK_SESSION
+    if any(name in headers for name in _CONDITIONALS):
+        flags |= HitFlag.CONDITIONAL
+    return int(flags)
+
+
+class Recorder:
+    """Counts every answer, and appends redirected hits to the spool's turn.
+
+    Args:
+        writer: The spool; its running totals are kept here.
+        flood: Who asks too often.
+    """
+
+    def __init__(self, writer: SpoolWriter, flood: FloodGuard) -> None:
+        self._writer = writer
+        self._flood = flood
+        self.answers: dict[int, int] = {}
+        """Answers by status, refusals included."""
+
+    def record(
+        self,
+        decision: Decision,
+        *,
+        method: bytes,
+        headers: dict[bytes, bytes],
+        flags: int,
+        address: bytes,
+        source: bytes | None,
+        at_us: int,
+        now_ns: int,
+    ) -> None:
+        """Count an answer, and record it if it is a redirect and no flood.
+
+        Args:
+            decision: What is answered.
+            method: The request's.
+            headers: Those that were kept.
+            flags: Bits of ``HitFlag``.
+            address: The client's, 16 bytes.
+            source: The network that its hits are added up by; ``None`` when it is exempt.
+            at_us: When the request was read, microseconds since 1970-01-01 UTC.
+            now_ns: A clock that never steps back, nanoseconds.
+        """
+        status = decision.status
+        self.answers[status] = self.answers.get(status, 0) + 1
+        totals = self._writer.totals
+        if not decision.record:
+            if status >= 400:
+                totals.refused[status] = totals.refused.get(status, 0) + 1
+            return
+        totals.answered += 1
+        if source is not None and self._flood.is_on and self._flood.exceeds(source, now_ns):
+            totals.lost["flood"] = totals.lost.get("flood", 0) + 1
+            return
+        get = headers.get
+        agent = get(HeaderName.AGENT, b"")[:MAX_AGENT_BYTES]
+        referrer = get(HeaderName.REFERRER, b"")[:MAX_TEXT_BYTES]
+        byte_range = get(HeaderName.RANGE, b"")[:MAX_TEXT_BYTES]
+        target, arguments = decision.target, decision.arguments
+        self._writer.rows.append(
+            ROW.pack(
+                at_us,
+                address,
+                len(target),
+                len(arguments),
+                len(agent),
+                len(referrer),
+                len(byte_range),
+                flags,
+                Method.HEAD if method == b"HEAD" else Method.GET,
+                decision.kind,
+                status,
+            )
+        )
+        self._writer.texts += (target, arguments, agent, referrer, byte_range)

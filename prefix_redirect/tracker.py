@@ -1,0 +1,131 @@
+"""What all connections of one tracker process share: the decider in force, the spool's turn, limits and clients."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from analytics_core.clock import Clock, SystemClock
+from analytics_core.registry import Registry
+from analytics_core.settings import SyncMode, TrackerSettings
+from prefix_redirect.clients import Clients
+from prefix_redirect.decisions import Decider, status_line
+from prefix_redirect.flood import FloodGuard
+from prefix_redirect.host_policy import HostPolicy
+from prefix_redirect.recorder import Recorder
+from prefix_redirect.requests import Limits
+from prefix_redirect.spool_writer import SpoolWriter
+from prefix_redirect.turns import Turns
+
+if TYPE_CHECKING:
+    from prefix_redirect.protocol import TrackerProtocol
+
+__all__ = ("Tracker",)
+
+_STATUSES: Final = (200, 204, 302, 400, 404, 405, 408, 414, 431)
+_IDLE_GRACE_S: Final = 1.0
+
+
+class Tracker:
+    """One tracker process.
+
+    Args:
+        settings: The tracker's.
+        loop: The loop that it runs on.
+        writer: Its spool, opened.
+        limits: What a client may cost us.
+        clock: When hits happen.
+        is_replay: Whether requests may say when they were made; there is no flood rule then.
+    """
+
+    def __init__(
+        self,
+        settings: TrackerSettings,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        writer: SpoolWriter,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+        is_replay: bool = False,
+    ) -> None:
+        self._settings = settings
+        self.loop = loop
+        self.writer = writer
+        self.limits = limits or Limits()
+        self.clock = clock or SystemClock()
+        self.is_replay = is_replay
+        self.is_draining = False
+        self.proxy_protocol = settings.proxy_protocol
+        self.clients = Clients(settings.trusted_proxies)
+        self.recorder = Recorder(writer, FloodGuard(0 if is_replay else settings.flood_rate))
+        self.turns = Turns(loop, writer, holds_answers=settings.sync is SyncMode.ALWAYS)
+        self.connections: dict[TrackerProtocol, None] = {}
+        self.registry = Registry()
+        self.decider = self._decider(self.registry)
+        self.status_lines: dict[int, bytes] = {}
+        self.refresh_date()
+
+    def take_registry(self, registry: Registry) -> None:
+        """Decide by a new snapshot from now on."""
+        self.registry = registry
+        self.decider = self._decider(registry)
+
+    def _decider(self, registry: Registry) -> Decider:
+        own = urlsplit(self._settings.public_url).hostname
+        policy = HostPolicy(
+            registry,
+            mode=self._settings.hosts,
+            deny_hosts=self._settings.deny_hosts,
+            own_hosts=(own,) if own else (),
+        )
+        return Decider(policy)
+
+    def refresh_date(self) -> None:
+        """Put the current second into the answers' first lines."""
+        date = f"Date: {email.utils.formatdate(time.time(), usegmt=True)}\r\n".encode()
+        self.status_lines = {status: status_line(status) + date for status in map(HTTPStatus, _STATUSES)}
+
+    # What follows concerns connections.
+
+    def join(self, connection: TrackerProtocol) -> None:
+        """Take a connection in; above the limit the ones that are idle longest go, and without any idle the new."""
+        self.connections[connection] = None
+        if len(self.connections) > self._settings.max_connections:
+            # A hundredth at once, so that a crowd at the door costs one look at all connections for many newcomers.
+            idle = [other for other in self.connections if other is not connection and other.is_idle]
+            idle.sort(key=lambda other: other.deadline_s)
+            for other in idle[: 1 + self._settings.max_connections // 100]:
+                other.abort()
+                self.leave(other)
+            if not idle:
+                connection.abort()
+                self.leave(connection)
+
+    def leave(self, connection: TrackerProtocol) -> None:
+        """Forget a connection; more than once does no harm."""
+        self.connections.pop(connection, None)
+
+    def sweep(self) -> None:
+        """End the connections whose time is up: to be called about once a second."""
+        now_s = self.loop.time()
+        for connection in [other for other in self.connections if other.deadline_s <= now_s]:
+            connection.expire()
+
+    async def drain(self) -> None:
+        """Let open connections end: each with its next answer, idle ones after a moment, the rest at the deadline."""
+        self.is_draining = True
+        started_s = self.loop.time()
+        while self.connections:
+            elapsed_s = self.loop.time() - started_s
+            if elapsed_s >= self.limits.drain_s:
+                for connection in list(self.connections):
+                    connection.abort()
+                break
+            if elapsed_s >= _IDLE_GRACE_S:
+                for connection in list(self.connections):
+                    connection.close_if_idle()
+            await asyncio.sleep(0.02)

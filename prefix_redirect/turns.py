@@ -1,0 +1,114 @@
+"""Answers leave at the end of the event loop's turn, behind the turn's one write to the spool.
+
+So that an answered hit is a recorded one, even when the process is killed the instant after. With
+``TRACKER_SYNC=always`` they wait for the disk as well, in groups: one sync serves all that came meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Protocol
+
+from prefix_redirect.spool_writer import SpoolWriter, SyncWork
+
+__all__ = ("Answering", "Turns")
+
+_SYNC_S: Final = 0.1
+
+
+class Answering(Protocol):
+    """A connection that has answers to send."""
+
+    def take_answers(self) -> bytes:
+        """Hand over the answers of this turn, in order."""
+        ...
+
+    def send_answers(self, answers: bytes) -> None:
+        """Send what was handed over: the hits are recorded."""
+        ...
+
+
+class Turns:
+    """Ends the loop's turns and keeps the spool synced.
+
+    Args:
+        loop: The running loop.
+        writer: The spool.
+        holds_answers: Whether answers wait for the sync of their hits.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, writer: SpoolWriter, *, holds_answers: bool) -> None:
+        self._loop = loop
+        self._writer = writer
+        self._holds_answers = holds_answers
+        self._answering: list[Answering] = []
+        self._held: list[tuple[Answering, bytes]] = []
+        self._syncer = ThreadPoolExecutor(1, "spool-sync")
+        self._sync: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.last_sync_s = 0.0
+        """Seconds that the last sync took, waiting included."""
+
+    def join(self, connection: Answering) -> None:
+        """Have a connection's answers sent at the end of this turn: to be called once a turn."""
+        if not self._answering:
+            self._loop.call_soon(self._end_turn)
+        self._answering.append(connection)
+
+    def _end_turn(self) -> None:
+        answering, self._answering = self._answering, []
+        writer = self._writer
+        writer.write_turn()
+        if self._holds_answers and (writer.is_dirty or self._sync is not None):
+            self._held += [(connection, connection.take_answers()) for connection in answering]
+            self.start_sync()
+            return
+        for connection in answering:
+            connection.send_answers(connection.take_answers())
+        self.plan_sync()
+
+    def plan_sync(self) -> None:
+        """See to it that what was written is synced soon."""
+        if self._timer is None and self._sync is None and self._writer.is_dirty:
+            self._timer = self._loop.call_later(_SYNC_S, self.start_sync)
+
+    def start_sync(self) -> None:
+        """Sync now, unless a sync runs; then the next one follows it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._sync is not None:
+            return
+        held, self._held = self._held, []
+        work = self._writer.begin_sync()
+        if work is None:
+            self._release(held)
+            return
+        started_s = self._loop.time()
+        self._sync = self._loop.run_in_executor(self._syncer, work.run)
+        self._sync.add_done_callback(lambda _: self._end_sync(work, held, started_s))
+
+    def _end_sync(self, work: SyncWork, held: list[tuple[Answering, bytes]], started_s: float) -> None:
+        self._sync = None
+        self.last_sync_s = self._loop.time() - started_s
+        self._writer.end_sync(work)
+        self._release(held)
+        if self._held:
+            self.start_sync()
+        else:
+            self.plan_sync()
+
+    def _release(self, held: list[tuple[Answering, bytes]]) -> None:
+        for connection, answers in held:
+            connection.send_answers(answers)
+
+    async def close(self) -> None:
+        """Wait for the sync that runs, send what is held, then write, seal and sync the rest."""
+        while self._sync is not None or self._held:
+            self.start_sync()
+            await asyncio.sleep(0.001)
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._loop.run_in_executor(self._syncer, self._writer.close)
+        self._syncer.shutdown()
