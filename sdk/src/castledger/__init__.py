@@ -1,0 +1,61 @@
+"""The Python SDK of Castledger: podcasts, downloads, and why each hit counts or does not."""
+
+from castledger._async_client import AsyncCastledger
+from castledger._client import Castledger
+from castledger._errors import (
+    APIConnectionError,
+    APIError,
+    APITimeout,
+    AuthenticationError,
+    BadRequest,
+    CastledgerError,
+    ConfigurationError,
+    Conflict,
+    FieldError,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    ServerError,
+    ValidationError,
+)
+from castledger._models import (
+    ByteRange,
+    DownloadReport,
+    DownloadRow,
+    Enclosure,
+    Episode,
+    Explanation,
+    Hit,
+    Lists,
+    Podcast,
+    VerdictCount,
+)
+
+__all__ = (
+    "APIConnectionError",
+    "APIError",
+    "APITimeout",
+    "AsyncCastledger",
+    "AuthenticationError",
+    "BadRequest",
+    "ByteRange",
+    "Castledger",
+    "CastledgerError",
+    "ConfigurationError",
+    "Conflict",
+    "DownloadReport",
+    "DownloadRow",
+    "Enclosure",
+    "Episode",
+    "Explanation",
+    "FieldError",
+    "Hit",
+    "Lists",
+    "NotFound",
+    "PermissionDenied",
+    "Podcast",
+    "RateLimited",
+    "ServerError",
+    "ValidationError",
+    "VerdictCount",
+)

@@ -1,0 +1,199 @@
+"""The asynchronous client."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Any, TypeVar
+from uuid import UUID
+
+import httpx
+
+from castledger._models import DownloadReport, Episode, Explanation, Hit, Podcast
+from castledger._requests import Call, Moment, Options, Paged, Query, should_retry, translate, wait_s
+
+__all__ = ("AsyncCastledger",)
+
+T = TypeVar("T")
+
+
+class _AsyncPodcasts:
+    def __init__(self, client: AsyncCastledger) -> None:
+        self._client = client
+
+    async def create(self, *, feed_url: str) -> Podcast:
+        """Add a podcast by its feed's address.
+
+        Raises:
+            Conflict: ``podcast_taken``: the feed has an owner.
+            ValidationError: The feed cannot be fetched or is none; ``errors`` says why.
+        """
+        return await self._client.send(Query.create_podcast(feed_url))
+
+    async def create_from_feed(self, feed: bytes) -> Podcast:
+        """Add a podcast by its feed's bytes, for one that the server cannot fetch; it will not be polled."""
+        return await self._client.send(Query.create_podcast_from_feed(feed))
+
+    def list(self) -> AsyncIterator[Podcast]:
+        """Go through all podcasts, page by page."""
+        return self._client.pages(Query.podcasts())
+
+    async def get(self, podcast_id: UUID | str) -> Podcast:
+        """Read one podcast."""
+        return await self._client.send(Query.podcast(podcast_id))
+
+    def episodes(self, podcast_id: UUID | str) -> AsyncIterator[Episode]:
+        """Go through a podcast's episodes, newest first."""
+        return self._client.pages(Query.episodes(podcast_id))
+
+
+class _AsyncAnalytics:
+    def __init__(self, client: AsyncCastledger) -> None:
+        self._client = client
+
+    async def downloads(
+        self,
+        *,
+        start: Moment,
+        end: Moment,
+        podcast_id: UUID | str | None = None,
+        episode_id: UUID | str | None = None,
+        interval: str = "day",
+        by: str | None = None,
+        tz: str | None = None,
+    ) -> DownloadReport:
+        """Report downloads from *start* up to, not including, *end*.
+
+        Args:
+            start: A date, or an aware instant on the quarter hour.
+            end: Likewise.
+            podcast_id: Of one podcast; all of the tenant's when neither this nor an episode is given.
+            episode_id: Of one episode.
+            interval: ``hour``, ``day``, ``week`` or ``month``.
+            by: ``episode``, ``app``, ``device``, ``country``, ``referrer``, ``feed_app`` or ``source``.
+            tz: Time zone of the intervals, such as ``Europe/Berlin``; UTC by default.
+
+        Raises:
+            ValueError: An instant has no time zone.
+            ValidationError: The API refused a parameter; ``errors`` says which.
+        """
+        return await self._client.send(
+            Query.downloads(
+                podcast_id=podcast_id, episode_id=episode_id, start=start, end=end, interval=interval, by=by, tz=tz
+            )
+        )
+
+    async def explain(
+        self, *, day: dt.date, podcast_id: UUID | str | None = None, episode_id: UUID | str | None = None
+    ) -> Explanation:
+        """Take a UTC day of one episode, or of a whole podcast, apart: every hit with its verdict."""
+        return await self._client.send(Query.explain(podcast_id=podcast_id, episode_id=episode_id, day=day))
+
+    def hits(
+        self,
+        *,
+        start: Moment,
+        end: Moment,
+        podcast_id: UUID | str | None = None,
+        episode_id: UUID | str | None = None,
+        verdict: str | None = None,
+    ) -> AsyncIterator[Hit]:
+        """Go through hits one by one, each with the reason why it counts or does not."""
+        return self._client.pages(
+            Query.hits(podcast_id=podcast_id, episode_id=episode_id, start=start, end=end, verdict=verdict)
+        )
+
+    async def hit(self, hit_id: str) -> Hit:
+        """Read one hit."""
+        return await self._client.send(Query.hit(hit_id))
+
+
+class AsyncCastledger:
+    """The API of one Castledger installation, for one API key.
+
+    Args:
+        api_key: ``cl_live_…``; by default the environment's ``CASTLEDGER_API_KEY``.
+        base_url: The API's address; by default ``CASTLEDGER_API_URL``, else this machine's port 8000.
+        timeout: Seconds for one request.
+        max_retries: How often a read is repeated after a failure that may pass.
+        transport: How requests are made, for proxies and tests.
+        sleep: How to wait between tries.
+
+    Raises:
+        ConfigurationError: Something of this cannot work.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        timeout: float = 10.0,
+        max_retries: int = 2,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._options = Options.read(api_key=api_key, base_url=base_url, timeout=timeout, max_retries=max_retries)
+        self._sleep = sleep
+        self._http = httpx.AsyncClient(
+            base_url=self._options.base_url, headers=self._options.headers(), timeout=timeout, transport=transport
+        )
+        self.podcasts = _AsyncPodcasts(self)
+        self.analytics = _AsyncAnalytics(self)
+
+    def __repr__(self) -> str:
+        return f"AsyncCastledger({self._options!r})"
+
+    async def __aenter__(self) -> AsyncCastledger:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def _try(self, call: Call[Any]) -> httpx.Response | httpx.HTTPError:
+        try:
+            return await self._http.request(
+                call.method, call.path, params=call.params, content=call.content, headers=call.headers
+            )
+        except httpx.HTTPError as error:
+            return error
+
+    async def send(self, call: Call[T]) -> T:
+        """Make a request and read its answer; for routes that have no method here yet.
+
+        Raises:
+            APIError: The API refused.
+            APIConnectionError: It did not answer.
+        """
+        attempt = 0
+        while True:
+            answer = await self._try(call)
+            status, retry_after = None, None
+            if isinstance(answer, httpx.Response):
+                status, retry_after = answer.status_code, answer.headers.get("retry-after")
+            if attempt < self._options.max_retries and should_retry(call, status):
+                await self._sleep(wait_s(attempt, retry_after))
+                attempt += 1
+                continue
+            if isinstance(answer, httpx.HTTPError):
+                raise translate(answer) from answer
+            return call.read(answer)
+
+    async def pages(self, paged: Paged[T]) -> AsyncIterator[T]:
+        """Go through a list, page by page."""
+        cursor: str | None = None
+        while True:
+            page = await self.send(paged.call(cursor))
+            for item in page.data:
+                yield item
+            cursor = page.next_cursor
+            if cursor is None:
+                return
