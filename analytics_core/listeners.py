@@ -129,7 +129,7 @@ def month_of(at_us: int) -> dt.date:
     """
     try:
         return dt.date.fromordinal(_EPOCH_ORDINAL + at_us // _DAY_US).replace(day=1)
-    except OverflowError:
+    except (OverflowError, ValueError):
         raise ValueError("an instant has to fall into the years 1 to 9999") from None
 
 
