@@ -152,8 +152,7 @@ class DatabaseCountries:
             raise ConfigError([f"CASTLEDGER_GEO_DATABASE: {path} is no readable .mmdb database ({error})"]) from None
         try:
             metadata = self._reader.metadata()
-            records = (record for _, record in itertools.islice(self._reader, _RECORDS_PROBED))
-            if not any(map(_country_code, records)):
+            if not self._names_countries():
                 raise ConfigError([f"CASTLEDGER_GEO_DATABASE: {path} ({metadata.database_type}) names no countries"])
         except maxminddb.InvalidDatabaseError as error:
             self.close()
@@ -164,6 +163,14 @@ class DatabaseCountries:
         built = dt.datetime.fromtimestamp(metadata.build_epoch, dt.UTC).date()
         self.version = f"{metadata.database_type}-{built}"
         self._has_v6 = metadata.ip_version == 6
+
+    def _names_countries(self) -> bool:
+        records = (record for _, record in itertools.islice(self._reader, _RECORDS_PROBED))
+        try:
+            return any(map(_country_code, records))
+        except ValueError:
+            # The reader cannot walk a database of IPv6 that has one record for all of IPv4 and more; it can ask it.
+            return True
 
     def countries(self, addresses: Sequence[bytes]) -> NDArray[np.int16]:
         """Look addresses up one by one; a damaged record is an unknown country."""

@@ -1,0 +1,185 @@
+"""Countries: packed and unpacked, from the registries, from databases of either shape, and from none."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics_core.addresses import pack_address
+from analytics_core.errors import ConfigError
+from analytics_core.geo import (
+    CountryLookup,
+    DatabaseCountries,
+    NoCountries,
+    RegistryCountries,
+    open_countries,
+    pack_country,
+    unpack_country,
+)
+
+codes = st.text(string.ascii_uppercase, min_size=2, max_size=2)
+
+
+def found(lookup: CountryLookup, *addresses: str) -> list[str | None]:
+    column = lookup.countries([pack_address(address) for address in addresses])
+    assert column.dtype == np.int16
+    return [unpack_country(number) for number in column.tolist()]
+
+
+def encode(value: object) -> bytes:
+    """Write a value as a field of MaxMind's format, as far as a small database needs it."""
+    match value:
+        case str():
+            text = value.encode()
+            assert len(text) < 29
+            return bytes([2 << 5 | len(text)]) + text
+        case bytes():
+            # A whole number: its width in bytes tells its type (16, 32 and 64 bits).
+            kind = {2: b"\xa2", 4: b"\xc4", 8: b"\x08\x02"}[len(value)]
+            return kind + value
+        case list():
+            return bytes([len(value), 11 - 7]) + b"".join(map(encode, value))
+        case dict():
+            return bytes([7 << 5 | len(value)]) + b"".join(encode(key) + encode(item) for key, item in value.items())
+        case _:
+            raise AssertionError(value)
+
+
+def write_database(path: Path, lower: object, upper: object, *, ip_version: int = 4) -> Path:
+    """Write a database of one node: *lower* for addresses whose first bit is 0, *upper* for the others."""
+    records = encode(lower), encode(upper)
+    nodes = 1
+    left = nodes + 16
+    right = left + len(records[0])
+    metadata = {
+        "binary_format_major_version": (2).to_bytes(2),
+        "binary_format_minor_version": (0).to_bytes(2),
+        "build_epoch": (1_790_000_000).to_bytes(8),
+        "database_type": "test-Country",
+        "description": {"en": "one node"},
+        "ip_version": ip_version.to_bytes(2),
+        "languages": ["en"],
+        "node_count": nodes.to_bytes(4),
+        "record_size": (24).to_bytes(2),
+    }
+    tree = left.to_bytes(3) + right.to_bytes(3)
+    path.write_bytes(tree + bytes(16) + b"".join(records) + b"\xab\xcd\xefMaxMind.com" + encode(metadata))
+    return path
+
+
+@given(codes)
+def test_unpacking_is_the_inverse_of_packing(code: str) -> None:
+    packed = pack_country(code)
+    assert packed == ord(code[0]) * 256 + ord(code[1])
+    assert 0 < packed < 2**15
+    assert unpack_country(packed) == code
+    assert pack_country(code.lower()) == packed
+
+
+@given(st.integers(-(2**15), 2**15 - 1))
+def test_packing_is_the_inverse_of_unpacking(number: int) -> None:
+    code = unpack_country(number)
+    assert pack_country(code) == (number if code is not None else 0)
+
+
+@pytest.mark.parametrize("code", [None, "", "U", "USA", "U1", "--", "ÄÖ", "ßß"])
+def test_what_is_no_country_is_unknown(code: str | None) -> None:
+    assert pack_country(code) == 0
+
+
+def test_the_registries_know_both_families() -> None:
+    lookup = RegistryCountries()
+    assert found(lookup, "8.8.8.8", "::ffff:8.8.8.8", "2001:4860:4860::8888", "88.198.0.1") == ["US", "US", "US", "DE"]
+    assert found(lookup, "10.0.0.1", "127.0.0.1", "::1", "fd00::1") == [None] * 4
+    assert lookup.version.startswith("iptocc-")
+
+
+def test_no_addresses_have_no_countries() -> None:
+    assert found(RegistryCountries()) == []
+    assert found(NoCountries()) == []
+
+
+def test_without_countries_all_are_unknown() -> None:
+    assert found(NoCountries(), "8.8.8.8", "2001:4860:4860::8888") == [None, None]
+    assert NoCountries().version == "none"
+
+
+def test_a_region_is_no_country(tmp_path: Path) -> None:
+    lookup = DatabaseCountries(write_database(tmp_path / "x.mmdb", {"country_code": "EU"}, {"country_code": "FR"}))
+    assert found(lookup, "8.8.8.8", "200.1.1.1") == [None, "FR"]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"country": {"iso_code": "CA"}},
+        {"country_code": "CA"},
+        {"country": "CA"},
+        {"country": "Canada", "country_code": "CA"},
+    ],
+)
+def test_nested_and_flat_records_are_read(record: dict[str, object], tmp_path: Path) -> None:
+    lookup = DatabaseCountries(write_database(tmp_path / "x.mmdb", record, {"registered_country": {"iso_code": "US"}}))
+    assert found(lookup, "8.8.8.8", "200.1.1.1") == ["CA", None]
+    assert lookup.version == "test-Country-2026-09-21"
+    lookup.close()
+
+
+def test_a_database_of_ipv4_alone_knows_no_ipv6(tmp_path: Path) -> None:
+    lookup = DatabaseCountries(write_database(tmp_path / "x.mmdb", {"country_code": "CA"}, {"country_code": "FR"}))
+    assert found(lookup, "2001:4860:4860::8888", "::ffff:8.8.8.8") == [None, "CA"]
+
+
+def test_a_database_of_ipv6_is_asked_for_ipv4_as_ipv4(tmp_path: Path) -> None:
+    path = write_database(tmp_path / "x.mmdb", {"country_code": "CA"}, {"country_code": "FR"}, ip_version=6)
+    assert found(DatabaseCountries(path), "200.1.1.1", "8000::1", "::1") == ["CA", "FR", "CA"]
+
+
+def test_the_real_databases_are_read(data_dir: Path) -> None:
+    for name in ("GeoLite2-Country-Test", "GeoLite2-City-Test"):
+        lookup = open_countries(data_dir / "geo" / f"{name}.mmdb")
+        assert found(lookup, "81.2.69.142", "::ffff:81.2.69.142", "2001:480:10::1", "1.2.3.4") == [
+            "GB",
+            "GB",
+            "US",
+            None,
+        ]
+        assert lookup.version.startswith(name.removesuffix("-Test"))
+
+
+@pytest.mark.parametrize("name", ["GeoLite2-ASN-Test", "GeoIP2-Anonymous-IP-Test"])
+def test_a_database_without_countries_is_refused(data_dir: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="names no countries"):
+        open_countries(data_dir / "geo" / f"{name}.mmdb")
+
+
+@pytest.mark.parametrize("content", [b"", b"junk" * 1000])
+def test_a_file_that_is_no_database_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.mmdb"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="CASTLEDGER_GEO_DATABASE: "):
+        open_countries(path)
+
+
+def test_a_database_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no readable \.mmdb database"):
+        open_countries(tmp_path / "absent.mmdb")
+
+
+def test_a_damaged_database_never_raises_once_it_is_open(tmp_path: Path) -> None:
+    path = write_database(tmp_path / "x.mmdb", {"country_code": "CA"}, {"country_code": "FR"})
+    content = bytearray(path.read_bytes())
+    # The second record's map claims more fields than the file has.
+    content[content.rindex(b"\xe1\x4ccountry_code")] = 0xFC
+    path.write_bytes(content)
+    lookup = open_countries(path)
+    assert found(lookup, "8.8.8.8", "200.1.1.1") == ["CA", None]
+
+
+def test_without_a_database_the_registries_answer() -> None:
+    assert found(open_countries(None), "8.8.8.8") == ["US"]
