@@ -27,6 +27,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         headers: Header lines, each with its line end; status line, ``Date`` and ``Connection`` are the protocol's.
         body: What follows them, but for HEAD.
         record: Whether the hit goes to the spool.
+        kind: A ``HitKind``, as a plain integer.
         target: What the spool keeps of the target.
         arguments: What stood between ``/e,`` and the next slash; for a link ``go=<slug>``.
     """
@@ -35,7 +36,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     headers: bytes
     body: bytes = b""
     record: bool = False
-    kind: HitKind = HitKind.REQUEST
+    kind: int = int(HitKind.REQUEST)
     target: bytes = b""
     arguments: bytes = b""
 
@@ -158,7 +159,7 @@ def _decide_link(slug: bytes, policy: HostPolicy) -> Decision:
         status=302,
         headers=_REDIRECT_HEADERS % location,
         record=True,
-        kind=HitKind.CLICK,
+        kind=int(HitKind.CLICK),
         target=location,
         arguments=b"go=" + slug,
     )

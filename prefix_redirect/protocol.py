@@ -12,7 +12,7 @@ from prefix_redirect.host_policy import is_navigation
 from prefix_redirect.proxy_protocol import parse_proxy_header
 from prefix_redirect.recorder import flags_of
 from prefix_redirect.replay import replay_time_us
-from prefix_redirect.requests import HeaderName, RequestReader
+from prefix_redirect.requests import HeaderName, RequestReader, Stage
 
 if TYPE_CHECKING:
     from prefix_redirect.tracker import Tracker
@@ -23,8 +23,12 @@ _MOST_HELD: Final = 16
 """Groups of answers waiting for a sync, above which a connection is not read on."""
 
 _MOST_DISCARDED_BYTES: Final = 4 * 1024 * 1024
+_BETWEEN: Final = Stage.BETWEEN
 _CLOSE: Final = b"Connection: close\r\n"
 _KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
+# As plain integers: an enum's operators cost a microsecond each.
+_NAVIGATION: Final = int(HitFlag.NAVIGATION)
+_LINE_REPAIRED: Final = int(HitFlag.LINE_REPAIRED)
 
 
 class _State(enum.IntEnum):
@@ -83,7 +87,7 @@ class TrackerProtocol(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether the client neither asks nor waits for anything."""
-        return self._state is _State.OPEN and self._reader.is_between and not self._out and not self._held
+        return self._state is _State.OPEN and self._reader.stage == Stage.BETWEEN and not self._out and not self._held
 
     # What follows is called by the loop.
 
@@ -113,16 +117,16 @@ class TrackerProtocol(asyncio.Protocol):
                 return
         tracker = self._tracker
         reader = self._reader
-        was_between = reader.is_between
+        stage = reader.stage
         now_s = tracker.loop.time()
         self.at_us = tracker.clock.now_us()
         self._now_ns = int(now_s * 1e9)
         status = reader.feed(data)
         if status:
             self.refuse(status)
-        elif reader.is_between:
+        elif reader.stage == _BETWEEN:
             self.deadline_s = now_s + tracker.limits.idle_s
-        elif was_between or self._out:
+        elif stage == _BETWEEN or self._out:
             self.deadline_s = now_s + tracker.limits.header_s
 
     def eof_received(self) -> bool:
@@ -174,7 +178,7 @@ class TrackerProtocol(asyncio.Protocol):
         """End a connection whose time is up."""
         if self.is_stuck or self._state is not _State.OPEN:
             self.abort()
-        elif self._reader.is_between or self._proxy_bytes is not None:
+        elif self._reader.stage == Stage.BETWEEN or self._proxy_bytes is not None:
             self._transport.close()
         else:
             self.refuse(408)
@@ -218,9 +222,9 @@ class TrackerProtocol(asyncio.Protocol):
                     return
                 at_us = replayed_us
         if navigation:
-            flags |= HitFlag.NAVIGATION
+            flags |= _NAVIGATION
         if reader.is_repaired:
-            flags |= HitFlag.LINE_REPAIRED
+            flags |= _LINE_REPAIRED
         method = reader.method
         decision = tracker.decider.decide(method, reader.url, navigation=navigation)
         tracker.recorder.record(
@@ -233,7 +237,7 @@ class TrackerProtocol(asyncio.Protocol):
             at_us=at_us,
             now_ns=self._now_ns,
         )
-        if reader.closes and reader.in_body:
+        if reader.closes and reader.stage == Stage.BODY:
             self._has_rest = True
         self._answer(
             decision,

@@ -20,6 +20,13 @@ _PREFETCHES: Final = (
     (HeaderName.X_PURPOSE, b"preview"),
 )
 _CONDITIONALS: Final = (HeaderName.NONE_MATCH, HeaderName.MODIFIED_SINCE)
+_TELLING: Final = frozenset((HeaderName.PLAYBACK_SESSION, *_CONDITIONALS, *(name for name, _ in _PREFETCHES)))
+# As plain integers: an enum's members and operators cost too much for something done at every request.
+_PREFETCH: Final = int(HitFlag.PREFETCH)
+_PLAYBACK_SESSION: Final = int(HitFlag.PLAYBACK_SESSION)
+_CONDITIONAL: Final = int(HitFlag.CONDITIONAL)
+_GET: Final = int(Method.GET)
+_HEAD: Final = int(Method.HEAD)
 
 
 def flags_of(headers: dict[bytes, bytes]) -> int:
@@ -28,15 +35,17 @@ def flags_of(headers: dict[bytes, bytes]) -> int:
     >>> flags_of({b"sec-purpose": b"Prefetch;prerender"}) == HitFlag.PREFETCH
     True
     """
+    if _TELLING.isdisjoint(headers):
+        return 0
     flags = 0
     for name, word in _PREFETCHES:
         if name in headers and word in headers[name].lower():
-            flags = HitFlag.PREFETCH
+            flags |= _PREFETCH
     if HeaderName.PLAYBACK_SESSION in headers:
-        flags |= HitFlag.PLAYBACK_SESSION
+        flags |= _PLAYBACK_SESSION
     if any(name in headers for name in _CONDITIONALS):
-        flags |= HitFlag.CONDITIONAL
-    return int(flags)
+        flags |= _CONDITIONAL
+    return flags
 
 
 class Recorder:
@@ -103,7 +112,7 @@ class Recorder:
                 len(referrer),
                 len(byte_range),
                 flags,
-                Method.HEAD if method == b"HEAD" else Method.GET,
+                _HEAD if method == b"HEAD" else _GET,
                 decision.kind,
                 status,
             )

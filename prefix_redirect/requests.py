@@ -9,7 +9,7 @@ from typing import Final
 import httptools
 import msgspec
 
-__all__ = ("HeaderName", "Limits", "RequestReader", "repair_line")
+__all__ = ("HeaderName", "Limits", "RequestReader", "Stage", "repair_line")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +62,6 @@ class HeaderName:
 
 
 _KEPT: Final = {name: name for key, name in vars(HeaderName).items() if key.isupper()}
-_BODY_HEADERS: Final = (HeaderName.CONTENT_LENGTH, HeaderName.TRANSFER_ENCODING)
 _LINE_REST: Final = len(b"GET  HTTP/1.1")
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 _RAW: Final = re.compile(rb"[\x80-\xff ]")
@@ -89,6 +88,22 @@ def repair_line(line: bytes) -> bytes | None:
     return b" ".join((method, _RAW.sub(lambda byte: b"%%%02X" % byte[0][0], target), version))
 
 
+class Stage:
+    """Where in a request a reader stands: plain integers, since they are compared for every request."""
+
+    BETWEEN: Final = 0
+    LINE: Final = 1
+    """In a request line that has to be repaired and is not whole yet."""
+    HEAD: Final = 2
+    BODY: Final = 3
+
+
+# Globals of the module are found faster than attributes of a class, and these are on every request's way.
+_BETWEEN: Final = Stage.BETWEEN
+_HEAD: Final = Stage.HEAD
+_BODY: Final = Stage.BODY
+
+
 class _Stop(Exception):
     """Ends the parser's work from within one of its callbacks."""
 
@@ -110,51 +125,48 @@ class RequestReader:
         "_had_body",
         "_header_bytes",
         "_header_count",
+        "_is_line_repaired",
         "_limits",
         "_max_url",
+        "_most_header_bytes",
+        "_most_headers",
         "_on_request",
         "_parser",
         "_refusal",
-        "_repairing",
         "_tail",
         "closes",
         "headers",
-        "in_body",
-        "in_head",
         "is_done",
         "is_old",
         "is_repaired",
         "method",
+        "stage",
         "url",
     )
 
     def __init__(self, on_request: Callable[[], None], limits: Limits) -> None:
         self._on_request = on_request
         self._limits = limits
+        self._most_header_bytes = limits.header_bytes
+        self._most_headers = limits.headers
         self._max_url = limits.line_bytes - _LINE_REST
         self._parser = httptools.HttpRequestParser(self)
         self._refusal = 0
         self._completed = 0
         self._had_body = False
         self._tail: bytes | None = b""
-        self._repairing = False
         self._body_bytes = 0
         self._header_bytes = 0
         self._header_count = 0
         self.method = b""
         self.url = b""
         self.headers: dict[bytes, bytes] = {}
-        self.in_head = False
-        self.in_body = False
+        self.stage = Stage.BETWEEN
         self.is_done = False
         self.is_repaired = False
+        self._is_line_repaired = False
         self.closes = False
         self.is_old = False
-
-    @property
-    def is_between(self) -> bool:
-        """Whether no request has begun that is not complete."""
-        return not (self.in_head or self.in_body or self._repairing)
 
     def feed(self, data: bytes) -> int:
         """Read on.
@@ -165,22 +177,20 @@ class RequestReader:
         Returns:
             0 to go on, or the status to refuse the request in progress with, after which no more is to be fed.
         """
+        # Only the request line is missing in that stage: nothing of the request has been parsed.
+        pending = self._parse(data) if self.stage != Stage.LINE else self._repair((self._tail or b"") + data)
         repairs = 0
-        pending: bytes | int = data
-        if self._repairing:
-            # Only the request line is missing: nothing of this request has been parsed yet.
-            pending = self._repair((self._tail or b"") + data)
         while isinstance(pending, bytes):
             if not pending or self.is_done:
                 return 0
             repairs += 1
-            pending = self._parse(pending) if repairs < _REPAIRS_A_FEED else 400
+            pending = self._parse(pending) if repairs <= _REPAIRS_A_FEED else 400
         return pending
 
     def _parse(self, data: bytes) -> bytes | int:
         """Feed the parser; return a status (0: all was read), or the bytes to feed next."""
         self._completed = 0
-        self._had_body = self.in_body
+        self._had_body = self.stage == _BODY
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -194,14 +204,14 @@ class RequestReader:
                 return self._refusal
             head = self._head(data)
             return 400 if head is None else self._repair(head)
-        if self.in_head:
+        if self.stage == _HEAD:
             self._tail = self._head(data)
             if self._tail is None:
                 self._header_bytes += len(data)
             raw = self._header_bytes if self._tail is None else len(self._tail)
             if raw > self._limits.line_bytes + self._limits.header_bytes:
                 return 431
-        else:
+        elif self._tail != b"":
             self._tail = b""
         return 0
 
@@ -221,9 +231,9 @@ class RequestReader:
         end = head.find(b"\r\n")
         if (end if end >= 0 else len(head)) > self._limits.line_bytes:
             return 414
-        self._repairing = end < 0
         self._tail = head if end < 0 else b""
         if end < 0:
+            self.stage = Stage.LINE
             return 0
         line = repair_line(head[:end])
         if line is None or line == head[:end]:
@@ -231,21 +241,21 @@ class RequestReader:
         if len(line) > self._limits.line_bytes:
             return 414
         self._parser = httptools.HttpRequestParser(self)
-        self.on_message_begin()
-        self.is_repaired = True
+        self.stage = Stage.BETWEEN
+        self._is_line_repaired = True
         return line + head[end:]
 
     # What follows is called by httptools.
 
     def on_message_begin(self) -> None:
         """Forget the request before."""
-        if not self.in_head:
-            self.is_repaired = False
-        self.in_head = True
+        self.stage = _HEAD
         self.url = b""
         self.headers = {}
         self._header_bytes = 0
         self._header_count = 0
+        self.is_repaired = self._is_line_repaired
+        self._is_line_repaired = False
 
     def on_url(self, piece: bytes) -> None:
         """Take a piece of the request target: usually all of it."""
@@ -256,13 +266,13 @@ class RequestReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count a header, and keep it if anyone will ask for it."""
-        self._header_count += 1
-        self._header_bytes += len(name) + len(value) + 4
-        if self._header_bytes > self._limits.header_bytes or self._header_count > self._limits.headers:
+        self._header_count = count = self._header_count + 1
+        self._header_bytes = size = self._header_bytes + len(name) + len(value) + 4
+        if count > self._most_headers or size > self._most_header_bytes:
             self._refusal = 431
             raise _Stop
         kept = _KEPT.get(name.lower())
-        if kept is None or not self.in_head:  # a chunked body's trailer says nothing that we believe
+        if kept is None or self.stage != _HEAD:  # a chunked body's trailer says nothing that we believe
             return
         headers = self.headers
         if kept not in headers:
@@ -272,16 +282,17 @@ class RequestReader:
 
     def on_headers_complete(self) -> None:
         """Look whether a body follows, and whether it is worth waiting for."""
-        self.in_head = False
+        self.stage = _BODY
         headers = self.headers
-        if headers and any(name in headers for name in _BODY_HEADERS):
-            self.in_body = self._had_body = True
-            self._body_bytes = 0
-            announced = headers.get(HeaderName.CONTENT_LENGTH, b"0")
-            too_large = len(announced) > 9 or int(announced) > self._limits.body_bytes
-            if too_large or HeaderName.EXPECT in headers or self._parser.should_upgrade():
-                self._deliver(closes=True)
-                raise _Stop
+        if HeaderName.CONTENT_LENGTH not in headers and HeaderName.TRANSFER_ENCODING not in headers:
+            return
+        self._had_body = True
+        self._body_bytes = 0
+        announced = headers.get(HeaderName.CONTENT_LENGTH, b"0")
+        too_large = len(announced) > 9 or int(announced) > self._limits.body_bytes
+        if too_large or HeaderName.EXPECT in headers or self._parser.should_upgrade():
+            self._deliver(closes=True)
+            raise _Stop
 
     def on_body(self, piece: bytes) -> None:
         """Ignore a body, up to a point."""
@@ -292,10 +303,9 @@ class RequestReader:
 
     def on_message_complete(self) -> None:
         """Hand the request on."""
-        self.in_body = False
+        self.stage = _BETWEEN
         self._completed += 1
         self._deliver(closes=not self._parser.should_keep_alive())
-        self.is_repaired = False
 
     def _deliver(self, *, closes: bool) -> None:
         if self.is_done:
