@@ -11,8 +11,9 @@ import enum
 import functools
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 from urllib.parse import unquote
 
 import msgspec
@@ -114,6 +115,14 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _KINDS: Final = {kind.label: kind for kind in AgentKind if kind is not AgentKind.UNKNOWN}
 _EMPTY: Final = AgentClass(AgentKind.UNKNOWN, "", "unknown", "empty")
 
+_MAX_DECODINGS: Final = 5
+
+# What tells the structure of a pattern: escapes (skipped), sets (their first "]" stands for itself), groups, bars.
+_STRUCTURE: Final = re.compile(r"\\.|\[\^?\]?|[]()|]", re.DOTALL)
+_ESCAPE: Final = re.compile(r"\\.", re.DOTALL)
+_UPPER: Final = re.compile(r"[A-Z]|[^\W\d_a-z]")
+_Rule: TypeAlias = tuple[Callable[[str], re.Match[str] | None], bool]
+
 # Controls, lone surrogates, and the invisible marks that only ever hide or reorder what people read.
 _INVISIBLE: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
@@ -142,14 +151,17 @@ def normalise_agent(agent: str) -> str:
     'My App'
     """
     text = agent[:MAX_AGENT_CHARS]
-    # Each round that changes anything takes at least one character away, so 512 characters end it.
-    while True:
+    for _ in range(_MAX_DECODINGS):
         plain = _INVISIBLE.sub("", text)
         if "%" in plain:
             plain = unquote(plain)
         if plain == text:
-            return " ".join(plain.split())
+            break
         text = plain
+    else:
+        # No name was ever encoded so often: without its signs nothing is left to decode.
+        text = _INVISIBLE.sub("", text.replace("%", ""))
+    return " ".join(text.split())
 
 
 class AgentTable:
@@ -185,14 +197,14 @@ class AgentTable:
             device = "watch" if kind is AgentKind.WATCH else entry.device
             found = AgentClass(kind, entry.app or entry.name, device or "unknown", entry.name)
             # A bot that claims a telephone has none.
-            rules.append((_compile(entry.pattern, path).search, found, not device and kind is not AgentKind.BOT))
+            rules.append((*_compile(entry.pattern, path), found, not device and kind is not AgentKind.BOT))
         self._rules = tuple(rules)
         device_rules = []
         for number, entry_device in enumerate(devices, 1):
             path = f"device {number} ({entry_device.device!r})"
             if entry_device.device not in DEVICES:
                 raise InvalidInput(path, f"device is one of {', '.join(DEVICES)}")
-            device_rules.append((_compile(entry_device.pattern, path).search, entry_device.device))
+            device_rules.append((*_compile(entry_device.pattern, path), entry_device.device))
         self._devices = tuple(device_rules)
 
     def classify(self, agent: str) -> AgentClass:
@@ -207,28 +219,55 @@ class AgentTable:
         text = normalise_agent(agent)
         if not text:
             return _EMPTY
-        for search, found, device_open in self._rules:
-            if search(text) is not None:
+        lower = text.lower()
+        for find, folded, found, device_open in self._rules:
+            if find(lower if folded else text) is not None:
                 if not device_open:
                     return found
-                return AgentClass(found.kind, found.app, self._device_of(text), found.rule)
-        return AgentClass(AgentKind.UNKNOWN, "", self._device_of(text), "none")
+                return AgentClass(found.kind, found.app, self._device_of(text, lower), found.rule)
+        return AgentClass(AgentKind.UNKNOWN, "", self._device_of(text, lower), "none")
 
-    def _device_of(self, text: str) -> str:
-        for search, device in self._devices:
-            if search(text) is not None:
+    def _device_of(self, text: str, lower: str) -> str:
+        for find, folded, device in self._devices:
+            if find(lower if folded else text) is not None:
                 return device
         return "unknown"
 
 
-def _compile(pattern: str, path: str) -> re.Pattern[str]:
+def _alternatives(pattern: str) -> list[str]:
+    """Split a pattern at the bars outside of groups and character sets."""
+    parts, start, depth, in_set = [], 0, 0, False
+    for match in _STRUCTURE.finditer(pattern):
+        sign = match[0]
+        if in_set:
+            in_set = sign != "]"
+        elif sign.startswith("["):
+            in_set = True
+        elif sign == "(":
+            depth += 1
+        elif sign == ")":
+            depth -= 1
+        elif sign == "|" and not depth:
+            parts.append(pattern[start : match.start()])
+            start = match.end()
+    return [*parts, pattern[start:]]
+
+
+def _compile(pattern: str, path: str) -> _Rule:
     try:
         compiled = re.compile(pattern)
+        if compiled.search("") is not None:
+            raise InvalidInput(path, "the pattern matches everything")
+        # Two rewrites with the same meaning make a miss several times cheaper: ignoring case goes over to text that
+        # is in lower case already, and what can only match at the beginning is not tried anywhere else.
+        body = pattern.removeprefix("(?i)")
+        folded = body is not pattern and not _UPPER.search(_ESCAPE.sub("", body))
+        if folded:
+            compiled = re.compile(body)
+        anchored = all(part.startswith("^") for part in _alternatives(body))
     except (re.error, OverflowError, RecursionError) as error:
         raise InvalidInput(path, f"the pattern is no regular expression: {error}") from error
-    if compiled.search("") is not None:
-        raise InvalidInput(path, "the pattern matches everything")
-    return compiled
+    return (compiled.match if anchored else compiled.search), folded
 
 
 def load_table(text: str) -> AgentTable:
