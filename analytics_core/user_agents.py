@@ -261,7 +261,7 @@ def _compile(pattern: str, path: str) -> _Rule:
         # Two rewrites with the same meaning make a miss several times cheaper: ignoring case goes over to text that
         # is in lower case already, and what can only match at the beginning is not tried anywhere else.
         body = pattern.removeprefix("(?i)")
-        folded = body is not pattern and not _UPPER.search(_ESCAPE.sub("", body))
+        folded = body != pattern and not _UPPER.search(_ESCAPE.sub("", body))
         if folded:
             compiled = re.compile(body)
         anchored = all(part.startswith("^") for part in _alternatives(body))
