@@ -181,6 +181,9 @@ class Decider:
         self._of_players: dict[bytes, Decision] = {}
         self._of_browsers: dict[bytes, Decision] = {}
 
+    def __len__(self) -> int:
+        return len(self._of_players) + len(self._of_browsers)
+
     def decide(self, method: bytes, raw: bytes, *, navigation: bool) -> Decision:
         """Decide as :func:`decide` does."""
         if method not in (b"GET", b"HEAD"):

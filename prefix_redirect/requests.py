@@ -234,7 +234,7 @@ class RequestReader:
         self._tail = head if end < 0 else b""
         if end < 0:
             self.stage = Stage.LINE
-            return 0
+            return 400 if _CONTROL.search(head.removesuffix(b"\r")) else 0
         line = repair_line(head[:end])
         if line is None or line == head[:end]:
             return 400

@@ -1,0 +1,183 @@
+"""Decisions: good, not ours, invalid, for every outcome of the tracker's contract."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics_core.enclosures import identify
+from analytics_core.hits import HitKind
+from analytics_core.registry import Registry
+from prefix_redirect.decisions import Decider, Decision, decide, refuse, status_line
+from prefix_redirect.host_policy import HostPolicy
+
+POLICY = HostPolicy(
+    Registry(
+        hosts=frozenset({"known.example.com"}),
+        click_keys=frozenset({identify("https://known.example.com/1.mp3").key.hex}),
+        links={
+            "offer": "https://shop.example.com/?utm_source=pod&x=a b",
+            "umlaut": "https://shop.example.com/Größe",
+            "script": "javascript:alert(1)",
+            "split": "https://shop.example.com/\r\nSet-Cookie: a=b",
+            "long": "https://shop.example.com/" + "a" * 9000,
+        },
+    )
+)
+GUID = "9b024349-ccf0-5f69-a609-6b82873eab3c"
+
+
+def ask(raw: str, method: str = "GET", *, navigation: bool = False) -> Decision:
+    return decide(method.encode(), raw.encode(), navigation=navigation, policy=POLICY)
+
+
+def header(decision: Decision, name: str) -> str | None:
+    lines = dict(line.split(": ", 1) for line in decision.headers.decode("ascii").split("\r\n") if line)
+    return lines.get(name)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("raw", "location", "arguments", "target"),
+    [
+        ("/e/known.example.com/x", "https://known.example.com/x", "", "known.example.com/x"),
+        (f"/e,pg={GUID}/n.example.org/1.mp3?/", "https://n.example.org/1.mp3?/", f"pg={GUID}", "n.example.org/1.mp3?/"),
+        ("/e,what=ever,,=/n.example.org/1.mp3", "https://n.example.org/1.mp3", "what=ever,,=", "n.example.org/1.mp3"),
+        ("/e//new.example.org/1.mp3", "https://new.example.org/1.mp3", "", "new.example.org/1.mp3"),
+        (f"/e/pg={GUID}/new.example.org/1.mp3", "https://new.example.org/1.mp3", f"pg={GUID}", "new.example.org/1.mp3"),
+        ("/e/http:/new.example.org/1.mp3", "http://new.example.org/1.mp3", "", "http://new.example.org/1.mp3"),
+        ("http://pod.example.net/e/n.example.org/1.mp3", "https://n.example.org/1.mp3", "", "n.example.org/1.mp3"),
+        ("HTTPS://pod.example:8443/e/n.example.org/1.mp3", "https://n.example.org/1.mp3", "", "n.example.org/1.mp3"),
+    ],
+)  # fmt: skip
+def test_a_good_request_is_redirected_and_recorded(
+    method: str, raw: str, location: str, arguments: str, target: str
+) -> None:
+    decision = ask(raw, method)
+    assert decision.status == 302
+    assert decision.headers.decode() == (
+        f"Location: {location}\r\nCache-Control: private, no-cache\r\n"
+        "Access-Control-Allow-Origin: *\r\nContent-Length: 0\r\n"
+    )
+    assert decision.body == b""
+    assert decision.record
+    assert (decision.arguments.decode(), decision.target.decode()) == (arguments, target)
+    assert decision.kind == HitKind.REQUEST
+
+
+@pytest.mark.parametrize(
+    "raw",
+    ["/", "/e", "/e?x", "/e,pg=1", "/E/known.example.com/1.mp3", "/favicon.ico", "/go", "/robots.txt/x", "/health/live",
+     "/metrics", "/internal/tls-ask?domain=x", "*", "pod.example.net:443", "e/known.example.com/1.mp3", "",
+     "http://pod.example.net", "/e/new.example.org/login", "/e/new.example.org"],
+)  # fmt: skip
+def test_what_is_not_ours_is_404_in_plain_words_and_not_recorded(raw: str) -> None:
+    decision = ask(raw)
+    assert decision.status == 404
+    assert header(decision, "Content-Type") == "text/plain; charset=utf-8"
+    assert header(decision, "Content-Length") == str(len(decision.body))
+    assert len(decision.body) > 20
+    assert not decision.record
+
+
+@pytest.mark.parametrize(
+    "raw",
+    ["/e/", "/e//", "/e,pg=1/", "/e/localhost/1.mp3", "/e/127.0.0.1/1.mp3", "/e/[::1]/1.mp3", "/e/nas.local/1.mp3",
+     "/e/a.example/1.mp3", "/e/intranet/1.mp3", "/e/u@known.example.com/1.mp3", "/e/known.example.com:0/1.mp3",
+     "/e/known.example.com:99999/1.mp3", "/e/https://https://known.example.com/1.mp3", "/e/a..b/1.mp3",
+     "/e/known.example.com\\x/1.mp3", "/e/known.example.com/\x01.mp3", "/e/ftp://known.example.com/1.mp3"],
+)  # fmt: skip
+def test_an_invalid_target_is_400_and_not_recorded(raw: str) -> None:
+    decision = ask(raw)
+    assert decision.status == 400
+    assert header(decision, "Location") is None
+    assert not decision.record
+
+
+def test_a_browser_is_redirected_only_to_a_registered_enclosure() -> None:
+    assert ask("/e/known.example.com/1.mp3", navigation=True).status == 302
+    refused = ask("/e/known.example.com/2.mp3", navigation=True)
+    assert refused.status == 404
+    assert b"browser" in refused.body
+
+
+@pytest.mark.parametrize("raw", ["/e/known.example.com/1.mp3", "/", "*", "/robots.txt"])
+def test_options_are_answered_with_what_players_may_do(raw: str) -> None:
+    decision = ask(raw, "OPTIONS")
+    assert decision.status == 204
+    assert header(decision, "Access-Control-Allow-Origin") == "*"
+    assert header(decision, "Access-Control-Allow-Methods") == "GET, HEAD"
+    assert header(decision, "Access-Control-Allow-Headers") == "*"
+    assert header(decision, "Access-Control-Max-Age") == "86400"
+    assert header(decision, "Content-Length") is None
+    assert not decision.record
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "CONNECT", "TRACE", "PROPFIND", "get"])
+def test_other_methods_are_405(method: str) -> None:
+    decision = ask("/e/known.example.com/1.mp3", method)
+    assert decision.status == 405
+    assert header(decision, "Allow") == "GET, HEAD, OPTIONS"
+    assert not decision.record
+
+
+@pytest.mark.parametrize("raw", ["/robots.txt", "/robots.txt?x"])
+def test_robots_are_sent_away(raw: str) -> None:
+    decision = ask(raw)
+    assert (decision.status, decision.body) == (200, b"User-agent: *\nDisallow: /\n")
+
+
+@pytest.mark.parametrize(
+    ("raw", "location"),
+    [
+        ("/go/offer", "https://shop.example.com/?utm_source=pod&x=a%20b"),
+        ("/go/offer?x=1", "https://shop.example.com/?utm_source=pod&x=a%20b"),
+        ("/go/umlaut", "https://shop.example.com/Gr%C3%B6%C3%9Fe"),
+        ("/go/split", "https://shop.example.com/%0D%0ASet-Cookie:%20a=b"),
+    ],
+)
+def test_a_link_is_redirected_and_recorded_as_a_click(raw: str, location: str) -> None:
+    decision = ask(raw)
+    assert decision.status == 302
+    assert header(decision, "Location") == location
+    assert decision.record
+    assert decision.kind == HitKind.CLICK
+    assert decision.arguments == b"go=" + raw[4:].partition("?")[0].encode()
+
+
+@pytest.mark.parametrize("slug", ["nothing", "", "Offer", "offer/", "script", "long", "\xff"])
+def test_an_unknown_link_is_404_in_plain_words(slug: str) -> None:
+    decision = ask(f"/go/{slug}")
+    assert decision.status == 404
+    assert b"no such link" in decision.body
+    assert not decision.record
+
+
+@pytest.mark.parametrize("status", [400, 408, 414, 431])
+def test_a_request_that_cannot_be_read_has_an_answer(status: int) -> None:
+    assert refuse(status).status == status
+    assert status_line(status).startswith(b"HTTP/1.1 %d " % status)
+
+
+@given(
+    raw=st.binary(max_size=60), prefix=st.sampled_from([b"", b"/", b"/e/", b"/e,", b"/go/"]), navigation=st.booleans()
+)
+def test_any_bytes_get_one_of_the_listed_answers(raw: bytes, prefix: bytes, navigation: bool) -> None:
+    decision = decide(b"GET", prefix + raw, navigation=navigation, policy=POLICY)
+    assert decision.status in (200, 302, 400, 404)
+    assert not {*decision.headers} - {*range(0x20, 0x7F), 13, 10}
+    assert decision.record == (decision.status == 302)
+
+
+def test_a_decider_remembers_in_bounds_and_answers_as_the_function_does() -> None:
+    decider = Decider(POLICY, remembered=8)
+    for _ in range(2):
+        for number in range(30):
+            for navigation in (False, True):
+                for method in (b"GET", b"HEAD", b"POST"):
+                    raw = b"/e/known.example.com/%d.mp3" % number
+                    assert decider.decide(method, raw, navigation=navigation) == decide(
+                        method, raw, navigation=navigation, policy=POLICY
+                    )
+                assert len(decider) <= 16
