@@ -1,0 +1,85 @@
+"""The composition of the API: its routes, who may use them, and what surrounds every request."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from typing import Any, Final
+
+from litestar import Litestar, Router
+from litestar.connection import ASGIConnection
+from litestar.datastructures import State
+from litestar.handlers import BaseRouteHandler
+
+from api.auth import require_key
+from api.errors import answer_problem
+from api.logs import RequestLog
+from api.metrics import RequestMetrics
+from api.queries import Query
+from api.requests import Observer
+from api.resources import Resources
+from api.routes.analytics import explain_day, get_downloads
+from api.routes.documentation import get_docs, get_openapi, publish
+from api.routes.health import get_health
+from api.routes.hits import get_hit, list_hits
+from api.routes.keys import create_api_key, list_api_keys, revoke_api_key
+from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
+
+__all__ = ("create_app",)
+
+_BASE: Final = "/api/v1"
+_OPEN: Final = (get_health, get_openapi, get_docs)
+_CLOSED: Final = (
+    create_api_key,
+    create_podcast,
+    explain_day,
+    get_downloads,
+    get_hit,
+    get_one_podcast,
+    list_api_keys,
+    list_episodes,
+    list_hits,
+    list_podcasts,
+    revoke_api_key,
+)
+
+
+def _refuse_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Refuse parameters where a route knows none; the others tell all of theirs at once."""
+    if not handler.opt.get("query"):
+        Query(connection.query_params.multi_items(), ()).finish()
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("castledger-server")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def create_app(
+    resources: Resources, *, log: RequestLog | None = None, metrics: RequestMetrics | None = None
+) -> Litestar:
+    """Make the application.
+
+    Args:
+        resources: What the routes work with; opened and closed by the caller.
+        log: Where lines go; standard error when ``None``.
+        metrics: Where requests are counted; nobody's when ``None``.
+    """
+    log = log or RequestLog(sys.stderr, level=resources.settings.log_level)
+    app = Litestar(
+        [
+            Router(_BASE, route_handlers=list(_OPEN), guards=[_refuse_query]),
+            Router(_BASE, route_handlers=list(_CLOSED), guards=[require_key, _refuse_query]),
+        ],
+        exception_handlers={Exception: answer_problem},
+        logging_config=None,
+        openapi_config=None,
+        request_max_body_size=resources.settings.api.max_body_mb * 1024 * 1024,
+        state=State({"resources": resources, "log": log}),
+    )
+    publish(app, version=_version())
+    # Outermost, so that what no route answers is observed as well.
+    app.asgi_handler = Observer(app.asgi_handler, log, metrics or RequestMetrics())
+    return app

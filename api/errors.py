@@ -1,0 +1,146 @@
+"""Everything that is refused or goes wrong, as problem+json: the one place that knows status codes.
+
+Source:
+    RFC 9457; ``code`` is for programs, ``detail`` for people, ``errors`` names every fault of a request at once.
+"""
+
+from __future__ import annotations
+
+import http
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from analytics_core.errors import (
+    CastledgerError,
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
+from api.logs import RequestLog
+from api.requests import request_id_of
+
+__all__ = ("PROBLEM_JSON", "Fault", "InvalidRequest", "Problem", "Refused", "answer_problem", "problem_of")
+
+PROBLEM_JSON: Final = "application/problem+json"
+
+_CODES: Final = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One thing that is wrong with a request.
+
+    Attributes:
+        pointer: A parameter's name, or a JSON pointer into the body.
+    """
+
+    pointer: str
+    code: str
+    message: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a request was not answered."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: list[Fault] = []
+
+
+class InvalidRequest(CastledgerError, ValueError):
+    """Values of a request were refused, all of them listed; 422."""
+
+    code = "invalid"
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        if len({fault.code for fault in self.faults}) == 1:
+            self.code = self.faults[0].code
+        super().__init__("; ".join(f"{fault.pointer}: {fault.message}" for fault in self.faults))
+
+
+class Refused(CastledgerError):
+    """A request was refused for its form: its size, its type, or JSON that is none.
+
+    Args:
+        status: Such as 400, 413 or 415.
+        code: Stable word for programs.
+        message: One sentence for people.
+    """
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        self.status = status
+        self.code = code
+        super().__init__(message)
+
+
+def _status_of(error: Exception) -> int:
+    match error:
+        case Refused():
+            return error.status
+        case InvalidRequest() | InvalidInput():
+            return 422
+        case NotFound():
+            return 404
+        case Conflict():
+            return 409
+        case Unauthenticated():
+            return 401
+        case Forbidden():
+            return 403
+        case Unavailable():
+            return 503
+        case HTTPException():
+            return error.status_code
+        case _:
+            return 500
+
+
+def problem_of(error: Exception, *, request_id: str) -> Problem:
+    """Describe an error; of what nobody foresaw only the request's id is told."""
+    status = _status_of(error)
+    title = http.HTTPStatus(status).phrase
+    faults: list[Fault] = []
+    match error:
+        case InvalidRequest():
+            faults = list(error.faults)
+            code, detail = error.code, str(error)
+        case InvalidInput():
+            faults = [Fault(error.path, error.code, error.reason)]
+            code, detail = error.code, str(error)
+        case CastledgerError() if status != 500:
+            code, detail = error.code, str(error)
+        case HTTPException() if status < 500:
+            # The framework's own words may quote what was sent; the status says enough.
+            code, detail = _CODES.get(status, "bad_request"), f"{title.lower()}: see /api/v1/docs"
+        case _:
+            status, title = 500, http.HTTPStatus(500).phrase
+            code, detail = "internal", "something went wrong on our side; the request id finds it in the log"
+    return Problem(title=title, status=status, detail=detail, code=code, request_id=request_id, errors=faults)
+
+
+def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Answer an error, and log it when it is ours."""
+    problem = problem_of(error, request_id=request_id_of(request.scope))
+    headers: dict[str, str] = {}
+    if isinstance(error, HTTPException) and error.headers:
+        headers.update(error.headers)
+    if problem.status == 401:
+        sent = "authorization" in request.headers
+        headers["WWW-Authenticate"] = 'Bearer realm="castledger"' + (', error="invalid_token"' if sent else "")
+    if isinstance(error, Unavailable):
+        headers["Retry-After"] = str(error.retry_after_s)
+    if problem.status >= 500:
+        log: RequestLog = request.app.state.log
+        log.error(error, request_id=problem.request_id)
+    return Response(msgspec.json.encode(problem), status_code=problem.status, media_type=PROBLEM_JSON, headers=headers)

@@ -1,0 +1,58 @@
+"""Which versions of the lists hits are judged by, without loading what only ingest needs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import threading
+from pathlib import Path
+
+from analytics_core.settings import IngestSettings
+from analytics_core.user_agents import table_version
+from api.schemas.analytics import Lists
+
+__all__ = ("ListVersions",)
+
+
+class ListVersions:
+    """Names the versions of agents, networks and countries as they are on the disk now.
+
+    Args:
+        settings: Where ingest finds its lists.
+    """
+
+    def __init__(self, settings: IngestSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._known: tuple[object, Lists] | None = None
+
+    def read(self) -> Lists:
+        """Name the versions; blocks for as long as a list that changed takes to be read."""
+        with self._lock:
+            state = self._state()
+            if self._known is None or self._known[0] != state:
+                self._known = state, Lists(table_version(), self._networks(), self._countries())
+            return self._known[1]
+
+    def _files(self) -> list[Path]:
+        folder = self._settings.lists_dir
+        found = sorted(folder.glob("*.txt")) if folder.is_dir() else []
+        return found + [path for path in (self._settings.geo_database,) if path is not None and path.is_file()]
+
+    def _state(self) -> object:
+        return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self._files()]
+
+    def _networks(self) -> str:
+        if not any(path.suffix == ".txt" for path in self._files()):
+            return "none"
+        # Imported where there are lists at all: it brings numpy, some 25 MiB.
+        from analytics_core.networks import load_network_lists
+
+        return load_network_lists(self._settings.lists_dir).version
+
+    def _countries(self) -> str:
+        path = self._settings.geo_database
+        if path is None:
+            return f"iptocc-{importlib.metadata.version('iptocc')}"
+        from analytics_core.geo import open_countries
+
+        return open_countries(path).version

@@ -1,0 +1,192 @@
+"""The OpenAPI document, made from the routes themselves: what they take, what they answer, and their docstrings."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from litestar import Litestar, Response
+from litestar.handlers import HTTPRouteHandler
+from litestar.routes import HTTPRoute
+
+from api.errors import PROBLEM_JSON, Problem
+from api.queries import Parameter
+
+__all__ = ("Operation", "build_document", "list_operations")
+
+_REF: Final = "#/components/schemas/{name}"
+_REFUSALS: Final = {
+    400: "Malformed.",
+    401: "No valid API key.",
+    404: "There is no such thing, or it is another tenant's.",
+    409: "It clashes with what is stored.",
+    413: "Too large.",
+    415: "Of a type that is not read here.",
+    422: "Values were refused; all faults are listed.",
+    503: "The database does not answer; `Retry-After` says when to try again.",
+}
+
+
+class Operation(NamedTuple):
+    """One method of one path."""
+
+    method: str
+    path: str
+    handler: HTTPRouteHandler
+
+    @property
+    def function(self) -> typing.Callable[..., Any]:
+        """The function that answers."""
+        function: typing.Callable[..., Any] = self.handler.fn
+        return function
+
+    @property
+    def query(self) -> tuple[Parameter[Any], ...]:
+        """The query parameters it knows."""
+        return tuple(self.handler.opt.get("query", ()))
+
+    @property
+    def bodies(self) -> Mapping[str, Any]:
+        """Media types it reads, with the type that they hold."""
+        bodies: Mapping[str, Any] = self.handler.opt.get("bodies", {})
+        return bodies
+
+    @property
+    def answer(self) -> Any:
+        """The type of the answer's body; ``None`` when it is empty."""
+        annotation = typing.get_type_hints(self.function)["return"]
+        if typing.get_origin(annotation) is Response:
+            (annotation,) = typing.get_args(annotation)
+        return None if annotation is type(None) else annotation
+
+
+def list_operations(app: Litestar) -> list[Operation]:
+    """List what is documented: every route but those of the documentation itself."""
+    operations = []
+    for route in app.routes:
+        if not isinstance(route, HTTPRoute):
+            continue
+        for handler in route.route_handlers:
+            if handler.include_in_schema is False:
+                continue
+            operations += [
+                Operation(method.lower(), route.path_format, handler) for method in handler.http_methods - {"OPTIONS"}
+            ]
+    return sorted(operations, key=lambda operation: (operation.path, operation.method))
+
+
+def _first_paragraph(function: typing.Callable[..., Any]) -> tuple[str, str]:
+    summary, _, rest = (inspect.getdoc(function) or "").partition("\n\n")
+    return " ".join(summary.split()).rstrip("."), rest
+
+
+def _parameters(operation: Operation) -> list[dict[str, Any]]:
+    in_path = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", operation.path)
+    ]
+    in_query = [
+        {
+            "name": parameter.name,
+            "in": "query",
+            "required": parameter.required,
+            "description": parameter.description,
+            "schema": dict(parameter.schema),
+        }
+        for parameter in operation.query
+    ]
+    return in_path + in_query
+
+
+def _statuses(operation: Operation) -> Iterable[int]:
+    if operation.handler.opt.get("is_open"):
+        return (422, 503)
+    found = {401, 422, 503, *operation.handler.opt.get("refusals", ())}
+    if "{" in operation.path:
+        found.add(404)
+    if operation.bodies:
+        found |= {400, 413, 415}
+    return sorted(found)
+
+
+def _plain(schema: Any) -> Any:
+    """Fold the blank lines of docstrings, which mean nothing where the document is shown."""
+    if isinstance(schema, dict):
+        return {
+            key: " ".join(value.split()) if key == "description" and isinstance(value, str) else _plain(value)
+            for key, value in schema.items()
+        }
+    return [_plain(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
+    """Write the OpenAPI 3.1 document of an application.
+
+    Args:
+        app: Its routes carry in ``opt`` what cannot be read off their signatures.
+        version: Of the software.
+    """
+    operations = list_operations(app)
+    types = [type_ for operation in operations for type_ in (operation.answer, *operation.bodies.values()) if type_]
+    types = [*dict.fromkeys(types), Problem]
+    schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
+    by_type = dict(zip(types, schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        summary, description = _first_paragraph(operation.function)
+        success: dict[str, Any] = {"description": "Done."}
+        if operation.answer is not None:
+            success["content"] = {"application/json": {"schema": by_type[operation.answer]}}
+        document: dict[str, Any] = {
+            "operationId": operation.function.__name__,
+            "tags": sorted(operation.handler.tags or ()),
+            "summary": summary,
+            "parameters": _parameters(operation),
+            "responses": {
+                str(operation.handler.status_code): success,
+                **{
+                    str(status): {
+                        "description": _REFUSALS[status],
+                        "content": {PROBLEM_JSON: {"schema": by_type[Problem]}},
+                    }
+                    for status in _statuses(operation)
+                },
+            },
+        }
+        if description:
+            document["description"] = " ".join(description.split())
+        if operation.bodies:
+            document["requestBody"] = {
+                "required": True,
+                "content": {
+                    media_type: {"schema": {"type": "string"} if body is None else by_type[body]}
+                    for media_type, body in operation.bodies.items()
+                },
+            }
+        if operation.handler.opt.get("is_open"):
+            document["security"] = []
+        paths.setdefault(operation.path, {})[operation.method] = document
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Castledger",
+            "version": version,
+            "description": (
+                "A ledger of podcast downloads. Times are ISO 8601; ranges are half-open; what is refused is told as "
+                "problem+json with a stable `code` and the `request_id` that the log knows."
+            ),
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "security": [{"apiKey": []}],
+        "paths": paths,
+        "components": {
+            "schemas": _plain(components),
+            "securitySchemes": {
+                "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key, `cl_live_…`."}
+            },
+        },
+    }

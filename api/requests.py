@@ -1,0 +1,96 @@
+"""What surrounds every request: its id, its line in the log, and headers that keep browsers careful."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Final
+
+from litestar.datastructures import MutableScopeHeaders
+from litestar.enums import HttpMethod, ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from analytics_core.ids import new_id
+from api.logs import RequestLog
+from api.metrics import RequestMetrics
+
+__all__ = ("Observer", "request_id_of")
+
+_SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+
+
+def request_id_of(scope: Scope) -> str:
+    """Return the request's id: the client's own when it is sane, else a new one."""
+    state = scope.setdefault("state", {})
+    request_id = state.get("request_id")
+    if not isinstance(request_id, str):
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
+        request_id = given if _SANE_ID.fullmatch(given) else str(new_id())
+        state["request_id"] = request_id
+    return request_id
+
+
+class Observer:
+    """Wraps the application: answers HEAD as GET, adds headers, and logs.
+
+    Args:
+        app: What answers.
+        log: Where a line a request goes.
+        metrics: Where it is counted.
+    """
+
+    def __init__(self, app: ASGIApp, log: RequestLog, metrics: RequestMetrics) -> None:
+        self._app = app
+        self._log = log
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        request_id = request_id_of(scope)
+        method = str(scope["method"])
+        is_head = method == "HEAD"
+        if is_head:
+            scope["method"] = HttpMethod.GET
+        status = 0
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableScopeHeaders.from_message(message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+                headers["X-Request-Id"] = request_id
+            elif message["type"] == "http.response.body" and is_head:
+                message = {"type": "http.response.body", "body": b"", "more_body": message["more_body"]}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observed)
+        finally:
+            seconds = time.perf_counter() - began
+            route = scope.get("path_template") or None
+            self._metrics.observe(method, route, status, seconds)
+            self._log.write(
+                "info" if 0 < status < 500 else "error",
+                "request",
+                {
+                    "request_id": request_id,
+                    "method": method,
+                    "route": route,
+                    "status": status,
+                    "ms": round(seconds * 1000, 1),
+                },
+            )

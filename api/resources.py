@@ -1,0 +1,162 @@
+"""What the routes work with: the database in its two roles, the settings, the clock, and how feeds are read."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import msgspec
+from litestar import Request
+
+from analytics_core.clock import Clock, SystemClock
+from analytics_core.db.pool import Connection, Pool, Tenant, check_role, connection, open_pool, tenant_transaction
+from analytics_core.errors import ConfigError, Unavailable
+from analytics_core.roles import Role
+from analytics_core.settings import DatabaseSettings, Settings
+from api.lists import ListVersions
+
+__all__ = ("Database", "Resources", "open_resources", "resources_of")
+
+_MAX_API_CONNECTIONS = 8
+_MAX_AUTH_CONNECTIONS = 4
+
+_NOT_OURS = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidParameterValueError,
+    asyncpg.UndefinedTableError,
+    asyncpg.InvalidSchemaNameError,
+)
+"""What a database says that is not (yet) ours: a wrong login, no such database or role, nothing migrated."""
+
+
+class Database:
+    """The database in the roles that authenticate and that read for a tenant.
+
+    It opens without a database and finds one as soon as it answers. Each role is checked before its first use.
+    """
+
+    def __init__(self, *, api: Pool, auth: Pool) -> None:
+        self._pools = {Role.API: api, Role.AUTH: auth}
+        self._checked: set[Role] = set()
+
+    @contextlib.asynccontextmanager
+    async def _usable(self, role: Role) -> AsyncIterator[Pool]:
+        pool = self._pools[role]
+        try:
+            if role not in self._checked:
+                async with connection(pool) as conn:
+                    await check_role(conn, role)
+                self._checked.add(role)
+            yield pool
+        except _NOT_OURS as error:
+            raise Unavailable("the database is not set up for us; the operator runs `castledger migrate up`") from error
+        except asyncpg.InsufficientPrivilegeError as error:
+            if role in self._checked:
+                raise
+            raise Unavailable("the database does not let us in; the operator runs `castledger migrate up`") from error
+        except ConfigError as error:
+            raise Unavailable("the database's roles are not set up as they have to be") from error
+
+    @contextlib.asynccontextmanager
+    async def auth(self) -> AsyncIterator[Connection]:
+        """Lend a connection that sees keys and tenants.
+
+        Raises:
+            Unavailable: The database does not answer, or not in the role it has to.
+        """
+        async with self._usable(Role.AUTH) as pool, connection(pool) as conn:
+            yield conn
+
+    @contextlib.asynccontextmanager
+    async def tenant(self, tenant: Tenant, *, readonly: bool = True) -> AsyncIterator[Connection]:
+        """Lend a transaction that sees one tenant's rows.
+
+        Raises:
+            Unavailable: The database does not answer, or not in the role it has to.
+        """
+        async with self._usable(Role.API) as pool, tenant_transaction(pool, tenant, readonly=readonly) as conn:
+            yield conn
+
+    async def check(self) -> None:
+        """Make sure that both roles are what they have to be.
+
+        Raises:
+            ConfigError: One acts as someone else, or past row security.
+            Unavailable: The database does not answer.
+        """
+        for role, pool in self._pools.items():
+            async with connection(pool) as conn:
+                await check_role(conn, role)
+            self._checked.add(role)
+
+    async def ping(self) -> None:
+        """Ask the database for a sign of life.
+
+        Raises:
+            Unavailable: There is none.
+        """
+        async with self.auth() as conn:
+            await conn.execute("select 1")
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a request may need.
+
+    Attributes:
+        feed_slots: Bounds how many feeds are fetched and read at the same time; each may take a feed's size thrice.
+    """
+
+    settings: Settings
+    database: Database
+    clock: Clock
+    feed_slots: asyncio.Semaphore
+    lists: ListVersions
+
+
+@contextlib.asynccontextmanager
+async def open_resources(
+    settings: Settings, *, database: DatabaseSettings | None = None, clock: Clock | None = None
+) -> AsyncIterator[Resources]:
+    """Open what the API works with, and close it in reverse.
+
+    Args:
+        settings: Of the service.
+        database: Wins over the one in *settings*.
+        clock: The system's when ``None``.
+
+    Raises:
+        ConfigError: There is no database in the settings.
+    """
+    where = database or settings.require_database()
+    async with contextlib.AsyncExitStack() as stack:
+        pools = {}
+        for role, size in ((Role.API, _MAX_API_CONNECTIONS), (Role.AUTH, _MAX_AUTH_CONNECTIONS)):
+            pool = await open_pool(where, role, application_name="castledger-api", max_size=size)
+            stack.push_async_callback(_close, pool)
+            pools[role] = pool
+        yield Resources(
+            settings=settings,
+            database=Database(api=pools[Role.API], auth=pools[Role.AUTH]),
+            clock=clock or SystemClock(),
+            feed_slots=asyncio.Semaphore(2),
+            lists=ListVersions(settings.ingest),
+        )
+
+
+async def _close(pool: Pool) -> None:
+    """Close a pool; what is still running after a moment is cut off."""
+    try:
+        async with asyncio.timeout(3):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
+
+
+def resources_of(request: Request[Any, Any, Any]) -> Resources:
+    """Return what the application of a request works with."""
+    resources: Resources = request.app.state.resources
+    return resources

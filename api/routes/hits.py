@@ -1,0 +1,127 @@
+"""Hits, each with the reason why it counts or does not."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Final
+
+from litestar import Request, get
+
+from analytics_core.byte_ranges import RangeKind
+from analytics_core.db.explain import HitFilter, HitRow, find_hit
+from analytics_core.db.explain import list_hits as read_hits
+from analytics_core.errors import InvalidInput, NotFound
+from analytics_core.hits import HitFlag, Method
+from analytics_core.ids import format_hit_id, parse_hit_id
+from analytics_core.user_agents import AgentKind
+from analytics_core.verdicts import Evidence, Verdict, first_verdict, verdict_names
+from api.auth import caller_of
+from api.pagination import HIT_CURSOR, LIMIT, write_hit_cursor
+from api.queries import Parameter, Query, Refusal
+from api.ranges import HIT_FROM, HIT_TO, read_hit_range
+from api.resources import resources_of
+from api.schemas.analytics import ByteRangeAnswer, HitAnswer
+from api.schemas.common import Page
+from api.scopes import EPISODE_ID, PODCAST_ID, find_scope
+from api.why import why
+
+__all__ = ("get_hit", "list_hits")
+
+_VERDICTS: Final = {verdict.label: verdict for verdict in Verdict}
+
+
+def _verdict(text: str) -> Verdict:
+    try:
+        return _VERDICTS[text]
+    except KeyError:
+        raise Refusal("invalid", f"has to be one of {', '.join(_VERDICTS)}") from None
+
+
+VERDICT: Final[Parameter[Verdict | None]] = Parameter(
+    "verdict",
+    _verdict,
+    None,
+    "Only hits that this verdict decides.",
+    {"type": "string", "enum": list(_VERDICTS)},
+)
+
+
+def _country(packed: int) -> str | None:
+    """Read a country code: its two letters, a byte each."""
+    return chr(packed >> 8) + chr(packed & 255) if packed else None
+
+
+def _range(row: HitRow) -> ByteRangeAnswer | None:
+    kind = RangeKind(row.range_kind)
+    if kind is RangeKind.NONE:
+        return None
+    first, last = (None if value < 0 else value for value in (row.range_first, row.range_last))
+    return ByteRangeAnswer(kind.label, first, last)
+
+
+def _show(row: HitRow) -> HitAnswer:
+    return HitAnswer(
+        hit_id=format_hit_id(row.segment_no, row.ordinal),
+        at=row.occurred_at.astimezone(dt.UTC),
+        podcast_id=row.podcast_id,
+        episode_id=row.episode_id,
+        verdict=first_verdict(row.verdict_bits).label,
+        verdicts=verdict_names(row.verdict_bits),
+        evidence=Evidence(row.evidence).label if row.evidence else None,
+        method=Method(row.method).name,
+        agent=row.user_agent,
+        agent_kind=AgentKind(row.agent_kind).label,
+        app=row.app,
+        device=row.device,
+        country=_country(row.country),
+        referrer=row.referrer or None,
+        range=_range(row),
+        target=row.target,
+        flags=[str(flag.name).lower() for flag in HitFlag if flag and flag & row.flags],
+        counted=row.is_counted,
+        why=why(row),
+    )
+
+
+@get(
+    "/analytics/hits",
+    tags=["analytics"],
+    opt={"query": (PODCAST_ID, EPISODE_ID, HIT_FROM, HIT_TO, VERDICT, LIMIT, HIT_CURSOR)},
+)
+async def list_hits(request: Request[Any, Any, Any]) -> Page[HitAnswer]:
+    """List hits in the order in which they occurred, those that wait for their episode too."""
+    resources = resources_of(request)
+    query = Query.of(request)
+    podcast_id, episode_id, verdict = query.get(PODCAST_ID), query.get(EPISODE_ID), query.get(VERDICT)
+    limit, after = query.get(LIMIT), query.get(HIT_CURSOR)
+    wanted = read_hit_range(query, now=resources.clock.now())
+    query.finish()
+    async with resources.database.tenant(caller_of(request).tenant) as conn:
+        podcast_no = episode_no = None
+        if podcast_id is not None or episode_id is not None:
+            scope, _ = await find_scope(conn, podcast_id=podcast_id, episode_id=episode_id)
+            (podcast_no,), episode_no = scope.podcast_nos, scope.episode_no
+        chosen = HitFilter(
+            start=wanted.start,
+            end=wanted.end,
+            podcast_no=podcast_no,
+            episode_no=episode_no,
+            verdict=None if verdict is None else int(verdict),
+        )
+        rows = await read_hits(conn, chosen, after=after, limit=limit + 1)
+    cursor = write_hit_cursor(rows[limit - 1].place) if len(rows) > limit else None
+    return Page([_show(row) for row in rows[:limit]], cursor)
+
+
+@get("/analytics/hits/{hit_id:str}", tags=["analytics"])
+async def get_hit(request: Request[Any, Any, Any], hit_id: str) -> HitAnswer:
+    """Read one hit."""
+    try:
+        place = parse_hit_id(hit_id)
+    except InvalidInput:
+        raise NotFound("hit") from None
+    async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+        row = await find_hit(conn, *place)
+    if row is None:
+        raise NotFound("hit")
+    return _show(row)

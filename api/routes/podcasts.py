@@ -1,0 +1,138 @@
+"""Podcasts and their episodes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from litestar import Request, get, post
+
+from analytics_core.db.episodes import list_episodes as read_episodes
+from analytics_core.db.podcasts import PodcastRow, add_podcast
+from analytics_core.db.podcasts import list_podcasts as read_podcasts
+from analytics_core.errors import InvalidInput
+from analytics_core.feeds import Feed
+from api.auth import caller_of
+from api.bodies import media_type_of, read_json, refuse_media_type
+from api.errors import Fault, InvalidRequest
+from api.pagination import LIMIT, id_cursor, write_cursor
+from api.queries import Query
+from api.resources import Resources, resources_of
+from api.schemas.common import Page
+from api.schemas.podcasts import AddedPodcast, AddPodcast, Episode, Podcast
+from api.scopes import find_podcast, path_id
+
+__all__ = ("create_podcast", "get_one_podcast", "list_episodes", "list_podcasts")
+
+_PODCASTS: Final = "podcasts"
+_EPISODES: Final = "episodes"
+_PODCAST_CURSOR: Final = id_cursor(_PODCASTS)
+_EPISODE_CURSOR: Final = id_cursor(_EPISODES)
+_XML: Final = ("application/rss+xml", "application/xml", "text/xml")
+
+
+def _show(row: PodcastRow, resources: Resources) -> Podcast:
+    return Podcast.of(row, public_url=resources.settings.tracker.public_url)
+
+
+async def _read_sent_feed(request: Request[Any, Any, Any]) -> tuple[Feed, None, None, None]:
+    from analytics_core.feeds import parse_feed
+
+    data = await request.body()
+    try:
+        return await asyncio.to_thread(parse_feed, data), None, None, None
+    except InvalidInput as error:
+        raise InvalidRequest([Fault("", error.code, error.reason)]) from error
+
+
+async def _fetch_feed(url: str, resources: Resources) -> tuple[Feed, str, str | None, str | None]:
+    # Imported on first use: an API that never fetches a feed does without an HTTP client.
+    from analytics_core.feed_fetch import Fetched, fetch_feed
+    from analytics_core.feeds import parse_feed
+
+    try:
+        fetched = await fetch_feed(url, settings=resources.settings.feed)
+        if not isinstance(fetched, Fetched):
+            raise InvalidInput("feed_url", "the feed's host says that nothing changed", code="feed_status")
+        feed = await asyncio.to_thread(parse_feed, fetched.data, feed_url=url)
+    except InvalidInput as error:
+        raise InvalidRequest([Fault("/feed_url", error.code, error.reason)]) from error
+    return feed, url, fetched.etag, fetched.last_modified
+
+
+@post(
+    "/podcasts",
+    tags=["podcasts"],
+    opt={"bodies": {"application/json": AddPodcast, **dict.fromkeys(_XML)}, "refusals": (409,)},
+)
+async def create_podcast(request: Request[Any, Any, Any]) -> AddedPodcast:
+    """Add a podcast by its feed.
+
+    Send `feed_url`, which is fetched now and polled from then on, or the feed itself. A feed has one owner on an
+    installation: one that is taken is refused as `podcast_taken`.
+    """
+    caller, resources = caller_of(request), resources_of(request)
+    media_type = media_type_of(request)
+    if media_type not in ("application/json", *_XML):
+        raise refuse_media_type("application/json", *_XML)
+    async with resources.feed_slots:
+        if media_type in _XML:
+            feed, url, etag, last_modified = await _read_sent_feed(request)
+        else:
+            wanted = await read_json(request, AddPodcast)
+            feed, url, etag, last_modified = await _fetch_feed(wanted.feed_url.strip(), resources)
+        own_host = urlsplit(resources.settings.tracker.public_url).hostname
+        async with resources.database.tenant(caller.tenant, readonly=False) as conn:
+            row = await add_podcast(
+                conn,
+                caller.tenant,
+                feed,
+                feed_url=url,
+                verified=caller.is_installation,
+                now=resources.clock.now(),
+                etag=etag,
+                last_modified=last_modified,
+                own_hosts=(own_host,) if own_host else (),
+            )
+    return AddedPodcast.with_warnings(_show(row, resources), feed.warnings)
+
+
+@get("/podcasts", tags=["podcasts"], opt={"query": (LIMIT, _PODCAST_CURSOR)})
+async def list_podcasts(request: Request[Any, Any, Any]) -> Page[Podcast]:
+    """List podcasts in the order in which they were added."""
+    query = Query.of(request)
+    limit, after = query.get(LIMIT), query.get(_PODCAST_CURSOR)
+    query.finish()
+    resources = resources_of(request)
+    async with resources.database.tenant(caller_of(request).tenant) as conn:
+        rows = await read_podcasts(conn, after=after, limit=limit + 1)
+    last = rows[limit - 1] if len(rows) > limit else None
+    cursor = None if last is None else write_cursor(_PODCASTS, last.created_at, last.podcast_id)
+    return Page([_show(row, resources) for row in rows[:limit]], cursor)
+
+
+@get("/podcasts/{podcast_id:str}", tags=["podcasts"])
+async def get_one_podcast(request: Request[Any, Any, Any], podcast_id: str) -> Podcast:
+    """Read one podcast."""
+    resources = resources_of(request)
+    wanted = path_id(podcast_id, what="podcast")
+    async with resources.database.tenant(caller_of(request).tenant) as conn:
+        return _show(await find_podcast(conn, wanted), resources)
+
+
+@get("/podcasts/{podcast_id:str}/episodes", tags=["podcasts"], opt={"query": (LIMIT, _EPISODE_CURSOR)})
+async def list_episodes(request: Request[Any, Any, Any], podcast_id: str) -> Page[Episode]:
+    """List a podcast's episodes, newest first; those that have left the feed too."""
+    query = Query.of(request)
+    limit, after = query.get(LIMIT), query.get(_EPISODE_CURSOR)
+    query.finish()
+    wanted = path_id(podcast_id, what="podcast")
+    async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+        await find_podcast(conn, wanted)
+        rows = await read_episodes(conn, wanted, after=after, limit=limit + 1)
+    last = rows[limit - 1] if len(rows) > limit else None
+    cursor = None
+    if last is not None:
+        cursor = write_cursor(_EPISODES, last.published_at or last.first_seen_at, last.episode_id)
+    return Page([Episode.of(row) for row in rows[:limit]], cursor)

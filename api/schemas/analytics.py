@@ -1,0 +1,151 @@
+"""The forms of figures and of what explains them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+__all__ = (
+    "ByteRangeAnswer",
+    "DayExplanation",
+    "Dimension",
+    "DownloadsAnswer",
+    "Figure",
+    "HitAnswer",
+    "Lists",
+    "State",
+    "VerdictFigure",
+)
+
+
+class Dimension(enum.Enum):
+    """What figures can be broken down by."""
+
+    EPISODE = "episode"
+    APP = "app"
+    DEVICE = "device"
+    COUNTRY = "country"
+    REFERRER = "referrer"
+    FEED_APP = "feed_app"
+    SOURCE = "source"
+
+
+class State(enum.Enum):
+    """How settled figures are: still coming in, open to late hits, or closed for good."""
+
+    LIVE = "live"
+    PROVISIONAL = "provisional"
+    FINAL = "final"
+
+
+class Lists(msgspec.Struct, frozen=True):
+    """The versions of the lists by which hits are judged now; `none` where there is no list."""
+
+    agents: str
+    networks: str
+    countries: str
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """The downloads of one bucket, or of one key in it.
+
+    `start` carries the offset of the time zone asked for. `listeners` are distinct listener keys, null under `by`
+    and where they cannot be known.
+    """
+
+    start: dt.datetime
+    key: str | None
+    downloads: int
+    downloads_strict: int
+    listeners: int | None
+
+
+class DownloadsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Downloads by time.
+
+    Every bucket of the range is there, with 0 where nothing was counted; under `by` only keys with downloads are.
+    `from` and `to` say which range was taken. `partial` is true while hits of the range may be missing: it reaches
+    beyond `cutoff`, before which every hit has landed, or landed hits are not summed up yet. `listeners_reason` says
+    why some `listeners` are null: `by`, `across_months` or `downloads_not_kept`.
+    """
+
+    data: list[Figure]
+    cutoff: dt.datetime | None
+    profile: str
+    rules: str
+    lists: Lists
+    state: State
+    partial: bool
+    tz: str
+    interval: str
+    start: dt.datetime = msgspec.field(name="from")
+    end: dt.datetime = msgspec.field(name="to")
+    listeners_reason: Literal["by", "across_months", "downloads_not_kept"] | None
+
+
+class VerdictFigure(msgspec.Struct, frozen=True):
+    """How many hits had a verdict, and how many downloads they made."""
+
+    verdict: str
+    evidence: str | None
+    hits: int
+    downloads: int
+
+
+class DayExplanation(msgspec.Struct, frozen=True, kw_only=True):
+    """A UTC day, complete: the hits of all verdicts add up to `hits`, and eligible ones are downloads or repeats."""
+
+    podcast_id: UUID
+    episode_id: UUID | None
+    day: dt.date
+    hits: int
+    downloads: int
+    downloads_strict: int
+    repeats: int
+    verdicts: list[VerdictFigure]
+    cutoff: dt.datetime | None
+    profile: str
+    rules: str
+    partial: bool
+    state: State
+
+
+class ByteRangeAnswer(msgspec.Struct, frozen=True):
+    """What a hit's `Range` asked for; `first` and `last` are null where the kind has none."""
+
+    kind: str
+    first: int | None
+    last: int | None
+
+
+class HitAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One request, and why it counts or does not.
+
+    `verdicts` are all that speak against it, `verdict` the first of them by precedence or `eligible`; `counted` is
+    true for the one hit that its listener's download of that episode and day is taken from. `target` is kept only
+    while a hit waits for its episode.
+    """
+
+    hit_id: str
+    at: dt.datetime
+    podcast_id: UUID | None
+    episode_id: UUID | None
+    verdict: str
+    verdicts: list[str]
+    evidence: str | None
+    method: str
+    agent: str
+    agent_kind: str
+    app: str
+    device: str
+    country: str | None
+    referrer: str | None
+    range: ByteRangeAnswer | None
+    target: str | None
+    flags: list[str]
+    counted: bool
+    why: str

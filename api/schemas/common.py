@@ -1,0 +1,24 @@
+"""Forms that every noun shares."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import msgspec
+
+__all__ = ("HealthAnswer", "Page")
+
+T = TypeVar("T")
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """One page of a list; `next_cursor` is null on the last one."""
+
+    data: list[T]
+    next_cursor: str | None
+
+
+class HealthAnswer(msgspec.Struct, frozen=True):
+    """Up; when it is not, the answer is a problem with status 503."""
+
+    status: str = "up"

@@ -1,0 +1,82 @@
+"""Why a hit counts or does not, in one sentence for people."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Final
+
+from analytics_core.byte_ranges import ByteRange, RangeKind
+from analytics_core.db.explain import HitRow
+from analytics_core.hits import HitFlag
+from analytics_core.ids import format_hit_id
+from analytics_core.user_agents import AgentKind
+from analytics_core.verdicts import Evidence, Verdict, first_verdict
+
+__all__ = ("why",)
+
+_MAX_AGENT: Final = 60
+
+
+def _agent(hit: HitRow) -> str:
+    text = hit.user_agent if len(hit.user_agent) <= _MAX_AGENT else hit.user_agent[: _MAX_AGENT - 1] + "…"
+    return repr(text)
+
+
+def _bot(hit: HitRow) -> str:
+    kind = "a library that only bots use" if hit.agent_kind == AgentKind.LIBRARY else "a bot"
+    return f"the agent {_agent(hit)} is {kind} (rule {hit.agent_rule})"
+
+
+def _watch(hit: HitRow) -> str:
+    return f"the agent {_agent(hit)} is an Apple Watch (rule {hit.agent_rule}), whose phone downloads the same episode"
+
+
+def _tiny(hit: HitRow) -> str:
+    requested = ByteRange(RangeKind(hit.range_kind), hit.range_first, hit.range_last).requested_bytes
+    size = "too small a part" if requested is None else f"{requested:,} bytes, too small a part,"
+    return f"it asked for {size} of the file"
+
+
+_REASONS: Final[dict[Verdict, Callable[[HitRow], str]]] = {
+    Verdict.HEAD: lambda hit: "a HEAD request asks for no sound",
+    Verdict.UNKNOWN_EPISODE: lambda hit: (
+        "no episode has this target; it is judged again when one has"
+        if hit.target is not None
+        else "no episode had this target"
+    ),
+    Verdict.LIVE: lambda hit: "it is a live stream, not an episode",
+    Verdict.UNPUBLISHED: lambda hit: "it came before the episode was published",
+    Verdict.NO_USER_AGENT: lambda hit: "it had no user agent",
+    Verdict.BOT: _bot,
+    Verdict.WATCH: _watch,
+    Verdict.PRELOAD: lambda hit: "a browser loaded it ahead, nobody had asked to play it",
+    Verdict.BLOCKED: lambda hit: "its address is on the operator's block list",
+    Verdict.DATACENTER: lambda hit: "its address belongs to a data centre",
+    Verdict.VPN: lambda hit: "its address belongs to a VPN",
+    Verdict.TINY_RANGE: _tiny,
+}
+
+
+def why(hit: HitRow) -> str:
+    """Say in one sentence why a hit counts or does not."""
+    verdict = first_verdict(hit.verdict_bits)
+    day = f"{hit.occurred_at.astimezone(dt.UTC).date()} (UTC)"
+    if verdict is not Verdict.ELIGIBLE:
+        return f"Does not count: {_REASONS[verdict](hit)}."
+    if hit.is_counted:
+        match hit.evidence:
+            case Evidence.FULL:
+                return f"Counts: first full request of this listener for this episode on {day}."
+            case Evidence.PARTIAL:
+                return f"Counts: first request of this listener for enough of this episode on {day}; no full one came."
+            case _:
+                return (
+                    f"Counts, but not strictly: only two-byte probes of this listener came for this episode on {day}."
+                )
+    if hit.winner_segment_no is not None and hit.winner_ordinal is not None:
+        winner = format_hit_id(hit.winner_segment_no, hit.winner_ordinal)
+        return f"Repeat of {winner}: a listener's requests for an episode are one download a day, on {day}."
+    if hit.flags & HitFlag.LATE:
+        return f"Does not count yet: it landed after {day} was final; a restatement would count it."
+    return f"Eligible, but the downloads of {day} are no longer kept, so that which hit was counted is not known."
