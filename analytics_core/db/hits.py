@@ -1,0 +1,298 @@
+"""Hits and downloads: written by column, one row a hit and the best hit of each listener, episode and day."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, fields
+from typing import Any, Final, LiteralString, Self, TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from analytics_core.db.copying import CopyFormat, Keys
+from analytics_core.db.pool import Connection
+
+__all__ = (
+    "DayRow",
+    "Downloads",
+    "HitColumns",
+    "HitSource",
+    "Integers",
+    "add_marks",
+    "copy_hits",
+    "ensure_partitions",
+    "lock_finality",
+    "mark_final",
+    "note_days",
+    "upsert_downloads",
+)
+
+Integers: TypeAlias = npt.NDArray[np.int64]
+
+
+class HitSource(enum.IntEnum):
+    """How a hit was told to us."""
+
+    PREFIX = 1
+
+    @property
+    def label(self) -> str:
+        """The name that is shown.
+
+        >>> HitSource.PREFIX.label
+        'prefix'
+        """
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class HitColumns:
+    """Judged hits by column, all of one length; ``listener_key`` has two columns of eight bytes.
+
+    Times are microseconds since 1970-01-01 UTC. ``episode_no`` is 0 where the episode is unknown.
+    """
+
+    occurred_at: Integers
+    range_first: Integers
+    range_last: Integers
+    listener_key: Keys
+    segment_no: Integers
+    ordinal: Integers
+    tenant_no: Integers
+    podcast_no: Integers
+    episode_no: Integers
+    agent_no: Integers
+    referrer_no: Integers
+    feed_app_no: Integers
+    verdict_bits: Integers
+    verdict: Integers
+    evidence: Integers
+    country: Integers
+    kind: Integers
+    method: Integers
+    range_kind: Integers
+    flags: Integers
+    source: Integers
+    rules: Integers
+
+    def __len__(self) -> int:
+        return len(self.occurred_at)
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Make columns of no hit."""
+        columns: dict[str, npt.NDArray[Any]] = {field.name: np.empty(0, np.int64) for field in fields(cls)}
+        return cls(**{**columns, "listener_key": np.empty((0, 2), np.uint64)})
+
+    @property
+    def day(self) -> Integers:
+        """The UTC days, counted from 1970-01-01."""
+        return self.occurred_at // 86_400_000_000
+
+    def select(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Self:
+        """Take some of the hits: by a mask, or by their places in the order wanted."""
+        return type(self)(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    def as_mapping(self) -> dict[str, npt.NDArray[Any]]:
+        """The columns by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+Downloads: TypeAlias = HitColumns
+"""Hits of which each is the best of its batch for its listener, episode and day, sorted by that key."""
+
+
+class DayRow(msgspec.Struct, frozen=True):
+    """What is known of a tenant's day."""
+
+    tenant_no: int
+    day: dt.date
+    is_final: bool
+
+
+_HITS: Final = CopyFormat(
+    "listener_events",
+    schema="ts",
+    columns=(
+        ("occurred_at", "timestamptz"),
+        ("range_first", "bigint"),
+        ("range_last", "bigint"),
+        ("listener_key", "uuid"),
+        ("segment_no", "integer"),
+        ("ordinal", "integer"),
+        ("tenant_no", "integer"),
+        ("podcast_no", "integer"),
+        ("episode_no", "integer"),
+        ("agent_no", "integer"),
+        ("referrer_no", "integer"),
+        ("feed_app_no", "integer"),
+        ("verdict_bits", "integer"),
+        ("verdict", "smallint"),
+        ("evidence", "smallint"),
+        ("country", "smallint"),
+        ("kind", "smallint"),
+        ("method", "smallint"),
+        ("range_kind", "smallint"),
+        ("flags", "smallint"),
+        ("source", "smallint"),
+        ("rules", "smallint"),
+    ),
+)
+
+_STAGED: Final = CopyFormat(
+    "staged_downloads",
+    schema="pg_temp",
+    columns=(
+        ("day", "date"),
+        ("episode_no", "integer"),
+        ("listener_key", "uuid"),
+        ("occurred_at", "timestamptz"),
+        ("segment_no", "integer"),
+        ("ordinal", "integer"),
+        ("tenant_no", "integer"),
+        ("podcast_no", "integer"),
+        ("agent_no", "integer"),
+        ("referrer_no", "integer"),
+        ("feed_app_no", "integer"),
+        ("country", "smallint"),
+        ("evidence", "smallint"),
+        ("source", "smallint"),
+    ),
+)
+
+_MARKS: Final = CopyFormat(
+    "dirty_marks",
+    schema="ops",
+    columns=(("tenant_no", "integer"), ("podcast_no", "integer"), ("episode_no", "integer"), ("day", "date")),
+)
+
+_ENSURE: Final[LiteralString] = """/* hits.ensure_partitions */ select ops.ensure_partitions($1::date[])"""
+
+_LOCK_SHARED: Final[LiteralString] = """/* days.lock_shared */
+select pg_advisory_xact_lock_shared(hashtext('castledger.finality'))"""
+
+_LOCK: Final[LiteralString] = """/* days.lock */ select pg_advisory_xact_lock(hashtext('castledger.finality'))"""
+
+_FIND_DAYS: Final[LiteralString] = """/* days.find */
+select d.tenant_no, d.day, d.final_at is not null as is_final
+from unnest($1::integer[], $2::date[]) as n(tenant_no, day) join ops.days d using (tenant_no, day)"""
+
+_ADD_DAYS: Final[LiteralString] = """/* days.add */
+insert into ops.days as old (tenant_no, day, rekeyed)
+select n.tenant_no, n.day, n.rekeyed from unnest($1::integer[], $2::date[], $3::boolean[]) as n(tenant_no, day, rekeyed)
+order by n.tenant_no, n.day
+on conflict (tenant_no, day) do update set rekeyed = true where excluded.rekeyed and not old.rekeyed"""
+
+_MARK_FINAL: Final[LiteralString] = """/* days.mark_final */
+update ops.days set final_at = $2 where day <= $1 and final_at is null"""
+
+_STAGE: Final[LiteralString] = """/* downloads.stage */
+create temporary table if not exists staged_downloads (like ts.downloads) on commit delete rows"""
+
+_UPSERT: Final[LiteralString] = """/* downloads.upsert */
+insert into ts.downloads as old (day, episode_no, listener_key, occurred_at, segment_no, ordinal, tenant_no, podcast_no,
+    agent_no, referrer_no, feed_app_no, country, evidence, source)
+select day, episode_no, listener_key, occurred_at, segment_no, ordinal, tenant_no, podcast_no, agent_no, referrer_no,
+    feed_app_no, country, evidence, source
+from pg_temp.staged_downloads order by day, episode_no, listener_key
+on conflict (day, episode_no, listener_key) do update
+    set occurred_at = excluded.occurred_at, segment_no = excluded.segment_no, ordinal = excluded.ordinal,
+        tenant_no = excluded.tenant_no, podcast_no = excluded.podcast_no, agent_no = excluded.agent_no,
+        referrer_no = excluded.referrer_no, feed_app_no = excluded.feed_app_no, country = excluded.country,
+        evidence = excluded.evidence, source = excluded.source
+    where (excluded.evidence, old.occurred_at, old.segment_no, old.ordinal)
+        > (old.evidence, excluded.occurred_at, excluded.segment_no, excluded.ordinal)"""
+
+
+async def ensure_partitions(conn: Connection, days: Collection[dt.date]) -> None:
+    """Make sure that hits and downloads of these UTC days have a place."""
+    await conn.execute(_ENSURE, sorted(days))
+
+
+async def lock_finality(conn: Connection, *, exclusive: bool = False) -> None:
+    """Keep days from becoming final until the transaction ends; *exclusive* waits for all who land.
+
+    Without it a day could become final between a writer's look at it and its commit.
+    """
+    await conn.execute(_LOCK if exclusive else _LOCK_SHARED)
+
+
+async def note_days(
+    conn: Connection, days: Iterable[tuple[int, dt.date]], *, rekeyed: Collection[tuple[int, dt.date]] = ()
+) -> set[tuple[int, dt.date]]:
+    """Note that tenants have hits on these days, and return those pairs that are final.
+
+    Args:
+        conn: In a transaction that holds :func:`lock_finality`.
+        days: Pairs of tenant and UTC day.
+        rekeyed: Those among *days* whose listeners have keys that cannot be compared with others of the day.
+    """
+    wanted = sorted(set(days))
+    found = [
+        msgspec.convert(row, DayRow)
+        for row in await conn.fetch(_FIND_DAYS, [tenant_no for tenant_no, _ in wanted], [day for _, day in wanted])
+    ]
+    known = {(row.tenant_no, row.day) for row in found}
+    added = [pair for pair in wanted if pair not in known or pair in rekeyed]
+    if added:
+        await conn.execute(
+            _ADD_DAYS,
+            [tenant_no for tenant_no, _ in added],
+            [day for _, day in added],
+            [pair in rekeyed for pair in added],
+        )
+    return {(row.tenant_no, row.day) for row in found if row.is_final}
+
+
+async def mark_final(conn: Connection, *, until: dt.date, now: dt.datetime) -> int:
+    """Mark every noted day up to *until* as final, in a transaction that holds :func:`lock_finality` alone."""
+    return int(str(await conn.execute(_MARK_FINAL, until, now)).split()[-1])
+
+
+async def copy_hits(conn: Connection, hits: HitColumns) -> None:
+    """Append hits."""
+    await _HITS.copy(conn, hits.as_mapping())
+
+
+async def upsert_downloads(conn: Connection, downloads: Downloads) -> None:
+    """Merge downloads into the stored ones: a row keeps the better hit, whatever came first.
+
+    Args:
+        conn: In a transaction.
+        downloads: Eligible hits, one a key, sorted by key, so that writers meet in one order and never deadlock.
+    """
+    if not len(downloads):
+        return
+    await conn.execute(_STAGE)
+    await _STAGED.copy(conn, {**downloads.as_mapping(), "day": downloads.day})
+    await conn.execute(_UPSERT)
+
+
+async def add_marks(conn: Connection, downloads: Downloads) -> int:
+    """Mark the rollups of these downloads' episodes and days as out of date.
+
+    Args:
+        conn: In the transaction that writes them.
+        downloads: Sorted by day and episode.
+
+    Returns:
+        The number of marks: one a day and episode.
+    """
+    if not len(downloads):
+        return 0
+    day, episode_no = downloads.day, downloads.episode_no
+    first = np.ones(len(downloads), np.bool_)
+    first[1:] = (day[1:] != day[:-1]) | (episode_no[1:] != episode_no[:-1])
+    await _MARKS.copy(
+        conn,
+        {
+            "tenant_no": downloads.tenant_no[first],
+            "podcast_no": downloads.podcast_no[first],
+            "episode_no": episode_no[first],
+            "day": day[first],
+        },
+    )
+    return int(first.sum())

@@ -1,0 +1,128 @@
+"""Rollups: which episodes' days are out of date, and their recomputation from the downloads.
+
+Safe against lost updates by the order of three statements, each with a snapshot of its own: the episode is locked,
+the marks that can be seen are deleted, and only then are the downloads read. Whatever a writer commits in between
+is either counted already or has left a mark that is still there.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Final, LiteralString
+
+import msgspec
+
+from analytics_core.db.pool import Connection
+
+__all__ = ("MarkedDay", "claim_episodes", "count_marks", "recompute_days", "take_marks")
+
+
+class MarkedDay(msgspec.Struct, frozen=True, order=True):
+    """A day of an episode whose rollups are out of date."""
+
+    tenant_no: int
+    podcast_no: int
+    episode_no: int
+    day: dt.date
+
+
+# The candidates are settled before any lock is tried: a planner may otherwise try more locks than rows are wanted.
+_CLAIM: Final[LiteralString] = """/* rollups.claim */
+with waiting as materialized (
+    select episode_no from ops.dirty_marks group by episode_no order by min(mark_no) limit $1
+)
+select episode_no from waiting where pg_try_advisory_xact_lock(hashtext('castledger.rollups'), episode_no)"""
+
+_TAKE: Final[LiteralString] = """/* rollups.take_marks */
+delete from ops.dirty_marks where episode_no = any($1::integer[])
+returning tenant_no, podcast_no, episode_no, day"""
+
+_RECOMPUTE: Final[LiteralString] = """/* rollups.recompute */
+with days as materialized (
+    select * from unnest($1::integer[], $2::integer[], $3::integer[], $4::date[])
+        as n(tenant_no, podcast_no, episode_no, day)
+), facts as (
+    select w.episode_no, w.day, w.agent_no, w.country, w.referrer_no, w.feed_app_no, w.source,
+        least(95, greatest(0, floor(extract(epoch from w.occurred_at - w.day::timestamp at time zone 'UTC') / 900)))
+            ::integer as quarter,
+        count(*) as downloads, count(*) filter (where w.evidence > 1) as strict
+    from days n join ts.downloads w on w.day = n.day and w.episode_no = n.episode_no
+    where w.day = any($4::date[])
+    group by 1, 2, 3, 4, 5, 6, 7, 8
+), quarters as (
+    select f.episode_no, f.day, x.dimension, x.key, f.quarter, sum(f.downloads) as downloads, sum(f.strict) as strict
+    from facts f
+    left join ops.agents a using (agent_no)
+    left join ops.terms r on r.term_no = f.referrer_no
+    left join ops.terms p on p.term_no = f.feed_app_no
+    cross join lateral (values
+        ('total', ''),
+        ('app', coalesce(a.app, '')),
+        ('device', coalesce(a.device, '')),
+        ('country', case when f.country > 0 then chr(f.country / 256) || chr(f.country % 256) else '' end),
+        ('referrer', coalesce(r.term, '')),
+        ('feed_app', coalesce(p.term, '')),
+        ('source', case f.source when 1 then 'prefix' else '' end)) as x(dimension, key)
+    group by 1, 2, 3, 4, 5
+), sums as (
+    select episode_no, day, dimension, key, sum(downloads)::integer as downloads, sum(strict)::integer as strict,
+        array_agg(quarter) as places, array_agg(downloads) as counts, array_agg(strict) as counts_strict
+    from quarters group by 1, 2, 3, 4
+), fresh as materialized (
+    select n.tenant_no, n.podcast_no, s.episode_no, s.day, s.dimension, s.key, s.downloads, s.strict,
+        q.quarters, q.quarters_strict
+    from sums s join days n using (episode_no, day)
+    cross join lateral (
+        select array_agg(coalesce(c.n, 0)::integer order by g) as quarters,
+            array_agg(coalesce(c.strict, 0)::integer order by g) as quarters_strict
+        from generate_series(0, 95) as g
+        left join unnest(s.places, s.counts, s.counts_strict) as c(place, n, strict) on c.place = g
+    ) as q
+), gone as (
+    delete from app.metrics_daily m using days n
+    where m.episode_no = n.episode_no and m.day = n.day and not exists (
+        select from fresh f where f.episode_no = m.episode_no and f.day = m.day
+            and f.dimension = m.dimension and f.key = m.key)
+)
+insert into app.metrics_daily as old (tenant_no, podcast_no, episode_no, day, dimension, key, downloads,
+    downloads_strict, quarters, quarters_strict)
+select tenant_no, podcast_no, episode_no, day, dimension, key, downloads, strict, quarters, quarters_strict from fresh
+on conflict (episode_no, day, dimension, key) do update
+    set downloads = excluded.downloads, downloads_strict = excluded.downloads_strict, quarters = excluded.quarters,
+        quarters_strict = excluded.quarters_strict, refreshed_at = now()
+    where (old.quarters, old.quarters_strict) is distinct from (excluded.quarters, excluded.quarters_strict)"""
+
+_COUNT: Final[LiteralString] = """/* rollups.count_marks */ select count(*) from ops.dirty_marks"""
+
+
+async def claim_episodes(conn: Connection, *, limit: int) -> list[int]:
+    """Lock episodes with marks, longest waiting first, until the transaction ends; those of others are left out."""
+    return [row["episode_no"] for row in await conn.fetch(_CLAIM, limit)]
+
+
+async def take_marks(conn: Connection, episode_nos: Sequence[int]) -> list[MarkedDay]:
+    """Delete the marks of claimed episodes that can be seen, and return their distinct days, sorted."""
+    rows = await conn.fetch(_TAKE, list(episode_nos))
+    return sorted({msgspec.convert(row, MarkedDay) for row in rows})
+
+
+async def recompute_days(conn: Connection, days: Sequence[MarkedDay]) -> None:
+    """Replace the rollups of these days by what their downloads say now.
+
+    Args:
+        conn: In the transaction that claimed the episodes and took their marks.
+        days: Distinct; a key that has no download any more loses its row.
+    """
+    await conn.execute(
+        _RECOMPUTE,
+        [day.tenant_no for day in days],
+        [day.podcast_no for day in days],
+        [day.episode_no for day in days],
+        [day.day for day in days],
+    )
+
+
+async def count_marks(conn: Connection) -> int:
+    """Count the marks that wait."""
+    return int(await conn.fetchval(_COUNT))

@@ -1,0 +1,279 @@
+"""The composition root of ingest: opens what it needs, runs its parts, stops them in time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from analytics_core.admin_server import AdminServer
+from analytics_core.clock import Clock, SystemClock
+from analytics_core.db.pool import Connection, Pool, check_role, connect, connection, open_pool
+from analytics_core.db.rollups import count_marks
+from analytics_core.errors import ConfigError, Unavailable
+from analytics_core.geo import open_countries
+from analytics_core.networks import load_network_lists
+from analytics_core.roles import Role
+from analytics_core.settings import Settings
+from ingest.catalogue_watch import CatalogueWatch
+from ingest.finality import finalise_days
+from ingest.jobs import Health, backoff_s, run_job
+from ingest.metrics import Metrics
+from ingest.pending import rejudge_pending, release_aged
+from ingest.pipeline import Pipeline
+from ingest.polling import Poller, UnknownTargetPolls
+from ingest.registry_writer import RegistryWriter, own_hosts
+from ingest.rollups import refresh_rollups
+from ingest.secrets import SecretStore, destroy_old_secrets
+from ingest.shipper import Shipper
+from ingest.spool_reader import SpoolFolder
+
+__all__ = ("Ingest", "run_ingest")
+
+_NAME: Final = "castledger-ingest"
+_SCAN_S: Final = 0.25
+_REFRESH_S: Final = 0.5
+_POLL_S: Final = 2.0
+_CHORES_S: Final = 600.0
+_STOP_S: Final = 6.0
+_STARTED: Final = "the schema is not there; run `castledger migrate up`"
+
+_log = logging.getLogger("castledger.ingest")
+
+
+class Ingest:
+    """One ingest process: its resources, and one method for each of its jobs.
+
+    Args:
+        settings: Everything it may be told.
+        pool: As ingest.
+        clock: The time.
+        metrics: Counts.
+
+    Raises:
+        ConfigError: A list or database named by the settings cannot be used.
+    """
+
+    def __init__(self, settings: Settings, pool: Pool, *, clock: Clock, metrics: Metrics) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._clock = clock
+        self._metrics = metrics
+        hosts = own_hosts(settings.tracker.public_url)
+        try:
+            networks = load_network_lists(settings.ingest.lists_dir)
+        except (ValueError, OSError) as error:
+            raise ConfigError([f"CASTLEDGER_LISTS_DIR: {error}"]) from error
+        self.secrets = SecretStore(pool, clock)
+        self.pipeline = Pipeline(
+            clock=clock,
+            secrets=self.secrets,
+            own_hosts=hosts,
+            countries=open_countries(settings.ingest.geo_database),
+            networks=networks,
+            metrics=metrics,
+        )
+        self.poll_wanted = asyncio.Event()
+        self.pending_wanted = asyncio.Event()
+        self.registry_wanted = asyncio.Event()
+        self.shipper = Shipper(
+            SpoolFolder(settings.tracker.spool_dir),
+            self.pipeline,
+            clock=clock,
+            metrics=metrics,
+            batch_hits=settings.ingest.batch_hits,
+            on_unknown=UnknownTargetPolls(clock, self.poll_wanted),
+        )
+        self.poller = Poller(pool, settings.feed, clock=clock, metrics=metrics, own_hosts=hosts)
+        self._registry = RegistryWriter(settings.tracker)
+        self._watch = CatalogueWatch(settings.require_database())
+        for callback in (
+            self.pipeline.catalogue.forget,
+            self.pending_wanted.set,
+            self.registry_wanted.set,
+            self.poll_wanted.set,
+        ):
+            self._watch.subscribe(callback)
+        self._conn: Connection | None = None
+
+    async def ship(self) -> float:
+        """Land what is in the spool; one connection is kept for it."""
+        if self._conn is None or self._conn.is_closed():
+            self.shipper.forget()
+            self._conn = await connect(self._settings.require_database(), Role.INGEST, application_name=_NAME)
+        shipped = await self.shipper.ship(self._conn)
+        return _SCAN_S if shipped.caught_up else 0.0
+
+    async def refresh(self) -> float:
+        """Recompute rollups; never more than half of the time."""
+        began = time.monotonic()
+        async with connection(self._pool) as conn:
+            days = await refresh_rollups(conn)
+            self._metrics.marks.set(await count_marks(conn) if days else 0)
+        took_s = time.monotonic() - began
+        return took_s if days else _REFRESH_S
+
+    async def rejudge(self) -> float:
+        """Judge waiting hits again; the watch calls for it, at least once a minute."""
+        async with connection(self._pool) as conn:
+            moved = await rejudge_pending(conn, self.secrets)
+        if moved:
+            _log.info("%d waiting hits were judged again", moved)
+        return _CHORES_S
+
+    async def poll(self) -> float:
+        """Start polling feeds that are due."""
+        await self.poller.start_due()
+        return _POLL_S
+
+    async def write_registry(self) -> float:
+        """Bring the trackers' snapshot up to date."""
+        async with connection(self._pool) as conn:
+            await self._registry.write(conn)
+        return _CHORES_S
+
+    async def listen(self) -> float:
+        """Hear of changes of the catalogue for as long as the connection lives."""
+        await self._watch.listen()
+        raise Unavailable("the connection that hears of changes was lost")
+
+    async def do_chores(self) -> float:
+        """Destroy old secrets, let hits go that waited in vain, make days final."""
+        now = self._clock.now()
+        async with connection(self._pool) as conn:
+            destroyed = await destroy_old_secrets(conn, now=now)
+            self.secrets.forget_old()
+            released = await release_aged(conn, self.secrets, now=now)
+            final = await finalise_days(conn, now=now, after_days=self._settings.ingest.final_after_days)
+        _log.info("chores: %d secrets destroyed, %d hits released, %d days final", destroyed, released, final)
+        return _CHORES_S
+
+    async def drain(self) -> None:
+        """Land all that is in the spool, judge waiting hits again, bring rollups up to date.
+
+        Raises:
+            Unavailable: The database does not answer.
+        """
+        while await self.ship() == 0:
+            continue
+        await self.rejudge()
+        async with connection(self._pool) as conn:
+            while await refresh_rollups(conn):
+                continue
+
+    async def run(self, stop: asyncio.Event, health: Health) -> None:
+        """Run all jobs until told to stop; then let the work in hand end, and give up what takes too long."""
+        jobs = {
+            "shipping": (self.ship, None),
+            "rollups": (self.refresh, None),
+            "waiting hits": (self.rejudge, self.pending_wanted),
+            "polling": (self.poll, self.poll_wanted),
+            "registry": (self.write_registry, self.registry_wanted),
+            "chores": (self.do_chores, None),
+        }
+        tasks = [
+            asyncio.create_task(run_job(name, work, stop=stop, health=health, wake=wake), name=name)
+            for name, (work, wake) in jobs.items()
+        ]
+        listening = asyncio.create_task(run_job("watch", self.listen, stop=stop, health=health), name="watch")
+        await stop.wait()
+        listening.cancel()
+        await asyncio.wait([*tasks, listening], timeout=_STOP_S)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, listening, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Let go of connections and polls."""
+        await self.poller.close()
+        if self._conn is not None:
+            self._conn.terminate()
+
+
+@contextlib.asynccontextmanager
+async def _open(settings: Settings, clock: Clock, metrics: Metrics) -> AsyncIterator[Ingest]:
+    pool = await open_pool(settings.require_database(), Role.INGEST, application_name=_NAME, max_size=6)
+    try:
+        ingest = Ingest(settings, pool, clock=clock, metrics=metrics)
+        try:
+            yield ingest
+        finally:
+            await ingest.close()
+    finally:
+        pool.terminate()
+
+
+async def _check(settings: Settings) -> None:
+    """Make sure that we are who we should be, in a database that was migrated."""
+    conn = await connect(settings.require_database(), Role.INGEST, application_name=_NAME)
+    try:
+        await check_role(conn, Role.INGEST)
+        if await conn.fetchval("/* schema.is_there */ select to_regclass('app.metrics_daily') is null"):
+            raise ConfigError([f"DATABASE_URL: {_STARTED}"])
+    finally:
+        conn.terminate()
+
+
+async def _wait_for_database(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    """Check the database, waiting for as long as it is down."""
+    failures = 0
+    while not stop.is_set():
+        try:
+            await _check(settings)
+        except Unavailable as error:
+            failures += 1
+            health.say("database", str(error))
+            if failures == 1:
+                _log.warning("waiting: %s; hits stay in the spool", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), backoff_s(failures))
+        else:
+            health.say("database", None)
+            return
+
+
+async def run_ingest(
+    settings: Settings,
+    *,
+    stop: asyncio.Event,
+    admin_port: int | None = None,
+    once: bool = False,
+    on_running: Callable[[int], None] | None = None,
+    clock: Clock | None = None,
+) -> None:
+    """Run ingest until told to stop, or, with *once*, until the spool is drained.
+
+    Args:
+        settings: Everything it may be told.
+        stop: Ends it within some seconds.
+        admin_port: Port of health and metrics instead of the settings'; 0 takes a free one.
+        once: Land what is there, refresh rollups, and return.
+        on_running: Called with the admin port once it is served.
+        clock: The time.
+
+    Raises:
+        ConfigError: The settings cannot be used, or the database was not migrated.
+        OSError: The admin port cannot be used.
+        Unavailable: With *once*, the database does not answer.
+    """
+    clock = clock or SystemClock()
+    metrics, health = Metrics(), Health()
+    if once:
+        await _check(settings)
+        async with _open(settings, clock, metrics) as ingest:
+            await ingest.drain()
+        return
+    health.say("database", "not reached yet")
+    port = settings.admin.ports["ingest"] if admin_port is None else admin_port
+    admin = AdminServer(settings.admin.host, port, not_ready=health.faults, metrics=metrics.registry)
+    try:
+        if on_running is not None:
+            on_running(admin.port)
+        async with _open(settings, clock, metrics) as ingest:
+            await _wait_for_database(settings, stop, health)
+            await ingest.run(stop, health)
+    finally:
+        admin.close()

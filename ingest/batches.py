@@ -1,0 +1,211 @@
+"""Batches: hits of the spool as columns, with each distinct text once.
+
+Rules then judge each distinct value, or combination of values, a single time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from analytics_core.spool import ROW_BYTES
+
+__all__ = ("ROW_DTYPE", "Batch", "Codes", "Piece", "Texts", "build_batch", "distinct", "hit_times", "text_bytes")
+
+Codes: TypeAlias = npt.NDArray[np.int64]
+"""For each hit the place of its value in a table of distinct ones."""
+
+ROW_DTYPE: Final = np.dtype(
+    [
+        ("at_us", "<i8"),
+        ("address", ">u8", (2,)),
+        ("target", "<u2"),
+        ("arguments", "<u2"),
+        ("agent", "<u2"),
+        ("referrer", "<u2"),
+        ("byte_range", "<u2"),
+        ("flags", "<u2"),
+        ("method", "u1"),
+        ("kind", "u1"),
+        ("status", "<u2"),
+    ]
+)
+"""The spool's row as numpy reads it; ``analytics_core.spool.ROW`` says the same."""
+
+_TEXTS: Final = ("target", "arguments", "agent", "referrer", "byte_range")
+
+# Years 2000 to 2199: outside of them a time is a fault of the sender's clock, and days have no partition.
+_EARLIEST_US: Final = 946_684_800_000_000
+_LATEST_US: Final = 7_258_118_400_000_000 - 1
+
+
+class Texts(NamedTuple):
+    """A column of texts: the distinct ones, and for each hit the place of its own.
+
+    The empty text is always there, at place 0.
+    """
+
+    values: list[bytes]
+    codes: Codes
+
+
+class Piece(NamedTuple):
+    """Consecutive whole frames of one segment.
+
+    Attributes:
+        segment_no: The segment's number.
+        ordinal: Place of the first hit in the segment.
+        rows: The hits' rows, one behind the other.
+        texts: The hits' texts, one behind the other, nothing else between them.
+    """
+
+    segment_no: int
+    ordinal: int
+    rows: bytes
+    texts: bytes
+
+    @property
+    def hits(self) -> int:
+        """The number of hits."""
+        return len(self.rows) // ROW_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Hits by column; ``address`` has two columns of eight bytes, the higher half first."""
+
+    at_us: npt.NDArray[np.int64]
+    address: npt.NDArray[np.uint64]
+    flags: npt.NDArray[np.int64]
+    method: npt.NDArray[np.int64]
+    kind: npt.NDArray[np.int64]
+    segment_no: npt.NDArray[np.int64]
+    ordinal: npt.NDArray[np.int64]
+    target: Texts
+    arguments: Texts
+    agent: Texts
+    referrer: Texts
+    byte_range: Texts
+
+    def __len__(self) -> int:
+        return len(self.at_us)
+
+
+def text_bytes(rows: bytes | memoryview) -> int:
+    """Add up how many bytes of text rows say that they have."""
+    table = np.frombuffer(rows, ROW_DTYPE)
+    return sum(int(table[name].sum(dtype=np.int64)) for name in _TEXTS)
+
+
+def hit_times(rows: bytes | memoryview) -> npt.NDArray[np.int64]:
+    """Read the times of rows; those outside the years 2000 to 2199 are moved to their ends."""
+    times: npt.NDArray[np.int64] = np.frombuffer(rows, ROW_DTYPE)["at_us"].astype(np.int64)
+    return np.clip(times, _EARLIEST_US, _LATEST_US)
+
+
+def _encode(texts: bytes, ends: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Texts:
+    """Slice each text once and give each distinct one a code."""
+    index: dict[bytes, int] = {b"": 0}
+    code_of = index.setdefault
+    codes = np.zeros(len(lengths), np.int64)
+    filled = np.flatnonzero(lengths)
+    stops = ends[filled]
+    starts = stops - lengths[filled]
+    codes[filled] = [
+        code_of(texts[start:stop], len(index)) for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)
+    ]
+    return Texts(list(index), codes)
+
+
+def build_batch(pieces: Sequence[Piece]) -> Batch:
+    """Read pieces of the spool as one batch.
+
+    Args:
+        pieces: In any order; each one's texts are exactly as long as its rows say.
+
+    Returns:
+        The hits, piece by piece in their order.
+
+    Raises:
+        ValueError: Texts are shorter or longer than rows say.
+    """
+    rows = b"".join(piece.rows for piece in pieces)
+    table: npt.NDArray[Any] = np.frombuffer(rows, ROW_DTYPE)
+    texts = b"".join(piece.texts for piece in pieces)
+    lengths = np.empty((len(table), len(_TEXTS)), np.int64)
+    for place, name in enumerate(_TEXTS):
+        lengths[:, place] = table[name]
+    ends = np.cumsum(lengths.ravel()).reshape(lengths.shape)
+    if len(table) and int(ends[-1, -1]) != len(texts):
+        raise ValueError("a piece's texts are not as long as its rows say")
+    columns = [_encode(texts, ends[:, place], lengths[:, place]) for place in range(len(_TEXTS))]
+    counts = [piece.hits for piece in pieces]
+    return Batch(
+        at_us=hit_times(rows),
+        address=table["address"].astype(np.uint64),
+        # Flags of a later version that do not fit the column say nothing to this one.
+        flags=table["flags"].astype(np.int64) & 0x7FFF,
+        method=table["method"].astype(np.int64),
+        kind=table["kind"].astype(np.int64),
+        segment_no=np.repeat(np.array([piece.segment_no for piece in pieces], np.int64), counts),
+        ordinal=np.concatenate(
+            [np.arange(piece.ordinal, piece.ordinal + piece.hits, dtype=np.int64) for piece in pieces]
+            or [np.empty(0, np.int64)]
+        ),
+        target=columns[0],
+        arguments=columns[1],
+        agent=columns[2],
+        referrer=columns[3],
+        byte_range=columns[4],
+    )
+
+
+def _pack(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.int64] | None:
+    """Write each combination as one number; ``None`` when that takes more than 62 bits."""
+    packed = np.zeros(len(columns[0]), np.int64)
+    width = 1
+    for column in columns:
+        low = column.min()
+        span = int(column.max()) - int(low) + 1
+        width *= span
+        if width >= 2**62:
+            return None
+        packed = packed * span + (column - low).astype(np.int64)
+    return packed
+
+
+def distinct(*columns: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], Codes]:
+    """Find the distinct combinations of some columns.
+
+    Args:
+        columns: At least one, of integers, all of one length.
+
+    Returns:
+        The place of one hit of each combination, and for each hit the combination's place among those.
+
+    >>> places, codes = distinct(np.array([3, 1, 3]), np.array([0, 0, 0]))
+    >>> sorted(places.tolist()), codes.tolist()
+    ([1, 2], [1, 0, 1])
+    """
+    if not len(columns[0]):
+        return np.empty(0, np.intp), np.empty(0, np.int64)
+    packed = _pack(columns)
+    if packed is not None:
+        # One sort of numbers, where combinations fit into one, is several times as fast as one of combinations.
+        numbers, codes = np.unique(packed, return_inverse=True)
+        places = np.empty(len(numbers), np.intp)
+        places[codes] = np.arange(len(packed))
+        return places, codes.astype(np.int64, copy=False)
+    order = np.lexsort(columns)
+    starts = np.zeros(len(order), np.bool_)
+    starts[0] = True
+    for column in columns:
+        ordered = column[order]
+        starts[1:] |= ordered[1:] != ordered[:-1]
+    codes = np.empty(len(order), np.int64)
+    codes[order] = np.cumsum(starts) - 1
+    return order[starts], codes

@@ -1,0 +1,166 @@
+"""Numbers for agents and terms: looked up in memory first, stored on their first appearance, bounded a day."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from analytics_core.clock import Clock
+from analytics_core.db.dictionaries import (
+    AgentNumber,
+    NewAgent,
+    TermKind,
+    agents_since,
+    find_agents,
+    find_terms,
+    number_agents,
+    number_terms,
+)
+from analytics_core.db.pool import Connection
+from analytics_core.user_agents import AgentClass, classify, table_version
+from ingest.caches import GenerationCache
+
+__all__ = ("Agent", "AgentNumbers", "TermNumbers")
+
+MAX_NEW_AGENTS_A_DAY: Final = 50_000
+"""Further ones keep their class but not their text."""
+
+MAX_NEW_TERMS_A_DAY: Final = 20_000
+"""Further ones are ``other``."""
+
+MAX_TERM_CHARS: Final = 255
+OTHER: Final = "other"
+
+_CACHE_LIMIT: Final = 20_000
+
+
+class Agent(NamedTuple):
+    """A user agent's number, and its kind."""
+
+    agent_no: int
+    kind: int
+
+
+def _hash(data: bytes) -> UUID:
+    return UUID(bytes=hashlib.blake2b(data, digest_size=16).digest())
+
+
+def _readable(data: bytes) -> str:
+    """Read bytes as PostgreSQL can store them."""
+    return data.decode("utf-8", "replace").replace("\x00", "\ufffd")
+
+
+def _overflow(found: AgentClass) -> NewAgent:
+    """Stand in for all agents of a class: there are as many as the table has classes, whatever is sent."""
+    key = _hash(b"\x00other\x00" + "\x00".join((str(int(found.kind)), found.app, found.device)).encode())
+    return NewAgent(key, f"({OTHER})", found.kind, found.app, found.device, found.rule)
+
+
+class AgentNumbers:
+    """Agents by their bytes.
+
+    Args:
+        clock: Tells when a new day begins.
+        limit: New agents that are stored with their text a UTC day.
+    """
+
+    def __init__(self, clock: Clock, *, limit: int = MAX_NEW_AGENTS_A_DAY) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._known = GenerationCache[bytes, Agent](_CACHE_LIMIT)
+        self._day: dt.date | None = None
+        self._left = 0
+
+    async def number(self, conn: Connection, agents: Sequence[bytes]) -> list[Agent]:
+        """Number agents, classifying and storing those that were never met before.
+
+        Args:
+            conn: Outside a transaction.
+            agents: Distinct, as recorded.
+        """
+        known = {agent: found for agent in agents if (found := self._known.get(agent)) is not None}
+        missing = {_hash(agent): agent for agent in agents if agent not in known}
+        if missing:
+            rows = await find_agents(conn, missing)
+            rows |= await self._store(conn, {key: agent for key, agent in missing.items() if key not in rows})
+            for key, agent in missing.items():
+                known[agent] = Agent(rows[key].agent_no, rows[key].kind)
+                self._known.put(agent, known[agent])
+        return [known[agent] for agent in agents]
+
+    async def _store(self, conn: Connection, agents: dict[UUID, bytes]) -> dict[UUID, AgentNumber]:
+        """Store agents and return them by the hash of their own bytes."""
+        if not agents:
+            return {}
+        await self._begin_day(conn)
+        new: dict[UUID, NewAgent] = {}
+        for key, agent in agents.items():
+            text = _readable(agent)
+            found = classify(text)
+            if self._left > 0:
+                self._left -= 1
+                new[key] = NewAgent(key, text, found.kind, found.app, found.device, found.rule)
+            else:
+                new[key] = _overflow(found)
+        stored = await number_agents(
+            conn, list({agent.agent_hash: agent for agent in new.values()}.values()), table_version=table_version()
+        )
+        return {key: stored[agent.agent_hash] for key, agent in new.items()}
+
+    async def _begin_day(self, conn: Connection) -> None:
+        now = self._clock.now()
+        if self._day != now.date():
+            midnight = dt.datetime.combine(now.date(), dt.time(), dt.UTC)
+            self._left = self._limit - await agents_since(conn, midnight)
+            self._day = now.date()
+
+
+class TermNumbers:
+    """Terms of one kind by their text; the empty one is 0 and stored nowhere.
+
+    Args:
+        kind: ``referrer`` or ``feed_app``.
+        clock: Tells when a new day begins.
+        limit: New terms that are stored a UTC day and process.
+    """
+
+    def __init__(self, kind: str, clock: Clock, *, limit: int = MAX_NEW_TERMS_A_DAY) -> None:
+        self._kind = TermKind(kind)
+        self._clock = clock
+        self._limit = limit
+        self._known = GenerationCache[str, int](_CACHE_LIMIT)
+        self._day: dt.date | None = None
+        self._left = 0
+
+    async def number(self, conn: Connection, terms: Iterable[str]) -> dict[str, int]:
+        """Number terms, storing those that were never met before.
+
+        Args:
+            conn: Outside a transaction.
+            terms: Any; cut to ``MAX_TERM_CHARS`` where they are stored.
+        """
+        wanted = {term: term[:MAX_TERM_CHARS] for term in terms}
+        found = {text: no for text in set(wanted.values()) if (no := self._known.get(text)) is not None}
+        found[""] = 0
+        missing = {text for text in wanted.values() if text not in found}
+        if missing:
+            fresh = await find_terms(conn, self._kind, missing)
+            fresh |= await self._store(conn, missing - fresh.keys())
+            for text, term_no in fresh.items():
+                self._known.put(text, term_no)
+            found |= fresh
+        return {term: found[text] for term, text in wanted.items()}
+
+    async def _store(self, conn: Connection, terms: set[str]) -> dict[str, int]:
+        if not terms:
+            return {}
+        today = self._clock.now().date()
+        if self._day != today:
+            self._day, self._left = today, self._limit
+        stored = sorted(terms)[: max(self._left, 0)]
+        self._left -= len(stored)
+        numbers = await number_terms(conn, self._kind, [*stored, OTHER] if len(stored) < len(terms) else stored)
+        return {term: numbers[term if term in numbers else OTHER] for term in terms}

@@ -1,0 +1,44 @@
+"""What ingest counts of itself, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+__all__ = ("Metrics",)
+
+
+class Metrics:
+    """The counters and gauges of one ingest process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.landed = Counter(
+            "castledger_ingest_hits", "Hits that landed, by verdict.", ("verdict",), registry=self.registry
+        )
+        self.batches = Counter(
+            "castledger_ingest_batches",
+            "Batches by what became of them: landed, fenced (another shipper had landed it), retried, failed.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self.step_seconds = Counter(
+            "castledger_ingest_step_seconds", "Seconds spent in each step.", ("step",), registry=self.registry
+        )
+        self.lag_seconds = Gauge(
+            "castledger_ingest_lag_seconds", "Age of the instant before which all has landed.", registry=self.registry
+        )
+        self.backlog_bytes = Gauge(
+            "castledger_ingest_backlog_bytes", "Bytes in the spool that have not landed.", registry=self.registry
+        )
+        self.marks = Gauge(
+            "castledger_ingest_marks", "Days of episodes whose rollups wait to be recomputed.", registry=self.registry
+        )
+        self.damaged = Counter(
+            "castledger_ingest_damaged_segments", "Segments that were set aside as damaged.", registry=self.registry
+        )
+        self.polls = Counter(
+            "castledger_ingest_polls",
+            "Feeds polled, by outcome: changed, unchanged, failed.",
+            ("outcome",),
+            registry=self.registry,
+        )

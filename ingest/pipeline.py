@@ -1,0 +1,240 @@
+"""The pipeline: a batch of hits goes through ordered, named, timed steps and comes out judged.
+
+What needs the database (numbers, secrets, owners) is asked for distinct values only; the rest is arithmetic on
+columns. Nothing is written but dictionaries: landing is the writer's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+
+from analytics_core.byte_ranges import parse_range
+from analytics_core.clock import Clock
+from analytics_core.db.hits import HitColumns, HitSource
+from analytics_core.db.pending import PendingHit
+from analytics_core.db.pool import Connection
+from analytics_core.geo import CountryLookup
+from analytics_core.hits import HitFlag, Method
+from analytics_core.networks import NetworkLists
+from analytics_core.profiles import DEFAULT_PROFILE
+from ingest.batches import Batch, distinct
+from ingest.catalogue import Catalogue
+from ingest.dictionaries import AgentNumbers, TermNumbers
+from ingest.metrics import Metrics
+from ingest.secrets import SecretStore
+from ingest.steps.agents import AgentColumns, TermColumns, number_agents, number_terms
+from ingest.steps.listeners import ListenerColumns, key_listeners, unpack_key
+from ingest.steps.places import PlaceColumns, place_addresses
+from ingest.steps.targets import TargetColumns, resolve_targets
+from ingest.steps.verdicts import (
+    FactColumns,
+    RangeColumns,
+    VerdictColumns,
+    eligible_evidence,
+    judge_facts,
+    weigh_ranges,
+)
+
+__all__ = ("MAX_TARGET_CHARS", "Judged", "Pipeline")
+
+MAX_TARGET_CHARS: Final = 2048
+"""A pending hit's target is cut here for people to read; its key is of the whole."""
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What became of a batch: every hit is in one of the two.
+
+    Attributes:
+        hits: Hits of known episodes, with their verdicts.
+        pending: Hits that wait for their episode.
+    """
+
+    hits: HitColumns
+    pending: list[PendingHit]
+
+
+class Pipeline:
+    """The steps with what they need and remember.
+
+    Args:
+        clock: For what is bounded a day.
+        secrets: Of listeners.
+        own_hosts: Host names of our trackers.
+        countries: Finds countries.
+        networks: Lists of networks.
+        metrics: Takes each step's time.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        secrets: SecretStore,
+        own_hosts: Collection[str],
+        countries: CountryLookup,
+        networks: NetworkLists,
+        metrics: Metrics,
+    ) -> None:
+        self.catalogue = Catalogue(own_hosts=own_hosts)
+        self._secrets = secrets
+        self._agents = AgentNumbers(clock)
+        self._referrers = TermNumbers("referrer", clock)
+        self._feed_apps = TermNumbers("feed_app", clock)
+        self._countries = countries
+        self._networks = networks
+        self._metrics = metrics
+
+    @contextlib.contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._metrics.step_seconds.labels(step).inc(time.perf_counter() - began)
+
+    async def judge(self, conn: Connection, batch: Batch) -> Judged:
+        """Judge a batch.
+
+        Args:
+            conn: As ingest, outside a transaction.
+            batch: Not empty.
+        """
+        with self._timed("resolve"):
+            targets = await resolve_targets(conn, batch, self.catalogue)
+        with self._timed("agents"):
+            agents = await number_agents(conn, batch, self._agents)
+        with self._timed("terms"):
+            terms = await number_terms(conn, batch, targets, self._referrers, self._feed_apps)
+        with self._timed("key"):
+            listeners = await key_listeners(batch, targets, self._secrets)
+        with self._timed("place"):
+            places = place_addresses(batch, self._countries, self._networks)
+        with self._timed("range"):
+            ranges, evidence, tiny = _weigh(batch, targets)
+        with self._timed("judge"):
+            verdicts = judge_facts(_facts(batch, targets, agents, places, tiny))
+        with self._timed("split"):
+            return _split(batch, targets, agents, terms, listeners, places, ranges, evidence, verdicts)
+
+
+def _weigh(batch: Batch, targets: TargetColumns) -> tuple[RangeColumns, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    size_places, size_codes = distinct(targets.duration_s, targets.length_bytes)
+    sizes = list(zip(targets.length_bytes[size_places].tolist(), targets.duration_s[size_places].tolist(), strict=True))
+    ranges = [parse_range(value) for value in batch.byte_range.values]
+    return weigh_ranges(ranges, batch.byte_range.codes, sizes, size_codes[targets.codes])
+
+
+def _facts(
+    batch: Batch,
+    targets: TargetColumns,
+    agents: AgentColumns,
+    places: PlaceColumns,
+    tiny: npt.NDArray[np.bool_],
+) -> FactColumns:
+    return FactColumns(
+        is_head=batch.method == Method.HEAD,
+        episode_known=(targets.episode_no > 0)[targets.codes],
+        live=targets.live[targets.codes],
+        is_unpublished=batch.at_us < targets.published_us[targets.codes],
+        agent_empty=agents.is_empty,
+        agent_kind=agents.kind,
+        prefetch=(batch.flags & HitFlag.PREFETCH) != 0,
+        blocked=places.is_blocked,
+        datacenter=places.is_datacenter,
+        vpn=places.is_vpn,
+        tiny=tiny,
+    )
+
+
+def _split(
+    batch: Batch,
+    targets: TargetColumns,
+    agents: AgentColumns,
+    terms: TermColumns,
+    listeners: ListenerColumns,
+    places: PlaceColumns,
+    ranges: RangeColumns,
+    evidence: npt.NDArray[np.int64],
+    verdicts: VerdictColumns,
+) -> Judged:
+    columns = HitColumns(
+        occurred_at=batch.at_us,
+        range_first=ranges.first,
+        range_last=ranges.last,
+        listener_key=listeners.listener_key,
+        segment_no=batch.segment_no,
+        ordinal=batch.ordinal,
+        tenant_no=targets.tenant_no[targets.codes],
+        podcast_no=targets.podcast_no[targets.codes],
+        episode_no=targets.episode_no[targets.codes],
+        agent_no=agents.agent_no,
+        referrer_no=terms.referrer_no,
+        feed_app_no=terms.feed_app_no,
+        verdict_bits=verdicts.bits,
+        verdict=verdicts.verdict,
+        evidence=eligible_evidence(verdicts, evidence),
+        country=places.country,
+        kind=batch.kind,
+        method=batch.method,
+        range_kind=ranges.kind,
+        flags=batch.flags | np.where(listeners.is_rekeyed, int(HitFlag.REKEYED), 0),
+        source=np.full(len(batch), int(HitSource.PREFIX), np.int64),
+        rules=np.full(len(batch), DEFAULT_PROFILE.version, np.int64),
+    )
+    known = columns.episode_no > 0
+    if known.all():
+        return Judged(columns, [])
+    waiting = np.flatnonzero(~known)
+    return Judged(columns.select(known), _pending(columns.select(waiting), waiting, batch, targets, listeners))
+
+
+def _pending(
+    columns: HitColumns,
+    waiting: npt.NDArray[np.intp],
+    batch: Batch,
+    targets: TargetColumns,
+    listeners: ListenerColumns,
+) -> list[PendingHit]:
+    hits = []
+    for place, at in enumerate(waiting.tolist()):
+        target = targets.resolutions[int(targets.codes[at])].target
+        if target is None:
+            raise AssertionError("an unknown episode's target is kept")
+        text = batch.target.values[int(batch.target.codes[at])].decode("utf-8", "replace").replace("\x00", "\ufffd")
+        hits.append(
+            PendingHit(
+                segment_no=int(columns.segment_no[place]),
+                ordinal=int(columns.ordinal[place]),
+                occurred_at=_EPOCH + dt.timedelta(microseconds=int(columns.occurred_at[place])),
+                tenant_no=int(columns.tenant_no[place]),
+                podcast_no=int(columns.podcast_no[place]),
+                enclosure_key=target.enclosure_key,
+                bare_key=target.bare_key,
+                file_name=target.file_name,
+                target=text[:MAX_TARGET_CHARS],
+                k0=UUID(bytes=unpack_key(listeners.k0[at])),
+                range_first=int(columns.range_first[place]),
+                range_last=int(columns.range_last[place]),
+                agent_no=int(columns.agent_no[place]),
+                referrer_no=int(columns.referrer_no[place]),
+                feed_app_no=int(columns.feed_app_no[place]),
+                verdict_bits=int(columns.verdict_bits[place]),
+                country=int(columns.country[place]),
+                kind=int(columns.kind[place]),
+                method=int(columns.method[place]),
+                range_kind=int(columns.range_kind[place]),
+                flags=int(columns.flags[place]),
+                source=int(columns.source[place]),
+            )
+        )
+    return hits

@@ -1,0 +1,293 @@
+"""The shipper: from the spool to the ledger, batch by batch, oldest first.
+
+Nothing is remembered that the database does not know better: after any failure the checkpoints are read again, and
+the fence keeps what has landed from landing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from analytics_core.clock import Clock
+from analytics_core.db.hits import HitColumns
+from analytics_core.db.pending import PendingHit
+from analytics_core.db.pool import CONNECTION_LOST, Connection
+from analytics_core.db.segments import (
+    Checkpoint,
+    SegmentRow,
+    advance_cutoff,
+    find_segments,
+    finish_segment,
+    register_segments,
+)
+from analytics_core.errors import Unavailable
+from analytics_core.spool import HEADER_BYTES, MAX_FRAME_BYTES, Totals
+from ingest.batches import Piece, build_batch, hit_times
+from ingest.metrics import Metrics
+from ingest.pipeline import Judged, Pipeline
+from ingest.spool_reader import Ending, Reading, SegmentFile, SpoolFolder, oldest_hit_us
+from ingest.writer import CUTOFF_SOURCE, TRY_AGAIN, FenceLost, count_landed, land_batch
+
+__all__ = ("Shipped", "Shipper", "UnknownTargets")
+
+UnknownTargets = Callable[[Connection, Sequence[PendingHit]], Awaitable[None]]
+"""Called with the waiting hits of a batch that has landed."""
+
+_TRIES: Final = 5
+_CUTOFF_S: Final = 1.0
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+_log = logging.getLogger("castledger.ingest.shipper")
+
+
+class Shipped(NamedTuple):
+    """What one round did.
+
+    Attributes:
+        hits: Hits that landed.
+        caught_up: Whether all that was in the spool when the round began has landed.
+    """
+
+    hits: int
+    caught_up: bool
+
+
+class _Part(NamedTuple):
+    """What a batch takes of one segment."""
+
+    file: SegmentFile
+    row: SegmentRow
+    reading: Reading
+
+
+class Shipper:
+    """Ships one spool.
+
+    Args:
+        spool: Where the segments are.
+        pipeline: Judges batches.
+        clock: Names the instant up to which all has landed.
+        metrics: Counts.
+        batch_hits: Hits after which a batch is full.
+        on_unknown: Told about targets that belong to no episode.
+    """
+
+    def __init__(
+        self,
+        spool: SpoolFolder,
+        pipeline: Pipeline,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        batch_hits: int,
+        on_unknown: UnknownTargets | None = None,
+    ) -> None:
+        self._spool = spool
+        self._pipeline = pipeline
+        self._clock = clock
+        self._metrics = metrics
+        self._batch_hits = batch_hits
+        self._on_unknown = on_unknown
+        self._rows: dict[UUID, SegmentRow] = {}
+        self._reported: set[str] = set()
+        self._cutoff_s = 0.0
+
+    def forget(self) -> None:
+        """Drop what is remembered of the database: after a lost connection or a lost fence it may be wrong."""
+        self._rows.clear()
+
+    async def ship(self, conn: Connection) -> Shipped:
+        """Land one batch of what is in the spool.
+
+        Args:
+            conn: As ingest, outside a transaction, used by nobody else meanwhile.
+
+        Raises:
+            Unavailable: The database went away; nothing is lost.
+        """
+        try:
+            return await self._ship(conn)
+        except CONNECTION_LOST as error:
+            self.forget()
+            raise Unavailable("the database went away") from error
+        except FenceLost as error:
+            self.forget()
+            self._metrics.batches.labels("fenced").inc()
+            _log.info("a batch was dropped: %s", error)
+            return Shipped(0, caught_up=False)
+        except BaseException:
+            self.forget()
+            raise
+
+    async def _ship(self, conn: Connection) -> Shipped:
+        began = self._clock.now()
+        files = await asyncio.to_thread(self._spool.scan)
+        await self._learn(conn, files)
+        parts: list[_Part] = []
+        unread: list[SegmentFile] = []
+        left, caught_up, backlog = self._batch_hits, True, 0
+        for file in files:
+            row = self._rows.get(file.segment_id) if file.segment_id is not None else None
+            if row is not None and row.finished_why is not None:
+                await self._clean_up(file, row.finished_why)
+                continue
+            if file.header is None or row is None:
+                await self._drop_unreadable(conn, file, row)
+                continue
+            if file.size < row.committed:
+                await self._finish(conn, file, row, Ending.SHORTER)
+                continue
+            backlog += file.size - row.committed
+            if left <= 0:
+                unread.append(file)
+                continue
+            if file.size == row.committed and not file.is_final:
+                continue
+            reading = await asyncio.to_thread(self._spool.read, file, offset=row.committed, max_hits=left)
+            if reading.end > reading.start:
+                parts.append(_Part(file, row, reading))
+                left -= reading.hits
+                caught_up = caught_up and not reading.is_partial
+            else:
+                await self._end(conn, file, row, reading)
+        caught_up = caught_up and not unread
+        self._metrics.backlog_bytes.set(backlog)
+        cutoff = began if caught_up else await self._behind(parts, unread)
+        if parts:
+            await self._land(conn, parts, cutoff)
+        elif time.monotonic() - self._cutoff_s >= _CUTOFF_S and cutoff is not None:
+            self._cutoff_s = time.monotonic()
+            await advance_cutoff(conn, source=CUTOFF_SOURCE, at=cutoff)
+        if cutoff is not None:
+            self._metrics.lag_seconds.set((self._clock.now() - cutoff).total_seconds())
+        return Shipped(sum(part.reading.hits for part in parts), caught_up)
+
+    async def _learn(self, conn: Connection, files: Sequence[SegmentFile]) -> None:
+        """Read the checkpoints of segments that are new to us; the database gives new ones their numbers."""
+        present = {file.segment_id for file in files}
+        self._rows = {segment_id: row for segment_id, row in self._rows.items() if segment_id in present}
+        new = [file.header for file in files if file.header is not None and file.segment_id not in self._rows]
+        # A header that power loss has taken does not take the segment's number: that is found by the file's name.
+        nameless = [file.segment_id for file in files if file.header is None and file.segment_id is not None]
+        if nameless:
+            self._rows |= await find_segments(conn, nameless)
+        if new:
+            known = await find_segments(conn, [header.segment_id for header in new])
+            missing = [header for header in new if header.segment_id not in known]
+            if missing:
+                await register_segments(conn, missing, start=HEADER_BYTES)
+                known |= await find_segments(conn, [header.segment_id for header in missing])
+            self._rows |= known
+
+    async def _land(self, conn: Connection, parts: Sequence[_Part], cutoff: dt.datetime | None) -> None:
+        checkpoints = [_checkpoint(part) for part in parts]
+        pieces = [Piece(part.row.segment_no, part.row.hits, part.reading.rows, part.reading.texts) for part in parts]
+        batch = await asyncio.to_thread(build_batch, pieces)
+        judged = await self._pipeline.judge(conn, batch) if len(batch) else Judged(HitColumns.empty(), [])
+        began = time.perf_counter()
+        for attempt in range(1, _TRIES + 1):
+            try:
+                await land_batch(conn, judged, checkpoints=checkpoints, cutoff=cutoff)
+                break
+            except TRY_AGAIN:
+                self._metrics.batches.labels("retried").inc()
+                if attempt == _TRIES:
+                    raise
+        self._metrics.step_seconds.labels("land").inc(time.perf_counter() - began)
+        for part, step in zip(parts, checkpoints, strict=True):
+            row = part.row
+            self._rows[row.segment_id] = SegmentRow(
+                row.segment_no, row.segment_id, step.after, row.hits + step.hits, None
+            )
+        count_landed(self._metrics, judged)
+        if judged.pending and self._on_unknown is not None:
+            await self._on_unknown(conn, judged.pending)
+
+    async def _behind(self, parts: Sequence[_Part], unread: Sequence[SegmentFile]) -> dt.datetime | None:
+        """Find the time of the oldest hit that stays in the spool when these parts have landed."""
+        times = [file.header.created_us for file in unread if file.header is not None]
+        for part in parts:
+            if part.reading.is_partial:
+                peek = await asyncio.to_thread(
+                    self._spool.read,
+                    part.file,
+                    offset=part.reading.end,
+                    max_hits=1,
+                    max_bytes=2 * MAX_FRAME_BYTES,
+                )
+                at_us = oldest_hit_us(peek)
+                if at_us is not None:
+                    times.append(at_us)
+        return _EPOCH + dt.timedelta(microseconds=min(times)) if times else None
+
+    async def _end(self, conn: Connection, file: SegmentFile, row: SegmentRow, reading: Reading) -> None:
+        """Finish a segment that has no whole frame left."""
+        if reading.is_partial:
+            return
+        if reading.fault is not None:
+            self._report(file, f"is damaged: {reading.fault}; what stands before has landed")
+            if file.is_final:
+                await self._finish(conn, file, row, Ending.DAMAGED)
+        elif file.is_final:
+            await self._finish(conn, file, row, self._spool.ending(file, offset=row.committed))
+
+    async def _finish(self, conn: Connection, file: SegmentFile, row: SegmentRow, ending: Ending) -> None:
+        if not file.is_final:
+            self._report(file, "is shorter than what has landed of it while its writer lives")
+            return
+        if ending is Ending.SHORTER and file.header is not None:
+            self._report(file, f"came back with {file.size} bytes, though {row.committed} have landed")
+        if not await finish_segment(conn, row.segment_id, committed=row.committed, why=ending.value):
+            raise FenceLost(f"segment {row.segment_id} was finished by someone else")
+        self._rows[row.segment_id] = SegmentRow(row.segment_no, row.segment_id, row.committed, row.hits, ending.value)
+        await self._clean_up(file, ending.value)
+
+    async def _clean_up(self, file: SegmentFile, why: str) -> None:
+        """Remove a finished segment's file; a damaged one is kept for people to look at."""
+        if why == Ending.DAMAGED.value:
+            kept = await asyncio.to_thread(self._spool.set_aside, file)
+            self._metrics.damaged.inc()
+            _log.error("a damaged segment is kept as %s", kept.name)
+        else:
+            await asyncio.to_thread(self._spool.remove, file)
+
+    async def _drop_unreadable(self, conn: Connection, file: SegmentFile, row: SegmentRow | None) -> None:
+        """Take a final segment without a readable header out of the way: no hit of it can be landed."""
+        if not file.is_final:
+            return
+        if file.size < HEADER_BYTES:
+            ending = Ending.SHORTER if row is not None and row.hits else Ending.EMPTY
+            self._report(file, "ends before its header does")
+        else:
+            ending = Ending.DAMAGED
+            self._report(file, "has a damaged header; nothing of it can land")
+        if row is not None:
+            await self._finish(conn, file, row, ending)
+        else:
+            await self._clean_up(file, ending.value)
+
+    def _report(self, file: SegmentFile, fault: str) -> None:
+        """Log a fault once a segment."""
+        if file.path.name not in self._reported:
+            self._reported.add(file.path.name)
+            _log.error("the segment %s %s", file.path.name, fault)
+
+
+def _checkpoint(part: _Part) -> Checkpoint:
+    reading = part.reading
+    times = hit_times(reading.rows)
+    return Checkpoint(
+        segment_id=part.row.segment_id,
+        before=reading.start,
+        after=reading.end,
+        hits=reading.hits,
+        first_us=int(times.min()) if len(times) else None,
+        last_us=int(times.max()) if len(times) else None,
+        totals=reading.totals or Totals(),
+    )

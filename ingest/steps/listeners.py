@@ -1,0 +1,134 @@
+"""Listeners: the two keys of each distinct listener of a batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from analytics_core.db.copying import Keys
+from analytics_core.db.secrets import INSTALLATION
+from analytics_core.listeners import KEY_BYTES, month_of
+from ingest.batches import Batch, Codes, distinct
+from ingest.secrets import MonthSecret, SecretStore
+from ingest.steps.targets import TargetColumns
+
+__all__ = ("ListenerColumns", "key_listeners", "pack_keys", "unpack_key")
+
+_DAY_US: Final = 86_400_000_000
+_MAPPED: Final = 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerColumns:
+    """Each hit's keys.
+
+    Attributes:
+        k0: First-stage keys.
+        listener_key: Keys under the tenant's secret; the first-stage key where there is no tenant.
+        is_rekeyed: Whether a secret had to be made for this run.
+    """
+
+    k0: Keys
+    listener_key: Keys
+    is_rekeyed: npt.NDArray[np.bool_]
+
+
+def pack_keys(keys: Sequence[bytes]) -> Keys:
+    """Lay keys of 16 bytes out as two columns of numbers."""
+    return np.frombuffer(b"".join(keys), ">u8").reshape(-1, 2).astype(np.uint64)
+
+
+def unpack_key(key: npt.NDArray[np.uint64]) -> bytes:
+    """Read one key of :func:`pack_keys` back.
+
+    >>> unpack_key(pack_keys([bytes(range(16))])[0]).hex()
+    '000102030405060708090a0b0c0d0e0f'
+    """
+    return key.astype(">u8").tobytes()
+
+
+def _truncated(address: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Truncate a column of addresses as ``analytics_core.listeners.truncate_address`` does one."""
+    is_v4 = (address[:, 0] == 0) & (address[:, 1] >> np.uint64(32) == _MAPPED)
+    kept = address.copy()
+    kept[~is_v4, 1] = 0
+    return kept
+
+
+def _months(batch: Batch) -> tuple[list[int], Codes]:
+    """Number the UTC months of a batch; return one instant of each, and each hit's month."""
+    days = batch.at_us // _DAY_US
+    first_days, day_codes = np.unique(days, return_inverse=True)
+    months = [month_of(day * _DAY_US) for day in first_days.tolist()]
+    index = {month: place for place, month in enumerate(dict.fromkeys(months))}
+    of_day = np.array([index[month] for month in months], np.int64)
+    instants = {month: day * _DAY_US for month, day in zip(months, first_days.tolist(), strict=True)}
+    return [instants[month] for month in index], of_day[day_codes]
+
+
+async def key_listeners(batch: Batch, targets: TargetColumns, secrets: SecretStore) -> ListenerColumns:
+    """Make the keys of each distinct listener: of address and agent first, then of that and the tenant."""
+    instants, months = _months(batch)
+    address = _truncated(batch.address)
+    places, codes = distinct(batch.agent.codes, address[:, 1], address[:, 0], months)
+    installation = [await secrets.get(month_of(at), INSTALLATION) for at in instants]
+    month_of_pair = months[places]
+    k0 = _hash_pairs(
+        address[places].astype(">u8").tobytes(),
+        [batch.agent.values[code] for code in batch.agent.codes[places].tolist()],
+        month_of_pair.tolist(),
+        installation,
+    )
+    tenant_no = targets.tenant_no[targets.codes]
+    key_places, key_codes = distinct(tenant_no, codes)
+    pair_of_key = codes[key_places]
+    wanted = list(zip(month_of_pair[pair_of_key].tolist(), tenant_no[key_places].tolist(), strict=True))
+    of_tenants = {
+        (month, tenant): await secrets.get(month_of(instants[month]), tenant)
+        for month, tenant in dict.fromkeys(wanted)
+        if tenant
+    }
+    keys = _hash_keys([k0[pair] for pair in pair_of_key.tolist()], wanted, of_tenants)
+    fresh = np.array(
+        [
+            installation[month].is_fresh or (tenant > 0 and of_tenants[month, tenant].is_fresh)
+            for month, tenant in wanted
+        ],
+        np.bool_,
+    )
+    return ListenerColumns(
+        k0=pack_keys(k0)[codes], listener_key=pack_keys(keys)[key_codes], is_rekeyed=fresh[key_codes]
+    )
+
+
+def _hash_pairs(
+    addresses: bytes, agents: Sequence[bytes], months: Sequence[int], secrets: Sequence[MonthSecret]
+) -> list[bytes]:
+    """Make first-stage keys; a hash that was given its key once is copied, which is half the work of a new one."""
+    keyed = [hashlib.blake2b(key=month.secret, digest_size=KEY_BYTES) for month in secrets]
+    keys = []
+    for place, (agent, month) in enumerate(zip(agents, months, strict=True)):
+        digest = keyed[month].copy()
+        digest.update(addresses[place * 16 : place * 16 + 16] + agent)
+        keys.append(digest.digest())
+    return keys
+
+
+def _hash_keys(
+    early: Sequence[bytes], wanted: Sequence[tuple[int, int]], secrets: dict[tuple[int, int], MonthSecret]
+) -> list[bytes]:
+    keyed = {pair: hashlib.blake2b(key=month.secret, digest_size=KEY_BYTES) for pair, month in secrets.items()}
+    keys = []
+    for key, pair in zip(early, wanted, strict=True):
+        if pair not in keyed:
+            keys.append(key)
+            continue
+        digest = keyed[pair].copy()
+        digest.update(key)
+        keys.append(digest.digest())
+    return keys

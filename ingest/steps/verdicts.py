@@ -1,0 +1,142 @@
+"""Ranges, evidence and verdicts: each distinct combination of facts is judged once, by the same rules as one hit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from analytics_core.byte_ranges import ByteRange
+from analytics_core.downloads import HitFacts, evidence_of, judge
+from analytics_core.hits import Method
+from analytics_core.profiles import DEFAULT_PROFILE
+from analytics_core.verdicts import Evidence, first_verdict
+from ingest.batches import Codes
+
+__all__ = ("FactColumns", "RangeColumns", "VerdictColumns", "eligible_evidence", "judge_facts", "weigh_ranges")
+
+
+@dataclass(frozen=True, slots=True)
+class RangeColumns:
+    """Each hit's range."""
+
+    kind: npt.NDArray[np.int64]
+    first: npt.NDArray[np.int64]
+    last: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class FactColumns:
+    """All that decides whether hits count, by column; ``analytics_core.downloads.HitFacts`` says the same of one."""
+
+    is_head: npt.NDArray[np.bool_]
+    episode_known: npt.NDArray[np.bool_]
+    live: npt.NDArray[np.bool_]
+    is_unpublished: npt.NDArray[np.bool_]
+    agent_empty: npt.NDArray[np.bool_]
+    agent_kind: npt.NDArray[np.int64]
+    prefetch: npt.NDArray[np.bool_]
+    blocked: npt.NDArray[np.bool_]
+    datacenter: npt.NDArray[np.bool_]
+    vpn: npt.NDArray[np.bool_]
+    tiny: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictColumns:
+    """Each hit's verdicts as bits, and the first of them."""
+
+    bits: npt.NDArray[np.int64]
+    verdict: npt.NDArray[np.int64]
+
+
+def weigh_ranges(
+    ranges: Sequence[ByteRange],
+    range_codes: Codes,
+    sizes: Sequence[tuple[int, int]],
+    size_codes: Codes,
+) -> tuple[RangeColumns, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Weigh how much of its episode each hit asked for.
+
+    Args:
+        ranges: Distinct ranges.
+        range_codes: Each hit's place among them.
+        sizes: Distinct lengths in bytes and durations in seconds of episodes; -1 where unknown.
+        size_codes: Each hit's place among those.
+
+    Returns:
+        Each hit's range, its ``Evidence``, and whether it asked for too little.
+    """
+    numbers, codes = np.unique(range_codes * len(sizes) + size_codes, return_inverse=True)
+    found = []
+    for number in numbers.tolist():
+        length, duration = sizes[number % len(sizes)]
+        found.append(
+            evidence_of(
+                ranges[number // len(sizes)], None if length < 0 else length, None if duration < 0 else duration
+            )
+        )
+    evidence = np.array([int(weight) for weight, _ in found], np.int64)
+    tiny = np.array([is_tiny for _, is_tiny in found], np.bool_)
+    table = np.array(ranges, np.int64).reshape(-1, 3)[range_codes]
+    return RangeColumns(table[:, 0], table[:, 1], table[:, 2]), evidence[codes], tiny[codes]
+
+
+# Each fact's place in a number that stands for all of them.
+_BITS: Final = (
+    ("is_head", 1),
+    ("episode_known", 1),
+    ("live", 1),
+    ("is_unpublished", 1),
+    ("agent_empty", 1),
+    ("agent_kind", 4),
+    ("prefetch", 1),
+    ("blocked", 1),
+    ("datacenter", 1),
+    ("vpn", 1),
+    ("tiny", 1),
+)
+
+
+def _unpack(number: int) -> HitFacts:
+    facts: dict[str, int] = {}
+    for name, width in _BITS:
+        facts[name] = number & ((1 << width) - 1)
+        number >>= width
+    return HitFacts(
+        method=Method.HEAD if facts["is_head"] else Method.GET,
+        episode_known=bool(facts["episode_known"]),
+        live=bool(facts["live"]),
+        # Only whether the hit came before the publication is left of both times.
+        at_us=0,
+        published_at_us=1 if facts["is_unpublished"] else None,
+        agent_empty=bool(facts["agent_empty"]),
+        agent_kind=facts["agent_kind"],
+        prefetch=bool(facts["prefetch"]),
+        blocked=bool(facts["blocked"]),
+        datacenter=bool(facts["datacenter"]),
+        vpn=bool(facts["vpn"]),
+        tiny=bool(facts["tiny"]),
+    )
+
+
+def judge_facts(facts: FactColumns) -> VerdictColumns:
+    """Judge each distinct combination of facts once."""
+    packed = np.zeros(len(facts.is_head), np.int64)
+    shift = 0
+    for name, width in _BITS:
+        column: npt.NDArray[Any] = getattr(facts, name)
+        packed |= column.astype(np.int64) << shift
+        shift += width
+    numbers, codes = np.unique(packed, return_inverse=True)
+    bits = [judge(_unpack(number)) for number in numbers.tolist()]
+    verdicts = [int(first_verdict(one & DEFAULT_PROFILE.excluding)) for one in bits]
+    return VerdictColumns(bits=np.array(bits, np.int64)[codes], verdict=np.array(verdicts, np.int64)[codes])
+
+
+def eligible_evidence(verdicts: VerdictColumns, evidence: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Keep the evidence of hits that count: that of others says nothing."""
+    return np.where(verdicts.verdict == 0, evidence, int(Evidence.NONE))

@@ -1,0 +1,119 @@
+"""Landing: judged hits, downloads, marks, waiting hits and the checkpoint, all in one transaction or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Sequence
+from typing import Final
+
+import asyncpg
+import numpy as np
+
+from analytics_core.db.hits import (
+    HitColumns,
+    add_marks,
+    copy_hits,
+    ensure_partitions,
+    lock_finality,
+    note_days,
+    upsert_downloads,
+)
+from analytics_core.db.pending import add_pending
+from analytics_core.db.pool import Connection
+from analytics_core.db.segments import Checkpoint, advance_cutoff, move_checkpoint
+from analytics_core.hits import HitFlag
+from analytics_core.verdicts import Verdict
+from ingest.batches import distinct
+from ingest.metrics import Metrics
+from ingest.pipeline import Judged
+from ingest.winners import pick_winners
+
+__all__ = ("CUTOFF_SOURCE", "TRY_AGAIN", "FenceLost", "count_landed", "land_batch", "write_hits")
+
+CUTOFF_SOURCE: Final = "spool"
+"""Under which name ingest says how far the ledger is complete."""
+
+TRY_AGAIN: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""What passes by itself when the same transaction is tried once more."""
+
+_EPOCH: Final = dt.date(1970, 1, 1)
+
+
+class FenceLost(Exception):
+    """A batch's checkpoint had been moved by someone else: it has landed already, and nothing of it may land again."""
+
+
+def _pairs(hits: HitColumns) -> tuple[list[tuple[int, dt.date]], np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    """List the distinct pairs of tenant and day, and for each hit the place of its own."""
+    places, codes = distinct(hits.day, hits.tenant_no)
+    pairs = [
+        (tenant_no, _EPOCH + dt.timedelta(days=day))
+        for tenant_no, day in zip(hits.tenant_no[places].tolist(), hits.day[places].tolist(), strict=True)
+    ]
+    return pairs, codes
+
+
+async def write_hits(conn: Connection, hits: HitColumns) -> HitColumns:
+    """Write judged hits with the downloads that they make.
+
+    A hit of a day that is final is flagged ``LATE`` and makes no download.
+
+    Args:
+        conn: In a transaction.
+        hits: New ones: no hit may be written twice.
+
+    Returns:
+        The hits as they were written.
+    """
+    if not len(hits):
+        return hits
+    await lock_finality(conn)
+    pairs, codes = _pairs(hits)
+    await ensure_partitions(conn, {day for _, day in pairs})
+    is_rekeyed = hits.flags & int(HitFlag.REKEYED) != 0
+    rekeyed = {pairs[code] for code in np.unique(codes[is_rekeyed]).tolist()}
+    final = await note_days(conn, [pair for pair in pairs if pair[0]], rekeyed=rekeyed)
+    if final:
+        late = np.array([pair in final for pair in pairs], np.bool_)[codes]
+        hits = dataclasses.replace(hits, flags=hits.flags | np.where(late, int(HitFlag.LATE), 0))
+    await copy_hits(conn, hits)
+    downloads = pick_winners(hits)
+    await upsert_downloads(conn, downloads)
+    await add_marks(conn, downloads)
+    return hits
+
+
+async def land_batch(
+    conn: Connection, judged: Judged, *, checkpoints: Sequence[Checkpoint], cutoff: dt.datetime | None
+) -> None:
+    """Land a batch in one transaction.
+
+    Args:
+        conn: Outside a transaction.
+        judged: The batch.
+        checkpoints: A step for each of its segments, the fence: all of them move, or nothing lands.
+        cutoff: Up to when the ledger is complete once the batch has landed; ``None`` when that is unknown.
+
+    Raises:
+        FenceLost: Someone else landed it; nothing was written.
+    """
+    async with conn.transaction():
+        # In one order, and first of all: two shippers of one spool meet here, before either did any work.
+        for step in sorted(checkpoints, key=lambda step: step.segment_id):
+            if not await move_checkpoint(conn, step):
+                raise FenceLost(f"segment {step.segment_id} has moved on from {step.before}")
+        await write_hits(conn, judged.hits)
+        await add_pending(conn, judged.pending)
+        if cutoff is not None:
+            await advance_cutoff(conn, source=CUTOFF_SOURCE, at=cutoff)
+
+
+def count_landed(metrics: Metrics, judged: Judged) -> None:
+    """Count a batch that has landed."""
+    for verdict, hits in enumerate(np.bincount(judged.hits.verdict).tolist()):
+        if hits:
+            metrics.landed.labels(Verdict(verdict).label).inc(hits)
+    if judged.pending:
+        metrics.landed.labels("pending").inc(len(judged.pending))
+    metrics.batches.labels("landed").inc()
