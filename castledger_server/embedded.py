@@ -27,7 +27,7 @@ from castledger_server.accounts import Account, choose_account, first_unreachabl
 from castledger_server.data_dir import FolderLock, claim_data_dir, is_claimed, write_secret
 from castledger_server.postgres_config import config_text, hba_text
 from castledger_server.postgres_programs import Programs, choose_programs, copy_programs, find_programs, look_at
-from castledger_server.processes import die_with_parent, is_running
+from castledger_server.processes import die_with_parent, is_running, kill_group
 
 __all__ = ("DATABASE", "LOGIN", "EmbeddedPostgres")
 
@@ -75,6 +75,8 @@ class EmbeddedPostgres:
         self._socket_dir = self._home / "socket"
         self._password = ""
         self._process: subprocess.Popen[bytes] | None = None
+        self._tool: subprocess.Popen[bytes] | None = None
+        self._interrupted = False
 
     @property
     def url(self) -> str:
@@ -124,6 +126,13 @@ class EmbeddedPostgres:
         except BaseException:
             self._lock.release()
             raise
+
+    def interrupt(self) -> None:
+        """Make a :meth:`prepare` that runs in another thread give up soon; the next one begins where it was safe."""
+        self._interrupted = True
+        tool = self._tool
+        if tool is not None:
+            kill_group(tool.pid)
 
     def command(self) -> list[str]:
         """Say how to run the server, to be started as :attr:`account` with :meth:`environment`."""
@@ -359,19 +368,28 @@ class EmbeddedPostgres:
         self._run_tool([*command, _SUPERUSER], typed="".join(f"{statement}\n" for statement in statements))
 
     def _run_tool(self, command: list[str], *, typed: str = "") -> None:
-        done = subprocess.run(  # noqa: S603
+        if self._interrupted:
+            raise Unavailable("PostgreSQL's preparation was interrupted")
+        with subprocess.Popen(  # noqa: S603
             command,
-            input=typed.encode(),
-            capture_output=True,
-            check=False,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             env=_ENVIRONMENT,
             umask=0o077,
+            start_new_session=True,
             preexec_fn=die_with_parent(signal.SIGKILL),
             **run_as(self._account),
-        )
-        if done.returncode:
-            said = " / ".join(done.stderr.decode(errors="replace").strip().splitlines()[-4:])
-            raise Unavailable(f"{Path(command[0]).name} failed: {said or f'exit status {done.returncode}'}")
+        ) as tool:
+            self._tool = tool
+            try:
+                _, errors = tool.communicate(typed.encode())
+            finally:
+                self._tool = None
+                kill_group(tool.pid)
+        if tool.returncode:
+            said = " / ".join(errors.decode(errors="replace").strip().splitlines()[-4:])
+            raise Unavailable(f"{Path(command[0]).name} failed: {said or f'exit status {tool.returncode}'}")
 
     def _pid_file_lines(self) -> list[str]:
         try:

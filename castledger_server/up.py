@@ -1,0 +1,358 @@
+"""``castledger up``: the whole ledger on one machine, under one supervisor.
+
+Trackers come first and wait for nothing: they redirect and record while PostgreSQL still recovers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from analytics_core.errors import ConfigError
+from analytics_core.settings import Settings, load_settings
+from castledger_server.data_dir import (
+    API_KEY_FILE,
+    FolderLock,
+    RunningUp,
+    claim_data_dir,
+    read_running_up,
+    write_running_up,
+    write_secret,
+)
+from castledger_server.embedded import EmbeddedPostgres
+from castledger_server.listeners import bind_slots, choose_port, local_url
+from castledger_server.processes import kill_group, start_mark
+from castledger_server.supervisor import ChildSpec, CommandFailed, StartFailed, Supervisor, say_to_stderr
+
+__all__ = ("UpOptions", "run_up")
+
+_POSTGRES: Final = "postgres"
+_ANSWER_S: Final = 60.0
+_LEFTOVER_S: Final = 5.0
+# Of the 10 s in all: trackers and API stop taking requests, ingest lands what it holds, PostgreSQL closes its files.
+_FRONT_STOP: Final = (1, 3.0)
+_INGEST_STOP: Final = (2, 7.0)
+_POSTGRES_STOP: Final = (3, 9.0)
+
+
+class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says; ``None`` leaves it to the settings.
+
+    Attributes:
+        data_dir: Folder of everything we keep.
+        tracker_port: Port of the redirect, 0 for a free one.
+        api_port: Port of the API, 0 for a free one.
+        ready_file: Where to write, as JSON, what is printed, once everything answers.
+        postgres_bin: Folder of the PostgreSQL programs to use.
+    """
+
+    data_dir: Path | None = None
+    tracker_port: int | None = None
+    api_port: int | None = None
+    ready_file: Path | None = None
+    postgres_bin: Path | None = None
+
+
+def run_up(options: UpOptions, environ: Mapping[str, str], *, say: Callable[[str], None] = say_to_stderr) -> int:
+    """Run everything until SIGINT or SIGTERM; a second signal hastens the end.
+
+    Returns:
+        0 after an orderly end, 1 when something did not start, 2 when settings or options cannot be used.
+
+    Raises:
+        ConfigError: As the exit code 2, before anything was started.
+        Conflict: Another ``up`` uses the folder.
+    """
+    settings = load_settings(environ, data_dir=options.data_dir.absolute() if options.data_dir else None)
+    data_dir = settings.data_dir.absolute()
+    claim_data_dir(data_dir)
+    lock = FolderLock(data_dir / "up.lock", what=f"the data folder {data_dir}")
+    lock.acquire()
+    try:
+        if options.ready_file is not None:
+            # One of an earlier run would say that we are ready.
+            options.ready_file.unlink(missing_ok=True)
+        _end_leftovers(data_dir, say)
+        with asyncio.Runner() as runner:
+            return runner.run(_Up(options, settings, data_dir, environ, say).run())
+    finally:
+        lock.release()
+
+
+def _end_leftovers(data_dir: Path, say: Callable[[str], None]) -> None:
+    """End services that outlived a killed supervisor; they are ending already, unless they hang."""
+    running = read_running_up(data_dir)
+    if running is None:
+        return
+    deadline = time.monotonic() + _LEFTOVER_S
+    left = dict(running.children)
+    while left and time.monotonic() < deadline:
+        left = {pid: mark for pid, mark in left.items() if start_mark(pid) == mark}
+        if left:
+            time.sleep(0.05)
+    for pid in left:
+        say(f"castledger: killing process {pid}, left over from an earlier run")
+        kill_group(pid)
+    write_running_up(data_dir, None)
+
+
+class _Up:
+    def __init__(
+        self,
+        options: UpOptions,
+        settings: Settings,
+        data_dir: Path,
+        environ: Mapping[str, str],
+        say: Callable[[str], None],
+    ) -> None:
+        self._options = options
+        self._settings = settings
+        self._data_dir = data_dir
+        self._say = say
+        self._environ = _child_environment(environ, settings, data_dir)
+        self._supervisor = Supervisor(say=say, changed=self._note)
+        self._postgres: EmbeddedPostgres | None = None
+        self._preparing: asyncio.Task[None] | None = None
+        self._sockets: list[list[socket.socket]] = []
+        self._admin_urls: dict[str, str] = {}
+        self._answers: dict[str, str] = {}
+
+    async def run(self) -> int:
+        told = asyncio.Event()
+
+        def on_signal() -> None:
+            if told.is_set():
+                self._supervisor.hurry()
+            else:
+                self._say("castledger: stopping")
+                told.set()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # nohup has SIGHUP ignored; that wish stands.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, on_signal)
+        starting = asyncio.create_task(self._start())
+        stop = asyncio.create_task(told.wait())
+        try:
+            await asyncio.wait([starting, stop], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await stop
+        except (StartFailed, CommandFailed) as error:
+            self._say(f"castledger: {error}")
+            is_config = error.is_config if isinstance(error, StartFailed) else error.status == 2
+            return 2 if is_config else 1
+        finally:
+            stop.cancel()
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            await self._stop()
+        return 0
+
+    async def _stop(self) -> None:
+        if self._postgres is not None:
+            self._postgres.interrupt()
+        await self._supervisor.stop()
+        if self._preparing is not None:
+            await asyncio.gather(self._preparing, return_exceptions=True)
+        if self._postgres is not None:
+            self._postgres.release()
+        for sockets in self._sockets:
+            for handle in sockets:
+                handle.close()
+        self._withdraw()
+
+    def _withdraw(self) -> None:
+        with contextlib.suppress(OSError):
+            write_running_up(self._data_dir, None)
+        if self._options.ready_file is not None:
+            with contextlib.suppress(OSError):
+                self._options.ready_file.unlink(missing_ok=True)
+
+    async def _start(self) -> None:
+        tracker, api = self._settings.tracker, self._settings.api
+        hosts = [part.strip() for part in tracker.host.split(",") if part.strip()]
+        tracker_port = choose_port(hosts, _given(self._options.tracker_port, tracker.port), option="--tracker-port")
+        self._sockets = bind_slots(hosts, tracker_port, slots=tracker.workers)
+        api_port = choose_port([api.host], _given(self._options.api_port, api.port), option="--api-port")
+        tracker_url, api_url = local_url(hosts, tracker_port), local_url([api.host], api_port)
+        self._environ.setdefault("TRACKER_PUBLIC_URL", tracker_url)
+        for slot, sockets in enumerate(self._sockets):
+            await self._start_tracker(slot, sockets)
+        if "DATABASE_URL" not in self._environ:
+            self._environ["DATABASE_URL"] = await self._start_postgres()
+        await self._supervisor.run("migrate", _python("migrations", "up"), env=self._environ)
+        key = await self._supervisor.run(
+            "owner", _python("castledger_server.owner"), env=self._environ, capture_output=True
+        )
+        self._answers = {
+            "tracker_url": tracker_url,
+            "prefix": f"{self._environ['TRACKER_PUBLIC_URL'].rstrip('/')}/e,pg={{guid}}/",
+            "api_url": api_url,
+            "api_key": key.decode().strip(),
+        }
+        ingest = _python("ingest", "--admin-port", str(self._admin_port("ingest", "ingest")))
+        await self._supervisor.start(self._spec("ingest", ingest, _INGEST_STOP))
+        address = ("--host", api.host, "--port", str(api_port))
+        argv = _python("api", *address, "--admin-port", str(self._admin_port("api", "api")))
+        await self._supervisor.start(self._spec("api", argv, _FRONT_STOP))
+        if not tracker.proxy_protocol:
+            await self._wait_answer(f"{tracker_url}/robots.txt", "the tracker")
+        await self._wait_answer(f"{api_url}/api/v1/health", "the API")
+        self._note()
+        self._announce()
+
+    async def _start_tracker(self, slot: int, sockets: Sequence[socket.socket]) -> None:
+        name = f"tracker-{slot}"
+        fds = tuple(handle.fileno() for handle in sockets)
+        listen = [part for fd in fds for part in ("--listen-fd", str(fd))]
+        admin_port = self._admin_port(name, "tracker" if slot == 0 else None)
+        argv = _python("prefix_redirect", "--slot", str(slot), *listen, "--admin-port", str(admin_port))
+        await self._supervisor.start(self._spec(name, argv, _FRONT_STOP, pass_fds=fds))
+
+    async def _start_postgres(self) -> str:
+        self._postgres = postgres = EmbeddedPostgres(
+            self._data_dir, bin_dir=self._options.postgres_bin, say=lambda line: self._say(f"castledger: {line}")
+        )
+        # Its tools take seconds, during which signals have to be heard.
+        self._preparing = asyncio.create_task(asyncio.to_thread(postgres.prepare))
+        await asyncio.shield(self._preparing)
+        order, after_s = _POSTGRES_STOP
+        spec = ChildSpec(
+            name=_POSTGRES,
+            argv=postgres.command(),
+            env=postgres.environment(),
+            stop_order=order,
+            stop_after_s=after_s,
+            probe=postgres.is_ready,
+            account=postgres.account,
+            # PostgreSQL's fast shutdown; then its immediate one, which the next start recovers from.
+            stop_by=signal.SIGINT,
+            kill_by=signal.SIGQUIT,
+            orphan_by=signal.SIGINT,
+        )
+        await self._supervisor.start(spec)
+        return postgres.url
+
+    def _spec(
+        self, name: str, argv: Sequence[str], stop: tuple[int, float], *, pass_fds: tuple[int, ...] = ()
+    ) -> ChildSpec:
+        order, after_s = stop
+        return ChildSpec(
+            name=name, argv=argv, env=self._environ, stop_order=order, stop_after_s=after_s, pass_fds=pass_fds
+        )
+
+    def _admin_port(self, name: str, configured: str | None) -> int:
+        admin = self._settings.admin
+        wanted = admin.ports[configured] if configured is not None else 0
+        try:
+            port = choose_port([admin.host], wanted, option="CASTLEDGER_ADMIN_PORTS")
+        except ConfigError:
+            port = choose_port([admin.host], 0, option="CASTLEDGER_ADMIN_PORTS")
+            self._say(f"castledger: admin port {wanted} is taken, so {name} serves health and metrics on {port}")
+        self._admin_urls[name] = local_url([admin.host], port)
+        return port
+
+    async def _wait_answer(self, url: str, what: str) -> None:
+        deadline = time.monotonic() + _ANSWER_S
+        while not await _answers(url):
+            if time.monotonic() > deadline:
+                raise StartFailed(f"{what} does not answer at {url}", is_config=False)
+            await asyncio.sleep(0.1)
+
+    def _note(self) -> None:
+        """Keep what other commands, and a later start, need to know of us."""
+        marks = self._supervisor.marks()
+        # PostgreSQL looks after its own leftovers: killing it costs a recovery.
+        marks.pop(self._supervisor.pids().get(_POSTGRES, 0), None)
+        running = RunningUp(
+            pid=os.getpid(),
+            database_url=self._environ.get("DATABASE_URL", ""),
+            answers=self._answers,
+            admin_urls=self._admin_urls,
+            children=marks,
+        )
+        try:
+            write_running_up(self._data_dir, running)
+        except OSError as error:
+            self._say(f"castledger: {self._data_dir} cannot be written ({error.strerror})")
+
+    def _announce(self) -> None:
+        with contextlib.suppress(OSError):
+            for name, value in self._answers.items():
+                print(f"{name}: {value}", flush=True)
+        if self._options.ready_file is not None:
+            try:
+                write_secret(self._options.ready_file, msgspec.json.format(msgspec.json.encode(self._answers)) + b"\n")
+            except OSError as error:
+                path = self._options.ready_file
+                raise StartFailed(
+                    f"--ready-file: {path} cannot be written ({error.strerror})", is_config=True
+                ) from error
+        self._say(
+            f"castledger: everything answers; the owner key is kept in {self._data_dir / API_KEY_FILE}; Ctrl-C stops"
+        )
+
+
+def _given(option: int | None, setting: int) -> int:
+    return setting if option is None else option
+
+
+def _python(module: str, *arguments: str) -> list[str]:
+    # Without -P a folder named `api` where somebody happens to stand would be run instead of ours.
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def _child_environment(environ: Mapping[str, str], settings: Settings, data_dir: Path) -> dict[str, str]:
+    child = {name: value for name, value in environ.items() if not name.startswith("POSTGRES_") and value}
+    child.pop("DATABASE_URL", None)
+    if settings.database is not None:
+        child["DATABASE_URL"] = str(settings.database.url)
+    else:
+        # What people set for their own PostgreSQL must not divert us from the embedded one.
+        child = {name: value for name, value in child.items() if not name.startswith("PG")}
+    child["CASTLEDGER_DATA_DIR"] = str(data_dir)
+    child["SPOOL_DIR"] = str(settings.tracker.spool_dir.absolute())
+    child["CASTLEDGER_REGISTRY"] = str(settings.tracker.registry_path.absolute())
+    child["CASTLEDGER_LISTS_DIR"] = str(settings.ingest.lists_dir.absolute())
+    child["PYTHONUNBUFFERED"] = "1"
+    # Each thread's own heap would be kept for ever; two are enough for services with a handful of threads.
+    child.setdefault("MALLOC_ARENA_MAX", "2")
+    root = Path(__file__).resolve().parents[1]
+    if root.name not in ("site-packages", "dist-packages"):
+        # Run from a checkout that is not installed.
+        child["PYTHONPATH"] = os.pathsep.join(filter(None, (str(root), child.get("PYTHONPATH"))))
+    return child
+
+
+async def _answers(url: str) -> bool:
+    """Tell whether a GET is answered with 200 within a few seconds."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None  # noqa: S101
+    assert parts.port is not None  # noqa: S101
+    try:
+        async with asyncio.timeout(5.0):
+            reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+            try:
+                request = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n"
+                writer.write(request.encode())
+                status = await reader.readline()
+            finally:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+    except (OSError, TimeoutError, asyncio.LimitOverrunError, ValueError):
+        return False
+    return status.split(b" ")[1:2] == [b"200"]
