@@ -47,7 +47,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
         ConfigError: An address is not ours, or the port is taken.
     """
     hosts = [part.strip() for part in host.split(",") if part.strip()]
-    for _ in range(_PORT_ATTEMPTS):
+    for attempts_left in reversed(range(_PORT_ATTEMPTS)):
         sockets: list[socket.socket] = []
         try:
             for one in hosts:
@@ -57,7 +57,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
         except OSError as error:
             for bound in sockets:
                 bound.close()
-            if error.errno == errno.EADDRINUSE and not port:
+            if error.errno == errno.EADDRINUSE and not port and attempts_left:
                 continue
             raise ConfigError([f"TRACKER_HOST: cannot listen on {host} port {port}: {error.strerror}"]) from error
         if sockets:

@@ -1,0 +1,234 @@
+"""Connections and disks that misbehave: the protocol in this process, with short times, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+
+import msgspec
+import pytest
+import uvloop
+
+from analytics_core.settings import Service, SyncMode, TrackerSettings, load_settings
+from prefix_redirect.protocol import TrackerProtocol
+from prefix_redirect.requests import Limits
+from prefix_redirect.segments import OsDisk
+from prefix_redirect.spool_writer import SpoolWriter
+from prefix_redirect.tracker import Tracker
+from tests.trackers import read_spool
+
+REQUEST = b"GET /e/cdn.example.com/a.mp3 HTTP/1.1\r\n\r\n"
+SHORT = Limits(header_s=0.2, idle_s=0.2, write_s=0.2, linger_s=0.2, drain_s=0.5)
+
+
+def run(main: Coroutine[object, object, None]) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+
+
+def settings_of(folder: Path, **changes: object) -> TrackerSettings:
+    tracker = load_settings({}, service=Service.TRACKER, data_dir=folder).tracker
+    return msgspec.structs.replace(tracker, **changes)
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    folder: Path, *, limits: Limits | None = None, disk: OsDisk | None = None, **changes: object
+) -> AsyncIterator[tuple[Tracker, int]]:
+    """A tracker in this loop, swept often."""
+    loop = asyncio.get_running_loop()
+    settings = settings_of(folder, **changes)
+    writer = SpoolWriter(settings.spool_dir, "tracker-0", disk=disk)
+    writer.open()
+    tracker = Tracker(settings, loop=loop, writer=writer, limits=limits)
+    server = await loop.create_server(lambda: TrackerProtocol(tracker), "127.0.0.1", 0)
+
+    async def sweep() -> None:
+        while True:
+            await asyncio.sleep(0.02)
+            tracker.sweep()
+
+    sweeping = asyncio.create_task(sweep())
+    try:
+        yield tracker, server.sockets[0].getsockname()[1]
+    finally:
+        sweeping.cancel()
+        server.close()
+        await tracker.drain()
+        await tracker.turns.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.01)
+
+
+async def everything(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(20):
+        try:
+            return await reader.read()
+        except ConnectionError:
+            return b""
+
+
+@pytest.mark.parametrize("begun", [b"G", b"GET /e/cdn", b"GET / HTTP/1.1\r\nA: b\r\n", "GET /é".encode()])
+def test_a_client_that_dawdles_over_its_headers_is_timed_out(tmp_path: Path, begun: bytes) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, limits=SHORT) as (tracker, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(REQUEST + begun)
+            answers = await everything(reader)
+            assert answers.startswith(b"HTTP/1.1 302 ")
+            assert b"HTTP/1.1 408 " in answers
+            assert tracker.writer.totals.refused == {408: 1}
+            writer.close()
+            await until(lambda: not tracker.connections)
+
+    run(main())
+
+
+def test_dripping_bytes_do_not_keep_a_connection_open(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, limits=SHORT) as (tracker, port):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nA: ")
+            async with asyncio.timeout(20):
+                while not tracker.writer.totals.refused:
+                    writer.write(b"a")
+                    await asyncio.sleep(0.02)
+            writer.close()
+            assert tracker.writer.totals.refused == {408: 1}
+
+    run(main())
+
+
+@pytest.mark.parametrize("sent", [b"", REQUEST])
+def test_an_idle_connection_is_closed_without_a_word(tmp_path: Path, sent: bytes) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, limits=SHORT) as (tracker, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(sent)
+            assert (await everything(reader)).count(b"HTTP/1.1") == bool(sent)
+            assert tracker.writer.totals.refused == {}
+            writer.close()
+
+    run(main())
+
+
+def test_a_client_that_never_reads_is_no_longer_read_and_then_dropped(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, limits=msgspec.structs.replace(SHORT, idle_s=60, header_s=60)) as (tracker, port):
+            deaf = socket.socket()
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(deaf, ("127.0.0.1", port))
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(20):
+                    while True:
+                        await loop.sock_sendall(deaf, REQUEST * 1000)
+            await until(lambda: not tracker.connections)
+            deaf.close()
+            # What it could not read was bounded by what the kernel buffers, not by what it sent.
+            assert tracker.writer.totals.answered < 200_000
+
+    run(main())
+
+
+def test_a_refused_client_that_goes_on_sending_is_let_go_of(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, limits=SHORT) as (tracker, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/9.9\r\n\r\n" + b"x" * 100_000)
+            assert (await everything(reader)).startswith(b"HTTP/1.1 400 ")
+            await until(lambda: not tracker.connections)
+            writer.close()
+
+    run(main())
+
+
+def test_above_the_limit_the_longest_idle_connection_goes_first(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, max_connections=16) as (tracker, port):
+            clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(16)]
+            await until(lambda: len(tracker.connections) == 16)
+            for reader, writer in clients[1:]:
+                writer.write(REQUEST)
+                await reader.readuntil(b"\r\n\r\n")
+            late = await asyncio.open_connection("127.0.0.1", port)
+            late[1].write(REQUEST)
+            assert (await late[0].readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 302 ")
+            assert await everything(clients[0][0]) == b""
+            assert len(tracker.connections) == 16
+            for _, writer in (*clients, late):
+                writer.close()
+
+    run(main())
+
+
+class StuckDisk(OsDisk):
+    """A disk whose syncs wait until they are let go, and may fail."""
+
+    def __init__(self) -> None:
+        self.syncs = 0
+        self.is_failing = False
+
+    def sync(self, descriptor: int) -> None:
+        self.syncs += 1
+        if self.is_failing:
+            raise OSError(errno.EIO, "Input/output error")
+        super().sync(descriptor)
+
+
+@pytest.mark.parametrize("is_failing", [False, True])
+def test_with_sync_always_answers_wait_for_the_sync_of_their_hits(tmp_path: Path, is_failing: bool) -> None:
+    class Watched(StuckDisk):
+        """Notes how many bytes had been answered when a sync began."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.answered_before: list[int] = []
+            self.answered = 0
+
+        def sync(self, descriptor: int) -> None:
+            self.answered_before.append(self.answered)
+            super().sync(descriptor)
+
+    async def main() -> None:
+        disk = Watched()
+        disk.is_failing = is_failing
+        async with serving(tmp_path, disk=disk, sync=SyncMode.ALWAYS) as (tracker, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for number in range(1, 6):
+                writer.write(REQUEST + b"GET /nothing HTTP/1.1\r\n\r\n")
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 302 ")
+                assert (await reader.readuntil(b"redirects podcast players to their episodes.\n")).startswith(
+                    b"HTTP/1.1 404 "
+                )
+                assert disk.syncs >= number
+                disk.answered = number
+            assert set(range(5)) <= set(disk.answered_before)
+            assert tracker.writer.totals.at_risk == (5 if is_failing else 0)
+            writer.close()
+        hits, totals = read_spool(tmp_path / "spool")
+        assert len(hits) == totals.recorded == 5
+
+    run(main())
+
+
+def test_hits_are_in_the_spool_before_their_answers_leave(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(tmp_path) as (_, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for number in range(1, 50):
+                writer.write(REQUEST)
+                await reader.readuntil(b"\r\n\r\n")
+                assert len(read_spool(tmp_path / "spool")[0]) == number
+            writer.close()
+
+    run(main())
