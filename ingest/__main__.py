@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.basicConfig(
             level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
         )
+        # The client names every address that it fetches, at a level at which operators want to hear other things.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
         asyncio.run(_run(settings, arguments))
     except ConfigError as error:
         sys.stderr.write("".join(f"{fault}\n" for fault in error.faults))

@@ -34,12 +34,13 @@ from ingest.spool_reader import SpoolFolder
 __all__ = ("Ingest", "run_ingest")
 
 _NAME: Final = "castledger-ingest"
+_WATCH: Final = "watch"
 _SCAN_S: Final = 0.25
 _REFRESH_S: Final = 0.5
 _POLL_S: Final = 2.0
 _CHORES_S: Final = 600.0
 _STOP_S: Final = 6.0
-_STARTED: Final = "the schema is not there; run `castledger migrate up`"
+_NOT_MIGRATED: Final = "DATABASE_URL: the schema is not there; run `castledger migrate up`"
 
 _log = logging.getLogger("castledger.ingest")
 
@@ -135,10 +136,10 @@ class Ingest:
             await self._registry.write(conn)
         return _CHORES_S
 
-    async def listen(self) -> float:
+    async def listen(self, health: Health) -> float:
         """Hear of changes of the catalogue for as long as the connection lives."""
-        await self._watch.listen()
-        raise Unavailable("the connection that hears of changes was lost")
+        await self._watch.listen(on_listening=lambda: health.say(_WATCH, None))
+        return _SCAN_S
 
     async def do_chores(self) -> float:
         """Destroy old secrets, let hits go that waited in vain, make days final."""
@@ -178,7 +179,9 @@ class Ingest:
             asyncio.create_task(run_job(name, work, stop=stop, health=health, wake=wake), name=name)
             for name, (work, wake) in jobs.items()
         ]
-        listening = asyncio.create_task(run_job("watch", self.listen, stop=stop, health=health), name="watch")
+        listening = asyncio.create_task(
+            run_job(_WATCH, lambda: self.listen(health), stop=stop, health=health), name=_WATCH
+        )
         await stop.wait()
         listening.cancel()
         await asyncio.wait([*tasks, listening], timeout=_STOP_S)
@@ -212,7 +215,7 @@ async def _check(settings: Settings) -> None:
     try:
         await check_role(conn, Role.INGEST)
         if await conn.fetchval("/* schema.is_there */ select to_regclass('app.metrics_daily') is null"):
-            raise ConfigError([f"DATABASE_URL: {_STARTED}"])
+            raise ConfigError([_NOT_MIGRATED])
     finally:
         conn.terminate()
 

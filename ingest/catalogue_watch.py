@@ -37,8 +37,11 @@ class CatalogueWatch:
         for callback in self._subscribers:
             callback()
 
-    async def listen(self) -> None:
+    async def listen(self, *, on_listening: Callable[[], object] | None = None) -> None:
         """Listen until the connection is lost.
+
+        Args:
+            on_listening: Called once when it listens.
 
         Raises:
             Unavailable: The database does not answer.
@@ -48,6 +51,8 @@ class CatalogueWatch:
         try:
             conn.add_termination_listener(lambda _: lost.set())
             await conn.add_listener(CATALOGUE_CHANNEL, lambda *_: self._tell())
+            if on_listening is not None:
+                on_listening()
             while not lost.is_set():
                 # First of all, too: what changed before we listened was not heard.
                 self._tell()

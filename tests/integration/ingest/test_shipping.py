@@ -1,0 +1,447 @@
+"""From spool files to the ledger: what lands, once, whatever happens to files, processes and databases."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from analytics_core.clock import FixedClock
+from analytics_core.db.pool import Connection, Pool, connect, open_pool
+from analytics_core.geo import NoCountries
+from analytics_core.hits import HitFlag, Method
+from analytics_core.networks import NetworkLists, NetworkTable
+from analytics_core.roles import Role
+from analytics_core.settings import DatabaseSettings
+from analytics_core.spool import HEADER_BYTES, SegmentHeader
+from analytics_core.verdicts import Evidence, Verdict
+from ingest.metrics import Metrics
+from ingest.pipeline import Pipeline
+from ingest.secrets import SecretStore
+from ingest.shipper import Shipper
+from ingest.spool_reader import SpoolFolder
+from tests.factories import (
+    MadePodcast,
+    make_episode,
+    make_hit,
+    make_podcast,
+    make_tenant,
+    open_segment,
+    segment_bytes,
+    write_segment,
+)
+
+pytestmark = pytest.mark.anyio
+
+NOW = dt.datetime(2026, 11, 2, 12, tzinfo=dt.UTC)
+DAY = dt.date(2026, 11, 2)
+
+
+class Ledger:
+    """An ingest of one's own on a database and a spool, without a process around it."""
+
+    def __init__(self, pool: Pool, conn: Connection, folder: Path) -> None:
+        self.pool = pool
+        self.conn = conn
+        self.folder = folder
+        self.clock = FixedClock(NOW)
+        self.metrics = Metrics()
+        self.secrets = SecretStore(pool, self.clock)
+        self.pipeline = self.make_pipeline()
+        self.shipper = self.make_shipper()
+
+    def make_pipeline(self, networks: NetworkLists | None = None) -> Pipeline:
+        return Pipeline(
+            clock=self.clock,
+            secrets=self.secrets,
+            own_hosts=("pod.example.org",),
+            countries=NoCountries(),
+            networks=networks or NetworkLists(),
+            metrics=self.metrics,
+        )
+
+    def make_shipper(self, *, batch_hits: int = 100_000) -> Shipper:
+        return Shipper(
+            SpoolFolder(self.folder), self.pipeline, clock=self.clock, metrics=self.metrics, batch_hits=batch_hits
+        )
+
+    async def ship_all(self) -> int:
+        """Ship until nothing is left; return the hits that landed."""
+        landed = quiet = 0
+        for _ in range(1000):
+            shipped = await self.shipper.ship(self.conn)
+            landed += shipped.hits
+            # A segment is finished in the round after its last batch.
+            quiet = quiet + 1 if shipped.caught_up and not shipped.hits else 0
+            if quiet == 2:
+                return landed
+        raise AssertionError("the shipper never catches up")
+
+    async def hits(self) -> list[tuple[int, ...]]:
+        rows = await self.conn.fetch(
+            "select segment_no, ordinal, episode_no, verdict, evidence from ts.listener_events order by 1, 2"
+        )
+        return [tuple(row) for row in rows]
+
+    async def downloads(self) -> list[tuple[object, ...]]:
+        rows = await self.conn.fetch(
+            "select day, episode_no, listener_key, occurred_at, segment_no, ordinal, evidence from ts.downloads"
+            " order by day, episode_no, listener_key"
+        )
+        return [tuple(row) for row in rows]
+
+    async def count(self, table: str) -> int:
+        return int(await self.conn.fetchval(f"select count(*) from {table}"))
+
+    async def ending(self, segment_id: UUID | None = None) -> str | None:
+        why: str | None = await self.conn.fetchval(
+            "select finished_why from ops.segments where $1::uuid is null or segment_id = $1", segment_id
+        )
+        return why
+
+
+@pytest.fixture
+async def ledger(database: DatabaseSettings, tmp_path: Path) -> AsyncIterator[Ledger]:
+    pool = await open_pool(database, Role.INGEST, application_name="test", max_size=3)
+    conn = await connect(database, Role.INGEST, application_name="test")
+    yield Ledger(pool, conn, tmp_path / "spool")
+    await conn.close()
+    await pool.close()
+
+
+@pytest.fixture
+async def podcast(database: DatabaseSettings) -> MadePodcast:
+    tenant = await make_tenant(database)
+    return await make_podcast(database, tenant, make_episode("a"), make_episode("b"))
+
+
+def minute(number: int) -> dt.datetime:
+    return NOW - dt.timedelta(hours=1) + dt.timedelta(minutes=number)
+
+
+async def test_hits_land_with_their_verdicts_and_downloads(ledger: Ledger, podcast: MadePodcast) -> None:
+    a, b = podcast.episodes["a"], podcast.episodes["b"]
+    hits = [
+        make_hit(minute(0), byte_range="bytes=0-1"),
+        make_hit(minute(1)),
+        make_hit(minute(2), byte_range="bytes=2000000-"),
+        make_hit(minute(3), address="192.0.2.2", method=Method.HEAD),
+        make_hit(minute(4), address="192.0.2.3", agent=b""),
+        make_hit(minute(5), "op3.dev/e/cdn.example.com/b.mp3?_from=x", address="2001:db8::1", byte_range="bytes=0-1"),
+        make_hit(minute(6), "cdn.example.com/b.mp3", address="2001:db8::2", byte_range="bytes=0-999999999"),
+        make_hit(minute(7), address="192.0.2.5", byte_range="bytes=-128"),
+        make_hit(minute(8), address="192.0.2.6", flags=HitFlag.PREFETCH),
+    ]
+    write_segment(ledger.folder, hits, frame_hits=4)
+    assert await ledger.ship_all() == len(hits)
+    full, partial, probe, none = Evidence.FULL, Evidence.PARTIAL, Evidence.PROBE, Evidence.NONE
+    assert [row[1:] for row in await ledger.hits()] == [
+        (0, a, Verdict.ELIGIBLE, probe),
+        (1, a, Verdict.ELIGIBLE, full),
+        (2, a, Verdict.ELIGIBLE, partial),
+        (3, a, Verdict.HEAD, none),
+        (4, a, Verdict.NO_USER_AGENT, none),
+        (5, b, Verdict.ELIGIBLE, probe),
+        (6, b, Verdict.ELIGIBLE, full),
+        (7, a, Verdict.TINY_RANGE, none),
+        (8, a, Verdict.PRELOAD, none),
+    ]
+    assert [(row[0], row[1], row[5], row[6]) for row in await ledger.downloads()] == [
+        (DAY, a, 1, full),
+        (DAY, b, 6, full),
+    ]
+    marks = await ledger.conn.fetch("select episode_no, day from ops.dirty_marks order by 1")
+    assert [tuple(mark) for mark in marks] == [(a, DAY), (b, DAY)]
+    assert list(ledger.folder.iterdir()) == []
+    segment = await ledger.conn.fetchrow("select hits, finished_why, first_hit_at, totals from ops.segments")
+    assert segment is not None
+    assert (segment["hits"], segment["finished_why"]) == (len(hits), "sealed")
+    assert segment["first_hit_at"] == minute(0)
+    assert segment["totals"]["recorded"] == len(hits)
+
+
+async def test_networks_speak_against_hits(ledger: Ledger, podcast: MadePodcast) -> None:
+    ledger.pipeline = ledger.make_pipeline(
+        NetworkLists(
+            datacenter=NetworkTable.from_lines(["198.51.100.0/24"]),
+            vpn=NetworkTable.from_lines(["198.51.100.0/25"]),
+            blocked=NetworkTable.from_lines(["203.0.113.7"]),
+        )
+    )
+    ledger.shipper = ledger.make_shipper()
+    addresses = ["198.51.100.1", "198.51.100.200", "203.0.113.7", "203.0.113.8"]
+    write_segment(ledger.folder, [make_hit(minute(0), address=address) for address in addresses])
+    await ledger.ship_all()
+    rows = await ledger.conn.fetch("select verdict, verdict_bits from ts.listener_events order by ordinal")
+    datacenter, vpn, blocked = Verdict.DATACENTER, Verdict.VPN, Verdict.BLOCKED
+    assert [tuple(row) for row in rows] == [
+        (datacenter, datacenter.bit | vpn.bit),
+        (datacenter, datacenter.bit),
+        (blocked, blocked.bit),
+        (Verdict.ELIGIBLE, 0),
+    ]
+
+
+async def test_the_same_spool_lands_once(ledger: Ledger, podcast: MadePodcast) -> None:
+    hits = [make_hit(minute(number), address=f"192.0.2.{number}") for number in range(20)]
+    path = write_segment(ledger.folder, hits, frame_hits=3)
+    copy = path.read_bytes()
+    assert await ledger.ship_all() == 20
+    before = (await ledger.hits(), await ledger.downloads())
+    path.write_bytes(copy)
+    again = ledger.make_shipper()
+    ledger.shipper = again
+    assert await ledger.ship_all() == 0
+    assert (await ledger.hits(), await ledger.downloads()) == before
+    assert list(ledger.folder.iterdir()) == []
+
+
+async def test_two_shippers_of_one_spool_land_it_once(
+    ledger: Ledger, podcast: MadePodcast, database: DatabaseSettings
+) -> None:
+    hits = [make_hit(minute(number), address=f"192.0.2.{number}") for number in range(30)]
+    write_segment(ledger.folder, hits, frame_hits=10)
+    first, second = ledger.make_shipper(batch_hits=10), ledger.make_shipper(batch_hits=30)
+    other = await connect(database, Role.INGEST, application_name="other")
+    # Both know the checkpoint before either moves it: the second then has a batch that landed in part.
+    for shipper in (first, second):
+        await shipper._learn(ledger.conn, SpoolFolder(ledger.folder).scan())
+    assert (await first.ship(ledger.conn)).hits == 10
+    assert await second.ship(other) == (0, False)
+    assert await ledger.count("ts.listener_events") == 10
+    assert ledger.metrics.batches.labels("fenced")._value.get() == 1
+    while not (await second.ship(other)).caught_up:
+        continue
+    await first.ship(ledger.conn)
+    await other.close()
+    assert [row[1] for row in await ledger.hits()] == list(range(30))
+    assert len(await ledger.downloads()) == 30
+
+
+async def test_a_living_writers_segment_is_followed(ledger: Ledger, podcast: MadePodcast) -> None:
+    hits = [make_hit(minute(number), address=f"192.0.2.{number}") for number in range(6)]
+    path, descriptor = open_segment(ledger.folder, hits[:3], frame_hits=3)
+    whole = segment_bytes(SegmentHeader(UUID(int=0), 0, "x"), hits, frame_hits=3, sealed=False)
+    rest = whole[path.stat().st_size :]
+    assert await ledger.ship_all() == 3
+    os.write(descriptor, rest[:-1])
+    assert await ledger.ship_all() == 0
+    assert await ledger.ending() is None
+    os.write(descriptor, rest[-1:])
+    assert await ledger.ship_all() == 3
+    os.close(descriptor)
+    await ledger.ship_all()
+    assert await ledger.ending() == "abandoned"
+    assert list(ledger.folder.iterdir()) == []
+
+
+async def test_a_dead_writers_torn_end_is_ignored(ledger: Ledger, podcast: MadePodcast) -> None:
+    hits = [make_hit(minute(number), address=f"192.0.2.{number}") for number in range(6)]
+    path = write_segment(ledger.folder, hits, frame_hits=3, sealed=False)
+    os.truncate(path, path.stat().st_size - 5)
+    assert await ledger.ship_all() == 3
+    assert await ledger.ending() == "torn"
+    assert list(ledger.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("left", ["nothing", "header", "some"])
+async def test_a_segment_shorter_than_what_landed_is_finished(ledger: Ledger, podcast: MadePodcast, left: str) -> None:
+    hits = [make_hit(minute(number), address=f"192.0.2.{number}") for number in range(6)]
+    path, descriptor = open_segment(ledger.folder, hits, frame_hits=3)
+    assert await ledger.ship_all() == 6
+    before = await ledger.hits()
+    os.truncate(path, {"nothing": 0, "header": HEADER_BYTES, "some": path.stat().st_size - 40}[left])
+    os.close(descriptor)
+    ledger.shipper = ledger.make_shipper()
+    assert await ledger.ship_all() == 0
+    assert await ledger.hits() == before
+    assert await ledger.ending() == "shorter"
+    assert list(ledger.folder.iterdir()) == []
+
+
+async def test_damage_in_the_middle_costs_only_what_follows_it(ledger: Ledger, podcast: MadePodcast) -> None:
+    hits = [make_hit(minute(number), address=f"192.0.2.{number}") for number in range(9)]
+    path = write_segment(ledger.folder, hits, frame_hits=3)
+    data = bytearray(path.read_bytes())
+    data[len(data) * 2 // 3] ^= 1
+    path.write_bytes(data)
+    assert await ledger.ship_all() in (3, 6)
+    assert await ledger.ending() == "damaged"
+    assert [kept.name for kept in ledger.folder.iterdir()] == [path.with_suffix(".damaged").name]
+    assert path.with_suffix(".damaged").read_bytes() == data
+    assert await ledger.ship_all() == 0
+
+
+async def test_a_damaged_header_is_set_aside(ledger: Ledger, podcast: MadePodcast) -> None:
+    path = write_segment(ledger.folder, [make_hit(minute(0))])
+    path.write_bytes(b"x" + path.read_bytes()[1:])
+    sound = write_segment(ledger.folder, [make_hit(minute(1))])
+    assert await ledger.ship_all() == 1
+    assert {kept.name for kept in ledger.folder.iterdir()} == {path.with_suffix(".damaged").name}
+    assert sound.exists() is False
+
+
+async def test_many_segments_share_a_batch_and_full_batches_are_cut(ledger: Ledger, podcast: MadePodcast) -> None:
+    for number in range(5):
+        hits = [make_hit(minute(number * 4 + n), address=f"192.0.2.{number * 4 + n}") for n in range(4)]
+        write_segment(ledger.folder, hits, frame_hits=2, source=f"tracker-{number}")
+    ledger.shipper = ledger.make_shipper(batch_hits=7)
+    first = await ledger.shipper.ship(ledger.conn)
+    assert first == (8, False)
+    cutoff = await ledger.conn.fetchval("select cutoff_at from ops.ingest_status")
+    assert cutoff == minute(8)
+    assert await ledger.ship_all() == 12
+    assert await ledger.conn.fetchval("select cutoff_at from ops.ingest_status") == NOW
+    assert await ledger.count("ts.downloads") == 20
+
+
+async def test_the_cutoff_is_the_begin_of_the_look_that_found_nothing_more(ledger: Ledger) -> None:
+    await ledger.ship_all()
+    assert await ledger.conn.fetchval("select cutoff_at from ops.ingest_status") == NOW
+
+
+async def test_an_idle_writers_totals_move_the_checkpoint(ledger: Ledger, podcast: MadePodcast) -> None:
+    path = write_segment(ledger.folder, [])
+    assert path.stat().st_size > HEADER_BYTES
+    assert await ledger.ship_all() == 0
+    assert await ledger.ending() == "sealed"
+    assert await ledger.count("ts.listener_events") == 0
+
+
+def seeded_orders(count: int) -> list[Sequence[int]]:
+    import random
+
+    return [random.Random(seed).sample(range(count), count) for seed in range(4)]
+
+
+@pytest.mark.parametrize("order", seeded_orders(6))
+async def test_any_order_of_batches_gives_the_same_downloads(
+    ledger: Ledger, podcast: MadePodcast, order: Sequence[int]
+) -> None:
+    ranges = ["", "bytes=0-1", "bytes=0-1999999", "bytes=5000000-"]
+    batches = [
+        [
+            make_hit(
+                minute((batch * 7 + n * 5) % 60),
+                f"cdn.example.com/{'ab'[(batch + n) % 2]}.mp3",
+                address=f"192.0.2.{n % 3}",
+                byte_range=ranges[(batch + n * 3) % 4],
+            )
+            for n in range(12)
+        ]
+        for batch in range(6)
+    ]
+    # Numbers are given in the order of arrival; the winner may depend on them only where all else is equal.
+    for batch in order:
+        write_segment(ledger.folder, batches[batch], segment_id=UUID(int=batch + 1))
+        await ledger.ship_all()
+    rows = await ledger.conn.fetch("select episode_no, occurred_at, evidence from ts.downloads order by 1, 2, 3")
+    best: dict[tuple[bytes, bytes], tuple[int, int]] = {}
+    weight = {b"": 3, b"bytes=0-1": 1, b"bytes=0-1999999": 2, b"bytes=5000000-": 2}
+    for hit in (hit for batch in batches for hit in batch):
+        merit = (-weight[hit.byte_range], hit.at_us)
+        key = (hit.target, hit.address)
+        best[key] = min(best.get(key, merit), merit)
+    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    numbers = {f"cdn.example.com/{guid}.mp3".encode(): number for guid, number in podcast.episodes.items()}
+    expected = sorted(
+        (numbers[target], epoch + dt.timedelta(microseconds=at_us), -evidence)
+        for (target, _), (evidence, at_us) in best.items()
+    )
+    assert [tuple(row) for row in rows] == expected
+
+
+async def test_a_final_day_keeps_its_figures_and_late_hits_are_kept(ledger: Ledger, podcast: MadePodcast) -> None:
+    write_segment(ledger.folder, [make_hit(minute(0))])
+    await ledger.ship_all()
+    before = await ledger.downloads()
+    await ledger.conn.execute("update ops.days set final_at = now()")
+    await ledger.conn.execute("delete from ops.dirty_marks")
+    yesterday = minute(0) - dt.timedelta(days=1)
+    write_segment(ledger.folder, [make_hit(minute(1), address="192.0.2.9"), make_hit(yesterday)])
+    await ledger.ship_all()
+    flags = await ledger.conn.fetch("select flags from ts.listener_events order by segment_no, ordinal")
+    assert [row["flags"] for row in flags] == [0, HitFlag.LATE, 0]
+    assert [row for row in await ledger.downloads() if row[0] == DAY] == before
+    marks = await ledger.conn.fetch("select day from ops.dirty_marks")
+    assert [mark["day"] for mark in marks] == [yesterday.date()]
+
+
+async def test_a_month_whose_secret_is_gone_is_keyed_anew_and_says_so(ledger: Ledger, podcast: MadePodcast) -> None:
+    old = dt.datetime(2026, 8, 3, tzinfo=dt.UTC)
+    write_segment(ledger.folder, [make_hit(old), make_hit(old + dt.timedelta(minutes=1)), make_hit(minute(0))])
+    await ledger.ship_all()
+    rows = await ledger.conn.fetch("select flags, listener_key, verdict_bits from ts.listener_events order by ordinal")
+    assert [row["flags"] for row in rows] == [HitFlag.REKEYED, HitFlag.REKEYED, 0]
+    assert rows[0]["listener_key"] == rows[1]["listener_key"]
+    days = await ledger.conn.fetch("select day, rekeyed from ops.days order by day")
+    assert [tuple(day) for day in days] == [(old.date(), True), (DAY, False)]
+    months = await ledger.conn.fetch("select distinct month from ops.listener_secrets")
+    assert [row["month"] for row in months] == [dt.date(2026, 11, 1)]
+
+
+async def test_listeners_are_not_comparable_across_tenants(
+    ledger: Ledger, podcast: MadePodcast, database: DatabaseSettings
+) -> None:
+    other = await make_podcast(
+        database, await make_tenant(database, "two"), make_episode("z", "https://other.example.com/z.mp3")
+    )
+    write_segment(
+        ledger.folder,
+        [
+            make_hit(minute(0)),
+            make_hit(minute(1), "cdn.example.com/b.mp3"),
+            make_hit(minute(2), "other.example.com/z.mp3"),
+        ],
+    )
+    await ledger.ship_all()
+    rows = await ledger.conn.fetch("select listener_key, tenant_no from ts.listener_events order by ordinal")
+    assert rows[0]["listener_key"] == rows[1]["listener_key"] != rows[2]["listener_key"]
+    assert rows[2]["tenant_no"] == other.tenant.tenant_no
+
+
+async def test_targets_match_by_key_without_query_and_by_file_name_in_the_named_podcast(
+    ledger: Ledger, database: DatabaseSettings
+) -> None:
+    tenant = await make_tenant(database)
+    one = await make_podcast(
+        database,
+        tenant,
+        make_episode("q1", "https://cdn.example.com/play?id=1"),
+        make_episode("q2", "https://cdn.example.com/play?id=2"),
+        make_episode("s", "https://cdn.example.com/s.mp3?v=1"),
+        make_episode("n", "https://cdn.example.com/x/Name.mp3"),
+        make_episode("d1", "https://cdn.example.com/1/dup.mp3"),
+        make_episode("d2", "https://cdn.example.com/2/dup.mp3"),
+    )
+    named = f"pg={one.guid}"
+    hits = [
+        make_hit(minute(0), "cdn.example.com/play?id=2"),
+        make_hit(minute(1), "cdn.example.com/play?id=3"),
+        make_hit(minute(2), "cdn.example.com/s.mp3?v=2"),
+        make_hit(minute(3), "mirror.example.net/NAME.mp3", arguments=named),
+        make_hit(minute(4), "mirror.example.net/name.mp3"),
+        make_hit(minute(5), "mirror.example.net/dup.mp3", arguments=named),
+        make_hit(minute(6), f"pod.example.org/e,{named}/cdn.example.com/s.mp3?v=1"),
+    ]
+    write_segment(ledger.folder, hits)
+    await ledger.ship_all()
+    assert [(row[1], row[2]) for row in await ledger.hits()] == [
+        (0, one.episodes["q2"]),
+        (2, one.episodes["s"]),
+        (3, one.episodes["n"]),
+        (6, one.episodes["s"]),
+    ]
+    rows = await ledger.conn.fetch(
+        "select ordinal, podcast_no, tenant_no, target from ops.pending_hits order by ordinal"
+    )
+    nobody = (0, 0)
+    assert [tuple(row) for row in rows] == [
+        (1, *nobody, "cdn.example.com/play?id=3"),
+        (4, *nobody, "mirror.example.net/name.mp3"),
+        (5, one.podcast_no, tenant.tenant_no, "mirror.example.net/dup.mp3"),
+    ]
