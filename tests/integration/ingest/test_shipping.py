@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
 
-from analytics_core.clock import FixedClock
-from analytics_core.db.pool import Connection, Pool, connect, open_pool
-from analytics_core.geo import NoCountries
+from analytics_core.db.pool import connect
 from analytics_core.hits import HitFlag, Method
 from analytics_core.networks import NetworkLists, NetworkTable
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from analytics_core.spool import HEADER_BYTES, SegmentHeader
 from analytics_core.verdicts import Evidence, Verdict
-from ingest.metrics import Metrics
-from ingest.pipeline import Pipeline
-from ingest.secrets import SecretStore
-from ingest.shipper import Shipper
 from ingest.spool_reader import SpoolFolder
 from tests.factories import (
     MadePodcast,
@@ -34,93 +27,9 @@ from tests.factories import (
     segment_bytes,
     write_segment,
 )
+from tests.ledgers import DAY, NOW, Ledger, minute
 
 pytestmark = pytest.mark.anyio
-
-NOW = dt.datetime(2026, 11, 2, 12, tzinfo=dt.UTC)
-DAY = dt.date(2026, 11, 2)
-
-
-class Ledger:
-    """An ingest of one's own on a database and a spool, without a process around it."""
-
-    def __init__(self, pool: Pool, conn: Connection, folder: Path) -> None:
-        self.pool = pool
-        self.conn = conn
-        self.folder = folder
-        self.clock = FixedClock(NOW)
-        self.metrics = Metrics()
-        self.secrets = SecretStore(pool, self.clock)
-        self.pipeline = self.make_pipeline()
-        self.shipper = self.make_shipper()
-
-    def make_pipeline(self, networks: NetworkLists | None = None) -> Pipeline:
-        return Pipeline(
-            clock=self.clock,
-            secrets=self.secrets,
-            own_hosts=("pod.example.org",),
-            countries=NoCountries(),
-            networks=networks or NetworkLists(),
-            metrics=self.metrics,
-        )
-
-    def make_shipper(self, *, batch_hits: int = 100_000) -> Shipper:
-        return Shipper(
-            SpoolFolder(self.folder), self.pipeline, clock=self.clock, metrics=self.metrics, batch_hits=batch_hits
-        )
-
-    async def ship_all(self) -> int:
-        """Ship until nothing is left; return the hits that landed."""
-        landed = quiet = 0
-        for _ in range(1000):
-            shipped = await self.shipper.ship(self.conn)
-            landed += shipped.hits
-            # A segment is finished in the round after its last batch.
-            quiet = quiet + 1 if shipped.caught_up and not shipped.hits else 0
-            if quiet == 2:
-                return landed
-        raise AssertionError("the shipper never catches up")
-
-    async def hits(self) -> list[tuple[int, ...]]:
-        rows = await self.conn.fetch(
-            "select segment_no, ordinal, episode_no, verdict, evidence from ts.listener_events order by 1, 2"
-        )
-        return [tuple(row) for row in rows]
-
-    async def downloads(self) -> list[tuple[object, ...]]:
-        rows = await self.conn.fetch(
-            "select day, episode_no, listener_key, occurred_at, segment_no, ordinal, evidence from ts.downloads"
-            " order by day, episode_no, listener_key"
-        )
-        return [tuple(row) for row in rows]
-
-    async def count(self, table: str) -> int:
-        return int(await self.conn.fetchval(f"select count(*) from {table}"))
-
-    async def ending(self, segment_id: UUID | None = None) -> str | None:
-        why: str | None = await self.conn.fetchval(
-            "select finished_why from ops.segments where $1::uuid is null or segment_id = $1", segment_id
-        )
-        return why
-
-
-@pytest.fixture
-async def ledger(database: DatabaseSettings, tmp_path: Path) -> AsyncIterator[Ledger]:
-    pool = await open_pool(database, Role.INGEST, application_name="test", max_size=3)
-    conn = await connect(database, Role.INGEST, application_name="test")
-    yield Ledger(pool, conn, tmp_path / "spool")
-    await conn.close()
-    await pool.close()
-
-
-@pytest.fixture
-async def podcast(database: DatabaseSettings) -> MadePodcast:
-    tenant = await make_tenant(database)
-    return await make_podcast(database, tenant, make_episode("a"), make_episode("b"))
-
-
-def minute(number: int) -> dt.datetime:
-    return NOW - dt.timedelta(hours=1) + dt.timedelta(minutes=number)
 
 
 async def test_hits_land_with_their_verdicts_and_downloads(ledger: Ledger, podcast: MadePodcast) -> None:
