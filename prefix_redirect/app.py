@@ -158,7 +158,9 @@ async def _serve(
     try:
         writer.open()
         tracker.turns.plan_sync()
-        servers = [await loop.create_server(lambda: TrackerProtocol(tracker), sock=one) for one in sockets]
+        servers = [
+            await loop.create_server(lambda: TrackerProtocol(tracker), sock=one, backlog=_BACKLOG) for one in sockets
+        ]
         tasks += [asyncio.create_task(reader.run()), asyncio.create_task(_keep_house(tracker, reader))]
         # What was made so far stays for good: collections need not walk it.
         gc.collect()

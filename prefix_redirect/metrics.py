@@ -26,7 +26,7 @@ class TrackerCollector(Collector):
         tracker, slot = self._tracker, self._slot
         writer, totals = tracker.writer, tracker.writer.totals
         answers = CounterMetricFamily("castledger_tracker_answers", "Answers by status.", labels=("slot", "status"))
-        for status, count in sorted(dict(tracker.recorder.answers).items()):
+        for status, count in sorted({**tracker.recorder.others, 302: totals.answered}.items()):
             answers.add_metric((slot, str(status)), count)
         yield answers
         lost = CounterMetricFamily(

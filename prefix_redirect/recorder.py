@@ -59,8 +59,8 @@ class Recorder:
     def __init__(self, writer: SpoolWriter, flood: FloodGuard) -> None:
         self._writer = writer
         self._flood = flood
-        self.answers: dict[int, int] = {}
-        """Answers by status, refusals included."""
+        self.others: dict[int, int] = {}
+        """Answers other than redirects, by status; redirects are in the spool's totals."""
 
     def record(
         self,
@@ -87,20 +87,22 @@ class Recorder:
             now_ns: A clock that never steps back, nanoseconds.
         """
         status = decision.status
-        self.answers[status] = self.answers.get(status, 0) + 1
         totals = self._writer.totals
         if not decision.record:
+            self.others[status] = self.others.get(status, 0) + 1
             if status >= 400:
                 totals.refused[status] = totals.refused.get(status, 0) + 1
             return
-        totals.answered += 1
         if source is not None and self._flood.is_on and self._flood.exceeds(source, now_ns):
+            totals.answered += 1
             totals.lost["flood"] = totals.lost.get("flood", 0) + 1
             return
-        get = headers.get
-        agent = get(HeaderName.AGENT, b"")[:MAX_AGENT_BYTES]
-        referrer = get(HeaderName.REFERRER, b"")[:MAX_TEXT_BYTES]
-        byte_range = get(HeaderName.RANGE, b"")[:MAX_TEXT_BYTES]
+        agent = referrer = byte_range = b""
+        if headers:
+            get = headers.get
+            agent = get(HeaderName.AGENT, b"")[:MAX_AGENT_BYTES]
+            referrer = get(HeaderName.REFERRER, b"")[:MAX_TEXT_BYTES]
+            byte_range = get(HeaderName.RANGE, b"")[:MAX_TEXT_BYTES]
         target, arguments = decision.target, decision.arguments
         self._writer.rows.append(
             ROW.pack(

@@ -135,11 +135,12 @@ class SpoolWriter:
         self._write((), ())
 
     def write_turn(self) -> None:
-        """Write what was recorded in this turn of the loop; what cannot be written is counted as lost."""
+        """Write what was recorded in this turn of the loop, each an answer; what fails is counted as lost."""
         if not self.rows:
             return
         rows, texts = self.rows, self.texts
         self.rows, self.texts = [], []
+        self.totals.answered += len(rows)
         if not self._write(rows, texts):
             lost = self.totals.lost
             lost[self._blocked_reason] = lost.get(self._blocked_reason, 0) + len(rows)
