@@ -25,7 +25,7 @@ from urllib.parse import quote
 from analytics_core.errors import ConfigError, Unavailable
 from castledger_server.accounts import Account, choose_account, first_unreachable, run_as
 from castledger_server.data_dir import FolderLock, claim_data_dir, is_claimed, write_secret
-from castledger_server.postgres_config import config_text, hba_text
+from castledger_server.postgres_config import LOCAL_CONFIG_FILE, config_text, hba_text
 from castledger_server.postgres_programs import Programs, choose_programs, copy_programs, find_programs, look_at
 from castledger_server.processes import die_with_parent, is_running, kill_group
 
@@ -319,7 +319,12 @@ class EmbeddedPostgres:
     def _write_config(self) -> None:
         assert self._programs is not None  # noqa: S101
         hba_file = self._home / "pg_hba.conf"
-        config = config_text(major=self._programs.major, hba_file=hba_file, socket_dir=self._socket_dir)
+        config = config_text(
+            major=self._programs.major,
+            hba_file=hba_file,
+            socket_dir=self._socket_dir,
+            local_config=self._home / LOCAL_CONFIG_FILE,
+        )
         for path, text in ((hba_file, hba_text()), (self._home / "postgresql.conf", config)):
             write_secret(path, text.encode())
             if self._account is not None:

@@ -59,13 +59,14 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def config_text(*, major: int, hba_file: Path, socket_dir: Path) -> str:
+def config_text(*, major: int, hba_file: Path, socket_dir: Path, local_config: Path) -> str:
     """Write ``postgresql.conf``.
 
     Args:
         major: PostgreSQL's major version.
         hba_file: The file that says who may connect.
         socket_dir: The folder of the socket.
+        local_config: The operator's own settings, taken in when the file is there.
     """
     settings = dict(_SETTINGS)
     for since, more in _SINCE.items():
@@ -75,14 +76,10 @@ def config_text(*, major: int, hba_file: Path, socket_dir: Path) -> str:
     # A list of folders: quotes around each protect commas and spaces.
     settings["unix_socket_directories"] = '"' + str(socket_dir).replace('"', '""') + '"'
     lines = [f"{name} = {_quoted(value)}" for name, value in settings.items()]
-    return "\n".join(
-        [
-            f"# Castledger writes this file at every start. Settings of your own: {LOCAL_CONFIG_FILE}, beside it.",
-            *lines,
-            f"include_if_exists = {_quoted(LOCAL_CONFIG_FILE)}",
-            "",
-        ]
-    )
+    if local_config.exists():
+        lines.append(f"include = {_quoted(str(local_config))}")
+    head = f"# Castledger writes this file at every start; it takes in {local_config} when that is there then."
+    return "\n".join([head, *lines, ""])
 
 
 def hba_text() -> str:

@@ -1,0 +1,128 @@
+"""How commands find the API and talk to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from analytics_core.errors import CastledgerError, ConfigError
+from castledger_server.data_dir import read_running_up
+from castledger_server.processes import is_running
+
+__all__ = ("Api", "ApiRefusal", "find_api")
+
+_TIMEOUT_S: Final = 60.0
+_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+
+
+class ApiRefusal(CastledgerError):
+    """The API refused a request, or could not be asked."""
+
+    code = "api"
+
+
+class _Fault(msgspec.Struct):
+    pointer: str = ""
+    message: str = ""
+
+
+class _Problem(msgspec.Struct):
+    title: str = ""
+    detail: str = ""
+    code: str = ""
+    request_id: str = ""
+    errors: list[_Fault] = []
+
+
+class Api:
+    """An API with the key to it.
+
+    Args:
+        url: Such as ``http://127.0.0.1:8000``.
+        key: The API key.
+    """
+
+    def __init__(self, url: str, key: str) -> None:
+        self._url = url.rstrip("/")
+        self._key = key
+
+    def get(self, path: str, parameters: Mapping[str, str]) -> bytes:
+        """Read *path*, below ``/api/v1``.
+
+        Raises:
+            ApiRefusal: The API refused, or does not answer.
+        """
+        return self._ask("GET", path, params=dict(parameters))
+
+    def post(self, path: str, content: bytes, *, media_type: str) -> bytes:
+        """Send *content* to *path*, below ``/api/v1``.
+
+        Raises:
+            ApiRefusal: The API refused, or does not answer.
+        """
+        return self._ask("POST", path, content=content, headers={"Content-Type": media_type})
+
+    def _ask(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **request: Any) -> bytes:
+        # A proxy of the environment is for the world, not for this machine.
+        trust_env = urlsplit(self._url).hostname not in _LOOPBACK
+        try:
+            with httpx.Client(timeout=_TIMEOUT_S, trust_env=trust_env) as client:
+                response = client.request(
+                    method,
+                    f"{self._url}/api/v1{path}",
+                    headers={"Authorization": f"Bearer {self._key}", **(headers or {})},
+                    **request,
+                )
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ApiRefusal(f"the API at {self._url} does not answer ({error})") from error
+        if response.is_success:
+            return response.content
+        raise ApiRefusal(_explain(response))
+
+
+def _explain(response: httpx.Response) -> str:
+    try:
+        problem = msgspec.json.decode(response.content, type=_Problem)
+    except msgspec.MsgspecError:
+        return f"the API answered {response.status_code}"
+    said = [problem.detail or problem.title or f"the API answered {response.status_code}"]
+    said += [f"{fault.pointer}: {fault.message}" if fault.pointer else fault.message for fault in problem.errors]
+    marks = ", ".join(filter(None, (problem.code, problem.request_id and f"request {problem.request_id}")))
+    return "; ".join(dict.fromkeys(said)) + (f" ({marks})" if marks else "")
+
+
+def find_api(url: str | None, key: str | None, environ: Mapping[str, str], *, data_dir: Path) -> Api:
+    """Choose the API: what is given, else what the environment names, else that of the ``up`` that runs here.
+
+    Args:
+        url: Of ``--api-url``.
+        key: Of ``--api-key``.
+        environ: May hold ``CASTLEDGER_API_URL`` and ``CASTLEDGER_API_KEY``.
+        data_dir: Folder of the running ``up``.
+
+    Raises:
+        ConfigError: Nothing names an API, or only half of it is named.
+    """
+    url = url or environ.get("CASTLEDGER_API_URL", "").strip() or None
+    key = key or environ.get("CASTLEDGER_API_KEY", "").strip() or None
+    if url is not None and key is not None:
+        return Api(url, key)
+    if url is not None:
+        # Never send the key of this machine to an address that somebody typed.
+        raise ConfigError([f"a key for {url} is missing: give --api-key or CASTLEDGER_API_KEY"])
+    running = read_running_up(data_dir)
+    if running is None or not is_running(running.pid):
+        raise ConfigError(
+            [
+                f"no `castledger up` that we may talk to runs on {data_dir}: start it, name its folder with "
+                "--data-dir, or name an API with --api-url and --api-key"
+            ]
+        )
+    if not running.answers:
+        raise ConfigError([f"`castledger up` on {data_dir} is still starting; try again when it says that it answers"])
+    return Api(running.answers["api_url"], key or running.answers["api_key"])

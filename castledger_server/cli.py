@@ -1,0 +1,311 @@
+"""The ``castledger`` command. Each command loads only what it needs."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, TextIO
+
+from analytics_core.errors import CastledgerError, ConfigError, Conflict, InvalidInput
+from analytics_core.settings import Settings, load_settings
+
+__all__ = ("main",)
+
+_Command = Callable[[argparse.Namespace, Mapping[str, str]], int]
+
+_SERVICES: Final = {
+    "tracker": "run a tracker alone",
+    "ingest": "run ingest alone, against DATABASE_URL",
+    "api": "run the API alone, against DATABASE_URL",
+    "migrate": "bring a database to the schema of this version: up, status or verify",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: Arguments without the program's name; those of the process by default.
+
+    Returns:
+        0 when it did what was asked, 1 when it could not, 2 when arguments or settings cannot be used.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    with warnings.catch_warnings():
+        # The settings warn of contradictions; a person wants the sentence, not the place in our code.
+        warnings.showwarning = _show_warning
+        return _run(arguments, os.environ)
+
+
+def _run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    try:
+        if arguments and arguments[0] in _SERVICES:
+            return _run_service(arguments[0], arguments[1:], environ)
+        options = _parser().parse_args(arguments)
+        command: _Command = options.run
+        return command(options, environ)
+    except ConfigError as error:
+        for fault in error.faults:
+            sys.stderr.write(f"castledger: {fault}\n")
+        return 2
+    except CastledgerError as error:
+        sys.stderr.write(f"castledger: {error}\n")
+        return 2 if isinstance(error, InvalidInput | Conflict) else 1
+    except BrokenPipeError:
+        # Whoever reads us has seen enough; nothing may be written to them at exit either.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    sys.stderr.write(f"castledger: {message}\n")
+
+
+def _run_service(name: str, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    if name == "tracker":
+        from prefix_redirect.__main__ import main as run_tracker
+
+        return run_tracker(arguments)
+    if name == "ingest":
+        from ingest.__main__ import main as run_ingest
+
+        return run_ingest(arguments)
+    if name == "api":
+        from api.server import main as run_api
+
+        return run_api(arguments)
+    from migrations.__main__ import main as run_migrations
+
+    if not environ.get("DATABASE_URL") and not environ.get("POSTGRES_HOST"):
+        from castledger_server.data_dir import read_running_up
+
+        running = read_running_up(load_settings(environ).data_dir)
+        if running is not None and running.database_url:
+            return run_migrations(arguments, {**environ, "DATABASE_URL": running.database_url})
+    return run_migrations(arguments)
+
+
+def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+    data_dir: Path | None = options.data_dir
+    return load_settings(environ, data_dir=data_dir.absolute() if data_dir else None)
+
+
+def _up(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from castledger_server.up import UpOptions, run_up
+
+    return run_up(
+        UpOptions(
+            data_dir=options.data_dir,
+            tracker_port=options.tracker_port,
+            api_port=options.api_port,
+            ready_file=options.ready_file,
+            postgres_bin=options.postgres_bin,
+        ),
+        environ,
+    )
+
+
+def _doctor(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from castledger_server.commands import write_lines
+    from castledger_server.doctor import Level, examine
+
+    worst = 0
+    for finding in examine(environ, data_dir=options.data_dir):
+        write_lines([str(finding)])
+        worst = max(worst, int(finding.level is Level.FAIL))
+    return worst
+
+
+def _podcast_add(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from castledger_server.api_access import find_api
+    from castledger_server.commands import add_podcast, write_lines
+
+    settings = _settings(options, environ)
+    api = find_api(options.api_url, options.api_key, environ, data_dir=settings.data_dir)
+    write_lines(add_podcast(api, options.feed, settings=settings.feed))
+    return 0
+
+
+def _feed_rewrite(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from castledger_server.commands import find_public_url, rewrite
+
+    settings = _settings(options, environ)
+    public_url = find_public_url(options.public_url, settings.tracker.public_url, settings.data_dir)
+    data = rewrite(options.feed, public_url=public_url, settings=settings.feed)
+    output: Path | None = options.output
+    if output is None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return 0
+    try:
+        output.write_bytes(data)
+    except OSError as error:
+        raise ConfigError([f"--output: {output} cannot be written ({error.strerror})"]) from error
+    return 0
+
+
+def _classify(_: argparse.Namespace, __: Mapping[str, str]) -> int:
+    from castledger_server.commands import classify_lines
+
+    for row in classify_lines(sys.stdin.buffer):
+        sys.stdout.buffer.write(row)
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def _explain(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from castledger_server.api_access import find_api
+    from castledger_server.commands import explain_day, write_lines
+
+    settings = _settings(options, environ)
+    api = find_api(options.api_url, options.api_key, environ, data_dir=settings.data_dir)
+    write_lines(explain_day(api, day=options.day, episode_id=options.episode, podcast_id=options.podcast))
+    return 0
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError
+    return port
+
+
+_port.__name__ = "port"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="castledger",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="A self-hosted ledger of podcast downloads.",
+        epilog=(
+            "a first look, without any set-up:\n"
+            "  castledger up --data-dir ./ledger\n"
+            "  castledger podcast add https://example.com/feed.xml --data-dir ./ledger\n"
+            "  castledger feed rewrite feed.xml --data-dir ./ledger --output public.xml\n"
+            "\n"
+            "settings come from the environment (DATABASE_URL, TRACKER_PUBLIC_URL, …); `castledger doctor` checks\n"
+            "them.\n"
+        ),
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_up(commands)
+    for name, text in _SERVICES.items():
+        # Only listed here: `_run_service` hands their arguments on unread.
+        commands.add_parser(name, help=text, add_help=False)
+    doctor = commands.add_parser("doctor", help="check settings, folder, disk, database, spool and lists")
+    _add_data_dir(doctor)
+    doctor.set_defaults(run=_doctor)
+    _add_podcast(commands)
+    _add_feed(commands)
+    classify = commands.add_parser(
+        "classify",
+        help="tell what user agents are",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "Read user agents from standard input, one a line, and write a line of JSON for each:\n"
+            "kind (app, browser, library, bot, watch or unknown), app, device, and the rule that decided."
+        ),
+        epilog="example:\n  printf 'Overcast/3.0\\n' | castledger classify\n",
+    )
+    classify.set_defaults(run=_classify)
+    _add_explain(commands)
+    return parser
+
+
+def _add_data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder of everything we keep (CASTLEDGER_DATA_DIR; by default /var/lib/castledger for root, "
+        "else ~/.local/share/castledger)",
+    )
+
+
+def _add_api(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--api-url", metavar="URL", help="the API (CASTLEDGER_API_URL); else that of a running `up`")
+    parser.add_argument("--api-key", metavar="KEY", help="the key to it (CASTLEDGER_API_KEY)")
+    _add_data_dir(parser)
+
+
+def _add_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    up = commands.add_parser(
+        "up",
+        help="run everything on this machine",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "Run trackers, ingest, the API and, unless DATABASE_URL or POSTGRES_HOST names a database,\n"
+            "a PostgreSQL of our own. Prints `name: value` lines once everything answers. Ctrl-C stops."
+        ),
+        epilog="example:\n  castledger up --data-dir ./ledger --tracker-port 0 --api-port 0 --ready-file ready.json\n",
+    )
+    _add_data_dir(up)
+    up.add_argument("--tracker-port", type=_port, metavar="PORT", help="of the redirect (TRACKER_PORT, 8080); 0: free")
+    up.add_argument("--api-port", type=_port, metavar="PORT", help="of the API (CASTLEDGER_API_PORT, 8000); 0: free")
+    up.add_argument("--ready-file", type=Path, metavar="PATH", help="gets the printed lines as JSON when all answers")
+    up.add_argument("--postgres-bin", type=Path, metavar="DIR", help="PostgreSQL programs to use, 15 or newer")
+    up.set_defaults(run=_up)
+
+
+def _add_podcast(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    podcast = commands.add_parser("podcast", help="register a podcast")
+    actions = podcast.add_subparsers(metavar="ACTION", required=True)
+    add = actions.add_parser(
+        "add",
+        help="register a podcast by its feed",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Register a podcast by its feed's address, which is polled from then on, or by a file.",
+        epilog="example:\n  castledger podcast add https://example.com/feed.xml\n",
+    )
+    add.add_argument("feed", metavar="FEED_URL_OR_FILE")
+    _add_api(add)
+    add.set_defaults(run=_podcast_add)
+
+
+def _add_feed(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    feed = commands.add_parser("feed", help="put our prefix into a feed")
+    actions = feed.add_subparsers(metavar="ACTION", required=True)
+    rewrite = actions.add_parser(
+        "rewrite",
+        help="write a feed whose enclosures have our prefix",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Put our prefix in front of every enclosure of a feed; every other byte stays as it is.",
+        epilog="example:\n  castledger feed rewrite in.xml --public-url https://pod.example.com --output out.xml\n",
+    )
+    rewrite.add_argument("feed", metavar="FEED_URL_OR_FILE")
+    rewrite.add_argument("--output", type=Path, metavar="PATH", help="file to write; standard output by default")
+    rewrite.add_argument("--public-url", metavar="URL", help="the tracker's name (TRACKER_PUBLIC_URL)")
+    _add_data_dir(rewrite)
+    rewrite.set_defaults(run=_feed_rewrite)
+
+
+def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    explain = commands.add_parser(
+        "explain",
+        help="tell why a day's hits count or do not",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Show a UTC day's hits by verdict; they add up to all that was recorded.",
+        epilog="example:\n  castledger explain --episode 0198f0c2-… --day 2026-11-23\n",
+    )
+    what = explain.add_mutually_exclusive_group(required=True)
+    what.add_argument("--episode", metavar="ID", help="an episode_id")
+    what.add_argument("--podcast", metavar="ID", help="a podcast_id: all of its episodes")
+    explain.add_argument("--day", required=True, metavar="YYYY-MM-DD", help="a UTC day")
+    _add_api(explain)
+    explain.set_defaults(run=_explain)

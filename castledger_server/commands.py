@@ -1,0 +1,163 @@
+"""What the commands that talk to the API, or only to standard input, do."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from analytics_core.errors import ConfigError, InvalidInput
+from analytics_core.feed_fetch import Fetched, fetch_feed, read_feed_file
+from analytics_core.feeds import parse_feed, rewrite_feed
+from analytics_core.settings import FeedSettings
+from analytics_core.user_agents import classify
+from castledger_server.api_access import Api
+from castledger_server.data_dir import read_running_up
+
+__all__ = (
+    "add_podcast",
+    "classify_lines",
+    "explain_day",
+    "find_public_url",
+    "is_web_address",
+    "rewrite",
+    "write_lines",
+)
+
+
+class _Podcast(msgspec.Struct):
+    podcast_id: str
+    title: str
+    episodes: int
+    prefix: str | None = None
+    warnings: list[str] = []
+
+
+class _Verdict(msgspec.Struct):
+    verdict: str
+    evidence: str | None
+    hits: int
+    downloads: int
+
+
+class _Explanation(msgspec.Struct):
+    day: str
+    hits: int
+    downloads: int
+    downloads_strict: int
+    repeats: int
+    verdicts: list[_Verdict]
+    cutoff: str | None
+    profile: str
+    rules: str
+    partial: bool
+    state: str
+
+
+def is_web_address(text: str) -> bool:
+    """Tell an address from the name of a file.
+
+    >>> is_web_address("HTTPS://example.com/feed"), is_web_address("feed.xml")
+    (True, False)
+    """
+    return text.lower().startswith(("http://", "https://"))
+
+
+def add_podcast(api: Api, feed: str, *, settings: FeedSettings) -> Iterator[str]:
+    """Register a podcast by its feed's address, or by the feed in a file, and tell what is next.
+
+    Raises:
+        InvalidInput: The file cannot be read.
+        ApiRefusal: The API refused.
+    """
+    if is_web_address(feed):
+        content, media_type = msgspec.json.encode({"feed_url": feed}), "application/json"
+    else:
+        content, media_type = read_feed_file(Path(feed), settings=settings), "application/rss+xml"
+    podcast = msgspec.json.decode(api.post("/podcasts", content, media_type=media_type), type=_Podcast)
+    yield f"podcast_id: {podcast.podcast_id}"
+    yield f"title: {podcast.title}"
+    yield f"episodes: {podcast.episodes}"
+    if podcast.prefix:
+        yield f"prefix: {podcast.prefix}"
+    for warning in podcast.warnings:
+        yield f"warning: {warning}"
+    yield (
+        "next: put the prefix in front of every enclosure URL, leaving out its `https://`, where your host lets you, "
+        f"or publish the feed that `castledger feed rewrite {feed}` writes"
+    )
+
+
+def find_public_url(given: str | None, configured: str, data_dir: Path) -> str:
+    """Choose the tracker's name for prefixes: what is given, else configured, else that of the running ``up``.
+
+    Raises:
+        ConfigError: Nothing names it.
+    """
+    if given or configured:
+        return (given or configured).rstrip("/")
+    running = read_running_up(data_dir)
+    prefix = running.answers.get("prefix", "") if running is not None else ""
+    if not prefix:
+        raise ConfigError(["the tracker's name is not known: give --public-url, or set TRACKER_PUBLIC_URL"])
+    return prefix.partition("/e,")[0]
+
+
+def rewrite(feed: str, *, public_url: str, settings: FeedSettings) -> bytes:
+    """Read a feed from an address or a file and put the prefix in front of its enclosures.
+
+    The address is the caller's own choice on the caller's own machine, so private ones are allowed.
+
+    Raises:
+        InvalidInput: It cannot be read, or is no feed.
+    """
+    if is_web_address(feed):
+        fetched = asyncio.run(fetch_feed(feed, settings=msgspec.structs.replace(settings, allow_private=True)))
+        if not isinstance(fetched, Fetched):
+            raise InvalidInput("feed_url", "the feed's host says that nothing changed", code="feed_status")
+        data, feed_url = fetched.data, feed
+    else:
+        data, feed_url = read_feed_file(Path(feed), settings=settings), None
+    guid = parse_feed(data, feed_url=feed_url).podcast_guid
+    return rewrite_feed(data, public_url=public_url, podcast_guid=guid)
+
+
+def classify_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
+    r"""Classify a user agent a line: as many lines of JSON come out as lines go in.
+
+    >>> next(classify_lines([b"\n"]))
+    b'{"kind":"unknown","app":"","device":"unknown","rule":"empty"}\n'
+    """
+    for line in lines:
+        agent = line.removesuffix(b"\n").removesuffix(b"\r").decode(errors="replace")
+        found = classify(agent)
+        row = {"kind": found.kind.label, "app": found.app, "device": found.device, "rule": found.rule}
+        yield msgspec.json.encode(row) + b"\n"
+
+
+def explain_day(api: Api, *, day: str, episode_id: str | None, podcast_id: str | None) -> Iterator[str]:
+    """Write the table of a day's verdicts.
+
+    Raises:
+        ApiRefusal: The API refused.
+    """
+    wanted = {"episode_id": episode_id, "podcast_id": podcast_id, "day": day}
+    parameters = {name: value for name, value in wanted.items() if value is not None}
+    said = msgspec.json.decode(api.get("/analytics/explain", parameters), type=_Explanation)
+    yield f"{'verdict':<18}{'evidence':<10}{'hits':>12}{'downloads':>12}"
+    for row in said.verdicts:
+        yield f"{row.verdict:<18}{row.evidence or '':<10}{row.hits:>12,}{row.downloads:>12,}"
+    yield f"{'all':<28}{said.hits:>12,}{said.downloads:>12,}"
+    yield f"{said.repeats:,} eligible hits repeat a download; counted strictly, there are {said.downloads_strict:,}"
+    yield f"{said.day} (UTC) is {said.state}{', and hits may still be missing' if said.partial else ''}"
+    yield f"profile {said.profile}, rules {said.rules}, complete up to {said.cutoff or 'nothing yet'}"
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    """Write lines to standard output as they come."""
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
