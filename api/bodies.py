@@ -39,7 +39,7 @@ async def read_json(request: Request[Any, Any, Any], kind: type[T]) -> T:
         raise refuse_media_type("application/json")
     try:
         document = msgspec.json.decode(await request.body())
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Refused(400, "malformed_json", "the body is not JSON") from None
     if not isinstance(document, dict):
         raise InvalidRequest([Fault("", "invalid", "has to be a JSON object")])

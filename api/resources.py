@@ -43,21 +43,26 @@ class Database:
         self._pools = {Role.API: api, Role.AUTH: auth}
         self._checked: set[Role] = set()
 
+    async def _check(self, role: Role) -> None:
+        if role in self._checked:
+            return
+        try:
+            async with connection(self._pools[role]) as conn:
+                await check_role(conn, role)
+        except (*_NOT_OURS, asyncpg.InsufficientPrivilegeError) as error:
+            raise Unavailable("the database does not let us in; the operator runs `castledger migrate up`") from error
+        self._checked.add(role)
+
     @contextlib.asynccontextmanager
     async def _usable(self, role: Role) -> AsyncIterator[Pool]:
-        pool = self._pools[role]
         try:
-            if role not in self._checked:
-                async with connection(pool) as conn:
-                    await check_role(conn, role)
-                self._checked.add(role)
-            yield pool
+            await self._check(role)
+            yield self._pools[role]
         except _NOT_OURS as error:
             raise Unavailable("the database is not set up for us; the operator runs `castledger migrate up`") from error
-        except asyncpg.InsufficientPrivilegeError as error:
-            if role in self._checked:
-                raise
-            raise Unavailable("the database does not let us in; the operator runs `castledger migrate up`") from error
+        except asyncpg.InternalClientError as error:
+            # What the driver raises when the server's farewell reached a connection that lay idle.
+            raise Unavailable("the database went away") from error
         except ConfigError as error:
             raise Unavailable("the database's roles are not set up as they have to be") from error
 
@@ -86,12 +91,10 @@ class Database:
 
         Raises:
             ConfigError: One acts as someone else, or past row security.
-            Unavailable: The database does not answer.
+            Unavailable: The database does not answer, or is not set up yet.
         """
-        for role, pool in self._pools.items():
-            async with connection(pool) as conn:
-                await check_role(conn, role)
-            self._checked.add(role)
+        for role in self._pools:
+            await self._check(role)
 
     async def ping(self) -> None:
         """Ask the database for a sign of life.

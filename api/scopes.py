@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
+
+from litestar import Request
 
 from analytics_core.db.analytics import Scope, podcast_numbers
 from analytics_core.db.episodes import EpisodeRow, get_episode
@@ -18,14 +21,14 @@ PODCAST_ID: Parameter[UUID | None] = Parameter("podcast_id", identifier, None, "
 EPISODE_ID: Parameter[UUID | None] = Parameter("episode_id", identifier, None, "Only of this episode.", _ID)
 
 
-def path_id(text: str, *, what: str) -> UUID:
-    """Read an id from a path; what is none names nothing.
+def path_id(request: Request[Any, Any, Any], name: str, *, what: str) -> UUID:
+    """Read an id from a request's path; what is none names nothing.
 
     Raises:
         NotFound: It is no id.
     """
     try:
-        return identifier(text)
+        return identifier(str(request.path_params[name]))
     except Refusal:
         raise NotFound(what) from None
 

@@ -68,7 +68,7 @@ class StatusRow(msgspec.Struct, frozen=True):
     final_days: int
 
 
-_PODCAST_NUMBERS: Final[LiteralString] = """/* podcasts.numbers */
+_PODCAST_NUMBERS: Final[LiteralString] = """/* analytics.podcast_numbers */
 select podcast_no from app.podcasts order by podcast_no"""
 
 _STATUS: Final[LiteralString] = """/* analytics.status */

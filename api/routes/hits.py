@@ -114,10 +114,10 @@ async def list_hits(request: Request[Any, Any, Any]) -> Page[HitAnswer]:
 
 
 @get("/analytics/hits/{hit_id:str}", tags=["analytics"])
-async def get_hit(request: Request[Any, Any, Any], hit_id: str) -> HitAnswer:
+async def get_hit(request: Request[Any, Any, Any]) -> HitAnswer:
     """Read one hit."""
     try:
-        place = parse_hit_id(hit_id)
+        place = parse_hit_id(str(request.path_params["hit_id"]))
     except InvalidInput:
         raise NotFound("hit") from None
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:

@@ -52,10 +52,10 @@ async def list_api_keys(request: Request[Any, Any, Any]) -> Page[ApiKey]:
 
 
 @delete("/api-keys/{key_id:str}", tags=["api keys"])
-async def revoke_api_key(request: Request[Any, Any, Any], key_id: str) -> None:
+async def revoke_api_key(request: Request[Any, Any, Any]) -> None:
     """Revoke an API key at once; it may be the one that asks."""
     tenant = caller_of(request).tenant
-    wanted = KeyId(path_id(key_id, what="API key"))
+    wanted = KeyId(path_id(request, "key_id", what="API key"))
     async with resources_of(request).database.tenant(tenant, readonly=False) as conn:
         if not await revoke_key(conn, tenant, wanted):
             raise NotFound("API key")

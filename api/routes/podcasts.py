@@ -113,21 +113,21 @@ async def list_podcasts(request: Request[Any, Any, Any]) -> Page[Podcast]:
 
 
 @get("/podcasts/{podcast_id:str}", tags=["podcasts"])
-async def get_one_podcast(request: Request[Any, Any, Any], podcast_id: str) -> Podcast:
+async def get_one_podcast(request: Request[Any, Any, Any]) -> Podcast:
     """Read one podcast."""
     resources = resources_of(request)
-    wanted = path_id(podcast_id, what="podcast")
+    wanted = path_id(request, "podcast_id", what="podcast")
     async with resources.database.tenant(caller_of(request).tenant) as conn:
         return _show(await find_podcast(conn, wanted), resources)
 
 
 @get("/podcasts/{podcast_id:str}/episodes", tags=["podcasts"], opt={"query": (LIMIT, _EPISODE_CURSOR)})
-async def list_episodes(request: Request[Any, Any, Any], podcast_id: str) -> Page[Episode]:
+async def list_episodes(request: Request[Any, Any, Any]) -> Page[Episode]:
     """List a podcast's episodes, newest first; those that have left the feed too."""
     query = Query.of(request)
     limit, after = query.get(LIMIT), query.get(_EPISODE_CURSOR)
     query.finish()
-    wanted = path_id(podcast_id, what="podcast")
+    wanted = path_id(request, "podcast_id", what="podcast")
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
         await find_podcast(conn, wanted)
         rows = await read_episodes(conn, wanted, after=after, limit=limit + 1)

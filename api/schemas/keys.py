@@ -16,7 +16,7 @@ __all__ = ("AddKey", "ApiKey", "NewApiKey")
 class AddKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the key is for, in your own words."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,64 @@
+"""The application over a migrated database, with a clock that stands, two tenants and a feed in memory."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from analytics_core.clock import FixedClock
+from analytics_core.settings import DatabaseSettings, Settings, load_settings
+from api.app import create_app
+from api.logs import RequestLog
+from api.resources import Resources, open_resources
+from tests.integration.api.ledger import Api, Ledger
+
+NOW = dt.datetime(2026, 11, 24, 12, 0, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock(NOW)
+
+
+@pytest.fixture
+def settings(database: DatabaseSettings, tmp_path: Path) -> Settings:
+    return load_settings(
+        {
+            "DATABASE_URL": str(database.url),
+            "CASTLEDGER_DATA_DIR": str(tmp_path),
+            "TRACKER_PUBLIC_URL": "https://pod.example.com",
+            "CASTLEDGER_API_MAX_BODY_MB": "1",
+            "CASTLEDGER_FEED_ALLOW_PRIVATE": "true",
+            "CASTLEDGER_FEED_MAX_MB": "1",
+        }
+    )
+
+
+@pytest.fixture
+async def resources(settings: Settings, clock: FixedClock) -> AsyncIterator[Resources]:
+    async with open_resources(settings, clock=clock) as opened:
+        yield opened
+
+
+@pytest.fixture
+def log_stream() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+async def ledger(database: DatabaseSettings) -> AsyncIterator[Ledger]:
+    """What ingest would have written, written by hand."""
+    async with Ledger.open(database) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def api(resources: Resources, ledger: Ledger, log_stream: io.StringIO) -> AsyncIterator[Api]:
+    """A client with the key of the installation's own tenant."""
+    app = create_app(resources, log=RequestLog(log_stream))
+    async with Api.open(app, await ledger.make_key("home", is_installation=True)) as opened:
+        yield opened

@@ -1,0 +1,123 @@
+"""The documentation is complete, and needs nobody else's server to be read."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from api.docs_page import render_page
+from tests.integration.api.ledger import Api
+
+pytestmark = pytest.mark.anyio
+
+
+class References(HTMLParser):
+    """Collects what a page loads or links to, and its anchors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[tuple[str, str]] = []
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        for name, value in attrs:
+            if name in ("src", "srcset", "data", "action", "style", "onclick") or (tag == "link" and name == "href"):
+                self.loaded.append((tag, value or ""))
+            elif name == "href":
+                self.links.append(value or "")
+            elif name == "id":
+                self.anchors.add(value or "")
+
+
+def refs_in(document: Any) -> set[str]:
+    """List every ``$ref`` of a document."""
+    if isinstance(document, dict):
+        own = {document["$ref"]} if "$ref" in document else set()
+        return own.union(*(refs_in(value) for value in document.values()))
+    if isinstance(document, list):
+        return set().union(*(refs_in(value) for value in document))
+    return set()
+
+
+async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) -> None:
+    document = await api.data("/openapi.json")
+    assert document["openapi"] == "3.1.0"
+    operations = {(method, path) for path, methods in document["paths"].items() for method in methods}
+    assert operations == {
+        ("get", "/api/v1/health"),
+        ("post", "/api/v1/podcasts"),
+        ("get", "/api/v1/podcasts"),
+        ("get", "/api/v1/podcasts/{podcast_id}"),
+        ("get", "/api/v1/podcasts/{podcast_id}/episodes"),
+        ("get", "/api/v1/analytics/downloads"),
+        ("get", "/api/v1/analytics/explain"),
+        ("get", "/api/v1/analytics/hits"),
+        ("get", "/api/v1/analytics/hits/{hit_id}"),
+        ("get", "/api/v1/api-keys"),
+        ("post", "/api/v1/api-keys"),
+        ("delete", "/api/v1/api-keys/{key_id}"),
+    }
+    for method, path in operations:
+        operation = document["paths"][path][method]
+        assert operation["summary"]
+        assert all(parameter.get("description") for parameter in operation["parameters"] if parameter["in"] == "query")
+    assert {ref.rsplit("/", 1)[-1] for ref in refs_in(document)} == set(document["components"]["schemas"])
+    downloads = document["paths"]["/api/v1/analytics/downloads"]["get"]
+    assert [parameter["name"] for parameter in downloads["parameters"]] == [
+        "podcast_id",
+        "episode_id",
+        "from",
+        "to",
+        "interval",
+        "by",
+        "tz",
+    ]
+    assert {"401", "422", "503"} <= set(downloads["responses"])
+    assert set(document["components"]["schemas"]["DownloadsAnswer"]["properties"]) >= {"from", "to", "data", "cutoff"}
+    assert document["paths"]["/api/v1/health"]["get"]["security"] == []
+
+
+async def test_the_page_refers_to_nothing_outside_itself(api: Api) -> None:
+    answer = await api.http.get("/api/v1/docs")
+    assert answer.headers["content-type"].startswith("text/html")
+    page = References()
+    page.feed(answer.text)
+    assert page.loaded == []
+    assert not page.tags & {"script", "link", "img", "iframe", "object", "form"}
+    assert {link for link in page.links if not link.startswith("#")} == {"openapi.json"}
+    assert {link[1:] for link in page.links if link.startswith("#")} <= page.anchors
+    assert "//" not in re.sub(r"<style>.*?</style>", "", answer.text, flags=re.DOTALL).replace("<!--", "")
+
+
+async def test_the_page_may_load_its_own_style_and_nothing_else(api: Api) -> None:
+    policy = (await api.http.get("/api/v1/docs")).headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+
+
+def test_what_a_document_says_cannot_become_markup() -> None:
+    document = {
+        "info": {"title": "<b>", "version": "1", "description": "`<i>`"},
+        "paths": {
+            "/<x>": {
+                "get": {
+                    "operationId": "x",
+                    "tags": ["a"],
+                    "summary": "<script>alert(1)</script>",
+                    "parameters": [],
+                    "responses": {"200": {"description": "<u>"}},
+                }
+            }
+        },
+        "components": {"schemas": {}},
+    }
+    page = render_page(document)
+    assert not re.search(r"<(script|i|u|b|x)>", page)
+    assert "&lt;script&gt;" in page
