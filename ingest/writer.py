@@ -19,7 +19,7 @@ from analytics_core.db.hits import (
     note_days,
     upsert_downloads,
 )
-from analytics_core.db.pending import add_pending
+from analytics_core.db.pending import PendingHit, add_pending
 from analytics_core.db.pool import Connection
 from analytics_core.db.segments import Checkpoint, advance_cutoff, move_checkpoint
 from analytics_core.hits import HitFlag
@@ -84,6 +84,15 @@ async def write_hits(conn: Connection, hits: HitColumns) -> HitColumns:
     return hits
 
 
+async def _write_pending(conn: Connection, hits: Sequence[PendingHit]) -> None:
+    """Write hits that wait; a day on which they are all that a tenant has becomes final like any other."""
+    days = {(hit.tenant_no, hit.occurred_at.astimezone(dt.UTC).date()) for hit in hits if hit.tenant_no}
+    if days:
+        await lock_finality(conn)
+        await note_days(conn, days)
+    await add_pending(conn, hits)
+
+
 async def land_batch(
     conn: Connection, judged: Judged, *, checkpoints: Sequence[Checkpoint], cutoff: dt.datetime | None
 ) -> None:
@@ -104,7 +113,7 @@ async def land_batch(
             if not await move_checkpoint(conn, step):
                 raise FenceLost(f"segment {step.segment_id} has moved on from {step.before}")
         await write_hits(conn, judged.hits)
-        await add_pending(conn, judged.pending)
+        await _write_pending(conn, judged.pending)
         if cutoff is not None:
             await advance_cutoff(conn, source=CUTOFF_SOURCE, at=cutoff)
 

@@ -14,7 +14,7 @@ from ingest.metrics import Metrics
 from ingest.pipeline import Pipeline
 from ingest.rollups import refresh_rollups
 from ingest.secrets import SecretStore
-from ingest.shipper import Shipper
+from ingest.shipper import Shipper, UnknownTargets
 from ingest.spool_reader import SpoolFolder
 
 __all__ = ("DAY", "NOW", "Ledger", "minute")
@@ -51,9 +51,14 @@ class Ledger:
             metrics=self.metrics,
         )
 
-    def make_shipper(self, *, batch_hits: int = 100_000) -> Shipper:
+    def make_shipper(self, *, batch_hits: int = 100_000, on_unknown: UnknownTargets | None = None) -> Shipper:
         return Shipper(
-            SpoolFolder(self.folder), self.pipeline, clock=self.clock, metrics=self.metrics, batch_hits=batch_hits
+            SpoolFolder(self.folder),
+            self.pipeline,
+            clock=self.clock,
+            metrics=self.metrics,
+            batch_hits=batch_hits,
+            on_unknown=on_unknown,
         )
 
     async def ship_all(self) -> int:
