@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import traceback
 from collections.abc import Mapping
@@ -34,8 +35,10 @@ class RequestLog:
         if _LEVELS[level] < self._level:
             return
         line = {"at": dt.datetime.now(dt.UTC), "level": level, "service": "api", "event": event, **fields}
-        self._stream.write(msgspec.json.encode(line).decode() + "\n")
-        self._stream.flush()
+        # A reader that went away stops no request.
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(msgspec.json.encode(line).decode() + "\n")
+            self._stream.flush()
 
     def error(self, error: BaseException, *, request_id: str | None = None) -> None:
         """Write down an error with its place, its causes and the first line of its text.

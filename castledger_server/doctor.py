@@ -142,8 +142,8 @@ def _look_at_database(settings: Settings, running: RunningUp | None) -> Iterator
 async def _server_version(database: DatabaseSettings) -> tuple[int, str]:
     conn = await asyncpg.connect(str(database.url), timeout=_TIMEOUT_S)
     try:
-        version = conn.get_server_version()
-        return version.major, f"{version.major}.{version.minor}"
+        # Distributions add words of their own.
+        return conn.get_server_version().major, str(conn.get_settings().server_version).partition(" ")[0]
     finally:
         await conn.close()
 

@@ -95,6 +95,17 @@ class EmbeddedPostgres:
         """The account that runs the server; ``None`` is ourselves."""
         return self._account
 
+    def check(self) -> None:
+        """Find out, quickly and without making a database, whether :meth:`prepare` can work.
+
+        Raises:
+            ConfigError: As :meth:`prepare`.
+        """
+        claim_data_dir(self._data_dir)
+        self._account = choose_account(self._data)
+        self._open_data_dir()
+        self._programs = self._choose()
+
     def prepare(self) -> None:
         """Bring the folder to where the server can be run; a new database takes some seconds.
 
@@ -107,9 +118,7 @@ class EmbeddedPostgres:
             Conflict: Another process holds this database.
             Unavailable: PostgreSQL's own tools failed, or the old server does not end.
         """
-        claim_data_dir(self._data_dir)
-        self._account = choose_account(self._data)
-        self._open_data_dir()
+        self.check()
         self._make_folder(self._home, mode=0o710 if self._account else 0o700, owned=False)
         self._lock.acquire()
         try:
@@ -270,7 +279,7 @@ class EmbeddedPostgres:
             [
                 f"PostgreSQL does not run as root but as `{self._account.name}`, which cannot enter {closed}, "
                 f"so the data folder {self._data_dir} is out of its reach; choose another with --data-dir "
-                f"(such as /var/lib/castledger) or open the way with `chmod o+x {closed}`; nothing was changed"
+                f"(such as /var/lib/castledger) or open the way with `chmod o+x {closed}`; no permission was changed"
             ]
         )
 

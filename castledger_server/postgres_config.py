@@ -45,6 +45,9 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "logging_collector": "off",
     "log_checkpoints": "off",
     "log_line_prefix": "",
+    # Statements, details and rows of COPY hold data; our services log what went wrong.
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
     "log_timezone": "UTC",
     "timezone": "UTC",
     "cluster_name": "castledger",

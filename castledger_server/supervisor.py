@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from analytics_core.errors import CastledgerError
@@ -89,7 +89,6 @@ class _Child:
     task: asyncio.Task[None] | None = None
     restarts: int = 0
     ready_at: float | None = None
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def say_to_stderr(line: str) -> None:
@@ -105,13 +104,19 @@ class Supervisor:
     Args:
         say: Receives each line that a service writes, its name in front, and our own.
         changed: Called after a process was started, to note :meth:`pids`.
+        first_delay_s: Seconds before the first restart; each further one waits twice as long, up to 10 s.
     """
 
     def __init__(
-        self, *, say: Callable[[str], None] = say_to_stderr, changed: Callable[[], None] = lambda: None
+        self,
+        *,
+        say: Callable[[str], None] = say_to_stderr,
+        changed: Callable[[], None] = lambda: None,
+        first_delay_s: float = _FIRST_DELAY_S,
     ) -> None:
         self._say = say
         self._changed = changed
+        self._first_delay_s = first_delay_s
         self._children: list[_Child] = []
         self._commands: set[asyncio.subprocess.Process] = set()
         self._stopping = asyncio.Event()
@@ -225,7 +230,7 @@ class Supervisor:
         await asyncio.gather(child.task, return_exceptions=True)
 
     async def _keep_running(self, child: _Child) -> None:
-        delay_s = _FIRST_DELAY_S
+        delay_s = self._first_delay_s
         tries = 0
         while not self._stopping.is_set():
             tries += 1
@@ -242,7 +247,7 @@ class Supervisor:
                 )
                 return
             if child.ready_at is not None and time.monotonic() - child.ready_at >= _HEALTHY_S:
-                delay_s = _FIRST_DELAY_S
+                delay_s = self._first_delay_s
             self._say(f"castledger: {child.spec.name} ended ({_how(status)}); it starts again in {delay_s:.1f} s")
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, _LONGEST_DELAY_S)

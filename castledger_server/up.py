@@ -189,10 +189,15 @@ class _Up:
         api_port = choose_port([api.host], _given(self._options.api_port, api.port), option="--api-port")
         tracker_url, api_url = local_url(hosts, tracker_port), local_url([api.host], api_port)
         self._environ.setdefault("TRACKER_PUBLIC_URL", tracker_url)
+        if "DATABASE_URL" not in self._environ:
+            self._postgres = EmbeddedPostgres(
+                self._data_dir, bin_dir=self._options.postgres_bin, say=lambda line: self._say(f"castledger: {line}")
+            )
+            self._postgres.check()
         for slot, sockets in enumerate(self._sockets):
             await self._start_tracker(slot, sockets)
-        if "DATABASE_URL" not in self._environ:
-            self._environ["DATABASE_URL"] = await self._start_postgres()
+        if self._postgres is not None:
+            self._environ["DATABASE_URL"] = await self._start_postgres(self._postgres)
         await self._supervisor.run("migrate", _python("migrations", "up"), env=self._environ)
         key = await self._supervisor.run(
             "owner", _python("castledger_server.owner"), env=self._environ, capture_output=True
@@ -222,10 +227,7 @@ class _Up:
         argv = _python("prefix_redirect", "--slot", str(slot), *listen, "--admin-port", str(admin_port))
         await self._supervisor.start(self._spec(name, argv, _FRONT_STOP, pass_fds=fds))
 
-    async def _start_postgres(self) -> str:
-        self._postgres = postgres = EmbeddedPostgres(
-            self._data_dir, bin_dir=self._options.postgres_bin, say=lambda line: self._say(f"castledger: {line}")
-        )
+    async def _start_postgres(self, postgres: EmbeddedPostgres) -> str:
         # Its tools take seconds, during which signals have to be heard.
         self._preparing = asyncio.create_task(asyncio.to_thread(postgres.prepare))
         await asyncio.shield(self._preparing)

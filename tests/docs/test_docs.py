@@ -46,6 +46,11 @@ def test_the_spools_page_gives_the_sizes_of_the_code() -> None:
     assert f"| {FRAME_HEADER_BYTES} | | payload" in page
 
 
+def test_the_readme_gives_the_two_commands() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert "\npip install ./sdk '.[embedded]' && castledger up\n" in readme
+
+
 def test_ci_runs_the_readmes_own_test_command() -> None:
     readme = (ROOT / "README.md").read_text()
     command = re.search(r"```sh\n(pip install nox && nox)\n```", readme)
