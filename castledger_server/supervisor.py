@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ _FIRST_TRIES: Final = 5
 _PROGRESS_S: Final = 5.0
 _PROBE_S: Final = 0.05
 _KILL_S: Final = 0.5
+_LAST_WORDS_S: Final = 1.0
 _USAGE_EXIT: Final = 2
 _LONGEST_LINE_BYTES: Final = 16 * 1024
 
@@ -259,17 +260,19 @@ class Supervisor:
         spec = child.spec
         child.ready_at = None
         argv, pass_fds = list(spec.argv), list(spec.pass_fds)
-        read_fd, write_fd = os.pipe()
+        # Pipes of our own: asyncio's would have us wait for whoever else holds them, after the process has ended.
+        ready_fd, say_ready_fd = os.pipe()
+        output_fd, write_fd = os.pipe()
         try:
             if spec.probe is None:
-                argv += ["--ready-fd", str(write_fd)]
-                pass_fds.append(write_fd)
+                argv += ["--ready-fd", str(say_ready_fd)]
+                pass_fds.append(say_ready_fd)
             process = await asyncio.create_subprocess_exec(
                 *argv,
                 env=spec.env,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
+                stdout=write_fd,
+                stderr=write_fd,
                 pass_fds=pass_fds,
                 umask=0o077,
                 # Signals of the terminal are for us: the order of stopping is ours to keep.
@@ -277,28 +280,31 @@ class Supervisor:
                 preexec_fn=die_with_parent(spec.orphan_by),
                 **(run_as(spec.account) if spec.account is not None else {}),
             )
-        except OSError as error:
-            os.close(read_fd)
+        except BaseException as error:
+            os.close(ready_fd)
+            os.close(output_fd)
+            if not isinstance(error, OSError):
+                raise
             self._say(f"castledger: {spec.name} cannot be run: {error}")
             return _USAGE_EXIT
         finally:
+            os.close(say_ready_fd)
             os.close(write_fd)
         child.process = process
         if self._stopping.is_set():
             # The stop came while the process was being made, and found none to signal.
             kill_group(process.pid)
         self._changed()
-        assert process.stdout is not None  # noqa: S101
-        relay = asyncio.create_task(self._relay(spec.name, process.stdout))
-        ready = asyncio.create_task(self._wait_ready(child, process, read_fd))
+        relay = asyncio.create_task(self._relay_pipe(spec.name, output_fd))
+        ready = asyncio.create_task(self._wait_ready(child, process, ready_fd))
         try:
             status = await process.wait()
         finally:
-            ready.cancel()
             if spec.account is None:
                 # Its own children must not outlive it.
                 kill_group(process.pid)
-            await asyncio.wait([relay], timeout=1.0)
+            await asyncio.wait([relay], timeout=_LAST_WORDS_S)
+            ready.cancel()
             relay.cancel()
             await asyncio.gather(ready, relay, return_exceptions=True)
         return status
@@ -310,7 +316,8 @@ class Supervisor:
             while not child.spec.probe(process.pid):  # noqa: ASYNC110 - it looks at a file of another program
                 await asyncio.sleep(_PROBE_S)
         else:
-            line = await _read_line(read_fd)
+            async with _open_pipe(read_fd) as stream:
+                line = await stream.readline()
             try:
                 said = json.loads(line)
             except ValueError:
@@ -320,6 +327,10 @@ class Supervisor:
             child.first_ready.set_result(said)
         elif child.restarts:
             self._say(f"castledger: {child.spec.name} is back")
+
+    async def _relay_pipe(self, name: str, read_fd: int) -> None:
+        async with _open_pipe(read_fd) as stream:
+            await self._relay(name, stream)
 
     async def _relay(self, name: str, stream: asyncio.StreamReader) -> None:
         rest = b""
@@ -334,14 +345,14 @@ class Supervisor:
             self._say(f"{name}: {rest.decode(errors='replace')}")
 
 
-async def _read_line(read_fd: int) -> bytes:
-    loop = asyncio.get_running_loop()
+@contextlib.asynccontextmanager
+async def _open_pipe(read_fd: int) -> AsyncIterator[asyncio.StreamReader]:
     reader = asyncio.StreamReader()
-    transport, _ = await loop.connect_read_pipe(
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_fd, "rb", buffering=0)
     )
     try:
-        return await reader.readline()
+        yield reader
     finally:
         transport.close()
 
