@@ -106,7 +106,7 @@ class Ingest:
             self.shipper.forget()
             self._conn = await connect(self._settings.require_database(), Role.INGEST, application_name=_NAME)
         shipped = await self.shipper.ship(self._conn)
-        return _SCAN_S if shipped.caught_up else 0.0
+        return 0.0 if shipped.moved or not shipped.caught_up else _SCAN_S
 
     async def refresh(self) -> float:
         """Recompute rollups; never more than half of the time."""
@@ -158,7 +158,7 @@ class Ingest:
         Raises:
             Unavailable: The database does not answer.
         """
-        while await self.ship() == 0:
+        while await self.ship() == 0.0:
             continue
         await self.rejudge()
         async with connection(self._pool) as conn:

@@ -52,10 +52,12 @@ class Shipped(NamedTuple):
     Attributes:
         hits: Hits that landed.
         caught_up: Whether all that was in the spool when the round began has landed.
+        moved: Whether anything landed; a segment is finished in the round after its last batch.
     """
 
     hits: int
     caught_up: bool
+    moved: bool
 
 
 class _Part(NamedTuple):
@@ -120,7 +122,7 @@ class Shipper:
             self.forget()
             self._metrics.batches.labels("fenced").inc()
             _log.info("a batch was dropped: %s", error)
-            return Shipped(0, caught_up=False)
+            return Shipped(0, caught_up=False, moved=False)
         except BaseException:
             self.forget()
             raise
@@ -166,7 +168,7 @@ class Shipper:
             await advance_cutoff(conn, source=CUTOFF_SOURCE, at=cutoff)
         if cutoff is not None:
             self._metrics.lag_seconds.set((self._clock.now() - cutoff).total_seconds())
-        return Shipped(sum(part.reading.hits for part in parts), caught_up)
+        return Shipped(sum(part.reading.hits for part in parts), caught_up, moved=bool(parts))
 
     async def _learn(self, conn: Connection, files: Sequence[SegmentFile]) -> None:
         """Read the checkpoints of segments that are new to us; the database gives new ones their numbers."""

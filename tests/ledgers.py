@@ -63,13 +63,11 @@ class Ledger:
 
     async def ship_all(self) -> int:
         """Ship until nothing is left; return the hits that landed."""
-        landed = quiet = 0
+        landed = 0
         for _ in range(1000):
             shipped = await self.shipper.ship(self.conn)
             landed += shipped.hits
-            # A segment is finished in the round after its last batch.
-            quiet = quiet + 1 if shipped.caught_up and not shipped.hits else 0
-            if quiet == 2:
+            if shipped.caught_up and not shipped.moved:
                 return landed
         raise AssertionError("the shipper never catches up")
 

@@ -120,7 +120,7 @@ async def test_two_shippers_of_one_spool_land_it_once(
     for shipper in (first, second):
         await shipper._learn(ledger.conn, SpoolFolder(ledger.folder).scan())
     assert (await first.ship(ledger.conn)).hits == 10
-    assert await second.ship(other) == (0, False)
+    assert await second.ship(other) == (0, False, False)
     assert await ledger.count("ts.listener_events") == 10
     assert ledger.metrics.batches.labels("fenced")._value.get() == 1
     while not (await second.ship(other)).caught_up:
@@ -200,7 +200,7 @@ async def test_many_segments_share_a_batch_and_full_batches_are_cut(ledger: Ledg
         write_segment(ledger.folder, hits, frame_hits=2, source=f"tracker-{number}")
     ledger.shipper = ledger.make_shipper(batch_hits=7)
     first = await ledger.shipper.ship(ledger.conn)
-    assert first == (8, False)
+    assert first == (8, False, True)
     cutoff = await ledger.conn.fetchval("select cutoff_at from ops.ingest_status")
     assert cutoff == minute(8)
     assert await ledger.ship_all() == 12
