@@ -34,6 +34,7 @@ __all__ = (
     "OVERCAST",
     "MadePodcast",
     "make_episode",
+    "make_header",
     "make_hit",
     "make_podcast",
     "make_tenant",
@@ -138,6 +139,11 @@ def make_hit(
     )
 
 
+def make_header(source: str = "tracker-0", *, created_us: int = 0, segment_id: UUID | None = None) -> SegmentHeader:
+    """Make a segment's header, by default with an id of its own."""
+    return SegmentHeader(segment_id or uuid4(), created_us, source)
+
+
 def segment_bytes(header: SegmentHeader, hits: Sequence[Hit], *, frame_hits: int = 100, sealed: bool = True) -> bytes:
     """Write hits as the bytes of a whole segment."""
     parts = [encode_header(header)]
@@ -165,7 +171,7 @@ def write_segment(
     """Write a segment that nobody writes to any more: a sealed one, or one whose writer died."""
     folder.mkdir(parents=True, exist_ok=True)
     created_us = hits[0].at_us if hits else 0
-    header = SegmentHeader(segment_id or uuid4(), created_us, source)
+    header = make_header(source, created_us=created_us, segment_id=segment_id)
     path = folder / f"{segment_name(header)}.{'sealed' if sealed else 'open'}"
     path.write_bytes(segment_bytes(header, hits, frame_hits=frame_hits, sealed=sealed))
     return path

@@ -17,7 +17,15 @@ from ingest.batches import Batch, Codes, distinct
 from ingest.secrets import MonthSecret, SecretStore
 from ingest.steps.targets import TargetColumns
 
-__all__ = ("ListenerColumns", "key_listeners", "pack_keys", "unpack_key")
+__all__ = (
+    "ListenerColumns",
+    "hash_addresses",
+    "hash_tenants",
+    "key_listeners",
+    "pack_keys",
+    "truncated",
+    "unpack_key",
+)
 
 _DAY_US: Final = 86_400_000_000
 _MAPPED: Final = 0xFFFF
@@ -52,7 +60,7 @@ def unpack_key(key: npt.NDArray[np.uint64]) -> bytes:
     return key.astype(">u8").tobytes()
 
 
-def _truncated(address: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def truncated(address: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """Truncate a column of addresses as ``analytics_core.listeners.truncate_address`` does one."""
     is_v4 = (address[:, 0] == 0) & (address[:, 1] >> np.uint64(32) == _MAPPED)
     kept = address.copy()
@@ -74,11 +82,11 @@ def _months(batch: Batch) -> tuple[list[int], Codes]:
 async def key_listeners(batch: Batch, targets: TargetColumns, secrets: SecretStore) -> ListenerColumns:
     """Make the keys of each distinct listener: of address and agent first, then of that and the tenant."""
     instants, months = _months(batch)
-    address = _truncated(batch.address)
+    address = truncated(batch.address)
     places, codes = distinct(batch.agent.codes, address[:, 1], address[:, 0], months)
     installation = [await secrets.get(month_of(at), INSTALLATION) for at in instants]
     month_of_pair = months[places]
-    k0 = _hash_pairs(
+    k0 = hash_addresses(
         address[places].astype(">u8").tobytes(),
         [batch.agent.values[code] for code in batch.agent.codes[places].tolist()],
         month_of_pair.tolist(),
@@ -93,7 +101,7 @@ async def key_listeners(batch: Batch, targets: TargetColumns, secrets: SecretSto
         for month, tenant in dict.fromkeys(wanted)
         if tenant
     }
-    keys = _hash_keys([k0[pair] for pair in pair_of_key.tolist()], wanted, of_tenants)
+    keys = hash_tenants([k0[pair] for pair in pair_of_key.tolist()], wanted, of_tenants)
     fresh = np.array(
         [
             installation[month].is_fresh or (tenant > 0 and of_tenants[month, tenant].is_fresh)
@@ -106,10 +114,19 @@ async def key_listeners(batch: Batch, targets: TargetColumns, secrets: SecretSto
     )
 
 
-def _hash_pairs(
+def hash_addresses(
     addresses: bytes, agents: Sequence[bytes], months: Sequence[int], secrets: Sequence[MonthSecret]
 ) -> list[bytes]:
-    """Make first-stage keys; a hash that was given its key once is copied, which is half the work of a new one."""
+    """Make first-stage keys as ``analytics_core.listeners.early_key`` makes one.
+
+    A hash that was given its key once is copied, which is half the work of a new one.
+
+    Args:
+        addresses: Truncated, 16 bytes each, one behind the other.
+        agents: As many agents.
+        months: For each pair the place of its month's secret.
+        secrets: The installation's.
+    """
     keyed = [hashlib.blake2b(key=month.secret, digest_size=KEY_BYTES) for month in secrets]
     keys = []
     for place, (agent, month) in enumerate(zip(agents, months, strict=True)):
@@ -119,9 +136,16 @@ def _hash_pairs(
     return keys
 
 
-def _hash_keys(
+def hash_tenants(
     early: Sequence[bytes], wanted: Sequence[tuple[int, int]], secrets: dict[tuple[int, int], MonthSecret]
 ) -> list[bytes]:
+    """Make tenants' keys as ``analytics_core.listeners.listener_key`` makes one.
+
+    Args:
+        early: First-stage keys.
+        wanted: For each its month and tenant.
+        secrets: Of those; a key without one stays what it is.
+    """
     keyed = {pair: hashlib.blake2b(key=month.secret, digest_size=KEY_BYTES) for pair, month in secrets.items()}
     keys = []
     for key, pair in zip(early, wanted, strict=True):

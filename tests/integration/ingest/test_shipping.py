@@ -14,12 +14,13 @@ from analytics_core.hits import HitFlag, Method
 from analytics_core.networks import NetworkLists, NetworkTable
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
-from analytics_core.spool import HEADER_BYTES, SegmentHeader
+from analytics_core.spool import HEADER_BYTES
 from analytics_core.verdicts import Evidence, Verdict
 from ingest.spool_reader import SpoolFolder
 from tests.factories import (
     MadePodcast,
     make_episode,
+    make_header,
     make_hit,
     make_podcast,
     make_tenant,
@@ -134,7 +135,7 @@ async def test_two_shippers_of_one_spool_land_it_once(
 async def test_a_living_writers_segment_is_followed(ledger: Ledger, podcast: MadePodcast) -> None:
     hits = [make_hit(minute(number), address=f"192.0.2.{number}") for number in range(6)]
     path, descriptor = open_segment(ledger.folder, hits[:3], frame_hits=3)
-    whole = segment_bytes(SegmentHeader(UUID(int=0), 0, "x"), hits, frame_hits=3, sealed=False)
+    whole = segment_bytes(make_header(), hits, frame_hits=3, sealed=False)
     rest = whole[path.stat().st_size :]
     assert await ledger.ship_all() == 3
     os.write(descriptor, rest[:-1])
