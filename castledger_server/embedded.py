@@ -126,6 +126,9 @@ class EmbeddedPostgres:
             self._stop_leftover()
             self._take_over_files()
             self._socket_dir = self._make_socket_dir()
+            for name in (_SOCKET_NAME, f"{_SOCKET_NAME}.lock"):
+                # The folder is ours alone and no server of ours runs: a lock in it is a dead one's.
+                (self._socket_dir / name).unlink(missing_ok=True)
             self._write_config()
             if not (self._data / "PG_VERSION").exists():
                 self._create()
@@ -416,11 +419,12 @@ class EmbeddedPostgres:
         if not lines or not lines[0].strip().isdigit():
             return
         pid = int(lines[0])
-        if not Path("/proc/self/stat").exists() or not is_running(pid):
+        if not Path(f"/proc/{pid}").exists():
             # PostgreSQL itself clears away what a dead one left.
             return
-        if not self._is_our_server(pid):
-            # The id belongs to somebody else by now, as happens in containers; PostgreSQL would not dare to start.
+        if not is_running(pid) or not self._is_our_server(pid):
+            # It is dead but nobody has collected it, or its id belongs to somebody else by now, as happens in
+            # containers. PostgreSQL would not dare to start; that no process of the old one is left, it still checks.
             (self._data / "postmaster.pid").unlink(missing_ok=True)
             return
         self._say(f"stopping the PostgreSQL (process {pid}) that outlived its supervisor")
