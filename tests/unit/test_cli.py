@@ -1,0 +1,339 @@
+"""The command line: what it takes, what it refuses in one clear line, and what it sends to the API."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from analytics_core.errors import ConfigError
+from castledger_server.api_access import Api, ApiRefusal, find_api
+from castledger_server.cli import main
+from castledger_server.commands import classify_lines, find_public_url
+from castledger_server.data_dir import RunningUp, read_running_up, write_running_up
+from castledger_server.doctor import Finding, Level, examine
+
+_FEED = b"""<?xml version="1.0"?>
+<rss xmlns:podcast="https://podcastindex.org/namespace/1.0"><channel><title>Ours</title>
+<podcast:guid>917393e3-1b1e-5cef-ace4-edaa54e1f810</podcast:guid>
+<item><title>One</title><guid>1</guid>
+<enclosure url="https://cdn.example.com/1.mp3?a=1&amp;b=2" length="1" type="audio/mpeg"/></item>
+</channel></rss>"""
+
+
+class _Asked(NamedTuple):
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class _Answering(NamedTuple):
+    url: str
+    asked: list[_Asked]
+
+
+@contextlib.contextmanager
+def _answering(status: int, answer: object) -> Iterator[_Answering]:
+    """Answer every request over real HTTP with the same JSON, and note what was asked."""
+    asked: list[_Asked] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            asked.append(_Asked(self.command, self.path, dict(self.headers.items()), body))
+            sent = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(sent)))
+            self.end_headers()
+            self.wfile.write(sent)
+
+        do_GET = do_POST = _answer  # noqa: N815 - the base class names them
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as the base class names it
+            return
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield _Answering(f"http://127.0.0.1:{server.server_port}", asked)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _running(**changes: Any) -> RunningUp:
+    values: dict[str, Any] = {
+        "pid": os.getpid(),
+        "database_url": "",
+        "answers": {
+            "tracker_url": "http://127.0.0.1:1",
+            "prefix": "https://pod.example.com/e,pg={guid}/",
+            "api_url": "http://127.0.0.1:2",
+            "api_key": "cl_live_x",
+        },
+        "admin_urls": {},
+        "children": {},
+    }
+    return RunningUp(**(values | changes))
+
+
+def test_help_names_every_command_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    for command in ("up", "tracker", "ingest", "api", "migrate", "doctor", "podcast", "feed", "classify", "explain"):
+        assert f"\n    {command} " in said
+    assert "castledger up --data-dir" in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["nonsense"], ["up", "--tracker-port", "65536"], ["up", "--api-port", "x"], ["podcast"], ["explain"]],
+)
+def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("service", ["tracker", "ingest", "api", "migrate"])
+def test_services_explain_their_own_arguments(service: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([service, "--help"])
+    assert caught.value.code == 0
+    assert "--help" in capsys.readouterr().out
+
+
+def test_a_command_without_an_up_to_talk_to_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["podcast", "add", "feed.xml", "--data-dir", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "--data-dir" in said
+    assert "--api-url" in said
+
+
+def test_agents_are_classified_a_line_each_with_empty_ones_too() -> None:
+    lines = [b"Overcast/3.0 (+http://overcast.fm/; iOS podcast app)\r\n", b"\n", b"\xff\xfe\n", b"curl/8.1"]
+    rows = [json.loads(row) for row in classify_lines(lines)]
+    assert [row["kind"] for row in rows] == ["app", "unknown", "unknown", "bot"]
+    assert rows[0]["app"] == "Overcast"
+    assert rows[1] == {"kind": "unknown", "app": "", "device": "unknown", "rule": "empty"}
+
+
+def test_classify_reads_standard_input_and_minds_no_closed_reader() -> None:
+    command = [sys.executable, "-m", "castledger_server", "classify"]
+    done = subprocess.run(command, input=b"curl/8.1\n\n", capture_output=True, check=True)
+    assert [json.loads(line)["kind"] for line in done.stdout.splitlines()] == ["bot", "unknown"]
+    closed = subprocess.run(
+        ["sh", "-c", f"yes curl | head -100000 | {sys.executable} -m castledger_server classify | head -1"],
+        capture_output=True,
+        check=True,
+    )
+    assert closed.stderr == b""
+
+
+def test_a_feeds_address_is_sent_and_the_next_step_told(capsys: pytest.CaptureFixture[str]) -> None:
+    podcast = {
+        "podcast_id": "0198f0c2-0000-7000-8000-000000000000",
+        "title": "Ours",
+        "episodes": 3,
+        "prefix": "https://pod.example.com/e,pg=917393e3-1b1e-5cef-ace4-edaa54e1f810/",
+        "warnings": ["something is off"],
+    }
+    with _answering(201, podcast) as api:
+        arguments = ["podcast", "add", "https://example.com/feed", "--api-url", api.url, "--api-key", "cl_live_k"]
+        assert main(arguments) == 0
+    [asked] = api.asked
+    assert (asked.method, asked.path) == ("POST", "/api/v1/podcasts")
+    assert asked.headers["Authorization"] == "Bearer cl_live_k"
+    assert json.loads(asked.body) == {"feed_url": "https://example.com/feed"}
+    said = capsys.readouterr().out
+    assert "title: Ours\nepisodes: 3\nprefix: https://pod.example.com/e,pg=" in said
+    assert "warning: something is off" in said
+    assert "castledger feed rewrite https://example.com/feed" in said
+
+
+def test_a_file_is_sent_as_the_feed_that_it_is(tmp_path: Path) -> None:
+    (tmp_path / "feed.xml").write_bytes(_FEED)
+    with _answering(201, {"podcast_id": "x", "title": "Ours", "episodes": 1}) as api:
+        arguments = ["podcast", "add", str(tmp_path / "feed.xml"), "--api-url", api.url, "--api-key", "k"]
+        assert main(arguments) == 0
+    [asked] = api.asked
+    assert asked.headers["Content-Type"] == "application/rss+xml"
+    assert asked.body == _FEED
+
+
+def test_a_missing_file_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["podcast", "add", str(tmp_path / "absent"), "--api-url", "http://127.0.0.1:1", "--api-key", "k"]) == 2
+    assert capsys.readouterr().err == f"castledger: feed_url: {tmp_path / 'absent'}: No such file or directory\n"
+
+
+def test_what_the_api_refuses_is_told_with_its_code_and_request() -> None:
+    problem = {
+        "title": "Unprocessable",
+        "detail": "the feed cannot be used",
+        "code": "invalid",
+        "request_id": "r-1",
+        "errors": [{"pointer": "/feed_url", "code": "not_a_feed", "message": "this is no feed"}],
+    }
+    with _answering(422, problem) as api, pytest.raises(ApiRefusal) as caught:
+        Api(api.url, "k").post("/podcasts", b"{}", media_type="application/json")
+    assert str(caught.value) == "the feed cannot be used; /feed_url: this is no feed (invalid, request r-1)"
+
+
+def test_an_api_that_does_not_answer_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["explain", "--episode", "x", "--day", "2026-11-23", "--api-url", "http://127.0.0.1:1"]
+    assert main([*arguments, "--api-key", "k"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("castledger: the API at http://127.0.0.1:1 does not answer")
+    assert said.count("\n") == 1
+
+
+def test_explain_shows_a_row_a_verdict_and_their_sum(capsys: pytest.CaptureFixture[str]) -> None:
+    explanation = {
+        "day": "2026-11-23",
+        "hits": 12345,
+        "downloads": 9000,
+        "downloads_strict": 8999,
+        "repeats": 1000,
+        "verdicts": [
+            {"verdict": "eligible", "evidence": "full", "hits": 10000, "downloads": 9000},
+            {"verdict": "bot", "evidence": None, "hits": 2345, "downloads": 0},
+        ],
+        "cutoff": None,
+        "profile": "castledger-1",
+        "rules": "r1",
+        "partial": True,
+        "state": "live",
+    }
+    with _answering(200, explanation) as api:
+        arguments = ["explain", "--episode", "e-1", "--day", "2026-11-23", "--api-url", api.url, "--api-key", "k"]
+        assert main(arguments) == 0
+    assert api.asked[0].path == "/api/v1/analytics/explain?episode_id=e-1&day=2026-11-23"
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["eligible", "full", "10,000", "9,000"] in rows
+    assert ["bot", "2,345", "0"] in rows
+    assert ["all", "12,345", "9,000"] in rows
+
+
+def test_a_feed_is_rewritten_and_nothing_else_of_it(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    (tmp_path / "feed.xml").write_bytes(_FEED)
+    arguments = ["feed", "rewrite", str(tmp_path / "feed.xml"), "--public-url", "https://pod.example.com/"]
+    assert main(arguments) == 0
+    said = capsysbinary.readouterr().out
+    prefix = b"https://pod.example.com/e,pg=917393e3-1b1e-5cef-ace4-edaa54e1f810/"
+    assert said == _FEED.replace(b"https://cdn.example.com/1.mp3", prefix + b"cdn.example.com/1.mp3")
+    assert main([*arguments, "--output", str(tmp_path / "out.xml")]) == 0
+    assert (tmp_path / "out.xml").read_bytes() == said
+
+
+def test_a_rewrite_needs_the_trackers_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--public-url"):
+        find_public_url(None, "", tmp_path)
+    write_running_up(tmp_path, _running())
+    assert find_public_url(None, "", tmp_path) == "https://pod.example.com"
+    assert find_public_url(None, "https://configured.example.com", tmp_path) == "https://configured.example.com"
+    assert find_public_url("https://given.example.com/", "https://configured.example.com", tmp_path) == (
+        "https://given.example.com"
+    )
+
+
+def test_what_is_no_feed_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "page.html").write_text("<html></html>")
+    assert main(["feed", "rewrite", str(tmp_path / "page.html"), "--public-url", "https://pod.example.com"]) == 2
+    assert "this is no feed" in capsys.readouterr().err
+
+
+def test_the_api_is_found_by_option_environment_and_running_up(tmp_path: Path) -> None:
+    named = {"CASTLEDGER_API_URL": "http://named:1", "CASTLEDGER_API_KEY": "named"}
+    with _answering(200, {}) as api:
+        find_api(api.url, "given", named, data_dir=tmp_path).get("/x", {})
+        find_api(None, None, named | {"CASTLEDGER_API_URL": api.url}, data_dir=tmp_path).get("/x", {})
+        write_running_up(tmp_path, _running(answers={"api_url": api.url, "api_key": "running"}))
+        find_api(None, None, {}, data_dir=tmp_path).get("/x", {})
+        find_api(None, "given", {}, data_dir=tmp_path).get("/x", {})
+    assert [asked.headers["Authorization"].split()[1] for asked in api.asked] == ["given", "named", "running", "given"]
+
+
+def test_our_key_never_goes_to_an_address_that_was_typed(tmp_path: Path) -> None:
+    write_running_up(tmp_path, _running())
+    with pytest.raises(ConfigError, match="a key for http://elsewhere is missing"):
+        find_api("http://elsewhere", None, {}, data_dir=tmp_path)
+
+
+def test_an_up_that_was_killed_or_still_starts_is_not_talked_to(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    write_running_up(tmp_path, _running(pid=ended.pid))
+    with pytest.raises(ConfigError, match="no `castledger up`"):
+        find_api(None, None, {}, data_dir=tmp_path)
+    write_running_up(tmp_path, _running(answers={}))
+    with pytest.raises(ConfigError, match="still starting"):
+        find_api(None, None, {}, data_dir=tmp_path)
+
+
+def test_what_a_running_up_says_is_for_its_owner_only(tmp_path: Path) -> None:
+    write_running_up(tmp_path, _running(children={7: "12"}))
+    assert (tmp_path / "up.json").stat().st_mode & 0o777 == 0o600
+    assert read_running_up(tmp_path) == _running(children={7: "12"})
+    write_running_up(tmp_path, None)
+    assert read_running_up(tmp_path) is None
+    (tmp_path / "up.json").write_text("{half")
+    assert read_running_up(tmp_path) is None
+
+
+def _levels(findings: list[Finding]) -> dict[str, Level]:
+    return {finding.what: finding.level for finding in findings}
+
+
+def test_doctor_lists_every_fault_of_the_settings() -> None:
+    findings = list(examine({"TRACKER_PORT": "x", "CASTLEDGER_LOG_LEVEL": "loud"}))
+    assert [finding.level for finding in findings] == [Level.FAIL, Level.FAIL]
+    assert "TRACKER_PORT" in str(findings[1]) + str(findings[0])
+
+
+def test_doctor_fails_on_a_database_that_does_not_answer(tmp_path: Path) -> None:
+    environ = {"DATABASE_URL": "postgresql://nobody:x@127.0.0.1:1/none", "TRACKER_PUBLIC_URL": "https://x.example.com"}
+    levels = _levels(list(examine(environ, data_dir=tmp_path)))
+    assert levels["database"] is Level.FAIL
+    assert levels["settings"] is Level.OK
+    assert levels["lists"] is Level.WARN
+    assert "migrations" not in levels
+
+
+def test_doctor_warns_of_what_waits_or_is_damaged(tmp_path: Path) -> None:
+    spool, lists = tmp_path / "spool", tmp_path / "lists"
+    spool.mkdir()
+    lists.mkdir()
+    (spool / "1.damaged").touch()
+    (spool / "2.sealed").write_bytes(b"x")
+    (lists / "datacenter.txt").write_text("192.0.2.0/24\n")
+    fresh = list(examine({}, data_dir=tmp_path))
+    assert [finding.level for finding in fresh if finding.what == "spool"] == [Level.WARN, Level.OK]
+    assert _levels(fresh)["lists"] is Level.OK
+    os.utime(spool / "2.sealed", (0, 0))
+    os.utime(lists / "datacenter.txt", (0, 0))
+    old = list(examine({}, data_dir=tmp_path))
+    assert [finding.level for finding in old if finding.what == "spool"] == [Level.WARN, Level.WARN]
+    assert _levels(old)["lists"] is Level.WARN
+
+
+def test_doctor_ends_with_1_only_on_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_running_up(tmp_path, _running(database_url="postgresql://nobody:x@127.0.0.1:1/none"))
+    assert main(["doctor", "--data-dir", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert "ok   up: runs as process" in said
+    assert "fail database: " in said
