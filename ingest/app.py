@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -40,9 +42,18 @@ _REFRESH_S: Final = 0.5
 _POLL_S: Final = 2.0
 _CHORES_S: Final = 600.0
 _STOP_S: Final = 6.0
+_MANY_HITS: Final = 20_000
 _NOT_MIGRATED: Final = "DATABASE_URL: the schema is not there; run `castledger migrate up`"
 
 _log = logging.getLogger("castledger.ingest")
+
+
+def _give_memory_back() -> None:
+    """Hand what large batches have used back to the system: glibc keeps it, on a machine that has little."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 class Ingest:
@@ -99,6 +110,7 @@ class Ingest:
         ):
             self._watch.subscribe(callback)
         self._conn: Connection | None = None
+        self._landed = 0
 
     async def ship(self) -> float:
         """Land what is in the spool; one connection is kept for it."""
@@ -106,7 +118,13 @@ class Ingest:
             self.shipper.forget()
             self._conn = await connect(self._settings.require_database(), Role.INGEST, application_name=_NAME)
         shipped = await self.shipper.ship(self._conn)
-        return 0.0 if shipped.moved or not shipped.caught_up else _SCAN_S
+        self._landed += shipped.hits
+        if shipped.moved or not shipped.caught_up:
+            return 0.0
+        if self._landed >= _MANY_HITS:
+            self._landed = 0
+            _give_memory_back()
+        return _SCAN_S
 
     async def refresh(self) -> float:
         """Recompute rollups; never more than half of the time."""

@@ -38,17 +38,18 @@ _TAKE: Final[LiteralString] = """/* rollups.take_marks */
 delete from ops.dirty_marks where episode_no = any($1::integer[])
 returning tenant_no, podcast_no, episode_no, day"""
 
+# `not in`, as every column is not null: a hash whatever the planner guesses, where `not exists` over a CTE of unknown
+# size becomes a nested loop. The days stand once more by themselves, so that partitions can be pruned.
 _RECOMPUTE: Final[LiteralString] = """/* rollups.recompute */
 with days as materialized (
     select * from unnest($1::integer[], $2::integer[], $3::integer[], $4::date[])
         as n(tenant_no, podcast_no, episode_no, day)
 ), facts as (
     select w.episode_no, w.day, w.agent_no, w.country, w.referrer_no, w.feed_app_no, w.source,
-        least(95, greatest(0, floor(extract(epoch from w.occurred_at - w.day::timestamp at time zone 'UTC') / 900)))
-            ::integer as quarter,
+        (floor(date_part('epoch', w.occurred_at) / 900)::bigint % 96)::integer as quarter,
         count(*) as downloads, count(*) filter (where w.evidence > 1) as strict
     from days n join ts.downloads w on w.day = n.day and w.episode_no = n.episode_no
-    where w.day = any($4::date[])
+    where w.day = any($5::date[])
     group by 1, 2, 3, 4, 5, 6, 7, 8
 ), quarters as (
     select f.episode_no, f.day, x.dimension, x.key, f.quarter, sum(f.downloads) as downloads, sum(f.strict) as strict
@@ -81,9 +82,8 @@ with days as materialized (
     ) as q
 ), gone as (
     delete from app.metrics_daily m using days n
-    where m.episode_no = n.episode_no and m.day = n.day and not exists (
-        select from fresh f where f.episode_no = m.episode_no and f.day = m.day
-            and f.dimension = m.dimension and f.key = m.key)
+    where m.episode_no = n.episode_no and m.day = n.day
+        and (m.episode_no, m.day, m.dimension, m.key) not in (select episode_no, day, dimension, key from fresh)
 )
 insert into app.metrics_daily as old (tenant_no, podcast_no, episode_no, day, dimension, key, downloads,
     downloads_strict, quarters, quarters_strict)
@@ -120,6 +120,7 @@ async def recompute_days(conn: Connection, days: Sequence[MarkedDay]) -> None:
         [day.podcast_no for day in days],
         [day.episode_no for day in days],
         [day.day for day in days],
+        sorted({day.day for day in days}),
     )
 
 
