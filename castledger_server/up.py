@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -32,6 +31,7 @@ from castledger_server.data_dir import (
 )
 from castledger_server.embedded import EmbeddedPostgres
 from castledger_server.listeners import bind_slots, choose_port, local_url
+from castledger_server.probes import answers, listens
 from castledger_server.processes import kill_group, start_mark
 from castledger_server.supervisor import ChildSpec, CommandFailed, StartFailed, Supervisor, say_to_stderr
 
@@ -39,6 +39,8 @@ __all__ = ("UpOptions", "run_up")
 
 _POSTGRES: Final = "postgres"
 _ANSWER_S: Final = 60.0
+_FIRST_WAIT_S: Final = 1.0
+_LONGEST_WAIT_S: Final = 10.0
 _LEFTOVER_S: Final = 5.0
 # Of the 10 s in all: trackers and API stop taking requests, ingest lands what it holds, PostgreSQL closes its files.
 _FRONT_STOP: Final = (1, 3.0)
@@ -198,7 +200,9 @@ class _Up:
             await self._start_tracker(slot, sockets)
         if self._postgres is not None:
             self._environ["DATABASE_URL"] = await self._start_postgres(self._postgres)
-        await self._supervisor.run("migrate", _python("migrations", "up"), env=self._environ)
+        else:
+            await self._wait_database(self._environ["DATABASE_URL"])
+        await self._migrate()
         key = await self._supervisor.run(
             "owner", _python("castledger_server.owner"), env=self._environ, capture_output=True
         )
@@ -248,6 +252,27 @@ class _Up:
         await self._supervisor.start(spec)
         return postgres.url
 
+    async def _wait_database(self, url: str) -> None:
+        """Wait for somebody's own database as long as it takes: trackers redirect and record without it."""
+        delay_s = _FIRST_WAIT_S
+        while not await listens(url):
+            self._say(f"castledger: the database does not answer; trying again in {delay_s:.0f} s (trackers run)")
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, _LONGEST_WAIT_S)
+
+    async def _migrate(self) -> None:
+        deadline = time.monotonic() + _ANSWER_S
+        while True:
+            try:
+                await self._supervisor.run("migrate", _python("migrations", "up"), env=self._environ)
+            except CommandFailed as error:
+                # A server that listens may still be starting, or its lock may be held by another `up`.
+                if error.status == 2 or time.monotonic() > deadline or self._postgres is not None:
+                    raise
+                await asyncio.sleep(_LONGEST_WAIT_S / 2)
+            else:
+                return
+
     def _spec(
         self, name: str, argv: Sequence[str], stop: tuple[int, float], *, pass_fds: tuple[int, ...] = ()
     ) -> ChildSpec:
@@ -269,7 +294,7 @@ class _Up:
 
     async def _wait_answer(self, url: str, what: str) -> None:
         deadline = time.monotonic() + _ANSWER_S
-        while not await _answers(url):
+        while not await answers(url):
             if time.monotonic() > deadline:
                 raise StartFailed(f"{what} does not answer at {url}", is_config=False)
             await asyncio.sleep(0.1)
@@ -337,24 +362,3 @@ def _child_environment(environ: Mapping[str, str], settings: Settings, data_dir:
         # Run from a checkout that is not installed.
         child["PYTHONPATH"] = os.pathsep.join(filter(None, (str(root), child.get("PYTHONPATH"))))
     return child
-
-
-async def _answers(url: str) -> bool:
-    """Tell whether a GET is answered with 200 within a few seconds."""
-    parts = urlsplit(url)
-    assert parts.hostname is not None  # noqa: S101
-    assert parts.port is not None  # noqa: S101
-    try:
-        async with asyncio.timeout(5.0):
-            reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-            try:
-                request = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n"
-                writer.write(request.encode())
-                status = await reader.readline()
-            finally:
-                writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
-    except (OSError, TimeoutError, asyncio.LimitOverrunError, ValueError):
-        return False
-    return status.split(b" ")[1:2] == [b"200"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +23,7 @@ from castledger_server.cli import main
 from castledger_server.commands import classify_lines, find_public_url
 from castledger_server.data_dir import RunningUp, read_running_up, write_running_up
 from castledger_server.doctor import Finding, Level, examine
+from castledger_server.probes import answers, listens
 
 _FEED = b"""<?xml version="1.0"?>
 <rss xmlns:podcast="https://podcastindex.org/namespace/1.0"><channel><title>Ours</title>
@@ -337,3 +340,26 @@ def test_doctor_ends_with_1_only_on_a_failure(tmp_path: Path, capsys: pytest.Cap
     said = capsys.readouterr().out
     assert "ok   up: runs as process" in said
     assert "fail database: " in said
+
+
+def test_only_a_200_is_an_answer() -> None:
+    with _answering(200, {}) as api:
+        assert asyncio.run(answers(f"{api.url}/robots.txt"))
+    assert [asked.path for asked in api.asked] == ["/robots.txt"]
+    assert not asyncio.run(answers(f"{api.url}/robots.txt"))
+    with _answering(503, {}) as api:
+        assert not asyncio.run(answers(f"{api.url}/robots.txt"))
+
+
+def test_a_database_is_waited_for_where_its_address_says(tmp_path: Path) -> None:
+    with socket.socket() as tcp, socket.socket(socket.AF_UNIX) as unix:
+        tcp.bind(("127.0.0.1", 0))
+        unix.bind(str(tmp_path / ".s.PGSQL.6000"))
+        port = tcp.getsockname()[1]
+        addresses = (f"postgresql://u:p@127.0.0.1:{port}/d", f"postgresql://u:p@/d?host={tmp_path}&port=6000")
+        assert [asyncio.run(listens(address)) for address in addresses] == [False, False]
+        tcp.listen()
+        unix.listen()
+        assert [asyncio.run(listens(address)) for address in addresses] == [True, True]
+    # What only the driver can read, it will judge.
+    assert asyncio.run(listens("postgresql://u:p@one:1,two:2/d"))
