@@ -60,9 +60,6 @@ class Database:
             yield self._pools[role]
         except _NOT_OURS as error:
             raise Unavailable("the database is not set up for us; the operator runs `castledger migrate up`") from error
-        except asyncpg.InternalClientError as error:
-            # What the driver raises when the server's farewell reached a connection that lay idle.
-            raise Unavailable("the database went away") from error
         except ConfigError as error:
             raise Unavailable("the database's roles are not set up as they have to be") from error
 
