@@ -11,6 +11,7 @@ from typing import Final
 
 from analytics_core.db.pool import CONNECTION_LOST
 from analytics_core.errors import Unavailable
+from ingest.writer import TRY_AGAIN
 
 __all__ = ("Health", "backoff_s", "run_job")
 
@@ -71,6 +72,10 @@ async def run_job(
             wake.clear()
         try:
             pause_s = await work()
+        except TRY_AGAIN as error:
+            failures += 1
+            pause_s = backoff_s(failures)
+            _log.info("%s tries again: %s", name, error)
         except (Unavailable, *CONNECTION_LOST) as error:
             failures += 1
             pause_s = backoff_s(failures)

@@ -112,8 +112,9 @@ async def land_batch(
         for step in sorted(checkpoints, key=lambda step: step.segment_id):
             if not await move_checkpoint(conn, step):
                 raise FenceLost(f"segment {step.segment_id} has moved on from {step.before}")
-        await write_hits(conn, judged.hits)
+        # Days before downloads, as everywhere, so that writers meet in one order.
         await _write_pending(conn, judged.pending)
+        await write_hits(conn, judged.hits)
         if cutoff is not None:
             await advance_cutoff(conn, source=CUTOFF_SOURCE, at=cutoff)
 

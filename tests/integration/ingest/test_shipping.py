@@ -7,9 +7,11 @@ import os
 from collections.abc import Sequence
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from analytics_core.db.pool import connect
+from analytics_core.errors import Unavailable
 from analytics_core.hits import HitFlag, Method
 from analytics_core.networks import NetworkLists, NetworkTable
 from analytics_core.roles import Role
@@ -355,3 +357,67 @@ async def test_targets_match_by_key_without_query_and_by_file_name_in_the_named_
         (4, *nobody, "mirror.example.net/name.mp3"),
         (5, one.podcast_no, tenant.tenant_no, "mirror.example.net/dup.mp3"),
     ]
+
+
+TRIP = """
+create sequence public.attempts;
+grant usage on public.attempts to castledger_ingest;
+create function public.trip() returns trigger language plpgsql as $$
+begin
+    if nextval('public.attempts') <= {times} then
+        raise exception 'as if' using errcode = '{code}';
+    end if;
+    return null;
+end $$;
+create trigger trip after insert on ts.downloads for each statement execute function public.trip();
+"""
+
+
+async def trip(database: DatabaseSettings, code: str, *, times: int) -> None:
+    """Have the next landings fail as PostgreSQL would."""
+    owner = await asyncpg.connect(str(database.url))
+    await owner.execute(TRIP.format(code=code, times=times))
+    await owner.close()
+
+
+@pytest.mark.parametrize("code", ["40P01", "40001"])
+async def test_a_batch_that_meets_another_writer_is_tried_again(
+    ledger: Ledger, podcast: MadePodcast, database: DatabaseSettings, code: str
+) -> None:
+    await trip(database, code, times=2)
+    write_segment(ledger.folder, [make_hit(minute(0)), make_hit(minute(1), address="192.0.2.2")])
+    assert await ledger.ship_all() == 2
+    assert (len(await ledger.hits()), len(await ledger.downloads())) == (2, 2)
+    assert ledger.metrics.batches.labels("retried")._value.get() == 2
+
+
+async def test_a_batch_that_fails_leaves_nothing_behind_and_lands_later(
+    ledger: Ledger, podcast: MadePodcast, database: DatabaseSettings
+) -> None:
+    await trip(database, "22000", times=1)
+    path = write_segment(
+        ledger.folder, [make_hit(minute(0)), make_hit(minute(1), "x.example.net/x.mp3", address="192.0.2.2")]
+    )
+    with pytest.raises(asyncpg.DataError):
+        await ledger.ship_all()
+    for table in ("ts.listener_events", "ts.downloads", "ops.dirty_marks", "ops.pending_hits", "ops.days"):
+        assert await ledger.count(table) == 0
+    assert await ledger.conn.fetchval("select committed from ops.segments") == HEADER_BYTES
+    assert path.exists()
+    assert await ledger.ship_all() == 2
+
+
+async def test_a_lost_connection_loses_no_hit(ledger: Ledger, podcast: MadePodcast, database: DatabaseSettings) -> None:
+    hits = [make_hit(minute(number), address=f"192.0.2.{number}") for number in range(4)]
+    write_segment(ledger.folder, hits, frame_hits=2)
+    ledger.shipper = ledger.make_shipper(batch_hits=2)
+    assert (await ledger.shipper.ship(ledger.conn)).hits == 2
+    admin = await asyncpg.connect(str(database.url))
+    await admin.execute("select pg_terminate_backend($1)", ledger.conn.get_server_pid())
+    with pytest.raises(Unavailable):
+        await ledger.ship_all()
+    ledger.conn = await connect(database, Role.INGEST, application_name="test")
+    assert await ledger.ship_all() == 2
+    assert [row[1] for row in await ledger.hits()] == [0, 1, 2, 3]
+    await ledger.conn.close()
+    await admin.close()
