@@ -169,12 +169,14 @@ def _classify(_: argparse.Namespace, __: Mapping[str, str]) -> int:
 
 
 def _explain(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from analytics_core.clock import SystemClock
     from castledger_server.api_access import find_api
     from castledger_server.commands import explain_day, write_lines
 
     settings = _settings(options, environ)
     api = find_api(options.api_url, options.api_key, environ, data_dir=settings.data_dir)
-    write_lines(explain_day(api, day=options.day, episode_id=options.episode, podcast_id=options.podcast))
+    day: str = options.day or SystemClock().now().date().isoformat()
+    write_lines(explain_day(api, day=day, episode_id=options.episode, podcast_id=options.podcast))
     return 0
 
 
@@ -301,11 +303,11 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="tell why a day's hits count or do not",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Show a UTC day's hits by verdict; they add up to all that was recorded.",
-        epilog="example:\n  castledger explain --episode 0198f0c2-… --day 2026-11-23\n",
+        epilog="examples:\n  castledger explain\n  castledger explain --episode 0198f0c2-… --day 2026-11-23\n",
     )
-    what = explain.add_mutually_exclusive_group(required=True)
+    what = explain.add_mutually_exclusive_group()
     what.add_argument("--episode", metavar="ID", help="an episode_id")
-    what.add_argument("--podcast", metavar="ID", help="a podcast_id: all of its episodes")
-    explain.add_argument("--day", required=True, metavar="YYYY-MM-DD", help="a UTC day")
+    what.add_argument("--podcast", metavar="ID", help="a podcast_id: all of its episodes; by default the only podcast")
+    explain.add_argument("--day", metavar="YYYY-MM-DD", help="a UTC day; today by default")
     _add_api(explain)
     explain.set_defaults(run=_explain)

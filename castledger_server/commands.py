@@ -21,6 +21,7 @@ __all__ = (
     "add_podcast",
     "classify_lines",
     "explain_day",
+    "find_only_podcast",
     "find_public_url",
     "is_web_address",
     "rewrite",
@@ -34,6 +35,16 @@ class _Podcast(msgspec.Struct):
     episodes: int
     prefix: str | None = None
     warnings: list[str] = []
+
+
+class _Listed(msgspec.Struct):
+    podcast_id: str
+    title: str
+
+
+class _Podcasts(msgspec.Struct):
+    data: list[_Listed]
+    next_cursor: str | None = None
 
 
 class _Verdict(msgspec.Struct):
@@ -138,12 +149,32 @@ def classify_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
         yield msgspec.json.encode(row) + b"\n"
 
 
-def explain_day(api: Api, *, day: str, episode_id: str | None, podcast_id: str | None) -> Iterator[str]:
-    """Write the table of a day's verdicts.
+def find_only_podcast(api: Api) -> str:
+    """Name the podcast that is meant when none was named: the only one.
 
     Raises:
         ApiRefusal: The API refused.
+        InvalidInput: There is none, or a choice; the message lists up to ten.
     """
+    found = msgspec.json.decode(api.get("/podcasts", {"limit": "10"}), type=_Podcasts)
+    if not found.data:
+        raise InvalidInput("podcast", "there is no podcast yet; add one with `castledger podcast add`")
+    if len(found.data) > 1:
+        listed = "\n".join(f"  {podcast.podcast_id}  {podcast.title}" for podcast in found.data)
+        more = "\n  …" if found.next_cursor is not None else ""
+        raise InvalidInput("podcast", f"there are several; say which with --podcast ID:\n{listed}{more}")
+    return found.data[0].podcast_id
+
+
+def explain_day(api: Api, *, day: str, episode_id: str | None, podcast_id: str | None) -> Iterator[str]:
+    """Write the table of a day's verdicts: of an episode, of a podcast, or of the only podcast there is.
+
+    Raises:
+        ApiRefusal: The API refused.
+        InvalidInput: Neither was named, and there is not exactly one podcast.
+    """
+    if episode_id is None and podcast_id is None:
+        podcast_id = find_only_podcast(api)
     wanted = {"episode_id": episode_id, "podcast_id": podcast_id, "day": day}
     parameters = {name: value for name, value in wanted.items() if value is not None}
     said = msgspec.json.decode(api.get("/analytics/explain", parameters), type=_Explanation)

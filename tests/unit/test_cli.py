@@ -103,7 +103,7 @@ def test_help_names_every_command_with_examples(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["nonsense"], ["up", "--tracker-port", "65536"], ["up", "--api-port", "x"], ["podcast"], ["explain"]],
+    [[], ["nonsense"], ["up", "--tracker-port", "65536"], ["up", "--api-port", "x"], ["podcast"], ["explain", "--day"]],
 )
 def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -230,6 +230,23 @@ def test_explain_shows_a_row_a_verdict_and_their_sum(capsys: pytest.CaptureFixtu
     assert ["eligible", "full", "10,000", "9,000"] in rows
     assert ["bot", "2,345", "0"] in rows
     assert ["all", "12,345", "9,000"] in rows
+
+
+@pytest.mark.parametrize(
+    ("podcasts", "says"),
+    [
+        ([], "there is no podcast yet; add one with `castledger podcast add`"),
+        ([("p-1", "One"), ("p-2", "Two")], "say which with --podcast ID:\n  p-1  One\n  p-2  Two"),
+    ],
+)
+def test_explain_needs_to_be_told_the_podcast_unless_there_is_one(
+    podcasts: list[tuple[str, str]], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = [{"podcast_id": podcast_id, "title": title} for podcast_id, title in podcasts]
+    with _answering(200, {"data": listed, "next_cursor": None}) as api:
+        assert main(["explain", "--api-url", api.url, "--api-key", "k"]) == 2
+    assert [asked.path for asked in api.asked] == ["/api/v1/podcasts?limit=10"]
+    assert says in capsys.readouterr().err
 
 
 def test_a_feed_is_rewritten_and_nothing_else_of_it(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
