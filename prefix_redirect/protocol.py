@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 from analytics_core.hits import HitFlag
 from prefix_redirect.decisions import Decision, refuse
@@ -13,9 +13,7 @@ from prefix_redirect.proxy_protocol import parse_proxy_header
 from prefix_redirect.recorder import flags_of
 from prefix_redirect.replay import replay_time_us
 from prefix_redirect.requests import HeaderName, RequestReader, Stage
-
-if TYPE_CHECKING:
-    from prefix_redirect.tracker import Tracker
+from prefix_redirect.tracker import Tracker
 
 __all__ = ("TrackerProtocol",)
 

@@ -6,7 +6,7 @@ import asyncio
 import email.utils
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from analytics_core.clock import Clock, SystemClock
@@ -21,13 +21,34 @@ from prefix_redirect.requests import Limits
 from prefix_redirect.spool_writer import SpoolWriter
 from prefix_redirect.turns import Turns
 
-if TYPE_CHECKING:
-    from prefix_redirect.protocol import TrackerProtocol
-
-__all__ = ("Tracker",)
+__all__ = ("OpenConnection", "Tracker")
 
 _STATUSES: Final = (200, 204, 302, 400, 404, 405, 408, 414, 431)
 _IDLE_GRACE_S: Final = 1.0
+
+
+class OpenConnection(Protocol):
+    """A client's connection, as far as the process has to look after it."""
+
+    deadline_s: float
+    """When its time is up, on the loop's clock."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for a next request, with nothing of one received."""
+        ...
+
+    def expire(self) -> None:
+        """End it because its time is up."""
+        ...
+
+    def close_if_idle(self) -> None:
+        """End it unless a request is on its way."""
+        ...
+
+    def abort(self) -> None:
+        """End it at once."""
+        ...
 
 
 class Tracker:
@@ -63,7 +84,7 @@ class Tracker:
         self.clients = Clients(settings.trusted_proxies)
         self.recorder = Recorder(writer, FloodGuard(0 if is_replay else settings.flood_rate))
         self.turns = Turns(loop, writer, holds_answers=settings.sync is SyncMode.ALWAYS)
-        self.connections: dict[TrackerProtocol, None] = {}
+        self.connections: dict[OpenConnection, None] = {}
         self.registry = Registry()
         self.decider = self._decider(self.registry)
         self.status_lines: dict[int, bytes] = {}
@@ -91,7 +112,7 @@ class Tracker:
 
     # What follows concerns connections.
 
-    def join(self, connection: TrackerProtocol) -> None:
+    def join(self, connection: OpenConnection) -> None:
         """Take a connection in; above the limit the ones that are idle longest go, and without any idle the new."""
         self.connections[connection] = None
         if len(self.connections) > self._settings.max_connections:
@@ -105,7 +126,7 @@ class Tracker:
                 connection.abort()
                 self.leave(connection)
 
-    def leave(self, connection: TrackerProtocol) -> None:
+    def leave(self, connection: OpenConnection) -> None:
         """Forget a connection; more than once does no harm."""
         self.connections.pop(connection, None)
 
