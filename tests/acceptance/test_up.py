@@ -6,11 +6,9 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,15 +102,6 @@ def _options(folder: Path) -> list[str]:
         "--api-port=0",
         f"--ready-file={folder / 'ready.json'}",
     ]
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that every account can reach, which pytest's own is not."""
-    path = Path(tempfile.mkdtemp(prefix="castledger-test-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture

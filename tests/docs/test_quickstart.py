@@ -9,9 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,15 +18,6 @@ from tests.acceptance.feeds import own_feed
 
 PAGE = Path(__file__).parents[2] / "docs" / "quickstart.md"
 _DEADLINE_S = 90.0
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that every account can reach, which pytest's own is not."""
-    path = Path(tempfile.mkdtemp(prefix="castledger-test-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the quickstart needs curl")

@@ -32,15 +32,6 @@ _MAJORS = sorted({programs.major for programs in _FOUND})
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run PostgreSQL as somebody else")
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that every account can reach, which pytest's own is not."""
-    path = Path(tempfile.mkdtemp(prefix="castledger-test-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
-
-
 @pytest.fixture(scope="module")
 def made() -> Iterator[Path]:
     """A data folder with an empty database, to be copied: making one takes seconds."""
