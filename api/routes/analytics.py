@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
@@ -15,17 +14,15 @@ from analytics_core.db.analytics import (
     MAX_SUMS,
     FigureRow,
     ListenerRow,
-    StatusRow,
     count_listeners,
     read_status,
     sum_downloads,
 )
-from analytics_core.db.explain import DayCounts, count_day
 from analytics_core.profiles import DEFAULT_PROFILE
 from analytics_core.reports import Bucket, in_one_month, plan_buckets, slice_days, utc_days
-from analytics_core.verdicts import Evidence, Verdict, first_verdict
 from api.auth import caller_of
 from api.errors import Fault, InvalidRequest
+from api.explanations import is_partial, read_day, state_of
 from api.queries import Parameter, Query, choice, utc_day
 from api.ranges import FROM, INTERVAL, TO, TZ, read_range
 from api.resources import resources_of
@@ -34,8 +31,6 @@ from api.schemas.analytics import (
     Dimension,
     DownloadsAnswer,
     Figure,
-    State,
-    VerdictFigure,
 )
 from api.scopes import EPISODE_ID, PODCAST_ID, find_scope
 
@@ -52,16 +47,6 @@ DAY: Final[Parameter[dt.date | None]] = Parameter(
     "day", utc_day, None, "The day, in UTC.", {"type": "string", "format": "date"}, required=True
 )
 Reason = Literal["by", "across_months", "downloads_not_kept"]
-
-
-def _state(status: StatusRow, first: dt.date, last: dt.date, *, now: dt.datetime) -> State:
-    if last >= now.astimezone(dt.UTC).date():
-        return State.LIVE
-    return State.FINAL if status.final_days == (last - first).days + 1 else State.PROVISIONAL
-
-
-def _is_partial(status: StatusRow, end: dt.datetime) -> bool:
-    return status.cutoff_at is None or status.cutoff_at < end or status.is_dirty
 
 
 def _sparse(rows: Sequence[FigureRow], buckets: Sequence[Bucket], tz: ZoneInfo) -> list[Figure]:
@@ -131,34 +116,14 @@ async def get_downloads(request: Request[Any, Any, Any]) -> DownloadsAnswer:
         profile=DEFAULT_PROFILE.name,
         rules=DEFAULT_PROFILE.rules_version,
         lists=await asyncio.to_thread(resources.lists.read),
-        state=_state(status, first, last, now=now),
-        partial=_is_partial(status, wanted.end),
+        state=state_of(status, first, last, now=now),
+        partial=is_partial(status, wanted.end),
         tz=tz.key,
         interval=interval.value,
         start=wanted.start.astimezone(tz),
         end=wanted.end.astimezone(tz),
         listeners_reason=reason,
     )
-
-
-def _verdict_figures(counts: DayCounts) -> list[VerdictFigure]:
-    """Sum a day up by deciding verdict, eligible hits by evidence too; eligible first, then by precedence."""
-    hits: Counter[tuple[Verdict, int]] = Counter()
-    for row in counts.hits:
-        verdict = first_verdict(row.verdict_bits)
-        hits[verdict, -row.evidence if verdict is Verdict.ELIGIBLE else 0] += row.hits
-    downloads = {-row.evidence: row.downloads for row in counts.downloads}
-    for evidence in downloads:
-        hits.setdefault((Verdict.ELIGIBLE, evidence), 0)
-    return [
-        VerdictFigure(
-            verdict=verdict.label,
-            evidence=Evidence(-evidence).label if verdict is Verdict.ELIGIBLE else None,
-            hits=number,
-            downloads=downloads.get(evidence, 0) if verdict is Verdict.ELIGIBLE else 0,
-        )
-        for (verdict, evidence), number in sorted(hits.items())
-    ]
 
 
 @get("/analytics/explain", tags=["analytics"], opt={"query": (PODCAST_ID, EPISODE_ID, DAY)})
@@ -179,23 +144,6 @@ async def explain_day(request: Request[Any, Any, Any]) -> DayExplanation:
         scope, owner_id = await find_scope(conn, podcast_id=podcast_id, episode_id=episode_id)
         if owner_id is None:
             raise AssertionError("a podcast or an episode was named")
-        status = await read_status(conn, scope, first=day, last=day)
-        counts = await count_day(conn, scope, day=day)
-    verdicts = _verdict_figures(counts)
-    downloads = sum(row.downloads for row in counts.downloads)
-    end = dt.datetime.combine(day, dt.time(), dt.UTC) + dt.timedelta(days=1)
-    return DayExplanation(
-        podcast_id=owner_id,
-        episode_id=episode_id,
-        day=day,
-        hits=sum(row.hits for row in verdicts),
-        downloads=downloads,
-        downloads_strict=sum(row.downloads for row in counts.downloads if row.evidence > Evidence.PROBE),
-        repeats=sum(row.hits for row in verdicts if row.verdict == Verdict.ELIGIBLE.label) - downloads,
-        verdicts=verdicts,
-        cutoff=status.cutoff_at,
-        profile=DEFAULT_PROFILE.name,
-        rules=DEFAULT_PROFILE.rules_version,
-        partial=_is_partial(status, end),
-        state=_state(status, day, day, now=resources.clock.now()),
-    )
+        return await read_day(
+            conn, scope, podcast_id=owner_id, episode_id=episode_id, day=day, now=resources.clock.now()
+        )

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from litestar import Request, get, post
 
 from analytics_core.db.episodes import list_episodes as read_episodes
-from analytics_core.db.podcasts import PodcastRow, add_podcast
+from analytics_core.db.podcasts import PodcastRow
 from analytics_core.db.podcasts import list_podcasts as read_podcasts
 from analytics_core.errors import InvalidInput
-from analytics_core.feeds import Feed
 from api.auth import caller_of
 from api.bodies import media_type_of, read_json, refuse_media_type
 from api.errors import Fault, InvalidRequest
+from api.feed_intake import fetch_podcast_feed, read_sent_feed, store_podcast
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Query
 from api.resources import Resources, resources_of
@@ -36,31 +34,6 @@ def _show(row: PodcastRow, resources: Resources) -> Podcast:
     return Podcast.of(row, public_url=resources.settings.tracker.public_url)
 
 
-async def _read_sent_feed(request: Request[Any, Any, Any]) -> tuple[Feed, None, None, None]:
-    from analytics_core.feeds import parse_feed
-
-    data = await request.body()
-    try:
-        return await asyncio.to_thread(parse_feed, data), None, None, None
-    except InvalidInput as error:
-        raise InvalidRequest([Fault("", error.code, error.reason)]) from error
-
-
-async def _fetch_feed(url: str, resources: Resources) -> tuple[Feed, str, str | None, str | None]:
-    # Imported on first use: an API that never fetches a feed does without an HTTP client.
-    from analytics_core.feed_fetch import Fetched, fetch_feed
-    from analytics_core.feeds import parse_feed
-
-    try:
-        fetched = await fetch_feed(url, settings=resources.settings.feed)
-        if not isinstance(fetched, Fetched):
-            raise InvalidInput("feed_url", "the feed's host says that nothing changed", code="feed_status")
-        feed = await asyncio.to_thread(parse_feed, fetched.data, feed_url=url)
-    except InvalidInput as error:
-        raise InvalidRequest([Fault("/feed_url", error.code, error.reason)]) from error
-    return feed, url, fetched.etag, fetched.last_modified
-
-
 @post(
     "/podcasts",
     tags=["podcasts"],
@@ -78,24 +51,17 @@ async def create_podcast(request: Request[Any, Any, Any]) -> AddedPodcast:
         raise refuse_media_type("application/json", *_XML)
     async with resources.feed_slots:
         if media_type in _XML:
-            feed, url, etag, last_modified = await _read_sent_feed(request)
+            pointer = ""
+            reading = read_sent_feed(await request.body())
         else:
-            wanted = await read_json(request, AddPodcast)
-            feed, url, etag, last_modified = await _fetch_feed(wanted.feed_url.strip(), resources)
-        own_host = urlsplit(resources.settings.tracker.public_url).hostname
-        async with resources.database.tenant(caller.tenant, readonly=False) as conn:
-            row = await add_podcast(
-                conn,
-                caller.tenant,
-                feed,
-                feed_url=url,
-                verified=caller.is_installation,
-                now=resources.clock.now(),
-                etag=etag,
-                last_modified=last_modified,
-                own_hosts=(own_host,) if own_host else (),
-            )
-    return AddedPodcast.with_warnings(_show(row, resources), feed.warnings)
+            pointer = "/feed_url"
+            reading = fetch_podcast_feed((await read_json(request, AddPodcast)).feed_url.strip(), resources)
+        try:
+            read = await reading
+        except InvalidInput as error:
+            raise InvalidRequest([Fault(pointer, error.code, error.reason)]) from error
+        row = await store_podcast(read, caller=caller, resources=resources)
+    return AddedPodcast.with_warnings(_show(row, resources), read.feed.warnings)
 
 
 @get("/podcasts", tags=["podcasts"], opt={"query": (LIMIT, _PODCAST_CURSOR)})

@@ -1,0 +1,84 @@
+"""What a day's figures are made of, and how settled figures are: the part that the API and the page share."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from uuid import UUID
+
+from analytics_core.db.analytics import Scope, StatusRow, read_status
+from analytics_core.db.explain import DayCounts, count_day
+from analytics_core.db.pool import Connection
+from analytics_core.profiles import DEFAULT_PROFILE
+from analytics_core.verdicts import Evidence, Verdict, first_verdict
+from api.schemas.analytics import DayExplanation, State, VerdictFigure
+
+__all__ = ("is_partial", "read_day", "state_of")
+
+
+def state_of(status: StatusRow, first: dt.date, last: dt.date, *, now: dt.datetime) -> State:
+    """Tell how settled the figures of some UTC days are, both included: as settled as the least settled one."""
+    if last >= now.astimezone(dt.UTC).date():
+        return State.LIVE
+    return State.FINAL if status.final_days == (last - first).days + 1 else State.PROVISIONAL
+
+
+def is_partial(status: StatusRow, end: dt.datetime) -> bool:
+    """Tell whether hits from before *end* may be missing from the figures."""
+    return status.cutoff_at is None or status.cutoff_at < end or status.is_dirty
+
+
+def _verdict_figures(counts: DayCounts) -> list[VerdictFigure]:
+    """Sum a day up by deciding verdict, eligible hits by evidence too; eligible first, then by precedence."""
+    hits: Counter[tuple[Verdict, int]] = Counter()
+    for row in counts.hits:
+        verdict = first_verdict(row.verdict_bits)
+        hits[verdict, -row.evidence if verdict is Verdict.ELIGIBLE else 0] += row.hits
+    downloads = {-row.evidence: row.downloads for row in counts.downloads}
+    for evidence in downloads:
+        hits.setdefault((Verdict.ELIGIBLE, evidence), 0)
+    return [
+        VerdictFigure(
+            verdict=verdict.label,
+            evidence=Evidence(-evidence).label if verdict is Verdict.ELIGIBLE else None,
+            hits=number,
+            downloads=downloads.get(evidence, 0) if verdict is Verdict.ELIGIBLE else 0,
+        )
+        for (verdict, evidence), number in sorted(hits.items())
+    ]
+
+
+async def read_day(
+    conn: Connection, scope: Scope, *, podcast_id: UUID, episode_id: UUID | None, day: dt.date, now: dt.datetime
+) -> DayExplanation:
+    """Explain a UTC day of a podcast, or of one episode of it.
+
+    Args:
+        conn: In a transaction of the tenant.
+        scope: The podcast or episode, by its numbers.
+        podcast_id: The podcast.
+        episode_id: The episode, when it is about one.
+        day: In UTC.
+        now: Aware instant; it decides whether the day is live.
+    """
+    # First, so that what it says holds for figures that are read after it.
+    status = await read_status(conn, scope, first=day, last=day)
+    counts = await count_day(conn, scope, day=day)
+    verdicts = _verdict_figures(counts)
+    downloads = sum(row.downloads for row in counts.downloads)
+    end = dt.datetime.combine(day, dt.time(), dt.UTC) + dt.timedelta(days=1)
+    return DayExplanation(
+        podcast_id=podcast_id,
+        episode_id=episode_id,
+        day=day,
+        hits=sum(row.hits for row in verdicts),
+        downloads=downloads,
+        downloads_strict=sum(row.downloads for row in counts.downloads if row.evidence > Evidence.PROBE),
+        repeats=sum(row.hits for row in verdicts if row.verdict == Verdict.ELIGIBLE.label) - downloads,
+        verdicts=verdicts,
+        cutoff=status.cutoff_at,
+        profile=DEFAULT_PROFILE.name,
+        rules=DEFAULT_PROFILE.rules_version,
+        partial=is_partial(status, end),
+        state=state_of(status, day, day, now=now),
+    )

@@ -1,0 +1,84 @@
+"""How a podcast comes in by its feed: fetched from an address or sent, then stored with its episodes."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit
+
+import msgspec
+
+from analytics_core.db.podcasts import PodcastRow, add_podcast
+from analytics_core.db.tenants import KeyRow
+from analytics_core.errors import InvalidInput
+from analytics_core.feeds import Feed
+from api.resources import Resources
+
+__all__ = ("ReadFeed", "fetch_bytes", "fetch_podcast_feed", "read_sent_feed", "store_podcast")
+
+
+class ReadFeed(msgspec.Struct, frozen=True):
+    """A feed with what its host said of it; ``url`` is ``None`` for one that was sent."""
+
+    feed: Feed
+    url: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+async def fetch_bytes(url: str, resources: Resources) -> tuple[bytes, str | None, str | None]:
+    """Fetch a feed's bytes, with its etag and its date.
+
+    Raises:
+        InvalidInput: On ``feed_url``: it cannot be fetched.
+    """
+    # Imported on first use: an API that never fetches a feed does without an HTTP client.
+    from analytics_core.feed_fetch import Fetched, fetch_feed
+
+    fetched = await fetch_feed(url, settings=resources.settings.feed)
+    if not isinstance(fetched, Fetched):
+        raise InvalidInput("feed_url", "the feed's host says that nothing changed", code="feed_status")
+    return fetched.data, fetched.etag, fetched.last_modified
+
+
+async def fetch_podcast_feed(url: str, resources: Resources) -> ReadFeed:
+    """Fetch a feed and read it.
+
+    Raises:
+        InvalidInput: On ``feed_url``: it cannot be fetched, or is no feed.
+    """
+    from analytics_core.feeds import parse_feed
+
+    data, etag, last_modified = await fetch_bytes(url, resources)
+    return ReadFeed(await asyncio.to_thread(parse_feed, data, feed_url=url), url, etag, last_modified)
+
+
+async def read_sent_feed(data: bytes) -> ReadFeed:
+    """Read a feed that was sent.
+
+    Raises:
+        InvalidInput: On ``feed_url``: it is no feed.
+    """
+    from analytics_core.feeds import parse_feed
+
+    return ReadFeed(await asyncio.to_thread(parse_feed, data))
+
+
+async def store_podcast(read: ReadFeed, *, caller: KeyRow, resources: Resources) -> PodcastRow:
+    """Store a podcast for the tenant of a key; what the installation's own adds is verified.
+
+    Raises:
+        Conflict: ``podcast_taken``.
+    """
+    own_host = urlsplit(resources.settings.tracker.public_url).hostname
+    async with resources.database.tenant(caller.tenant, readonly=False) as conn:
+        return await add_podcast(
+            conn,
+            caller.tenant,
+            read.feed,
+            feed_url=read.url,
+            verified=caller.is_installation,
+            now=resources.clock.now(),
+            etag=read.etag,
+            last_modified=read.last_modified,
+            own_hosts=(own_host,) if own_host else (),
+        )
