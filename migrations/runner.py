@@ -127,6 +127,25 @@ async def _ensure_roles(conn: asyncpg.Connection[asyncpg.Record]) -> None:
         )
 
 
+async def _prepare_timescale(conn: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Create the extension, and let the owner run its policies: TimescaleDB starts them as the tables' owner.
+
+    The owner gets no password by this, so nobody can log in as it who could not before.
+    """
+    remedy = []
+    try:
+        await conn.execute("create extension if not exists timescaledb with schema public")
+    except asyncpg.InsufficientPrivilegeError:
+        remedy.append("create extension timescaledb with schema public;")
+    try:
+        if not await conn.fetchval("select rolcanlogin from pg_roles where rolname = $1", Role.OWNER.value):
+            await conn.execute(f"alter role {Role.OWNER.value} login")
+    except asyncpg.InsufficientPrivilegeError:
+        remedy.append(f"alter role {Role.OWNER.value} login;")
+    if remedy:
+        raise MigrationError("TimescaleDB needs a superuser to run, in this database:\n" + "\n".join(remedy))
+
+
 _READ_STORAGE: Final[LiteralString] = "select storage from migrations.installation"
 _READ_APPLIED: Final[LiteralString] = """/* migrations.applied */
 select version, slug, checksum, applied_at, duration_ms from migrations.applied order by version"""
@@ -148,10 +167,11 @@ create table if not exists migrations.applied (
 grant usage on schema migrations to castledger_api, castledger_ingest;
 grant select on migrations.installation, migrations.applied to castledger_api, castledger_ingest"""
 
+# Whether it is preloaded shows in a setting of its loader: the list of preloaded libraries is a superuser's to read.
 _TIMESCALE_AT_HAND: Final[LiteralString] = """/* migrations.timescale_at_hand */
 select (exists (select from pg_extension where extname = 'timescaledb')
         or (exists (select from pg_available_extensions where name = 'timescaledb')
-            and current_setting('shared_preload_libraries') ~ 'timescaledb'))
+            and current_setting('timescaledb.bgw_launcher_poll_time', true) is not null))
     and coalesce(current_setting('timescaledb.license', true), 'timescale') <> 'apache'"""
 
 
@@ -257,7 +277,7 @@ async def migrate_up(settings: DatabaseSettings, *, phase: str | None = None) ->
         await _ensure_roles(conn)
         storage = await _choose_storage(conn, settings.storage)
         if storage is Storage.TIMESCALE:
-            await conn.execute("create extension if not exists timescaledb with schema public")
+            await _prepare_timescale(conn)
         await conn.execute(f"set role {Role.OWNER.value}")
         if not await _exists(conn):
             await conn.execute(_BOOTSTRAP)

@@ -15,7 +15,7 @@ import pytest
 
 from analytics_core.settings import DatabaseSettings, Secret, Storage
 from migrations.runner import migrate_up
-from tests.postgres import TestServer
+from tests.postgres import LOGIN, GivenServer, Server, TestServer
 
 _numbers = itertools.count(1)
 
@@ -44,25 +44,47 @@ def data_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[TestServer]:
-    """The server, with the login that migrates and serves: it owns its databases and is no superuser."""
-    server = TestServer()
-    try:
-        server.start()
+def storage() -> Storage:
+    """The branch under test: TimescaleDB when a server of it is given, which all tests then run on."""
+    return Storage.TIMESCALE if os.environ.get("CASTLEDGER_TEST_TIMESCALE_URL") else Storage.NATIVE
 
-        async def prepare() -> None:
-            conn = await asyncpg.connect(server.url("postgres", user="postgres"))
-            await conn.execute("create role castledger login nosuperuser createrole createdb")
-            await conn.close()
 
-        asyncio.run(prepare())
+@pytest.fixture
+def native(storage: Storage) -> None:
+    """For tests of what only plain PostgreSQL has."""
+    if storage is not Storage.NATIVE:
+        pytest.skip("tests the native branch")
+
+
+@pytest.fixture
+def timescale(storage: Storage) -> None:
+    """For tests of what only TimescaleDB has."""
+    if storage is not Storage.TIMESCALE:
+        pytest.skip("no TimescaleDB: set CASTLEDGER_TEST_TIMESCALE_URL to its superuser's URL")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """The server: one of our own, or the one that is given."""
+    given = os.environ.get("CASTLEDGER_TEST_TIMESCALE_URL")
+    login = f"{LOGIN} login nosuperuser createrole createdb"
+    if given:
+        server = GivenServer(given)
+        made = f"do $$ begin create role {login}; exception when duplicate_object then null; end $$"
+        asyncio.run(_admin(server, made, f"alter role {LOGIN} password '{server.password}'", user="postgres"))
         yield server
+        return
+    own = TestServer()
+    try:
+        own.start()
+        asyncio.run(_admin(own, f"create role {login}", user="postgres"))
+        yield own
     finally:
-        server.stop()
+        own.stop()
 
 
-async def _admin(server: TestServer, *statements: str) -> None:
-    conn = await asyncpg.connect(server.url("postgres"))
+async def _admin(server: Server, *statements: str, user: str = LOGIN, database: str = "postgres") -> None:
+    conn = await asyncpg.connect(server.url(database, user=user))
     try:
         for statement in statements:
             await conn.execute(statement)
@@ -71,29 +93,30 @@ async def _admin(server: TestServer, *statements: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def template(postgres: TestServer) -> str:
+def template(postgres: Server, storage: Storage) -> Iterator[str]:
     """A migrated database from which each test's own is cloned."""
-    asyncio.run(_admin(postgres, "create database template_native"))
-    settings = DatabaseSettings(url=Secret(postgres.url("template_native")), storage=Storage.NATIVE)
-    asyncio.run(migrate_up(settings))
-    return "template_native"
+    name = f"template_{os.getpid()}"
+    asyncio.run(_admin(postgres, f"create database {name}"))
+    asyncio.run(migrate_up(DatabaseSettings(url=Secret(postgres.url(name)), storage=storage)))
+    yield name
+    asyncio.run(_admin(postgres, f"drop database {name} with (force)"))
 
 
-def _lend(server: TestServer, template: str | None) -> Iterator[DatabaseSettings]:
-    name = f"t_{next(_numbers)}"
+def _lend(server: Server, template: str | None, storage: Storage) -> Iterator[DatabaseSettings]:
+    name = f"t_{os.getpid()}_{next(_numbers)}"
     suffix = f" template {template}" if template else ""
     asyncio.run(_admin(server, f"create database {name}{suffix}"))
-    yield DatabaseSettings(url=Secret(server.url(name)), storage=Storage.NATIVE)
+    yield DatabaseSettings(url=Secret(server.url(name)), storage=storage)
     asyncio.run(_admin(server, f"drop database if exists {name} with (force)"))
 
 
 @pytest.fixture
-def empty_database(postgres: TestServer) -> Iterator[DatabaseSettings]:
+def empty_database(postgres: Server, storage: Storage) -> Iterator[DatabaseSettings]:
     """A database of its own that was never migrated."""
-    yield from _lend(postgres, None)
+    yield from _lend(postgres, None, storage)
 
 
 @pytest.fixture
-def database(postgres: TestServer, template: str) -> Iterator[DatabaseSettings]:
+def database(postgres: Server, template: str, storage: Storage) -> Iterator[DatabaseSettings]:
     """A migrated database of its own."""
-    yield from _lend(postgres, template)
+    yield from _lend(postgres, template, storage)

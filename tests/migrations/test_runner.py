@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -12,19 +13,19 @@ from analytics_core.errors import ConfigError
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, Secret, Storage
 from migrations.runner import MigrationError, discover, migrate_up, read_status, verify
-from tests.postgres import TestServer
+from tests.postgres import GivenServer, Server
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_new_database_is_brought_up_once(empty_database: DatabaseSettings) -> None:
+async def test_a_new_database_is_brought_up_once(empty_database: DatabaseSettings, storage: Storage) -> None:
     before = await read_status(empty_database)
     assert before.storage is None
-    assert len(before.pending) == len(discover(Storage.NATIVE))
+    assert len(before.pending) == len(discover(storage))
     assert len(await migrate_up(empty_database)) == len(before.pending)
     assert await migrate_up(empty_database) == []
     after = await verify(empty_database)
-    assert after.storage is Storage.NATIVE
+    assert after.storage is storage
     assert after.pending == ()
 
 
@@ -54,26 +55,42 @@ async def test_a_database_of_a_newer_version_is_refused(database: DatabaseSettin
 
 
 async def test_the_branch_is_chosen_once(database: DatabaseSettings) -> None:
-    wanted = DatabaseSettings(url=database.url, storage=Storage.TIMESCALE)
-    with pytest.raises(MigrationError, match="native storage"):
+    other = Storage.NATIVE if database.storage is Storage.TIMESCALE else Storage.TIMESCALE
+    wanted = DatabaseSettings(url=database.url, storage=other)
+    with pytest.raises(MigrationError, match=f"{database.storage.value} storage"):
         await migrate_up(wanted)
 
 
+async def test_timescale_is_taken_where_it_is(empty_database: DatabaseSettings, timescale: None) -> None:
+    await migrate_up(DatabaseSettings(url=empty_database.url, storage=Storage.AUTO))
+    assert (await verify(empty_database)).storage is Storage.TIMESCALE
+    conn = await asyncpg.connect(str(empty_database.url))
+    tables = await conn.fetch("select hypertable_name from timescaledb_information.hypertables order by 1")
+    await conn.close()
+    assert [row[0] for row in tables] == ["downloads", "listener_events"]
+
+
+@pytest.mark.usefixtures("native")
 async def test_timescale_is_refused_where_it_is_not(empty_database: DatabaseSettings) -> None:
     wanted = DatabaseSettings(url=empty_database.url, storage=Storage.TIMESCALE)
     with pytest.raises(MigrationError, match="is not on this server"):
         await migrate_up(wanted)
 
 
-async def test_a_login_without_rights_is_told_what_to_run(
-    postgres: TestServer, empty_database: DatabaseSettings
-) -> None:
+def _name(database: DatabaseSettings) -> str:
+    return urlsplit(str(database.url)).path.strip("/")
+
+
+async def test_a_login_without_rights_is_told_what_to_run(postgres: Server, empty_database: DatabaseSettings) -> None:
     admin = await asyncpg.connect(postgres.url("postgres", user="postgres"))
-    await admin.execute("create role humble login nosuperuser nocreaterole")
-    await admin.close()
-    humble = DatabaseSettings(url=Secret(str(empty_database.url).replace("//castledger@", "//humble@")))
-    with pytest.raises(MigrationError, match="grant castledger_api to"):
-        await migrate_up(humble)
+    await admin.execute(f"create role humble login nosuperuser nocreaterole password '{GivenServer.password}'")
+    humble = DatabaseSettings(url=Secret(postgres.url(_name(empty_database), user="humble")))
+    try:
+        with pytest.raises(MigrationError, match="grant castledger_api to"):
+            await migrate_up(humble)
+    finally:
+        await admin.execute("drop role humble")
+        await admin.close()
 
 
 def test_both_branches_have_the_same_migrations_by_number() -> None:
@@ -94,8 +111,8 @@ async def test_a_service_acts_in_its_role_and_under_row_security(database: Datab
         await conn.close()
 
 
-async def test_a_superuser_is_refused(postgres: TestServer, database: DatabaseSettings) -> None:
-    conn = await asyncpg.connect(str(database.url).replace("//castledger@", "//postgres@"))
+async def test_a_superuser_is_refused(postgres: Server, database: DatabaseSettings) -> None:
+    conn = await asyncpg.connect(postgres.url(_name(database), user="postgres"))
     try:
         with pytest.raises(ConfigError, match="acts as postgres"):
             await check_role(conn, Role.API)
