@@ -17,6 +17,7 @@ __all__ = (
     "MEDIA_EXTENSIONS",
     "EnclosureIdentity",
     "PrefixArguments",
+    "find_own_prefix",
     "identify",
     "media_extension",
     "parse_prefix_arguments",
@@ -225,6 +226,34 @@ def parse_prefix_arguments(raw: bytes | str) -> PrefixArguments:
         if name.strip() == "pg" and _PODCAST_GUID.fullmatch(value.strip()):
             return PrefixArguments(UUID(value.strip()))
     return PrefixArguments()
+
+
+def find_own_prefix(url: str, *, public_url: str) -> PrefixArguments | None:
+    """Find our prefix in an enclosure's URL, wherever in the chain of prefixes it stands.
+
+    Args:
+        url: An enclosure's URL as a feed gives it.
+        public_url: Our tracker's address.
+
+    Returns:
+        What the outermost prefix of ours says; ``None`` when there is none.
+
+    >>> find_own_prefix("https://op3.dev/e/pod.example.com/e/cdn.example.com/a.mp3", public_url="https://pod.example.com")
+    PrefixArguments(podcast_guid=None)
+    >>> find_own_prefix("https://pod.example.com/episodes/a.mp3", public_url="https://pod.example.com") is None
+    True
+    """
+    try:
+        # Our own host is no known service, so that the chain ends where we come in.
+        found = identify(url).innermost
+        _, host, port, rest = _split(found)
+        _, own_host, own_port, own_path = _split(public_url)
+    except InvalidInput:
+        return None
+    match = re.match(rf"{re.escape(own_path.rstrip('/'))}/+e(?:,([^/]*)|/(pg=[^/]*))?/", rest)
+    if (host, port) != (own_host, own_port) or match is None:
+        return None
+    return parse_prefix_arguments(match[1] or match[2] or "")
 
 
 def prefix_url(public_url: str, podcast_guid: UUID, enclosure_url: str) -> str:

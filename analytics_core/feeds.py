@@ -6,7 +6,6 @@ import datetime as dt
 import hashlib
 import re
 from email.utils import parsedate_to_datetime
-from html import escape, unescape
 from typing import Final
 from urllib.parse import urlsplit
 from uuid import UUID, uuid5
@@ -14,8 +13,9 @@ from uuid import UUID, uuid5
 import msgspec
 from lxml import etree
 
-from analytics_core.enclosures import prefix_url
 from analytics_core.errors import InvalidInput
+from analytics_core.feed_encodings import wide_encoding
+from analytics_core.feed_rewriting import rewrite_feed
 
 __all__ = ("Feed", "FeedEnclosure", "FeedEpisode", "compute_guid", "parse_duration", "parse_feed", "rewrite_feed")
 
@@ -68,6 +68,7 @@ class Feed(msgspec.Struct, frozen=True):
         feed_url: The address that the feed gives for itself, or under which it was read.
         guid_declared: Whether ``podcast_guid`` stands in the feed; else it was computed.
         verify_texts: Texts of ``podcast:txt purpose="verify"``.
+        repeated: Episodes left out because an earlier one has their guid.
         warnings: What a podcaster should know of: one sentence each.
     """
 
@@ -80,6 +81,7 @@ class Feed(msgspec.Struct, frozen=True):
     verify_texts: tuple[str, ...]
     episodes: tuple[FeedEpisode, ...]
     warnings: tuple[str, ...]
+    repeated: tuple[FeedEpisode, ...] = ()
 
 
 def compute_guid(feed_url: str) -> UUID:
@@ -186,6 +188,9 @@ def _episode(item: etree._Element, *, live: bool) -> FeedEpisode | None:
 
 
 def _channel(data: bytes) -> etree._Element:
+    encoding = wide_encoding(data)
+    if encoding is not None:
+        data = data.decode(encoding, "replace").encode("utf-8", "replace")
     start = data.find(b"<")
     head = data[start : start + 4096].lower() if start >= 0 else b""
     if start < 0 or head.startswith((b"<!doctype html", b"<html")):
@@ -193,7 +198,14 @@ def _channel(data: bytes) -> etree._Element:
     if b"<!entity" in data.lower():
         raise InvalidInput("feed_url", "the feed declares entities of its own, which is refused", code="not_a_feed")
     parser = etree.XMLParser(
-        recover=True, no_network=True, resolve_entities=False, load_dtd=False, huge_tree=False, remove_comments=True
+        recover=True,
+        no_network=True,
+        resolve_entities=False,
+        load_dtd=False,
+        huge_tree=False,
+        remove_comments=True,
+        # What we made UTF-8 still says otherwise.
+        encoding="utf-8" if encoding is not None else None,
     )
     try:
         root = etree.fromstring(data[start:], parser)
@@ -241,7 +253,8 @@ def parse_feed(data: bytes, *, feed_url: str | None = None) -> Feed:
     title = _text(channel, "title") or (urlsplit(address).hostname if address else None) or "(untitled)"
     podcast_guid, declared = _guid(channel, address, title, warnings)
     episodes: dict[str, FeedEpisode] = {}
-    repeated = made = 0
+    repeated: list[FeedEpisode] = []
+    made = 0
     items = [(node, False) for node in channel.iter("item")]
     items += [(node, True) for node in _children(channel, "liveItem", _PODCAST)]
     for node, live in items:
@@ -253,13 +266,13 @@ def parse_feed(data: bytes, *, feed_url: str | None = None) -> Feed:
             continue
         made += episode.guid_from == "enclosure"
         if episode.guid in episodes:
-            repeated += 1
+            repeated.append(episode)
         else:
             episodes[episode.guid] = episode
     if made:
         warnings.append(f"{made} episodes have no guid; one was made from the enclosure, which then must never change")
     if repeated:
-        warnings.append(f"{repeated} episodes repeat another's guid and were left out")
+        warnings.append(f"{len(repeated)} episodes repeat another's guid and were left out")
     return Feed(
         title=title,
         link=_web_address(_text(channel, "link")),
@@ -272,53 +285,5 @@ def parse_feed(data: bytes, *, feed_url: str | None = None) -> Feed:
         ),
         episodes=tuple(episodes.values()),
         warnings=tuple(warnings),
+        repeated=tuple(repeated),
     )
-
-
-_TAG: Final = re.compile(
-    rb"<!--.*?-->|<!\[CDATA\[.*?\]\]>|<(?P<close>/)?(?P<name>[A-Za-z_][\w:.-]*)(?P<rest>(?:\"[^\"]*\"|'[^']*'|[^>\"'])*)>",
-    re.DOTALL,
-)
-_ADDRESS: Final = re.compile(rb"((?:^|\s)(?:url|uri)\s*=\s*)(\"[^\"]*\"|'[^']*')")
-
-
-def rewrite_feed(data: bytes, *, public_url: str, podcast_guid: UUID) -> bytes:
-    """Put our prefix in front of every enclosure of a feed and leave every other byte as it is.
-
-    Live items are left alone: their enclosures are streams. What has our prefix already keeps it, so that
-    rewriting twice is rewriting once.
-
-    Args:
-        data: A feed that :func:`parse_feed` reads, in an encoding that contains ASCII.
-        public_url: Our tracker's address.
-        podcast_guid: The podcast's.
-    """
-    live = 0
-
-    def rewrite_address(match: re.Match[bytes]) -> bytes:
-        quoted = match[2]
-        url = unescape(quoted[1:-1].decode("utf-8", "surrogateescape")).strip()
-        try:
-            prefixed = prefix_url(public_url, podcast_guid, url)
-        except InvalidInput:
-            return match[0]
-        if prefixed == url:
-            return match[0]
-        text = escape(prefixed, quote=True).encode("utf-8", "surrogateescape")
-        return match[1] + quoted[:1] + text + quoted[-1:]
-
-    def rewrite_tag(match: re.Match[bytes]) -> bytes:
-        nonlocal live
-        if match["name"] is None:
-            return match[0]
-        name = match["name"].rsplit(b":", 1)[-1]
-        if name == b"liveItem" and not match["rest"].endswith(b"/"):
-            live += -1 if match["close"] else 1
-        prefixed_name = b":" in match["name"]
-        wanted = (name == b"enclosure" and not prefixed_name) or (name == b"source" and prefixed_name)
-        if live > 0 or match["close"] or not wanted:
-            return match[0]
-        rest = _ADDRESS.sub(rewrite_address, match["rest"], count=1)
-        return b"<" + match["name"] + rest + b">"
-
-    return _TAG.sub(rewrite_tag, data)
