@@ -16,6 +16,7 @@ from castledger._errors import (
     PermissionDenied,
     RateLimited,
     ServerError,
+    UnexpectedAnswer,
     ValidationError,
 )
 from castledger._models import (
@@ -30,6 +31,7 @@ from castledger._models import (
     Podcast,
     VerdictCount,
 )
+from castledger._version import __version__
 
 __all__ = (
     "APIConnectionError",
@@ -56,6 +58,8 @@ __all__ = (
     "Podcast",
     "RateLimited",
     "ServerError",
+    "UnexpectedAnswer",
     "ValidationError",
     "VerdictCount",
+    "__version__",
 )

@@ -11,8 +11,11 @@ from uuid import UUID
 
 import httpx
 
+from castledger._answers import read_answer
 from castledger._models import DownloadReport, Episode, Explanation, Hit, Podcast
-from castledger._requests import Call, Moment, Options, Paged, Query, should_retry, translate, wait_s
+from castledger._options import Options
+from castledger._requests import Call, Moment, Page, Paged, Query
+from castledger._retries import Answer, RetryPolicy
 
 __all__ = ("Castledger",)
 
@@ -77,6 +80,7 @@ class _Analytics:
 
         Raises:
             ValueError: An instant has no time zone.
+            TypeError: *start* or *end* is something else.
             ValidationError: The API refused a parameter; ``errors`` says which.
         """
         return self._client.send(
@@ -114,10 +118,11 @@ class Castledger:
     """The API of one Castledger installation, for one API key.
 
     Args:
-        api_key: ``cl_live_…``; by default the environment's ``CASTLEDGER_API_KEY``.
+        api_key: ``cl_live_…`` or a token; by default the environment's ``CASTLEDGER_API_KEY``.
         base_url: The API's address; by default ``CASTLEDGER_API_URL``, else this machine's port 8000.
-        timeout: Seconds for one request.
-        max_retries: How often a read is repeated after a failure that may pass.
+        timeout: Seconds for each step of a request: to connect, and for every wait for data.
+        max_retries: How often a read is repeated after a failure that may pass. It is not repeated before the time that
+            the API asks for; where that is more than 30 s away, the error is raised with it as ``retry_after``.
         transport: How requests are made, for proxies and tests.
         sleep: How to wait between tries.
 
@@ -136,6 +141,7 @@ class Castledger:
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._options = Options.read(api_key=api_key, base_url=base_url, timeout=timeout, max_retries=max_retries)
+        self._retries = RetryPolicy(self._options.max_retries)
         self._sleep = sleep
         self._http = httpx.Client(
             base_url=self._options.base_url, headers=self._options.headers(), timeout=timeout, transport=transport
@@ -158,7 +164,7 @@ class Castledger:
         """Close the connections."""
         self._http.close()
 
-    def _try(self, call: Call[Any]) -> httpx.Response | httpx.HTTPError:
+    def _try(self, call: Call[Any]) -> Answer:
         try:
             return self._http.request(
                 call.method, call.path, params=call.params, content=call.content, headers=call.headers
@@ -171,28 +177,27 @@ class Castledger:
 
         Raises:
             APIError: The API refused.
-            APIConnectionError: It did not answer.
+            APIConnectionError: No answer came.
+            UnexpectedAnswer: What answered is not the API, or not in its form.
         """
-        attempt = 0
+        retries = 0
         while True:
             answer = self._try(call)
-            status, retry_after = None, None
-            if isinstance(answer, httpx.Response):
-                status, retry_after = answer.status_code, answer.headers.get("retry-after")
-            if attempt < self._options.max_retries and should_retry(call, status):
-                self._sleep(wait_s(attempt, retry_after))
-                attempt += 1
-                continue
-            if isinstance(answer, httpx.HTTPError):
-                raise translate(answer) from answer
-            return call.read(answer)
+            wait_s = self._retries.wait_s(call, answer, retries=retries)
+            if wait_s is None:
+                return read_answer(call, answer, base_url=self._options.base_url)
+            self._sleep(wait_s)
+            retries += 1
 
     def pages(self, paged: Paged[T]) -> Iterator[T]:
-        """Go through a list, page by page."""
-        cursor: str | None = None
-        while True:
-            page = self.send(paged.call(cursor))
+        """Go through a list, page by page.
+
+        Raises:
+            UnexpectedAnswer: A cursor was given twice; what was read until then has been handed out.
+        """
+        seen: set[str] = set()
+        call: Call[Page[T]] | None = paged.first()
+        while call is not None:
+            page = self.send(call)
             yield from page.data
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+            call = paged.following(page, seen)

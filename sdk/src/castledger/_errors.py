@@ -4,12 +4,16 @@
     * ``ConfigurationError``: the client cannot be used as it was made
     * ``APIConnectionError``: no answer came
         * ``APITimeout``: none came in time
+    * ``UnexpectedAnswer``: something answered, but not as the API does
     * ``APIError``: the API refused
         * ``BadRequest`` 400 and other 4xx · ``AuthenticationError`` 401 · ``PermissionDenied`` 403 · ``NotFound`` 404
         * ``Conflict`` 409 · ``ValidationError`` 422 · ``RateLimited`` 429 · ``ServerError`` 5xx
 """
 
 from __future__ import annotations
+
+import functools
+from typing import Any
 
 import msgspec
 
@@ -27,6 +31,7 @@ __all__ = (
     "PermissionDenied",
     "RateLimited",
     "ServerError",
+    "UnexpectedAnswer",
     "ValidationError",
     "error_of",
 )
@@ -41,11 +46,25 @@ class ConfigurationError(CastledgerError, ValueError):
 
 
 class APIConnectionError(CastledgerError):
-    """The API did not answer."""
+    """No answer came; the text names the address that was asked, and what to do."""
 
 
 class APITimeout(APIConnectionError):
     """The API did not answer in time."""
+
+
+class UnexpectedAnswer(CastledgerError):
+    """Something answered, but not as the API does: ``base_url`` leads elsewhere, or the versions are too far apart.
+
+    Attributes:
+        status: HTTP status, where there is one.
+        request_id: To quote when asking the operator.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, request_id: str | None = None) -> None:
+        self.status = status
+        self.request_id = request_id
+        super().__init__(message)
 
 
 class FieldError(msgspec.Struct, frozen=True):
@@ -65,18 +84,41 @@ class APIError(CastledgerError):
         detail: One sentence for people.
         request_id: To quote when asking the operator.
         errors: Every fault of the request that the API named.
+        retry_after: Seconds after which the API wants to be asked again, where it said so.
     """
 
     def __init__(
-        self, *, status: int, code: str, detail: str, request_id: str | None, errors: tuple[FieldError, ...]
+        self,
+        *,
+        status: int,
+        code: str,
+        detail: str,
+        request_id: str | None,
+        errors: tuple[FieldError, ...] = (),
+        retry_after: float | None = None,
     ) -> None:
         self.status = status
         self.code = code
         self.detail = detail
         self.request_id = request_id
         self.errors = errors
+        self.retry_after = retry_after
         named = "".join(f"; {error.pointer}: {error.message}" for error in errors)
-        super().__init__(f"{status} {code}: {detail}{named} (request {request_id or 'unknown'})")
+        when = "" if retry_after is None else f"; to be asked again after {retry_after:.0f} s"
+        super().__init__(f"{status} {code}: {detail}{named}{when} (request {request_id or 'unknown'})")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is copied and pickled by calling its class with its text, which this one's does not take.
+        again = functools.partial(
+            type(self),
+            status=self.status,
+            code=self.code,
+            detail=self.detail,
+            request_id=self.request_id,
+            errors=self.errors,
+            retry_after=self.retry_after,
+        )
+        return again, (), self.__dict__
 
 
 class BadRequest(APIError):
@@ -129,17 +171,27 @@ _KINDS: dict[int, type[APIError]] = {
 }
 
 
-def error_of(status: int, body: bytes, request_id: str | None) -> APIError:
-    """Make the error that an answer stands for; a body that is no problem document is no further trouble."""
+def error_of(status: int, body: bytes, *, base_url: str, request_id: str | None, retry_after: float | None) -> APIError:
+    """Make the error that an answer stands for; a body that is no problem document is no further trouble.
+
+    Args:
+        status: HTTP status, 400 or more.
+        body: A problem document, as a rule.
+        base_url: For the words where it is none, since then something else may have answered.
+        request_id: The header's, where the body names none.
+        retry_after: Seconds.
+    """
     try:
         problem = msgspec.json.decode(body, type=_Problem)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         problem = _Problem()
     kind = _KINDS.get(status, ServerError if status >= 500 else BadRequest)
+    silence = f"no reason was given; is it Castledger's API that answers at {base_url}?"
     return kind(
         status=status,
         code=problem.code or "unknown",
-        detail=problem.detail or problem.title or "the API gave no reason",
+        detail=problem.detail or problem.title or silence,
         request_id=problem.request_id or request_id,
         errors=problem.errors,
+        retry_after=retry_after,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Annotated, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -20,6 +21,9 @@ __all__ = (
     "VerdictCount",
 )
 
+# Without an offset nobody knows when it was: such an answer is refused while it is read.
+Instant: TypeAlias = Annotated[dt.datetime, msgspec.Meta(tz=True)]
+
 
 class Podcast(msgspec.Struct, frozen=True, kw_only=True):
     """A podcast; ``prefix`` goes in front of its enclosures' addresses."""
@@ -29,14 +33,14 @@ class Podcast(msgspec.Struct, frozen=True, kw_only=True):
     podcast_guid: UUID
     verified: bool
     episodes: int
-    created_at: dt.datetime
+    created_at: Instant
     feed_url: str | None = None
     link: str | None = None
     language: str | None = None
     prefix: str | None = None
     feed_error: str | None = None
-    feed_checked_at: dt.datetime | None = None
-    archived_at: dt.datetime | None = None
+    feed_checked_at: Instant | None = None
+    archived_at: Instant | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -57,16 +61,16 @@ class Episode(msgspec.Struct, frozen=True, kw_only=True):
     guid: str
     title: str
     live: bool
-    published_at: dt.datetime | None = None
+    published_at: Instant | None = None
     duration_s: int | None = None
-    removed_at: dt.datetime | None = None
+    removed_at: Instant | None = None
     enclosures: tuple[Enclosure, ...] = ()
 
 
 class DownloadRow(msgspec.Struct, frozen=True, kw_only=True):
     """Downloads of one interval, and of one key when the report is broken down."""
 
-    start: dt.datetime
+    start: Instant
     downloads: int
     downloads_strict: int
     key: str | None = None
@@ -74,32 +78,41 @@ class DownloadRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lists(msgspec.Struct, frozen=True, kw_only=True):
-    """Which lists were used for counting."""
+    """The versions of the lists by which hits are judged; ``none`` where there is no list."""
 
-    agents: str | None = None
-    networks: str | None = None
-    countries: str | None = None
+    agents: str
+    networks: str
+    countries: str
 
 
 class DownloadReport(msgspec.Struct, frozen=True, kw_only=True):
     """Downloads over time.
 
     Attributes:
-        cutoff: Everything before this instant has been counted.
+        start: Where the range begins that was taken, in the report's time zone; the API's ``from``.
+        end: Where it ends, itself excluded; the API's ``to``.
+        tz: Whose days and clocks decide.
+        interval: How long a row's time is.
         profile: The rules that were used.
+        rules: Their version.
+        lists: The lists that were used.
         state: ``live``, ``provisional`` or ``final``.
-        partial: Whether the report reaches beyond what has been counted.
+        partial: Whether downloads of the range may be missing, such as where it reaches beyond *cutoff*.
+        cutoff: Everything before this instant has been counted; ``None`` while nothing has.
+        listeners_reason: Why some rows have no listeners.
     """
 
     data: tuple[DownloadRow, ...]
+    start: Instant = msgspec.field(name="from")
+    end: Instant = msgspec.field(name="to")
+    tz: str
+    interval: str
     profile: str
+    rules: str
+    lists: Lists
     state: str
     partial: bool
-    rules: str | None = None
-    lists: Lists = Lists()
-    cutoff: dt.datetime | None = None
-    tz: str | None = None
-    interval: str | None = None
+    cutoff: Instant | None = None
     listeners_reason: str | None = None
 
     @property
@@ -128,11 +141,11 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     repeats: int
     verdicts: tuple[VerdictCount, ...]
     profile: str
+    rules: str
     state: str
     partial: bool
     episode_id: UUID | None = None
-    rules: str | None = None
-    cutoff: dt.datetime | None = None
+    cutoff: Instant | None = None
 
 
 class ByteRange(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +160,7 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     """One hit and why it counts or does not."""
 
     hit_id: str
-    at: dt.datetime
+    at: Instant
     verdict: str
     verdicts: tuple[str, ...]
     method: str

@@ -1,70 +1,23 @@
-"""What to ask and how to read the answer, without asking: shared by both clients."""
+"""What to ask, without asking: shared by both clients."""
 
 from __future__ import annotations
 
 import datetime as dt
-import os
-import random
 from collections.abc import Mapping
-from typing import Any, Final, Generic, TypeVar
-from urllib.parse import urlsplit
+from typing import Final, Generic, TypeVar
 from uuid import UUID, uuid4
 
-import httpx
 import msgspec
 
-from castledger._errors import APIConnectionError, APITimeout, ConfigurationError, error_of
+from castledger._errors import UnexpectedAnswer
 from castledger._models import DownloadReport, Episode, Explanation, Hit, Podcast
 
-__all__ = ("Call", "Options", "Page", "Paged", "Query", "should_retry", "translate", "wait_s")
+__all__ = ("Call", "Moment", "Page", "Paged", "Query")
 
 T = TypeVar("T")
 Moment = dt.date | dt.datetime
 
-_RETRIED: Final = frozenset((429, 502, 503, 504))
-_LONGEST_WAIT_S: Final = 30.0
 _PAGE: Final = 200
-
-
-class Options(msgspec.Struct, frozen=True):
-    """How to reach the API; does not show the key."""
-
-    api_key: str
-    base_url: str
-    timeout: float
-    max_retries: int
-
-    def __repr__(self) -> str:
-        return f"Options(base_url={self.base_url!r}, api_key='{self.api_key[:12]}…')"
-
-    @classmethod
-    def read(
-        cls,
-        *,
-        api_key: str | None,
-        base_url: str | None,
-        timeout: float,
-        max_retries: int,
-        environ: Mapping[str, str] | None = None,
-    ) -> Options:
-        """Fill what was not given from the environment, and refuse what cannot work."""
-        environ = os.environ if environ is None else environ
-        key = api_key or environ.get("CASTLEDGER_API_KEY", "")
-        if not key.startswith("cl_") or not key.isascii() or not key.isprintable():
-            raise ConfigurationError("api_key: is missing or no key; pass it or set CASTLEDGER_API_KEY (cl_live_…)")
-        url = (base_url or environ.get("CASTLEDGER_API_URL") or "http://127.0.0.1:8000").rstrip("/")
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigurationError(f"base_url: {url!r} is no address such as https://api.example.com")
-        if timeout <= 0:
-            raise ConfigurationError("timeout: is a number of seconds above 0")
-        if max_retries < 0:
-            raise ConfigurationError("max_retries: is 0 or more")
-        return cls(key, url, timeout, max_retries)
-
-    def headers(self) -> dict[str, str]:
-        """Headers of every request."""
-        return {"Authorization": f"Bearer {self.api_key}", "User-Agent": "castledger-python/0.1.0"}
 
 
 class Call(Generic[T]):
@@ -91,20 +44,6 @@ class Call(Generic[T]):
         if method != "GET":
             self.headers["Idempotency-Key"] = str(uuid4())
 
-    def read(self, response: httpx.Response) -> T:
-        """Read the answer.
-
-        Raises:
-            APIError: It is an error.
-            APIConnectionError: It is none of the API's answers.
-        """
-        if not response.is_success:
-            raise error_of(response.status_code, response.content, response.headers.get("x-request-id"))
-        try:
-            return msgspec.json.decode(response.content, type=self.kind)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise APIConnectionError(f"{self.path} answered with something else than Castledger does") from error
-
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
     """One page of a list."""
@@ -121,35 +60,40 @@ class Paged(Generic[T]):
         self._path = path
         self._params = {"limit": str(_PAGE), **(params or {})}
 
-    def call(self, cursor: str | None) -> Call[Page[T]]:
-        """Ask for the page behind *cursor*, the first when ``None``."""
-        params = self._params if cursor is None else {**self._params, "cursor": cursor}
-        return Call(self._kind, "GET", self._path, params=params)
+    def first(self) -> Call[Page[T]]:
+        """Ask for the first page."""
+        return Call(self._kind, "GET", self._path, params=self._params)
+
+    def following(self, page: Page[T], seen: set[str]) -> Call[Page[T]] | None:
+        """Ask for the page behind *page*.
+
+        Args:
+            page: The last one that was read.
+            seen: The cursors until now; this page's is added.
+
+        Returns:
+            ``None`` behind the last page.
+
+        Raises:
+            UnexpectedAnswer: The cursor was there before: the list would never end.
+        """
+        cursor = page.next_cursor
+        if cursor is None:
+            return None
+        if cursor in seen:
+            raise UnexpectedAnswer(
+                f"/api/v1{self._path} gave the same cursor twice: the list would never end, so it is broken off here; "
+                "the API or something in front of it answers wrongly.",
+                status=200,
+            )
+        seen.add(cursor)
+        return Call(self._kind, "GET", self._path, params={**self._params, "cursor": cursor})
 
 
-def should_retry(call: Call[Any], status: int | None) -> bool:
-    """Tell whether a call may be repeated after *status* (``None``: no answer came).
-
-    Reads may. Writes are not: an API that does not keep their key yet would do them twice.
-    """
-    return call.method == "GET" and (status is None or status in _RETRIED)
-
-
-def wait_s(attempt: int, retry_after: str | None) -> float:
-    """Seconds to wait before the next try: what the API asks for, else a jittered doubling; bounded."""
-    if retry_after is not None and retry_after.isascii() and retry_after.isdigit():
-        return min(float(retry_after), _LONGEST_WAIT_S)
-    return min(0.25 * 2.0**attempt, _LONGEST_WAIT_S) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load
-
-
-def translate(error: httpx.HTTPError) -> APIConnectionError:
-    """Name a transport's error in our terms."""
-    if isinstance(error, httpx.TimeoutException):
-        return APITimeout("the API did not answer in time")
-    return APIConnectionError(f"the API did not answer: {type(error).__name__}")
-
-
-def _moment(name: str, value: Moment) -> str:
+def _moment(name: str, value: object) -> str:
+    """Write a date or an instant; takes anything, since many callers run without a type checker."""
+    if not isinstance(value, dt.date):
+        raise TypeError(f"{name}: is a date or an aware datetime, not {type(value).__name__}")
     if isinstance(value, dt.datetime) and value.utcoffset() is None:
         raise ValueError(f"{name}: an instant needs a time zone, such as datetime.now(timezone.utc)")
     return value.isoformat()
@@ -211,7 +155,7 @@ class Query:
             raise ValueError("explain: give either podcast_id or episode_id")
         if isinstance(day, dt.datetime):
             raise ValueError("day: is a date (UTC), not an instant")
-        params = _given(podcast_id=podcast_id, episode_id=episode_id, day=day.isoformat())
+        params = _given(podcast_id=podcast_id, episode_id=episode_id, day=_moment("day", day))
         return Call(Explanation, "GET", "/analytics/explain", params=params)
 
     @staticmethod

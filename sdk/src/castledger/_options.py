@@ -1,0 +1,130 @@
+"""How to reach the API: read once, checked at once, and never shown with its key."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+
+from castledger._errors import ConfigurationError
+from castledger._version import __version__
+
+__all__ = ("Options",)
+
+_DEFAULT_URL: Final = "http://127.0.0.1:8000"
+_API: Final = "/api/v1"
+# More than a day is a slip, and the clocks of some systems refuse much more.
+_LONGEST_TIMEOUT_S: Final = 86_400.0
+# `cl_live_` and four of 38 characters: what the API itself shows of a key.
+_HINT_CHARS: Final = 12
+_KEY_CHARS: Final = 46
+_HOST: Final = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
+
+
+def _read_key(given: str | None, environ: Mapping[str, str]) -> str:
+    name = "api_key" if given is not None else "CASTLEDGER_API_KEY"
+    key = environ.get("CASTLEDGER_API_KEY", "") if given is None else given
+    if not key:
+        raise ConfigurationError(
+            "api_key: is missing; pass the key that `castledger up` printed, or set CASTLEDGER_API_KEY to it"
+        )
+    if not all("!" <= char <= "~" for char in key):
+        raise ConfigurationError(
+            f"{name}: holds a space, a line break or another character that no key has; was more copied than the key?"
+        )
+    return key
+
+
+def _fault_of(url: str) -> str | None:
+    """Say what is wrong with an address; never quotes it, since it may hold a password."""
+    if not url.isprintable() or any(char.isspace() or char == "\\" for char in url):
+        return "holds a space, a line break or a backslash"
+    try:
+        parts = httpx.URL(url)
+        host = parts.raw_host.decode("ascii")
+        # What the system's resolver is given later; it raises there for empty and for overlong labels.
+        host.encode("idna")
+    except (httpx.InvalidURL, UnicodeError):
+        return "is no address: its host or its port cannot be right"
+    if parts.scheme not in ("http", "https") or not host:
+        return "has to begin with http:// or https:// and a host"
+    if "@" in url.split("/")[2]:
+        return "has a user or a password in it; the key alone says who asks"
+    if _HOST.fullmatch(host) is None:
+        return "is no address: its host has characters that none has"
+    if parts.port is not None and not 0 < parts.port < 65536:
+        return "has a port that is not from 1 to 65535"
+    if "?" in url or "#" in url:
+        return "has a query or a fragment; leave out what follows ? or #"
+    if parts.path.rstrip("/").endswith(_API):
+        return f"ends in {_API}, which the client adds itself; leave it out"
+    return None
+
+
+def _read_url(given: str | None, environ: Mapping[str, str]) -> str:
+    url = given
+    name = "base_url"
+    if url is None:
+        url = environ.get("CASTLEDGER_API_URL") or _DEFAULT_URL
+        name = "base_url (CASTLEDGER_API_URL)"
+    fault = _fault_of(url)
+    if fault is not None:
+        raise ConfigurationError(f"{name}: {fault}; it looks like https://api.example.com")
+    return url.rstrip("/")
+
+
+@dataclass(frozen=True, repr=False)
+class Options:
+    """How to reach the API; a plain class rather than a struct, so that no pretty-printer shows the key."""
+
+    api_key: str
+    base_url: str
+    timeout: float
+    max_retries: int
+
+    def __repr__(self) -> str:
+        is_known_form = self.api_key.startswith("cl_") and len(self.api_key) >= _KEY_CHARS
+        shown = self.api_key[:_HINT_CHARS] if is_known_form else ""
+        return f"Options(base_url={self.base_url!r}, api_key='{shown}…')"
+
+    @classmethod
+    def read(
+        cls,
+        *,
+        api_key: str | None,
+        base_url: str | None,
+        timeout: float,
+        max_retries: int,
+        environ: Mapping[str, str] | None = None,
+    ) -> Options:
+        """Fill what was not given from the environment, and refuse what cannot work.
+
+        Any text is taken for a key that a header can carry: a token is one too.
+
+        Args:
+            api_key: ``None`` for ``CASTLEDGER_API_KEY``; an empty one is refused, not replaced.
+            base_url: ``None`` for ``CASTLEDGER_API_URL``, else this machine's port 8000; a path is kept.
+            timeout: Seconds above 0, at most a day.
+            max_retries: 0 or more.
+            environ: The process's own when ``None``.
+
+        Raises:
+            ConfigurationError: Names the option; never quotes a key or a password.
+        """
+        environ = os.environ if environ is None else environ
+        key = _read_key(api_key, environ)
+        url = _read_url(base_url, environ)
+        # Written so that it refuses NaN, which compares as false with everything.
+        if not 0 < timeout <= _LONGEST_TIMEOUT_S:
+            raise ConfigurationError(f"timeout: is a number of seconds above 0, at most {_LONGEST_TIMEOUT_S:.0f}")
+        if not max_retries >= 0:
+            raise ConfigurationError("max_retries: is a whole number, 0 or more")
+        return cls(key, url, timeout, max_retries)
+
+    def headers(self) -> dict[str, str]:
+        """Headers of every request."""
+        return {"Authorization": f"Bearer {self.api_key}", "User-Agent": f"castledger-python/{__version__}"}
