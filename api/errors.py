@@ -66,7 +66,10 @@ class InvalidRequest(CastledgerError, ValueError):
         self.faults = tuple(faults)
         if len({fault.code for fault in self.faults}) == 1:
             self.code = self.faults[0].code
-        super().__init__("; ".join(f"{fault.pointer}: {fault.message}" for fault in self.faults))
+        # What concerns the whole body has no place to name.
+        super().__init__(
+            "; ".join(f"{fault.pointer}: {fault.message}" if fault.pointer else fault.message for fault in self.faults)
+        )
 
 
 class Refused(CastledgerError):

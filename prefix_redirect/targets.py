@@ -1,6 +1,7 @@
 """The grammar of what stands behind ``/e``: bytes in, the place to redirect to out, or the fault.
 
-Repairs act on scheme and arguments, never on path and query, which reach the target byte for byte. The host that is
+Repairs act on scheme and arguments, never on path and query, which reach the target byte for byte; only a URL that was
+percent-encoded as a whole, slashes included, is decoded, since it names no host otherwise. The host that is
 judged is the host that a browser will go to: whatever browsers read differently from us (backslashes, octal
 addresses, percent-encoded hosts) is refused, so that no clever spelling passes the host policy.
 """
@@ -12,6 +13,7 @@ import functools
 import ipaddress
 import re
 from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from analytics_core.addresses import is_public, pack_address
 from analytics_core.errors import InvalidInput
@@ -61,6 +63,9 @@ class Target(NamedTuple):
 
 # Colon and slashes as they are, percent-encoded, or with one slash lost on the way through a careless proxy.
 _SCHEME: Final = re.compile(rb"(https?)(?::|%3a)((?:/|%2f){1,2})", re.IGNORECASE)
+# Behind a percent-encoded scheme, a host that ends at a percent-encoded slash: somebody encoded the whole URL.
+_WHOLE: Final = re.compile(rb"[^/?#]+?%2f", re.IGNORECASE)
+_BEYOND_ASCII: Final = re.compile(rb"[\x20\x80-\xff]")
 _AUTHORITY_END: Final = re.compile(rb"[/?#]")
 _QUERY: Final = re.compile(rb"[?#]")
 _UNSAFE: Final = re.compile(rb"[^\x21-\x7e]")
@@ -123,6 +128,8 @@ def parse_target(raw: bytes) -> Target | TargetFault:
     b'https://CDN.example.com/a//b.mp3?x=%2F'
     >>> parse_target(b"HTTP%3A%2F%2Fcdn.example.com/a.mp3").stored
     b'http://cdn.example.com/a.mp3'
+    >>> parse_target(b"https%3A%2F%2Fcdn.example.com%2Fa%2520b.mp3?x=%2F").location
+    b'https://cdn.example.com/a%20b.mp3?x=%2F'
     >>> parse_target(b"user@cdn.example.com/a.mp3")
     <TargetFault.USER_INFO: 'A target names no user.'>
     """
@@ -138,6 +145,12 @@ def parse_target(raw: bytes) -> Target | TargetFault:
     found = _SCHEME.match(written)
     if found is not None:
         scheme, behind = found[1].lower(), written[found.end() :]
+        if b"%" in found[0] and _WHOLE.match(behind):
+            behind = _decode_whole(behind)
+            if _UNSAFE.search(behind):
+                return TargetFault.CONTROL
+            if b"\\" in behind:
+                return TargetFault.BACKSLASH
         if _SCHEME.match(behind):
             return TargetFault.DOUBLED_SCHEME
     cut = _AUTHORITY_END.search(behind)
@@ -150,6 +163,14 @@ def parse_target(raw: bytes) -> Target | TargetFault:
     query = _QUERY.search(rest)
     path = rest if query is None else rest[: query.start()]
     return Target(location, written if plain else location, host[0], host[1], path, arguments)
+
+
+def _decode_whole(behind: bytes) -> bytes:
+    """Take one layer of percent-encoding off, up to a query that was added behind it."""
+    query = _QUERY.search(behind)
+    path, rest = (behind, b"") if query is None else (behind[: query.start()], behind[query.start() :])
+    decoded = unquote_to_bytes(path)
+    return _BEYOND_ASCII.sub(lambda found: b"%%%02X" % found[0][0], decoded) + rest
 
 
 def _read_authority(authority: bytes) -> tuple[str, HostKind] | TargetFault:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from litestar import Request, get, post
+from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from analytics_core.db.episodes import list_episodes as read_episodes
 from analytics_core.db.podcasts import PodcastRow
@@ -52,7 +53,11 @@ async def create_podcast(request: Request[Any, Any, Any]) -> AddedPodcast:
     async with resources.feed_slots:
         if media_type in _XML:
             pointer = ""
-            reading = read_sent_feed(await request.body())
+            try:
+                reading = read_sent_feed(await request.body())
+            except RequestEntityTooLarge as error:
+                limit = f"{resources.settings.api.max_body_mb} MiB (CASTLEDGER_API_MAX_BODY_MB)"
+                raise InvalidRequest([Fault("", "feed_too_large", f"the feed is larger than {limit}")]) from error
         else:
             pointer = "/feed_url"
             reading = fetch_podcast_feed((await read_json(request, AddPodcast)).feed_url.strip(), resources)
