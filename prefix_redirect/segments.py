@@ -10,11 +10,12 @@ from typing import Final, Protocol
 
 from analytics_core.spool import FrameKind, SegmentHeader, Totals, encode_header, encode_totals_frame, segment_name
 
-__all__ = ("OPEN_SUFFIX", "SEALED_SUFFIX", "Disk", "OsDisk", "Reserve", "Segment", "is_disk_full")
+__all__ = ("OPEN_SUFFIX", "SEALED_SUFFIX", "Disk", "OsDisk", "Reserve", "Segment", "is_disk_full", "remove_stillborn")
 
 OPEN_SUFFIX: Final = ".open"
 SEALED_SUFFIX: Final = ".sealed"
 _NEW_SUFFIX: Final = ".new"
+_BIRTH_S: Final = 60.0
 
 
 class Disk(Protocol):
@@ -52,6 +53,35 @@ class OsDisk:
 def is_disk_full(error: OSError) -> bool:
     """Say whether an error means that there is no room left."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def remove_stillborn(folder: Path, *, now_s: float) -> None:
+    """Remove what processes left that were killed while they made a file: it holds no hit and never will.
+
+    A file that is a minute old and that nobody has locked is no longer being made.
+
+    Args:
+        folder: The spool's.
+        now_s: Seconds since 1970-01-01 UTC.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    for path in folder.glob(f"*{_NEW_SUFFIX}"):
+        try:
+            if now_s - path.stat().st_mtime < _BIRTH_S:
+                continue
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            # Another process was quicker.
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -25,7 +25,7 @@ from analytics_core.spool import (
     encode_hits_frame,
     encode_totals_frame,
 )
-from prefix_redirect.segments import Disk, OsDisk, Reserve, Segment, is_disk_full
+from prefix_redirect.segments import Disk, OsDisk, Reserve, Segment, is_disk_full, remove_stillborn
 
 __all__ = ("TEXTS_PER_HIT", "SpoolWriter", "SyncWork")
 
@@ -129,6 +129,7 @@ class SpoolWriter:
             self._make_folder()
             # Hits carry raw addresses: a folder that was made by hand gets our mode too.
             self._folder.chmod(0o700)
+            remove_stillborn(self._folder, now_s=self._clock.now_us() / 1e6)
         except OSError as error:
             _log.error("the spool's folder cannot be used: %s", error.strerror)
         self.reserve.hold()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -12,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, urlsplit
+
+from castledger_server.processes import die_with_parent
 
 LOGIN = "castledger"
 """The login that migrates and serves: it owns its databases and is no superuser."""
@@ -119,6 +122,8 @@ class TestServer:
                 cwd=self.folder,
                 stderr=log,
                 env=self._environment(),
+                # Tests that are killed leave no server behind.
+                preexec_fn=die_with_parent(signal.SIGQUIT),
             )
         deadline = time.monotonic() + 60
         ready = [str(self.binaries / "pg_isready"), "-q", "-h", str(self.folder)]

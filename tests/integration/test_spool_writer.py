@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import stat
 from pathlib import Path
 
@@ -365,3 +366,15 @@ def test_segments_of_earlier_lives_are_left_alone(tmp_path: Path) -> None:
     second.writer.close()
     assert {path: path.read_bytes() for path in before} == before
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_files_of_processes_killed_at_birth_are_removed_and_of_living_ones_kept(tmp_path: Path) -> None:
+    old, held, young, hits = (tmp_path / name for name in ("1-old.new", "2-held.new", "3-young.new", "4.sealed"))
+    for path in (old, held, young, hits):
+        path.write_bytes(b"CLSPOOL1")
+    for path in (old, held, hits):
+        os.utime(path, (1000, 1000))
+    with held.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        Hands(tmp_path).writer.open()
+    assert [path.exists() for path in (old, held, young, hits)] == [False, True, True, True]
