@@ -23,6 +23,8 @@ MAX_EPISODES: Final = 20_000
 MAX_ENCLOSURES: Final = 64
 _MAX_TEXT: Final = 1000
 _MAX_URL: Final = 8000
+_MAX_CHANNEL_TEXTS: Final = 100
+_MAX_CHANNEL_TEXT: Final = 100_000
 _PODCAST: Final = (
     "https://podcastindex.org/namespace/1.0",
     "https://github.com/Podcastindex-org/podcast-namespace/blob/main/docs/1.0.md",
@@ -70,6 +72,7 @@ class Feed(msgspec.Struct, frozen=True):
         verify_texts: Texts of ``podcast:txt purpose="verify"``.
         repeated: Episodes left out because an earlier one has their guid.
         warnings: What a podcaster should know of: one sentence each.
+        channel_texts: The texts of the channel's own elements, whole but for white space; those of items are left out.
     """
 
     title: str
@@ -82,6 +85,7 @@ class Feed(msgspec.Struct, frozen=True):
     episodes: tuple[FeedEpisode, ...]
     warnings: tuple[str, ...]
     repeated: tuple[FeedEpisode, ...] = ()
+    channel_texts: tuple[str, ...] = ()
 
 
 def compute_guid(feed_url: str) -> UUID:
@@ -218,6 +222,17 @@ def _channel(data: bytes) -> etree._Element:
     return channel
 
 
+def _channel_texts(channel: etree._Element) -> tuple[str, ...]:
+    texts: list[str] = []
+    for child in channel.iterchildren("{*}*"):
+        if etree.QName(child).localname in ("item", "liveItem"):
+            continue
+        text = _clean("".join(str(part) for part in child.itertext()), _MAX_CHANNEL_TEXT)
+        if text and len(texts) < _MAX_CHANNEL_TEXTS:
+            texts.append(text)
+    return tuple(texts)
+
+
 def _guid(channel: etree._Element, feed_url: str | None, title: str, warnings: list[str]) -> tuple[UUID, bool]:
     declared = _text(channel, "guid", _PODCAST)
     if _UUID.fullmatch(declared):
@@ -286,4 +301,5 @@ def parse_feed(data: bytes, *, feed_url: str | None = None) -> Feed:
         episodes=tuple(episodes.values()),
         warnings=tuple(warnings),
         repeated=tuple(repeated),
+        channel_texts=_channel_texts(channel),
     )

@@ -19,6 +19,7 @@ from api.queries import Query
 from api.requests import Observer
 from api.resources import Resources
 from api.routes.analytics import explain_day, get_downloads
+from api.routes.claims import check_claim, claim_podcast, get_one_claim, list_podcast_claims
 from api.routes.documentation import get_docs, get_openapi, publish
 from api.routes.health import get_health
 from api.routes.hits import get_hit, list_hits
@@ -30,15 +31,19 @@ __all__ = ("create_app",)
 _BASE: Final = "/api/v1"
 _OPEN: Final = (get_health, get_openapi, get_docs)
 _CLOSED: Final = (
+    check_claim,
+    claim_podcast,
     create_api_key,
     create_podcast,
     explain_day,
     get_downloads,
     get_hit,
+    get_one_claim,
     get_one_podcast,
     list_api_keys,
     list_episodes,
     list_hits,
+    list_podcast_claims,
     list_podcasts,
     revoke_api_key,
 )

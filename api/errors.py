@@ -6,14 +6,17 @@ Source:
 
 from __future__ import annotations
 
+import datetime as dt
 import http
 from collections.abc import Sequence
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
+from analytics_core.db.claims import ClaimRow
 from analytics_core.errors import (
     CastledgerError,
     Conflict,
@@ -26,7 +29,17 @@ from analytics_core.errors import (
 from api.logs import RequestLog
 from api.requests import request_id_of
 
-__all__ = ("PROBLEM_JSON", "Fault", "InvalidRequest", "Problem", "Refused", "answer_problem", "problem_of")
+__all__ = (
+    "PROBLEM_JSON",
+    "Fault",
+    "InvalidRequest",
+    "PodcastTaken",
+    "Problem",
+    "Refused",
+    "TooSoon",
+    "answer_problem",
+    "problem_of",
+)
 
 PROBLEM_JSON: Final = "application/problem+json"
 
@@ -46,7 +59,11 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a request was not answered."""
+    """Why a request was not answered.
+
+    With `podcast_taken` there may be `claim_id`, `token` and `expires_at`: of the claim by which its owner proves that
+    the feed is theirs.
+    """
 
     type: str = "about:blank"
     title: str
@@ -55,6 +72,9 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     request_id: str
     errors: list[Fault] = []
+    claim_id: UUID | msgspec.UnsetType = msgspec.UNSET
+    token: str | msgspec.UnsetType = msgspec.UNSET
+    expires_at: dt.datetime | msgspec.UnsetType = msgspec.UNSET
 
 
 class InvalidRequest(CastledgerError, ValueError):
@@ -87,6 +107,34 @@ class Refused(CastledgerError):
         super().__init__(message)
 
 
+class PodcastTaken(Conflict):
+    """A feed belongs to a podcast that is there already.
+
+    Args:
+        message: One sentence for people, saying what to do.
+        claim: By which the feed can be proven to be the caller's; ``None`` where nothing can be.
+    """
+
+    def __init__(self, message: str, claim: ClaimRow | None = None) -> None:
+        self.claim = claim
+        super().__init__("podcast_taken", message)
+
+
+class TooSoon(CastledgerError):
+    """Something was asked for again before its time; 429.
+
+    Args:
+        message: One sentence for people.
+        retry_after_s: Whole seconds after which it is time.
+    """
+
+    code = "too_soon"
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
 def _status_of(error: Exception) -> int:
     match error:
         case Refused():
@@ -101,6 +149,8 @@ def _status_of(error: Exception) -> int:
             return 401
         case Forbidden():
             return 403
+        case TooSoon():
+            return 429
         case Unavailable():
             return 503
         case HTTPException():
@@ -129,7 +179,11 @@ def problem_of(error: Exception, *, request_id: str) -> Problem:
         case _:
             status, title = 500, http.HTTPStatus(500).phrase
             code, detail = "internal", "something went wrong on our side; the request id finds it in the log"
-    return Problem(title=title, status=status, detail=detail, code=code, request_id=request_id, errors=faults)
+    problem = Problem(title=title, status=status, detail=detail, code=code, request_id=request_id, errors=faults)
+    if isinstance(error, PodcastTaken) and error.claim is not None:
+        claim = error.claim
+        return msgspec.structs.replace(problem, claim_id=claim.claim_id, token=claim.token, expires_at=claim.expires_at)
+    return problem
 
 
 def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -141,7 +195,7 @@ def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Respons
     if problem.status == 401:
         sent = "authorization" in request.headers
         headers["WWW-Authenticate"] = 'Bearer realm="castledger"' + (', error="invalid_token"' if sent else "")
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | TooSoon):
         headers["Retry-After"] = str(error.retry_after_s)
     if problem.status >= 500:
         log: RequestLog = request.app.state.log

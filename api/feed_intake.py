@@ -7,11 +7,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from analytics_core.db.claims import find_taken, start_claim
 from analytics_core.db.podcasts import PodcastRow, add_podcast
 from analytics_core.db.tenants import KeyRow
-from analytics_core.errors import InvalidInput
+from analytics_core.errors import Conflict, InvalidInput
 from analytics_core.feeds import Feed
+from api.errors import PodcastTaken
 from api.resources import Resources
+from api.schemas.claims import what_to_do
 
 __all__ = ("ReadFeed", "fetch_bytes", "fetch_podcast_feed", "read_sent_feed", "store_podcast")
 
@@ -67,18 +70,43 @@ async def store_podcast(read: ReadFeed, *, caller: KeyRow, resources: Resources)
     """Store a podcast for the tenant of a key; what the installation's own adds is verified.
 
     Raises:
-        Conflict: ``podcast_taken``.
+        PodcastTaken: With the claim by which it can be had, unless it is the tenant's own and verified.
     """
     own_host = urlsplit(resources.settings.tracker.public_url).hostname
-    async with resources.database.tenant(caller.tenant, readonly=False) as conn:
-        return await add_podcast(
-            conn,
-            caller.tenant,
-            read.feed,
-            feed_url=read.url,
-            verified=caller.is_installation,
-            now=resources.clock.now(),
-            etag=read.etag,
-            last_modified=read.last_modified,
-            own_hosts=(own_host,) if own_host else (),
+    own_hosts = (own_host,) if own_host else ()
+    try:
+        async with resources.database.tenant(caller.tenant, readonly=False) as conn:
+            return await add_podcast(
+                conn,
+                caller.tenant,
+                read.feed,
+                feed_url=read.url,
+                verified=caller.is_installation,
+                now=resources.clock.now(),
+                etag=read.etag,
+                last_modified=read.last_modified,
+                own_hosts=own_hosts,
+            )
+    except Conflict as error:
+        raise await _refuse_taken(read, error, caller=caller, resources=resources, own_hosts=own_hosts) from error
+
+
+async def _refuse_taken(
+    read: ReadFeed, error: Conflict, *, caller: KeyRow, resources: Resources, own_hosts: tuple[str, ...]
+) -> PodcastTaken:
+    """Say that a feed is taken, and start the claim by which it can be had; never whose it is."""
+    async with resources.database.auth() as conn:
+        taken = await find_taken(conn, caller.tenant, read.feed, feed_url=read.url, own_hosts=own_hosts)
+        if taken is None:
+            # Its owner let go of it in this very moment.
+            return PodcastTaken(f"{error}; try again")
+        if taken.tenant_id == caller.tenant_id and taken.verified_at is not None:
+            return PodcastTaken("you have added this podcast already")
+        if taken.feed_url is None:
+            return PodcastTaken(
+                f"{error}; it was added without a feed's address, so nobody can prove anything: ask the operator"
+            )
+        claim = await start_claim(
+            conn, caller.tenant, taken, title=read.feed.title, feed_url=read.url, now=resources.clock.now()
         )
+    return PodcastTaken(f"{error}; if it is yours: {what_to_do(claim)}", claim)

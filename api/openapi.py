@@ -26,6 +26,7 @@ _REFUSALS: Final = {
     409: "It clashes with what is stored.",
     413: "Too large.",
     415: "Of a type that is not read here.",
+    429: "Too soon; `Retry-After` says when to try again.",
     422: "Values were refused; all faults are listed.",
     503: "The database does not answer; `Retry-After` says when to try again.",
 }

@@ -15,6 +15,7 @@ from analytics_core.admin_server import AdminServer
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.pool import Connection, Pool, check_role, connect, connection, open_pool
 from analytics_core.db.rollups import count_marks
+from analytics_core.db.transfers import settle_claims
 from analytics_core.errors import ConfigError, Unavailable
 from analytics_core.geo import open_countries
 from analytics_core.networks import load_network_lists
@@ -91,6 +92,7 @@ class Ingest:
         self.poll_wanted = asyncio.Event()
         self.pending_wanted = asyncio.Event()
         self.registry_wanted = asyncio.Event()
+        self.claims_wanted = asyncio.Event()
         self.shipper = Shipper(
             SpoolFolder(settings.tracker.spool_dir),
             self.pipeline,
@@ -106,6 +108,7 @@ class Ingest:
             self.pipeline.catalogue.forget,
             self.pending_wanted.set,
             self.registry_wanted.set,
+            self.claims_wanted.set,
             self.poll_wanted.set,
         ):
             self._watch.subscribe(callback)
@@ -154,6 +157,14 @@ class Ingest:
             await self._registry.write(conn)
         return _CHORES_S
 
+    async def settle_claims(self) -> float:
+        """Verify and move podcasts whose claims are proven; the watch calls for it, at least once a minute."""
+        async with connection(self._pool) as conn:
+            settled = await settle_claims(conn, now=self._clock.now())
+        if settled:
+            _log.info("%d claims were settled", settled)
+        return _CHORES_S
+
     async def listen(self, health: Health) -> float:
         """Hear of changes of the catalogue for as long as the connection lives."""
         await self._watch.listen(on_listening=lambda: health.say(_WATCH, None))
@@ -191,6 +202,7 @@ class Ingest:
             "waiting hits": (self.rejudge, self.pending_wanted),
             "polling": (self.poll, self.poll_wanted),
             "registry": (self.write_registry, self.registry_wanted),
+            "claims": (self.settle_claims, self.claims_wanted),
             "chores": (self.do_chores, None),
         }
         tasks = [

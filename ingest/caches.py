@@ -46,10 +46,5 @@ class GenerationCache(Generic[K, V]):
             self._young = {}
         self._young[key] = value
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._young = {}
-        self._old = {}
-
     def __len__(self) -> int:
         return len(self._young) + len(self._old)

@@ -17,6 +17,7 @@ from analytics_core.db.catalogue import (
     find_owners_by_file_name,
     find_podcasts,
 )
+from analytics_core.db.ownership import read_ownership
 from analytics_core.db.pending import PendingTarget
 from analytics_core.db.pool import Connection
 from analytics_core.enclosures import identify, parse_prefix_arguments
@@ -24,7 +25,7 @@ from analytics_core.errors import InvalidInput
 from analytics_core.referrers import feed_app
 from ingest.caches import GenerationCache
 
-__all__ = ("Catalogue", "Episode", "Resolution", "episode_of", "match_targets")
+__all__ = ("Catalogue", "Episode", "Resolution", "Resolved", "episode_of", "match_targets")
 
 _CACHE_LIMIT: Final = 50_000
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -56,6 +57,25 @@ class Resolution(NamedTuple):
     target: PendingTarget | None
     tenant_no: int
     feed_app: str
+
+
+class Resolved(NamedTuple):
+    """The resolutions of some targets, and the generation of ownership that they hold under."""
+
+    resolutions: list[Resolution]
+    ownership: int
+
+
+class _Memory:
+    """What was found out since the catalogue last changed; it is replaced whole.
+
+    So what a look-up in flight finds out goes into a memory that nobody asks any more.
+    """
+
+    def __init__(self, ownership: int) -> None:
+        self.ownership = ownership
+        self.known = GenerationCache[tuple[bytes, bytes], Resolution](_CACHE_LIMIT)
+        self.podcasts = GenerationCache[UUID, PodcastNumbers](_CACHE_LIMIT)
 
 
 def episode_of(owner: OwnerRow) -> Episode:
@@ -122,15 +142,13 @@ class Catalogue:
 
     def __init__(self, *, own_hosts: Collection[str] = ()) -> None:
         self._own_hosts = frozenset(own_hosts)
-        self._known = GenerationCache[tuple[bytes, bytes], Resolution](_CACHE_LIMIT)
-        self._podcasts = GenerationCache[UUID, PodcastNumbers](_CACHE_LIMIT)
+        self._memory: _Memory | None = None
 
     def forget(self) -> None:
         """Drop what is remembered: podcasts, episodes or enclosures have changed."""
-        self._known.clear()
-        self._podcasts.clear()
+        self._memory = None
 
-    async def resolve(self, conn: Connection, wanted: Sequence[tuple[bytes, bytes]]) -> list[Resolution]:
+    async def resolve(self, conn: Connection, wanted: Sequence[tuple[bytes, bytes]]) -> Resolved:
         """Resolve pairs of target and prefix arguments.
 
         Args:
@@ -138,16 +156,21 @@ class Catalogue:
             wanted: Distinct pairs, as recorded.
 
         Returns:
-            A resolution for each.
+            A resolution for each, with the generation of ownership as it was before any of them was looked up.
         """
-        known = [self._known.get(pair) for pair in wanted]
+        memory = self._memory
+        if memory is None:
+            memory = self._memory = _Memory(await read_ownership(conn))
+        known = [memory.known.get(pair) for pair in wanted]
         unknown = [pair for pair, resolution in zip(wanted, known, strict=True) if resolution is None]
-        fresh = iter(await self._look_up(conn, unknown) if unknown else ())
-        return [resolution or next(fresh) for resolution in known]
+        fresh = iter(await self._look_up(conn, unknown, memory) if unknown else ())
+        return Resolved([resolution or next(fresh) for resolution in known], memory.ownership)
 
-    async def _look_up(self, conn: Connection, pairs: Sequence[tuple[bytes, bytes]]) -> list[Resolution]:
+    async def _look_up(
+        self, conn: Connection, pairs: Sequence[tuple[bytes, bytes]], memory: _Memory
+    ) -> list[Resolution]:
         named = {arguments: parse_prefix_arguments(arguments).podcast_guid for _, arguments in pairs}
-        podcasts = await self._find_podcasts(conn, {guid for guid in named.values() if guid is not None})
+        podcasts = await self._find_podcasts(conn, {guid for guid in named.values() if guid is not None}, memory)
         numbers = {
             arguments: (podcasts[guid].tenant_no, podcasts[guid].podcast_no) if guid in podcasts else (0, 0)
             for arguments, guid in named.items()
@@ -161,16 +184,16 @@ class Catalogue:
                 resolutions.append(Resolution(None, target, numbers[pair[1]][0], app))
             else:
                 resolution = Resolution(episode_of(owner), None, owner.tenant_no, app)
-                self._known.put(pair, resolution)
+                memory.known.put(pair, resolution)
                 resolutions.append(resolution)
         return resolutions
 
-    async def _find_podcasts(self, conn: Connection, guids: set[UUID]) -> dict[UUID, PodcastNumbers]:
-        found = {guid: numbers for guid in guids if (numbers := self._podcasts.get(guid)) is not None}
+    async def _find_podcasts(self, conn: Connection, guids: set[UUID], memory: _Memory) -> dict[UUID, PodcastNumbers]:
+        found = {guid: numbers for guid in guids if (numbers := memory.podcasts.get(guid)) is not None}
         missing = guids - found.keys()
         if missing:
             for guid, numbers in (await find_podcasts(conn, missing)).items():
-                self._podcasts.put(guid, numbers)
+                memory.podcasts.put(guid, numbers)
                 found[guid] = numbers
         return found
 

@@ -17,7 +17,8 @@ class Metrics:
         )
         self.batches = Counter(
             "castledger_ingest_batches",
-            "Batches by what became of them: landed, fenced (another shipper had landed it), retried, failed.",
+            "Batches by what became of them: landed, fenced (another shipper had landed it), retried, failed, "
+            "rejudged (a podcast had moved to another tenant).",
             ("outcome",),
             registry=self.registry,
         )

@@ -13,6 +13,7 @@ from analytics_core.byte_ranges import ByteRange, RangeKind
 from analytics_core.db.catalogue import OwnerRow
 from analytics_core.db.dictionaries import AgentKindRow, read_agent_kinds
 from analytics_core.db.hits import HitColumns
+from analytics_core.db.ownership import lock_ownership, read_ownership
 from analytics_core.db.pending import (
     PendingHit,
     PendingTarget,
@@ -32,7 +33,7 @@ from ingest.secrets import SecretStore
 from ingest.steps.listeners import pack_keys
 from ingest.steps.targets import NEVER_US
 from ingest.steps.verdicts import FactColumns, eligible_evidence, judge_facts, weigh_ranges
-from ingest.writer import write_hits
+from ingest.writer import OwnershipMoved, hold_ownership, write_hits
 
 __all__ = ("KEEP_DAYS", "rejudge_pending", "release_aged")
 
@@ -54,27 +55,34 @@ async def rejudge_pending(conn: Connection, secrets: SecretStore, *, limit: int 
         limit: Hits that are moved in one transaction.
 
     Returns:
-        How many hits were moved.
+        How many hits were moved. When a podcast moves to another tenant meanwhile the rest waits for the next call.
     """
     moved = 0
     after: PendingTarget | None = None
+    ownership = await read_ownership(conn)
     while targets := await list_pending_targets(conn, after=after, limit=_TARGETS):
         after = targets[-1]
         owners = dict(zip(targets, await match_targets(conn, targets), strict=True))
         found = {target: owner for target, owner in owners.items() if owner is not None}
         while found:
-            count = await _move(conn, found, secrets, limit=limit)
+            try:
+                count = await _move(conn, found, secrets, ownership=ownership, limit=limit)
+            except OwnershipMoved:
+                return moved
             moved += count
             if count < limit:
                 break
     return moved
 
 
-async def _move(conn: Connection, owners: dict[PendingTarget, OwnerRow], secrets: SecretStore, *, limit: int) -> int:
+async def _move(
+    conn: Connection, owners: dict[PendingTarget, OwnerRow], secrets: SecretStore, *, ownership: int, limit: int
+) -> int:
     """Move hits of these targets to where landed ones are; 0 also when another process is at it."""
     async with conn.transaction():
         if not await lock_pending(conn):
             return 0
+        await hold_ownership(conn, ownership)
         hits = await take_pending(conn, list(owners), limit=limit)
         if hits:
             by_key = {(target.enclosure_key, target.podcast_no): owner for target, owner in owners.items()}
@@ -91,6 +99,7 @@ async def release_aged(conn: Connection, secrets: SecretStore, *, now: dt.dateti
         async with conn.transaction():
             if not await lock_pending(conn):
                 return released
+            await lock_ownership(conn)
             hits = await take_aged(conn, before=now - dt.timedelta(days=KEEP_DAYS), limit=limit)
             if hits:
                 keys, rekeyed = await _keys(hits, [hit.tenant_no for hit in hits], secrets)

@@ -59,10 +59,12 @@ class Judged:
     Attributes:
         hits: Hits of known episodes, with their verdicts.
         pending: Hits that wait for their episode.
+        ownership: The generation of ownership that they were judged under; ``None`` where there is no hit.
     """
 
     hits: HitColumns
     pending: list[PendingHit]
+    ownership: int | None = None
 
 
 class Pipeline:
@@ -193,9 +195,10 @@ def _split(
     )
     known = columns.episode_no > 0
     if known.all():
-        return Judged(columns, [])
+        return Judged(columns, [], targets.ownership)
     waiting = np.flatnonzero(~known)
-    return Judged(columns.select(known), _pending(columns.select(waiting), waiting, batch, targets, listeners))
+    pending = _pending(columns.select(waiting), waiting, batch, targets, listeners)
+    return Judged(columns.select(known), pending, targets.ownership)
 
 
 def _pending(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import UUID
 
 from analytics_core.clock import Clock
+from analytics_core.db.claims import prove_claims
 from analytics_core.db.pending import PendingHit
 from analytics_core.db.podcasts import DuePodcast, due_podcasts, note_poll, refresh_podcast, request_poll
 from analytics_core.db.pool import Connection, Pool, connection
@@ -155,6 +156,7 @@ class Poller:
                     next_poll_at=next_poll(now, every_s=self._settings.poll_s, failures=0),
                     own_hosts=self._own_hosts,
                 )
+                await prove_claims(conn, due.podcast_no, feed, fetched.data, now=now)
             self._metrics.polls.labels("changed" if changed else "unchanged").inc()
         except InvalidInput as error:
             await self._note(due, error=error.reason)

@@ -28,11 +28,11 @@ from analytics_core.db.segments import (
 )
 from analytics_core.errors import Unavailable
 from analytics_core.spool import HEADER_BYTES, MAX_FRAME_BYTES, Totals
-from ingest.batches import Piece, build_batch, hit_times
+from ingest.batches import Batch, Piece, build_batch, hit_times
 from ingest.metrics import Metrics
 from ingest.pipeline import Judged, Pipeline
 from ingest.spool_reader import Ending, Reading, SegmentFile, SpoolFolder, oldest_hit_us
-from ingest.writer import CUTOFF_SOURCE, TRY_AGAIN, FenceLost, count_landed, land_batch
+from ingest.writer import CUTOFF_SOURCE, TRY_AGAIN, FenceLost, OwnershipMoved, count_landed, land_batch
 
 __all__ = ("Shipped", "Shipper", "UnknownTargets")
 
@@ -191,7 +191,7 @@ class Shipper:
         checkpoints = [_checkpoint(part) for part in parts]
         pieces = [Piece(part.row.segment_no, part.row.hits, part.reading.rows, part.reading.texts) for part in parts]
         batch = await asyncio.to_thread(build_batch, pieces)
-        judged = await self._pipeline.judge(conn, batch) if len(batch) else Judged(HitColumns.empty(), [])
+        judged = await self._judge(conn, batch)
         began = time.perf_counter()
         for attempt in range(1, _TRIES + 1):
             try:
@@ -199,6 +199,12 @@ class Shipper:
                 break
             except TRY_AGAIN:
                 self._metrics.batches.labels("retried").inc()
+                if attempt == _TRIES:
+                    raise
+            except OwnershipMoved:
+                self._metrics.batches.labels("rejudged").inc()
+                self._pipeline.catalogue.forget()
+                judged = await self._judge(conn, batch)
                 if attempt == _TRIES:
                     raise
         self._metrics.step_seconds.labels("land").inc(time.perf_counter() - began)
@@ -210,6 +216,9 @@ class Shipper:
         count_landed(self._metrics, judged)
         if judged.pending and self._on_unknown is not None:
             await self._on_unknown(conn, judged.pending)
+
+    async def _judge(self, conn: Connection, batch: Batch) -> Judged:
+        return await self._pipeline.judge(conn, batch) if len(batch) else Judged(HitColumns.empty(), [])
 
     async def _behind(self, parts: Sequence[_Part], unread: Sequence[SegmentFile]) -> dt.datetime | None:
         """Find the time of the oldest hit that stays in the spool when these parts have landed."""

@@ -19,6 +19,7 @@ from analytics_core.db.hits import (
     note_days,
     upsert_downloads,
 )
+from analytics_core.db.ownership import lock_ownership, read_ownership
 from analytics_core.db.pending import PendingHit, add_pending
 from analytics_core.db.pool import Connection
 from analytics_core.db.segments import Checkpoint, advance_cutoff, move_checkpoint
@@ -29,7 +30,16 @@ from ingest.metrics import Metrics
 from ingest.pipeline import Judged
 from ingest.winners import pick_winners
 
-__all__ = ("CUTOFF_SOURCE", "TRY_AGAIN", "FenceLost", "count_landed", "land_batch", "write_hits")
+__all__ = (
+    "CUTOFF_SOURCE",
+    "TRY_AGAIN",
+    "FenceLost",
+    "OwnershipMoved",
+    "count_landed",
+    "hold_ownership",
+    "land_batch",
+    "write_hits",
+)
 
 CUTOFF_SOURCE: Final = "spool"
 """Under which name ingest says how far the ledger is complete."""
@@ -42,6 +52,26 @@ _EPOCH: Final = dt.date(1970, 1, 1)
 
 class FenceLost(Exception):
     """A batch's checkpoint had been moved by someone else: it has landed already, and nothing of it may land again."""
+
+
+class OwnershipMoved(Exception):
+    """A podcast moved to another tenant after the hits were judged: they have to be judged again."""
+
+
+async def hold_ownership(conn: Connection, ownership: int) -> None:
+    """Keep podcasts where they are until the transaction ends.
+
+    Args:
+        conn: In a transaction that has written nothing of the hits yet.
+        ownership: The generation that the hits were judged under.
+
+    Raises:
+        OwnershipMoved: It is over.
+    """
+    await lock_ownership(conn)
+    # In a statement of its own: its snapshot has to be taken when the lock is held.
+    if await read_ownership(conn) != ownership:
+        raise OwnershipMoved
 
 
 def _pairs(hits: HitColumns) -> tuple[list[tuple[int, dt.date]], np.ndarray[tuple[int], np.dtype[np.int64]]]:
@@ -106,12 +136,15 @@ async def land_batch(
 
     Raises:
         FenceLost: Someone else landed it; nothing was written.
+        OwnershipMoved: It was judged under owners who are not the owners any more; nothing was written.
     """
     async with conn.transaction():
         # In one order, and first of all: two shippers of one spool meet here, before either did any work.
         for step in sorted(checkpoints, key=lambda step: step.segment_id):
             if not await move_checkpoint(conn, step):
                 raise FenceLost(f"segment {step.segment_id} has moved on from {step.before}")
+        if judged.ownership is not None:
+            await hold_ownership(conn, judged.ownership)
         # Days before downloads, as everywhere, so that writers meet in one order.
         await _write_pending(conn, judged.pending)
         await write_hits(conn, judged.hits)

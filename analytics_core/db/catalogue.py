@@ -72,7 +72,8 @@ join app.enclosure_owners o using (podcast_no, file_name) join app.episodes e us
 order by o.enclosure_key"""
 
 _PODCASTS: Final[LiteralString] = """/* podcasts.numbers */
-select podcast_guid, tenant_no, podcast_no from app.podcasts where podcast_guid = any($1::uuid[])"""
+select podcast_guid, tenant_no, podcast_no from app.podcasts
+where podcast_guid = any($1::uuid[]) and transferred_at is null"""
 
 
 async def find_owners(conn: Connection, keys: Collection[UUID]) -> list[OwnerRow]:

@@ -55,6 +55,7 @@ class PodcastRow(msgspec.Struct, frozen=True):
     feed_checked_at: dt.datetime | None
     created_at: dt.datetime
     archived_at: dt.datetime | None
+    transferred_at: dt.datetime | None
 
 
 class DuePodcast(msgspec.Struct, frozen=True):
@@ -92,14 +93,14 @@ _GET: Final[LiteralString] = """/* podcasts.get */
 select p.podcast_id, p.podcast_no, p.title, p.feed_url, p.podcast_guid, p.link, p.language, p.verified_at,
     (select count(*) from app.episodes e
         where e.tenant_id = p.tenant_id and e.podcast_id = p.podcast_id and e.removed_at is null) as episodes,
-    p.feed_error, p.feed_checked_at, p.created_at, p.archived_at
+    p.feed_error, p.feed_checked_at, p.created_at, p.archived_at, p.transferred_at
 from app.podcasts p where p.podcast_id = $1"""
 
 _LIST: Final[LiteralString] = """/* podcasts.list */
 select p.podcast_id, p.podcast_no, p.title, p.feed_url, p.podcast_guid, p.link, p.language, p.verified_at,
     (select count(*) from app.episodes e
         where e.tenant_id = p.tenant_id and e.podcast_id = p.podcast_id and e.removed_at is null) as episodes,
-    p.feed_error, p.feed_checked_at, p.created_at, p.archived_at
+    p.feed_error, p.feed_checked_at, p.created_at, p.archived_at, p.transferred_at
 from app.podcasts p
 where $1::timestamptz is null or (p.created_at, p.podcast_id) > ($1, $2::uuid)
 order by p.created_at, p.podcast_id limit $3"""
@@ -113,12 +114,12 @@ order by next_poll_at limit $2"""
 _REFRESH: Final[LiteralString] = """/* podcasts.refresh */
 update app.podcasts set title = $3, link = $4, language = $5, feed_etag = $6, feed_last_modified = $7,
     feed_checked_at = $8, next_poll_at = $9, feed_error = null, feed_failures = 0
-where tenant_id = $1 and podcast_id = $2"""
+where tenant_id = $1 and podcast_id = $2 and transferred_at is null"""
 
 _NOTE: Final[LiteralString] = """/* podcasts.note_poll */
 update app.podcasts set feed_checked_at = $3, next_poll_at = $4, feed_error = $5,
     feed_failures = case when $5::text is null then 0 else feed_failures + 1 end
-where tenant_id = $1 and podcast_id = $2"""
+where tenant_id = $1 and podcast_id = $2 and transferred_at is null"""
 
 _REQUEST: Final[LiteralString] = """/* podcasts.request_poll */
 update app.podcasts set next_poll_at = $2
@@ -136,8 +137,7 @@ from app.enclosure_owners o join app.podcasts p using (podcast_no) where p.verif
 _NOTIFY: Final[LiteralString] = """/* podcasts.notify */ select pg_notify($1, '')"""
 
 _TAKEN: Final = (
-    "this feed already belongs to someone on this installation: a feed has one owner; "
-    "if it is yours, ask the operator to move it"
+    "this feed, or one of its enclosures, already belongs to a podcast on this installation: a feed has one owner"
 )
 
 
@@ -246,10 +246,12 @@ async def refresh_podcast(
 ) -> bool:
     """Bring a podcast to what its feed says now, inside a transaction; its guid stays what it was.
 
+    One that has moved to another tenant since it was due is left alone.
+
     Returns:
         Whether episodes or enclosures changed; then the catalogue's channel is notified.
     """
-    await conn.execute(
+    status = await conn.execute(
         _REFRESH,
         due.tenant_id,
         due.podcast_id,
@@ -261,6 +263,8 @@ async def refresh_podcast(
         now,
         next_poll_at,
     )
+    if str(status) != "UPDATE 1":
+        return False
     stored = await store_episodes(
         conn, due.tenant, due.podcast_id, due.podcast_no, feed.episodes, now=now, own_hosts=own_hosts
     )

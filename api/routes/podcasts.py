@@ -44,7 +44,8 @@ async def create_podcast(request: Request[Any, Any, Any]) -> AddedPodcast:
     """Add a podcast by its feed.
 
     Send `feed_url`, which is fetched now and polled from then on, or the feed itself. A feed has one owner on an
-    installation: one that is taken is refused as `podcast_taken`.
+    installation: one that is taken is refused as `podcast_taken`. Unless it is your own already, the refusal starts a
+    claim and names its `claim_id` and `token`: put the token into the feed, and the podcast becomes yours.
     """
     caller, resources = caller_of(request), resources_of(request)
     media_type = media_type_of(request)

@@ -27,7 +27,9 @@ class Podcast(msgspec.Struct, frozen=True, kw_only=True):
     """A podcast.
 
     `prefix` is what stands in front of its enclosures' URLs (behind it host, path and query, or the whole URL),
-    null while the installation has no public URL. `episodes` counts those that the feed lists.
+    null while the installation has no public URL. `episodes` counts those that the feed lists. `verified` says that
+    the feed was proven to be its owner's. `transferred_at` says since when its feed belongs to somebody else, who
+    proved a claim: then its figures up to that moment are all that it will have.
     """
 
     podcast_id: UUID
@@ -43,6 +45,7 @@ class Podcast(msgspec.Struct, frozen=True, kw_only=True):
     feed_checked_at: dt.datetime | None
     created_at: dt.datetime
     archived_at: dt.datetime | None
+    transferred_at: dt.datetime | None
 
     @classmethod
     def of(cls, row: PodcastRow, *, public_url: str) -> Podcast:
@@ -56,11 +59,12 @@ class Podcast(msgspec.Struct, frozen=True, kw_only=True):
             language=row.language,
             verified=row.verified_at is not None,
             episodes=row.episodes,
-            prefix=f"{public_url}/e,pg={row.podcast_guid}/" if public_url else None,
+            prefix=f"{public_url}/e,pg={row.podcast_guid}/" if public_url and row.transferred_at is None else None,
             feed_error=row.feed_error,
             feed_checked_at=row.feed_checked_at,
             created_at=row.created_at,
             archived_at=row.archived_at,
+            transferred_at=row.transferred_at,
         )
 
 

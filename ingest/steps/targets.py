@@ -24,11 +24,12 @@ class TargetColumns:
 
     ``codes`` says for each hit which of the distinct ones is its own; every other column has one value a distinct
     target. Lengths and durations are -1 where unknown; all numbers are 0 where there is none, though an unknown
-    episode may have a known podcast.
+    episode may have a known podcast. ``ownership`` is the generation of ownership under which all of it holds.
     """
 
     codes: Codes
     resolutions: list[Resolution]
+    ownership: int
     tenant_no: npt.NDArray[np.int64]
     podcast_no: npt.NDArray[np.int64]
     episode_no: npt.NDArray[np.int64]
@@ -64,11 +65,12 @@ async def resolve_targets(conn: Connection, batch: Batch, catalogue: Catalogue) 
             batch.target.codes[places].tolist(), batch.arguments.codes[places].tolist(), strict=True
         )
     ]
-    resolutions = await catalogue.resolve(conn, pairs)
+    resolutions, ownership = await catalogue.resolve(conn, pairs)
     table = np.array([_row(resolution) for resolution in resolutions], np.int64).reshape(-1, 7)
     return TargetColumns(
         codes=codes,
         resolutions=resolutions,
+        ownership=ownership,
         tenant_no=table[:, 0],
         podcast_no=table[:, 1],
         episode_no=table[:, 2],

@@ -1,0 +1,31 @@
+"""The generation of ownership: how many podcasts have moved from one tenant to another.
+
+Whoever writes hits reads the generation before it looks owners up, and compares it, under a lock, before it writes.
+So no hit lands for a tenant who had lost the podcast when it landed, whatever was cached or in flight.
+"""
+
+from __future__ import annotations
+
+from typing import Final, LiteralString
+
+from analytics_core.db.pool import Connection
+
+__all__ = ("lock_ownership", "read_ownership")
+
+_LOCK_SHARED: Final[LiteralString] = """/* ownership.lock_shared */
+select pg_advisory_xact_lock_shared(hashtext('castledger.ownership'))"""
+
+_LOCK: Final[LiteralString] = """/* ownership.lock */ select pg_advisory_xact_lock(hashtext('castledger.ownership'))"""
+
+_READ: Final[LiteralString] = """/* ownership.read */
+select coalesce(max(transfer_no), 0) from app.podcast_transfers"""
+
+
+async def lock_ownership(conn: Connection, *, exclusive: bool = False) -> None:
+    """Keep podcasts from moving until the transaction ends; *exclusive* waits for all who land, to move one."""
+    await conn.execute(_LOCK if exclusive else _LOCK_SHARED)
+
+
+async def read_ownership(conn: Connection) -> int:
+    """Read the generation, which grows with every podcast that moves; as ingest."""
+    return int(await conn.fetchval(_READ))
