@@ -2,48 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from uuid import UUID
 
 import pytest
 
+from tests.integration.api.feed_hosts import feed_host
 from tests.integration.api.ledger import Api, Ledger, codes, make_feed, problem
 
 pytestmark = pytest.mark.anyio
 
 
-@contextlib.contextmanager
-def feed_host(body: bytes, *, status: int = 200) -> Iterator[str]:
-    """Serve one body under every path."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("ETag", '"v1"')
-            self.end_headers()
-            with contextlib.suppress(OSError):
-                self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/feed.xml"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 async def test_a_podcast_is_added_by_the_address_of_its_feed(api: Api) -> None:
-    with feed_host(make_feed()) as url:
+    with feed_host(make_feed()) as host:
+        url = host.url
         answer = await api.request("POST", "/podcasts", json={"feed_url": url})
     assert answer.status_code == 201, answer.text
     podcast = answer.json()
@@ -129,8 +100,8 @@ async def test_another_tenants_podcast_is_not_there(api: Api, ledger: Ledger) ->
 async def test_a_feed_that_cannot_be_read_is_422_and_nothing_is_stored(
     api: Api, body: bytes, status: int, code: str
 ) -> None:
-    with feed_host(body, status=status) as url:
-        answer = await api.request("POST", "/podcasts", json={"feed_url": url})
+    with feed_host(body, status=status) as host:
+        answer = await api.request("POST", "/podcasts", json={"feed_url": host.url})
     assert codes(answer) == {("/feed_url", code)}
     assert answer.json()["code"] == code
     assert (await api.data("/podcasts"))["data"] == []
