@@ -229,7 +229,7 @@ def parse_prefix_arguments(raw: bytes | str) -> PrefixArguments:
 
 
 def find_own_prefix(url: str, *, public_url: str) -> PrefixArguments | None:
-    """Find our prefix in an enclosure's URL, wherever in the chain of prefixes it stands.
+    """Find our prefix in an enclosure's URL, wherever in the chain it stands, behind services that we do not know too.
 
     Args:
         url: An enclosure's URL as a feed gives it.
@@ -238,22 +238,21 @@ def find_own_prefix(url: str, *, public_url: str) -> PrefixArguments | None:
     Returns:
         What the outermost prefix of ours says; ``None`` when there is none.
 
-    >>> find_own_prefix("https://op3.dev/e/pod.example.com/e/cdn.example.com/a.mp3", public_url="https://pod.example.com")
+    >>> find_own_prefix("https://new.example/x/POD.example.com/e/cdn.example.com/a.mp3", public_url="https://pod.example.com")
     PrefixArguments(podcast_guid=None)
     >>> find_own_prefix("https://pod.example.com/episodes/a.mp3", public_url="https://pod.example.com") is None
     True
     """
     try:
-        # Our own host is no known service, so that the chain ends where we come in.
-        found = identify(url).innermost
-        _, host, port, rest = _split(found)
-        _, own_host, own_port, own_path = _split(public_url)
+        _, host, port, path = _split(public_url)
     except InvalidInput:
         return None
-    match = re.match(rf"{re.escape(own_path.rstrip('/'))}/+e(?:,([^/]*)|/(pg=[^/]*))?/", rest)
-    if (host, port) != (own_host, own_port) or match is None:
-        return None
-    return parse_prefix_arguments(match[1] or match[2] or "")
+    ports = f":{port}" if port else "(?::(?:80|443))?"
+    own = (
+        rf"(?:^|/){re.escape(host)}\.?{ports}{re.escape(path.rstrip('/'))}/+e(?:,(?P<told>[^/]*)|/(?P<slip>pg=[^/]*))?/"
+    )
+    match = re.search(own, unquote(url.partition("?")[0]), re.IGNORECASE)
+    return None if match is None else parse_prefix_arguments(match["told"] or match["slip"] or "")
 
 
 def prefix_url(public_url: str, podcast_guid: UUID, enclosure_url: str) -> str:

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import httpx
 import msgspec
 
-from analytics_core.addresses import is_public, pack_address
 from analytics_core.errors import InvalidInput
+from analytics_core.guarded_http import (
+    MayReach,
+    Resolver,
+    is_public_address,
+    open_client,
+    pin,
+    pinned_request,
+    resolve,
+    split_url,
+)
 from analytics_core.settings import FeedSettings
 
-__all__ = ("Fetched", "NotModified", "Resolver", "fetch_feed", "read_feed_file", "resolve")
+__all__ = ("Fetched", "NotModified", "fetch_feed", "read_feed_file")
 
 MAX_REDIRECTS: Final = 5
 _AGENT: Final = "Castledger/0.1 (podcast feed poll)"
 _ACCEPT: Final = "application/rss+xml, application/xml;q=0.9, text/xml;q=0.9, */*;q=0.5"
-
-Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Host and port to the addresses that it resolves to, as text."""
 
 
 class Fetched(msgspec.Struct, frozen=True):
@@ -40,74 +43,8 @@ class NotModified(msgspec.Struct, frozen=True):
     """The feed is what it was."""
 
 
-MayReach = Callable[[str], bool]
-"""Whether an address, as text, may be connected to."""
-
-
-async def resolve(host: str, port: int) -> Sequence[str]:
-    """Ask the system's resolver.
-
-    Raises:
-        OSError: The host has no address.
-    """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
-
-
 def _refuse(code: str, reason: str) -> InvalidInput:
     return InvalidInput("feed_url", reason, code=code)
-
-
-def _is_public(address: str) -> bool:
-    return is_public(pack_address(address))
-
-
-def _check_url(url: str) -> tuple[str, str, int]:
-    """Split an address that may be fetched into scheme, host and port."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise _refuse("feed_url_invalid", "this is no web address") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise _refuse("feed_url_invalid", "a feed's address begins with http:// or https://")
-    if parts.username is not None or parts.password is not None:
-        raise _refuse("feed_url_invalid", "a feed's address must not carry a user name or password")
-    if port == 0:
-        raise _refuse("feed_url_invalid", "port 0 cannot be fetched from")
-    return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)
-
-
-async def _pin(host: str, port: int, *, resolver: Resolver, may_reach: MayReach) -> str:
-    """Choose the address to connect to; every address of the host has to be public, not just that one."""
-    try:
-        addresses = [str(ipaddress.ip_address(host))]
-    except ValueError:
-        try:
-            addresses = [address.partition("%")[0] for address in await resolver(host, port)]
-        except (OSError, UnicodeError):
-            raise _refuse("feed_unreachable", f"the host {host} has no address") from None
-    if not addresses:
-        raise _refuse("feed_unreachable", f"the host {host} has no address")
-    if not all(may_reach(address) for address in addresses):
-        raise _refuse(
-            "feed_address_not_public",
-            f"the host {host} leads to an address that is not public; "
-            "set CASTLEDGER_FEED_ALLOW_PRIVATE=true to fetch from your own network",
-        )
-    return addresses[0]
-
-
-def _pinned_request(client: httpx.AsyncClient, url: str, address: str, headers: dict[str, str]) -> httpx.Request:
-    """Ask the checked address for the URL: same Host, same certificate name, no second look-up to be fooled by."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    literal = f"[{address}]" if ":" in address else address
-    netloc = literal if parts.port is None else f"{literal}:{parts.port}"
-    target = parts._replace(netloc=netloc, fragment="").geturl()
-    request = client.build_request("GET", target, headers={**headers, "Host": parts.netloc})
-    request.extensions["sni_hostname"] = host
-    return request
 
 
 async def _read_bounded(response: httpx.Response, *, max_mb: int) -> bytes:
@@ -129,9 +66,12 @@ async def _follow(
     may_reach: MayReach,
 ) -> Fetched | NotModified:
     for _ in range(MAX_REDIRECTS + 1):
-        _, host, port = _check_url(url)
-        address = await _pin(host, port, resolver=resolver, may_reach=may_reach)
-        response = await client.send(_pinned_request(client, url, address, headers), stream=True)
+        try:
+            where = split_url(url)
+            address = await pin(where.host, where.port, resolver=resolver, may_reach=may_reach)
+        except InvalidInput as error:
+            raise _refuse(f"feed_{error.code}", error.reason) from error
+        response = await client.send(pinned_request(client, "GET", url, address, headers), stream=True)
         try:
             if response.is_redirect and "location" in response.headers:
                 url = urljoin(url, response.headers["location"])
@@ -173,14 +113,14 @@ async def fetch_feed(
         InvalidInput: On ``feed_url``, with one of the codes ``feed_url_invalid``, ``feed_unreachable``,
             ``feed_address_not_public``, ``feed_redirects``, ``feed_status``, ``feed_too_large``, ``feed_timeout``.
     """
-    allowed = may_reach or ((lambda _: True) if settings.allow_private else _is_public)
+    allowed = may_reach or ((lambda _: True) if settings.allow_private else is_public_address)
     headers = {"User-Agent": _AGENT, "Accept": _ACCEPT, "Accept-Encoding": "gzip"}
     if etag:
         headers["If-None-Match"] = etag
     if last_modified:
         headers["If-Modified-Since"] = last_modified
     try:
-        async with asyncio.timeout(settings.timeout_s), httpx.AsyncClient(trust_env=False, timeout=None) as client:  # noqa: S113 - the whole fetch is timed
+        async with asyncio.timeout(settings.timeout_s), open_client() as client:
             return await _follow(client, url.strip(), headers, settings=settings, resolver=resolver, may_reach=allowed)
     except TimeoutError:
         raise _refuse("feed_timeout", f"the feed did not arrive within {settings.timeout_s} s") from None

@@ -37,6 +37,7 @@ __all__ = (
     "Variable",
     "default_data_dir",
     "load_settings",
+    "parse_public_url",
     "variables",
 )
 
@@ -144,8 +145,19 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(part.strip().lower() for part in text.split(",") if part.strip())
 
 
-def _public_url(text: str) -> str:
-    parts = urlsplit(text)
+def parse_public_url(text: str) -> str:
+    """Read our tracker's address as prefixes begin with it: no slash at the end.
+
+    Raises:
+        ValueError: It is no http or https address, or has a user name, query or fragment.
+
+    >>> parse_public_url("https://pod.example.com/")
+    'https://pod.example.com'
+    """
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError("an address such as https://pod.example.com") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise ValueError("an address such as https://pod.example.com")
     return text.rstrip("/")
@@ -185,7 +197,7 @@ _TRACKER: Final = {
     "workers": _Spec("TRACKER_WORKERS", _integer(1, 64), "1", "Tracker processes; one serves a core."),
     "public_url": _Spec(
         "TRACKER_PUBLIC_URL",
-        _public_url,
+        parse_public_url,
         "",
         "Our name in every prefix we hand out, such as https://pod.example.com.",
     ),
@@ -426,7 +438,7 @@ def _read_part(specs: Mapping[str, _Spec], environ: Mapping[str, str], faults: l
         text = environ.get(spec.name, "").strip()
         if not text:
             text = spec.default
-            if not text and spec.parse in (_path, _public_url):
+            if not text and spec.parse in (_path, parse_public_url):
                 values[field] = None if spec.parse is _path else ""
                 continue
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,9 +9,8 @@ from pathlib import Path
 import msgspec
 
 from analytics_core.errors import ConfigError, InvalidInput
-from analytics_core.feed_fetch import Fetched, fetch_feed, read_feed_file
-from analytics_core.feeds import parse_feed, rewrite_feed
-from analytics_core.settings import FeedSettings
+from analytics_core.feed_fetch import read_feed_file
+from analytics_core.settings import FeedSettings, parse_public_url
 from analytics_core.user_agents import classify
 from castledger_server.api_access import Api
 from castledger_server.data_dir import read_running_up
@@ -24,7 +22,6 @@ __all__ = (
     "find_only_podcast",
     "find_public_url",
     "is_web_address",
-    "rewrite",
     "write_lines",
 )
 
@@ -106,34 +103,20 @@ def find_public_url(given: str | None, configured: str, data_dir: Path) -> str:
     """Choose the tracker's name for prefixes: what is given, else configured, else that of the running ``up``.
 
     Raises:
-        ConfigError: Nothing names it.
+        ConfigError: Nothing names it, or what was given is no address.
     """
-    if given or configured:
-        return (given or configured).rstrip("/")
+    if given:
+        try:
+            return parse_public_url(given)
+        except ValueError as error:
+            raise ConfigError([f"--public-url: {given!r} is not {error}"]) from error
+    if configured:
+        return configured
     running = read_running_up(data_dir)
     prefix = running.answers.get("prefix", "") if running is not None else ""
     if not prefix:
         raise ConfigError(["the tracker's name is not known: give --public-url, or set TRACKER_PUBLIC_URL"])
     return prefix.partition("/e,")[0]
-
-
-def rewrite(feed: str, *, public_url: str, settings: FeedSettings) -> bytes:
-    """Read a feed from an address or a file and put the prefix in front of its enclosures.
-
-    The address is the caller's own choice on the caller's own machine, so private ones are allowed.
-
-    Raises:
-        InvalidInput: It cannot be read, or is no feed.
-    """
-    if is_web_address(feed):
-        fetched = asyncio.run(fetch_feed(feed, settings=msgspec.structs.replace(settings, allow_private=True)))
-        if not isinstance(fetched, Fetched):
-            raise InvalidInput("feed_url", "the feed's host says that nothing changed", code="feed_status")
-        data, feed_url = fetched.data, feed
-    else:
-        data, feed_url = read_feed_file(Path(feed), settings=settings), None
-    guid = parse_feed(data, feed_url=feed_url).podcast_guid
-    return rewrite_feed(data, public_url=public_url, podcast_guid=guid)
 
 
 def classify_lines(lines: Iterable[bytes]) -> Iterator[bytes]:

@@ -271,6 +271,13 @@ def test_a_rewrite_needs_the_trackers_name(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("action", ["rewrite", "check"])
+@pytest.mark.parametrize("url", ["pod.example.com", "https://[", "ftp://pod.example.com", "https://pod.example.com?x"])
+def test_a_trackers_name_that_is_none_is_refused(action: str, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["feed", action, "feed.xml", "--public-url", url]) == 2
+    assert "is not an address such as https://pod.example.com" in capsys.readouterr().err
+
+
 def test_what_is_no_feed_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "page.html").write_text("<html></html>")
     assert main(["feed", "rewrite", str(tmp_path / "page.html"), "--public-url", "https://pod.example.com"]) == 2
