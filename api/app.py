@@ -25,12 +25,14 @@ from api.routes.health import get_health
 from api.routes.hits import get_hit, list_hits
 from api.routes.keys import create_api_key, list_api_keys, revoke_api_key
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
+from api.routes.unknown_hosts import accept_unknown_host, get_unknown_hosts
 
 __all__ = ("create_app",)
 
 _BASE: Final = "/api/v1"
 _OPEN: Final = (get_health, get_openapi, get_docs)
 _CLOSED: Final = (
+    accept_unknown_host,
     check_claim,
     claim_podcast,
     create_api_key,
@@ -40,6 +42,7 @@ _CLOSED: Final = (
     get_hit,
     get_one_claim,
     get_one_podcast,
+    get_unknown_hosts,
     list_api_keys,
     list_episodes,
     list_hits,

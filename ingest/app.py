@@ -13,6 +13,7 @@ from typing import Final
 
 from analytics_core.admin_server import AdminServer
 from analytics_core.clock import Clock, SystemClock
+from analytics_core.db.podcasts import read_known_hosts
 from analytics_core.db.pool import Connection, Pool, check_role, connect, connection, open_pool
 from analytics_core.db.rollups import count_marks
 from analytics_core.db.transfers import settle_claims
@@ -120,6 +121,7 @@ class Ingest:
         if self._conn is None or self._conn.is_closed():
             self.shipper.forget()
             self._conn = await connect(self._settings.require_database(), Role.INGEST, application_name=_NAME)
+            self.pipeline.unknown_hosts.know(await read_known_hosts(self._conn))
         shipped = await self.shipper.ship(self._conn)
         self._landed += shipped.hits
         if shipped.moved or not shipped.caught_up:
@@ -155,6 +157,7 @@ class Ingest:
         """Bring the trackers' snapshot up to date."""
         async with connection(self._pool) as conn:
             await self._registry.write(conn)
+        self.pipeline.unknown_hosts.know(self._registry.hosts)
         return _CHORES_S
 
     async def settle_claims(self) -> float:

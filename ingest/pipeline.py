@@ -7,9 +7,10 @@ columns. Nothing is written but dictionaries: landing is the writer's.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -24,6 +25,7 @@ from analytics_core.db.pending import PendingHit
 from analytics_core.db.pool import Connection
 from analytics_core.geo import CountryLookup
 from analytics_core.hits import HitFlag, Method
+from analytics_core.hosts import HostSighting
 from analytics_core.networks import NetworkLists
 from analytics_core.profiles import DEFAULT_PROFILE
 from ingest.batches import Batch, distinct
@@ -43,6 +45,7 @@ from ingest.steps.verdicts import (
     judge_facts,
     weigh_ranges,
 )
+from ingest.unknown_hosts import UnknownHosts
 
 __all__ = ("MAX_TARGET_CHARS", "Judged", "Pipeline")
 
@@ -60,11 +63,13 @@ class Judged:
         hits: Hits of known episodes, with their verdicts.
         pending: Hits that wait for their episode.
         ownership: The generation of ownership that they were judged under; ``None`` where there is no hit.
+        sightings: Unknown hosts among those that wait.
     """
 
     hits: HitColumns
     pending: list[PendingHit]
     ownership: int | None = None
+    sightings: Sequence[HostSighting] = ()
 
 
 class Pipeline:
@@ -90,6 +95,7 @@ class Pipeline:
         metrics: Metrics,
     ) -> None:
         self.catalogue = Catalogue(own_hosts=own_hosts)
+        self.unknown_hosts = UnknownHosts(own_hosts=own_hosts)
         self._secrets = secrets
         self._agents = AgentNumbers(clock)
         self._referrers = TermNumbers("referrer", clock)
@@ -126,7 +132,11 @@ class Pipeline:
         with self._timed("judge"):
             verdicts = judge_facts(_facts(batch, targets, agents, places, tiny))
         with self._timed("split"):
-            return _split(batch, targets, agents, terms, listeners, places, ranges, evidence, verdicts)
+            judged = _split(batch, targets, agents, terms, listeners, places, ranges, evidence, verdicts)
+        if not judged.pending:
+            return judged
+        with self._timed("hosts"):
+            return dataclasses.replace(judged, sightings=self.unknown_hosts.find(judged.pending))
 
 
 def _weigh(batch: Batch, targets: TargetColumns) -> tuple[RangeColumns, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

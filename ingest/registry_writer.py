@@ -42,6 +42,8 @@ class RegistryWriter:
         self._deny_hosts: Collection[str] = settings.deny_hosts
         self._own_hosts = own_hosts(settings.public_url)
         self._written: Registry | None = None
+        self.hosts: frozenset[str] = frozenset()
+        """The known hosts, as they were read last."""
 
     async def write(self, conn: Connection) -> bool:
         """Write the snapshot if its content differs from the file's; return whether it was written.
@@ -50,6 +52,7 @@ class RegistryWriter:
             OSError: The file cannot be written; the old one stands.
         """
         parts = await read_registry_parts(conn)
+        self.hosts = parts.hosts
         return await asyncio.to_thread(self._replace, parts.hosts, parts.click_keys)
 
     def _replace(self, hosts: frozenset[str], click_keys: frozenset[str]) -> bool:

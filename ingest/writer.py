@@ -23,6 +23,7 @@ from analytics_core.db.ownership import lock_ownership, read_ownership
 from analytics_core.db.pending import PendingHit, add_pending
 from analytics_core.db.pool import Connection
 from analytics_core.db.segments import Checkpoint, advance_cutoff, move_checkpoint
+from analytics_core.db.unknown_hosts import note_sightings
 from analytics_core.hits import HitFlag
 from analytics_core.verdicts import Verdict
 from ingest.batches import distinct
@@ -148,6 +149,7 @@ async def land_batch(
         # Days before downloads, as everywhere, so that writers meet in one order.
         await _write_pending(conn, judged.pending)
         await write_hits(conn, judged.hits)
+        await note_sightings(conn, judged.sightings)
         if cutoff is not None:
             await advance_cutoff(conn, source=CUTOFF_SOURCE, at=cutoff)
 

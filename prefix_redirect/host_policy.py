@@ -14,9 +14,10 @@ from typing import Final
 
 from analytics_core.enclosures import EnclosureIdentity, identify
 from analytics_core.errors import InvalidInput
+from analytics_core.hosts import HostKind
 from analytics_core.registry import Registry
 from analytics_core.settings import HostPolicyMode
-from prefix_redirect.targets import HostKind, Target, TargetFault, parse_target
+from prefix_redirect.targets import Target, TargetFault, parse_target
 
 __all__ = ("MEDIA_SUFFIXES", "HostPolicy", "Ruling", "is_navigation")
 

@@ -9,7 +9,6 @@ addresses, percent-encoded hosts) is refused, so that no clever spelling passes 
 from __future__ import annotations
 
 import enum
-import functools
 import ipaddress
 import re
 from typing import Final, NamedTuple
@@ -17,8 +16,9 @@ from urllib.parse import unquote_to_bytes
 
 from analytics_core.addresses import is_public, pack_address
 from analytics_core.errors import InvalidInput
+from analytics_core.hosts import HostKind, classify_host
 
-__all__ = ("HostKind", "Target", "TargetFault", "classify_host", "parse_target", "split_prefix")
+__all__ = ("Target", "TargetFault", "parse_target", "split_prefix")
 
 
 class TargetFault(enum.Enum):
@@ -31,14 +31,6 @@ class TargetFault(enum.Enum):
     USER_INFO = "A target names no user."
     PORT = "A port is a number from 1 to 65535, without zeros in front."
     LABEL = "The host is no host name and no address."
-
-
-class HostKind(enum.Enum):
-    """What a well-formed host is; all but ``PUBLIC`` have to be registered."""
-
-    PUBLIC = "public"
-    SINGLE_LABEL = "single label"
-    RESERVED = "reserved"
 
 
 class Target(NamedTuple):
@@ -71,10 +63,6 @@ _QUERY: Final = re.compile(rb"[?#]")
 _UNSAFE: Final = re.compile(rb"[^\x21-\x7e]")
 _SLIP: Final = re.compile(rb"pg(?:=|%3d)([^/?#]*)/", re.IGNORECASE)
 _PORT: Final = re.compile(rb"[1-9][0-9]{0,4}")
-_LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
-# How browsers decide that a name is meant as an IPv4 address (WHATWG URL, "ends in a number").
-_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
-_RESERVED_SUFFIXES: Final = frozenset({"localhost", "local", "internal", "test", "example", "invalid", "onion"})
 
 
 def split_prefix(path: bytes) -> tuple[bytes, bytes] | None:
@@ -208,32 +196,3 @@ def _read_ipv6(text: str) -> tuple[str, HostKind] | TargetFault:
     if ":" not in text or "%" in text:
         return TargetFault.LABEL
     return str(ipaddress.IPv6Address(address)), HostKind.PUBLIC if is_public(address) else HostKind.RESERVED
-
-
-@functools.lru_cache(maxsize=1024)
-def classify_host(name: str) -> HostKind | None:
-    """Say what a host name or IPv4 literal is.
-
-    Underscores are allowed, hyphens at a label's ends are not. A name whose last label is a number is an IPv4
-    address to browsers, so it has to be one in its plain dotted form.
-
-    Args:
-        name: Lower-case, without port and trailing dot.
-
-    Returns:
-        Its kind, or ``None`` when it is malformed.
-
-    >>> classify_host("a_b.example.com"), classify_host("printer.local"), classify_host("0x7f.1")
-    (<HostKind.PUBLIC: 'public'>, <HostKind.RESERVED: 'reserved'>, None)
-    """
-    labels = name.split(".")
-    if len(name) > 253 or not all(map(_LABEL.fullmatch, labels)):
-        return None
-    if _NUMBER.fullmatch(labels[-1]):
-        try:
-            return HostKind.PUBLIC if is_public(pack_address(name)) else HostKind.RESERVED
-        except InvalidInput:
-            return None
-    if len(labels) == 1:
-        return HostKind.SINGLE_LABEL
-    return HostKind.RESERVED if labels[-1] in _RESERVED_SUFFIXES else HostKind.PUBLIC

@@ -19,6 +19,7 @@ from analytics_core.ids import PodcastId, PodcastNo, TenantId, TenantNo, new_id
 
 __all__ = (
     "CATALOGUE_CHANNEL",
+    "KNOWN_HOST_DAYS",
     "DuePodcast",
     "PodcastRow",
     "RegistryParts",
@@ -28,6 +29,7 @@ __all__ = (
     "get_podcast",
     "list_podcasts",
     "note_poll",
+    "read_known_hosts",
     "read_registry_parts",
     "refresh_podcast",
     "request_poll",
@@ -36,7 +38,8 @@ __all__ = (
 CATALOGUE_CHANNEL: Final = "castledger_catalogue"
 """Notified whenever podcasts, episodes or enclosures have changed."""
 
-_KNOWN_HOST_DAYS: Final = 400
+KNOWN_HOST_DAYS: Final = 400
+"""Days for which a host stays known after it has gone from every feed."""
 
 
 class PodcastRow(msgspec.Struct, frozen=True):
@@ -128,7 +131,8 @@ where podcast_no = any($1) and feed_url is not null and archived_at is null and 
 
 _HOSTS: Final[LiteralString] = """/* podcasts.known_hosts */
 select distinct host from app.enclosures, unnest(hosts) as host
-where gone_at is null or gone_at > now() - make_interval(days => $1)"""
+where gone_at is null or gone_at > now() - make_interval(days => $1)
+union select host from app.unknown_hosts where accepted_at is not null"""
 
 _CLICK_KEYS: Final[LiteralString] = """/* podcasts.click_keys */
 select replace(o.enclosure_key::text, '-', '') as key
@@ -289,7 +293,12 @@ async def request_poll(conn: Connection, podcast_nos: Sequence[int], *, now: dt.
     return int(str(await conn.execute(_REQUEST, list(podcast_nos), now)).split()[-1])
 
 
+async def read_known_hosts(conn: Connection) -> frozenset[str]:
+    """Read the hosts of every registered enclosure's chain, and those that were accepted; as ingest."""
+    return frozenset(row["host"] for row in await conn.fetch(_HOSTS, KNOWN_HOST_DAYS))
+
+
 async def read_registry_parts(conn: Connection) -> RegistryParts:
     """Read known hosts and what browsers may be redirected to; as ingest, over all tenants."""
-    hosts = frozenset(row["host"] for row in await conn.fetch(_HOSTS, _KNOWN_HOST_DAYS))
+    hosts = await read_known_hosts(conn)
     return RegistryParts(hosts, frozenset(row["key"] for row in await conn.fetch(_CLICK_KEYS)))

@@ -95,6 +95,9 @@ order by 2 on conflict do nothing"""
 _MOVE_PENDING: Final[LiteralString] = """/* pending.move */
 update ops.pending_hits set tenant_no = $3, podcast_no = $2 where podcast_no = $1"""
 
+_MOVE_HOSTS: Final[LiteralString] = """/* unknown_hosts.move */
+update app.unknown_hosts set tenant_no = $3, podcast_no = $2 where podcast_no = $1"""
+
 _RECORD: Final[LiteralString] = """/* transfers.insert */
 insert into app.podcast_transfers (transferred_at, claim_id, podcast_guid, from_tenant_id, from_podcast_no,
     to_tenant_id, to_podcast_no, proof, feed_url, feed_digest)
@@ -189,6 +192,7 @@ async def _move(conn: Connection, claim: _Claim, podcast: _Podcast, *, now: dt.d
     await lock_finality(conn)
     await conn.execute(_NOTE_DAYS, old_no, claim.tenant_no)
     await conn.execute(_MOVE_PENDING, old_no, new_no, claim.tenant_no)
+    await conn.execute(_MOVE_HOSTS, old_no, new_no, claim.tenant_no)
     await conn.execute(
         _RECORD,
         now,

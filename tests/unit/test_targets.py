@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefix_redirect.targets import HostKind, Target, TargetFault, classify_host, parse_target, split_prefix
+from analytics_core.hosts import HostKind, classify_host
+from prefix_redirect.targets import Target, TargetFault, parse_target, split_prefix
 
 LOCATIONS = [
     ("cdn.example.com/a.mp3", "https://cdn.example.com/a.mp3"),

@@ -56,6 +56,8 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("get", "/api/v1/podcasts/{podcast_id}"),
         ("get", "/api/v1/podcasts/{podcast_id}/episodes"),
         ("post", "/api/v1/podcasts/{podcast_id}/claims"),
+        ("get", "/api/v1/podcasts/{podcast_id}/unknown-hosts"),
+        ("post", "/api/v1/podcasts/{podcast_id}/unknown-hosts/{host}/accept"),
         ("get", "/api/v1/podcasts/claims"),
         ("get", "/api/v1/podcasts/claims/{claim_id}"),
         ("post", "/api/v1/podcasts/claims/{claim_id}/check"),

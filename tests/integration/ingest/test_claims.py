@@ -214,6 +214,8 @@ async def test_what_waits_moves_too_and_is_judged_for_the_new_owner(
     k0 = await ledger.conn.fetchval("select k0 from ops.pending_hits where file_name = 'n.mp3'")
     podcast_no = await move(ledger, claims)
     assert set(await places(ledger, "ops.pending_hits")) == {Place(claims.claimer.tenant_no, podcast_no, 0)}
+    hosts = await ledger.conn.fetch("select tenant_no, podcast_no, hits from app.unknown_hosts")
+    assert [tuple(row) for row in hosts] == [(claims.claimer.tenant_no, podcast_no, 2)]
     days = await ledger.conn.fetch("select tenant_no from ops.days order by 1")
     assert [row["tenant_no"] for row in days] == [claims.former.tenant.tenant_no, claims.claimer.tenant_no]
     # The next poll of the new owner's feed brings the episode.

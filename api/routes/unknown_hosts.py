@@ -1,0 +1,58 @@
+"""Unknown hosts: seen by whoever owns the podcast, and accepted by one call."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from litestar import Request, get, post
+
+from analytics_core.db.unknown_hosts import accept_host, list_unknown_hosts
+from analytics_core.errors import Conflict, InvalidInput
+from analytics_core.hosts import parse_host_name
+from api.auth import caller_of
+from api.resources import resources_of
+from api.schemas.common import Page
+from api.schemas.unknown_hosts import UnknownHost
+from api.scopes import find_podcast, path_id
+
+__all__ = ("accept_unknown_host", "get_unknown_hosts")
+
+
+@get("/podcasts/{podcast_id:str}/unknown-hosts", tags=["podcasts"])
+async def get_unknown_hosts(request: Request[Any, Any, Any]) -> Page[UnknownHost]:
+    """List the hosts that players asked for under a podcast's prefix though no feed has registered them.
+
+    The most wanted first, and behind them those that you have accepted; all on one page. Only requests that were
+    redirected are seen: those that `TRACKER_HOSTS` refused are counted by the tracker, without their hosts.
+    """
+    wanted = path_id(request, "podcast_id", what="podcast")
+    async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+        podcast = await find_podcast(conn, wanted)
+        rows = await list_unknown_hosts(conn, podcast.podcast_no)
+    return Page([UnknownHost.of(row) for row in rows], None)
+
+
+@post(
+    "/podcasts/{podcast_id:str}/unknown-hosts/{host:str}/accept",
+    tags=["podcasts"],
+    status_code=200,
+    opt={"refusals": (409,)},
+)
+async def accept_unknown_host(request: Request[Any, Any, Any]) -> UnknownHost:
+    """Make a host known to the installation's trackers, within two seconds.
+
+    Players are then sent on to it whatever their target looks like; browsers are not, and a deny list still wins. The
+    host need not be on the list. Addresses, reserved names and our own are never accepted.
+    """
+    caller, resources = caller_of(request), resources_of(request)
+    wanted = path_id(request, "podcast_id", what="podcast")
+    async with resources.database.tenant(caller.tenant, readonly=False) as conn:
+        podcast = await find_podcast(conn, wanted)
+        if podcast.transferred_at is not None:
+            raise Conflict("podcast_moved", "this podcast's feed belongs to somebody else now")
+        host = parse_host_name(str(request.path_params["host"]))
+        if host == urlsplit(resources.settings.tracker.public_url).hostname:
+            raise InvalidInput("host", "is a tracker of ours, and no place to send players to", code="host_not_public")
+        row = await accept_host(conn, caller.tenant, podcast.podcast_no, host, now=resources.clock.now())
+    return UnknownHost.of(row)
