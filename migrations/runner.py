@@ -18,8 +18,19 @@ from analytics_core.db.pool import CONNECTION_LOST
 from analytics_core.errors import CastledgerError, Unavailable
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, Storage
+from migrations.catalogue import Difference, differences
 
-__all__ = ("Applied", "Migration", "MigrationError", "Status", "discover", "migrate_up", "read_status", "verify")
+__all__ = (
+    "Applied",
+    "Migration",
+    "MigrationError",
+    "Status",
+    "discover",
+    "migrate_up",
+    "read_differences",
+    "read_status",
+    "verify",
+)
 
 _NAME: Final = re.compile(r"(\d{4})_(pre|post)_([a-z0-9_]+)(?:\.(native|timescale))?\.sql")
 _LOCK: Final = 0x0CA571ED6E7
@@ -241,11 +252,27 @@ async def read_status(settings: DatabaseSettings) -> Status:
     return Status(storage, applied, pending, tuple(_faults(known, applied)))
 
 
-async def verify(settings: DatabaseSettings) -> Status:
-    """Check that every migration was applied and none has changed since.
+async def read_differences(settings: DatabaseSettings) -> list[Difference]:
+    """Tell by name in what the database's schema differs from this version's; changes nothing.
+
+    Returns:
+        Differences; empty before the first migration too.
 
     Raises:
-        MigrationError: Some wait, or differ from what was applied.
+        Unavailable: The database does not answer.
+    """
+    async with _session(settings) as conn:
+        storage = await _read_storage(conn)
+        return [] if storage is None else await differences(conn, storage)
+
+
+async def verify(settings: DatabaseSettings) -> Status:
+    """Check that every migration was applied, that none has changed since, and that the schema is what they made.
+
+    What others have put into our schemas is no fault.
+
+    Raises:
+        MigrationError: Some wait or differ from what was applied, or the schema lacks or has changed something.
         Unavailable: The database does not answer.
     """
     status = await read_status(settings)
@@ -253,6 +280,8 @@ async def verify(settings: DatabaseSettings) -> Status:
     problems += [
         f"{migration.version}_{migration.slug}: waits for `castledger migrate up`" for migration in status.pending
     ]
+    if not problems:
+        problems += [str(found) for found in await read_differences(settings) if found.what != "extra"]
     if problems:
         raise MigrationError("\n".join(problems))
     return status
