@@ -28,6 +28,7 @@ __all__ = (
     "HostPolicyMode",
     "IngestSettings",
     "Network",
+    "RedisSettings",
     "Secret",
     "Service",
     "Settings",
@@ -309,6 +310,16 @@ _DATABASE: Final = (
         False,
     ),
 )
+_REDIS: Final = (
+    Variable("REDIS_URL", "", "Redis 6.2 or newer that several hosts share: redis://:password@host:6379/0.", True),
+    Variable("REDIS_HOST", "", "Its host, when there is no REDIS_URL.", False),
+    Variable("REDIS_PORT", "6379", "Its port.", False),
+    Variable("REDIS_PASSWORD", "", "Its password.", True),
+)
+_COMMANDS: Final = (
+    Variable("CASTLEDGER_API_URL", "", "The API that commands talk to; by default that of the running `up`.", False),
+    Variable("CASTLEDGER_API_KEY", "", "The key with which they do.", True),
+)
 _COMMON: Final = (
     Variable(
         "CASTLEDGER_DATA_DIR",
@@ -325,6 +336,12 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     url: Secret
     storage: Storage = Storage.AUTO
+
+
+class RedisSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Which Redis; one box needs none."""
+
+    url: Secret
 
 
 class TrackerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -388,6 +405,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path
     log_level: str
     database: DatabaseSettings | None
+    redis: RedisSettings | None
     tracker: TrackerSettings
     ingest: IngestSettings
     feed: FeedSettings
@@ -427,9 +445,11 @@ def variables() -> Iterator[Variable]:
     """List every variable that we read, in the order of the documentation."""
     yield from _COMMON
     yield from _DATABASE
+    yield from _REDIS
     for part in (_TRACKER, _INGEST, _FEED, _API, _ADMIN):
         for spec in part.values():
             yield Variable(spec.name, spec.default, spec.help, False)
+    yield from _COMMANDS
 
 
 def _read_part(specs: Mapping[str, _Spec], environ: Mapping[str, str], faults: list[str]) -> dict[str, Any]:
@@ -491,6 +511,40 @@ def _database_url(environ: Mapping[str, str], faults: list[str]) -> Secret | Non
     return Secret(url)
 
 
+def _redis_url(environ: Mapping[str, str], faults: list[str]) -> Secret | None:
+    url = environ.get("REDIS_URL", "").strip()
+    parts = {name: environ.get(f"REDIS_{name}", "").strip() for name in ("HOST", "PORT", "PASSWORD")}
+    if not url:
+        if not parts["HOST"]:
+            stray = [f"REDIS_{name}" for name, value in parts.items() if value]
+            if stray:
+                faults.append(f"REDIS_HOST: is missing although {', '.join(stray)} is set")
+            return None
+        port = parts["PORT"] or "6379"
+        if not re.fullmatch(r"\d{1,5}", port) or not 0 < int(port) < 65536:
+            faults.append(f"REDIS_PORT: {port!r} is not a whole number from 1 to 65535")
+        password = f":{quote(parts['PASSWORD'], safe='')}@" if parts["PASSWORD"] else ""
+        host = parts["HOST"]
+        return Secret(f"redis://{password}{f'[{host}]' if ':' in host else host}:{port}/0")
+    try:
+        split = urlsplit(url)
+        said = {
+            "HOST": split.hostname or "",
+            "PORT": str(split.port or "6379"),
+            "PASSWORD": unquote(split.password or ""),
+        }
+    except ValueError:
+        faults.append("REDIS_URL: is no address such as redis://:password@host:6379/0")
+        return None
+    if split.scheme not in ("redis", "rediss", "unix"):
+        faults.append("REDIS_URL: has to begin with redis://, rediss:// or unix://")
+        return None
+    differing = [f"REDIS_{name}" for name, value in parts.items() if value and value != said[name]]
+    if differing:
+        warnings.warn(f"REDIS_URL wins over {', '.join(differing)}, which say otherwise", stacklevel=3)
+    return Secret(url)
+
+
 def load_settings(
     environ: Mapping[str, str], *, service: Service | None = None, data_dir: Path | None = None
 ) -> Settings:
@@ -514,6 +568,7 @@ def load_settings(
     if log_level not in ("debug", "info", "warning", "error"):
         faults.append(f"CASTLEDGER_LOG_LEVEL: {log_level!r} is not one of debug, info, warning, error")
     url = _database_url(environ, faults)
+    redis_url = _redis_url(environ, faults)
     storage = Storage.AUTO
     try:
         storage = _choice(Storage)(environ.get("CASTLEDGER_STORAGE", "").strip() or "auto")
@@ -539,6 +594,7 @@ def load_settings(
         data_dir=folder,
         log_level=log_level,
         database=DatabaseSettings(url=url, storage=storage) if url is not None else None,
+        redis=RedisSettings(url=redis_url) if redis_url is not None else None,
         tracker=TrackerSettings(**tracker),
         ingest=IngestSettings(**ingest),
         feed=FeedSettings(**feed),

@@ -122,13 +122,17 @@ def _up(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _doctor(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from castledger_server.commands import write_lines
-    from castledger_server.doctor import Level, examine
+    from castledger_server.doctor import Finding, Level, examine, report_json
 
-    worst = 0
+    findings: list[Finding] = []
     for finding in examine(environ, data_dir=options.data_dir):
-        write_lines([str(finding)])
-        worst = max(worst, int(finding.level is Level.FAIL))
-    return worst
+        findings.append(finding)
+        if not options.json:
+            write_lines([str(finding)])
+    if options.json:
+        sys.stdout.buffer.write(report_json(findings))
+        sys.stdout.buffer.flush()
+    return int(any(finding.level is Level.FAIL for finding in findings))
 
 
 def _podcast_add(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -265,7 +269,22 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in _SERVICES.items():
         # Only listed here: `_run_service` hands their arguments on unread.
         commands.add_parser(name, help=text, add_help=False)
-    doctor = commands.add_parser("doctor", help="check settings, folder, disk, database, spool and lists")
+    doctor = commands.add_parser(
+        "doctor",
+        help="look at everything that can be wrong, and say how to mend it",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "Look at settings (malformed, misspelt, easily guessed), folder, disk, ports, the database with its clock\n"
+            "and schema, Redis, the spool, the lists of networks, and whether our public name leads to us.\n"
+            "Changes nothing. Ends with 1 when something fails; what only warns ends with 0."
+        ),
+        epilog=(
+            "examples:\n"
+            "  castledger doctor\n"
+            "  castledger doctor --json | jq -r '.findings[] | select(.level != \"ok\") | .text'\n"
+        ),
+    )
+    doctor.add_argument("--json", action="store_true", help="write the findings as JSON")
     _add_data_dir(doctor)
     doctor.set_defaults(run=_doctor)
     _add_podcast(commands)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from analytics_core.settings import variables
 
 CONFIGURATION = Path(__file__).parents[2] / "docs" / "configuration.md"
+ENVIRONMENT = Path(__file__).parents[2] / ".env.example"
 
 
 def configuration() -> str:
@@ -29,16 +31,29 @@ def configuration() -> str:
     return "\n".join([*lines, ""])
 
 
+def environment() -> str:
+    """Write the file of all settings that is copied to `.env`; each is commented out, with its default."""
+    lines = [
+        "# All settings with their defaults: copy this to .env and take the # away from what you change.",
+        "# Generated from analytics_core/settings.py; `castledger doctor` checks what is set.",
+    ]
+    for variable in variables():
+        lines += ["", *textwrap.wrap(variable.help.replace("`", ""), 118, initial_indent="# ", subsequent_indent="# ")]
+        lines.append(f"#{variable.name}={variable.default}")
+    return "\n".join([*lines, ""])
+
+
 def main(argv: Sequence[str]) -> int:
     """Write the pages with `--write`, else tell whether they are up to date."""
-    text = configuration()
+    pages = {CONFIGURATION: configuration(), ENVIRONMENT: environment()}
     if "--write" in argv:
-        CONFIGURATION.write_text(text)
+        for path, text in pages.items():
+            path.write_text(text)
         return 0
-    if CONFIGURATION.read_text() != text:
-        sys.stderr.write("docs/configuration.md is out of date: run `nox -s docs -- --write`\n")
-        return 1
-    return 0
+    stale = [path.name for path, text in pages.items() if not path.exists() or path.read_text() != text]
+    for name in stale:
+        sys.stderr.write(f"{name} is out of date: run `nox -s docs -- --write`\n")
+    return 1 if stale else 0
 
 
 if __name__ == "__main__":

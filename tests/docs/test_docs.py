@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from analytics_core.settings import variables
+from analytics_core.settings import load_settings, variables
 from analytics_core.spool import FRAME_HEADER_BYTES, HEADER_BYTES, ROW_BYTES
 from analytics_core.verdicts import Verdict
-from tests.docs.generate import CONFIGURATION, configuration
+from tests.docs.generate import CONFIGURATION, ENVIRONMENT, configuration, environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,6 +19,17 @@ ROOT = Path(__file__).parents[2]
 def test_the_configuration_page_is_generated_from_the_settings() -> None:
     assert CONFIGURATION.read_text() == configuration()
     assert all(f"`{variable.name}`" in CONFIGURATION.read_text() for variable in variables())
+
+
+def test_the_example_of_an_environment_is_generated_and_holds_the_defaults() -> None:
+    text = ENVIRONMENT.read_text()
+    assert text == environment()
+    assert all(line.startswith("#") for line in text.splitlines() if line)
+    found = dict(re.findall(r"^#([A-Z_]+)=(.*)$", text, re.MULTILINE))
+    assert found == {variable.name: variable.default for variable in variables()}
+    # The parts of an address are refused without their host.
+    without = {name: value for name, value in found.items() if not name.endswith(("_PORT", "_USER", "_DATABASE"))}
+    assert load_settings(without) == load_settings({})
 
 
 def test_every_dependency_has_a_reason() -> None:

@@ -22,7 +22,6 @@ from castledger_server.api_access import Api, ApiRefusal, find_api
 from castledger_server.cli import main
 from castledger_server.commands import classify_lines, find_public_url
 from castledger_server.data_dir import RunningUp, read_running_up, write_running_up
-from castledger_server.doctor import Finding, Level, examine
 from castledger_server.probes import answers, listens
 
 _FEED = b"""<?xml version="1.0"?>
@@ -320,50 +319,6 @@ def test_what_a_running_up_says_is_for_its_owner_only(tmp_path: Path) -> None:
     assert read_running_up(tmp_path) is None
     (tmp_path / "up.json").write_text("{half")
     assert read_running_up(tmp_path) is None
-
-
-def _levels(findings: list[Finding]) -> dict[str, Level]:
-    return {finding.what: finding.level for finding in findings}
-
-
-def test_doctor_lists_every_fault_of_the_settings() -> None:
-    findings = list(examine({"TRACKER_PORT": "x", "CASTLEDGER_LOG_LEVEL": "loud"}))
-    assert [finding.level for finding in findings] == [Level.FAIL, Level.FAIL]
-    assert "TRACKER_PORT" in str(findings[1]) + str(findings[0])
-
-
-def test_doctor_fails_on_a_database_that_does_not_answer(tmp_path: Path) -> None:
-    environ = {"DATABASE_URL": "postgresql://nobody:x@127.0.0.1:1/none", "TRACKER_PUBLIC_URL": "https://x.example.com"}
-    levels = _levels(list(examine(environ, data_dir=tmp_path)))
-    assert levels["database"] is Level.FAIL
-    assert levels["settings"] is Level.OK
-    assert levels["lists"] is Level.WARN
-    assert "migrations" not in levels
-
-
-def test_doctor_warns_of_what_waits_or_is_damaged(tmp_path: Path) -> None:
-    spool, lists = tmp_path / "spool", tmp_path / "lists"
-    spool.mkdir()
-    lists.mkdir()
-    (spool / "1.damaged").touch()
-    (spool / "2.sealed").write_bytes(b"x")
-    (lists / "datacenter.txt").write_text("192.0.2.0/24\n")
-    fresh = list(examine({}, data_dir=tmp_path))
-    assert [finding.level for finding in fresh if finding.what == "spool"] == [Level.WARN, Level.OK]
-    assert _levels(fresh)["lists"] is Level.OK
-    os.utime(spool / "2.sealed", (0, 0))
-    os.utime(lists / "datacenter.txt", (0, 0))
-    old = list(examine({}, data_dir=tmp_path))
-    assert [finding.level for finding in old if finding.what == "spool"] == [Level.WARN, Level.WARN]
-    assert _levels(old)["lists"] is Level.WARN
-
-
-def test_doctor_ends_with_1_only_on_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_running_up(tmp_path, _running(database_url="postgresql://nobody:x@127.0.0.1:1/none"))
-    assert main(["doctor", "--data-dir", str(tmp_path)]) == 1
-    said = capsys.readouterr().out
-    assert "ok   up: runs as process" in said
-    assert "fail database: " in said
 
 
 def test_only_a_200_is_an_answer() -> None:

@@ -1,0 +1,181 @@
+"""The doctor's look at this machine: folders, disk, ports, the spool and the lists."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from analytics_core.errors import ConfigError
+from analytics_core.settings import IngestSettings, Settings
+from analytics_core.spool import HEADER_BYTES, SpoolCorrupt, parse_header, read_frames
+from castledger_server.data_dir import RunningUp
+from castledger_server.findings import Finding, Level
+from castledger_server.listeners import choose_port, local_url
+
+__all__ = ("look_at_folder", "look_at_lists", "look_at_ports", "look_at_spool")
+
+_GIB: Final = 1024**3
+_OLD_LISTS_DAYS: Final = 90
+_OLD_SPOOL_S: Final = 15 * 60
+_MOST_READ_BYTES: Final = 512 * 1024 * 1024
+_PROBE_S: Final = 3.0
+_LIST_KINDS: Final = ("datacenter", "vpn")
+
+
+def look_at_folder(settings: Settings) -> Iterator[Finding]:
+    """Look at the data folder and at the disks on which we write."""
+    data_dir = settings.data_dir.absolute()
+    existing = _existing(data_dir)
+    if existing != data_dir:
+        yield Finding(Level.WARN, "data folder", f"{data_dir} is not there yet; `castledger up` makes it")
+    elif not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK):
+        yield Finding(Level.FAIL, "data folder", f"{data_dir} is closed to us; run as its owner, or `chown` it")
+        return
+    else:
+        yield Finding(Level.OK, "data folder", str(data_dir))
+    seen = set()
+    for folder in (existing, _existing(settings.tracker.spool_dir.absolute())):
+        device = folder.stat().st_dev
+        if device not in seen:
+            seen.add(device)
+            yield _look_at_disk(folder)
+
+
+def _existing(path: Path) -> Path:
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
+def _look_at_disk(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free
+    level = Level.FAIL if free < _GIB // 4 else Level.WARN if free < 2 * _GIB else Level.OK
+    remedy = "" if level is Level.OK else "; free some, or the spool falls back on its reserve and then loses hits"
+    return Finding(level, "disk", f"{free / _GIB:.1f} GiB are free at {folder}{remedy}")
+
+
+def look_at_ports(settings: Settings, running: RunningUp | None) -> Iterator[Finding]:
+    """Tell whether each port is free, or taken by what should answer there."""
+    tracker, api, admin = settings.tracker, settings.api, settings.admin
+    hosts = [part.strip() for part in tracker.host.split(",") if part.strip()]
+    ours = {urlsplit(url).port for url in running.answers.values() if url.startswith("http")} if running else set()
+    ours |= {urlsplit(url).port for url in running.admin_urls.values()} if running else set()
+    yield from _look_at_port("tracker", "TRACKER_PORT", hosts, tracker.port, "/robots.txt", ours)
+    yield from _look_at_port("API", "CASTLEDGER_API_PORT", [api.host], api.port, "/api/v1/health", ours)
+    for name, port in admin.ports.items():
+        if name != "collector":
+            what = f"{name}'s health and metrics"
+            yield from _look_at_port(what, "CASTLEDGER_ADMIN_PORTS", [admin.host], port, "/health/live", ours)
+
+
+def _look_at_port(
+    what: str, variable: str, hosts: Sequence[str], port: int, path: str, ours: set[int | None]
+) -> Iterator[Finding]:
+    if port == 0:
+        return
+    if port in ours:
+        yield Finding(Level.OK, "ports", f"{port} is ours, for the {what}")
+        return
+    try:
+        choose_port(hosts, port, option=variable)
+    except ConfigError as error:
+        if _answers(local_url(hosts, port) + path):
+            yield Finding(Level.OK, "ports", f"{port} answers as the {what} does")
+        else:
+            # `up` takes another admin port by itself.
+            level = Level.WARN if variable == "CASTLEDGER_ADMIN_PORTS" else Level.FAIL
+            yield Finding(level, "ports", f"{'; '.join(error.faults)}, for the {what}")
+    else:
+        yield Finding(Level.OK, "ports", f"{port} is free for the {what}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=_PROBE_S, trust_env=False).status_code == 200
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+
+
+def look_at_spool(folder: Path) -> Iterator[Finding]:
+    """Tell how much waits to land, since when, and whether it can be read."""
+    try:
+        files = sorted((path, path.stat()) for path in folder.iterdir() if path.is_file())
+    except FileNotFoundError:
+        yield Finding(Level.OK, "spool", "no tracker has recorded anything yet")
+        return
+    except OSError as error:
+        yield Finding(Level.FAIL, "spool", f"{folder} cannot be read ({error.strerror}); run as its owner")
+        return
+    damaged = [path for path, _ in files if path.suffix == ".damaged"]
+    if damaged:
+        yield Finding(
+            Level.WARN,
+            "spool",
+            f"{len(damaged)} damaged segments are kept; what could be read of them has landed, so they may be removed",
+        )
+    sealed = [(path, seen) for path, seen in files if path.suffix == ".sealed"]
+    hits, left = 0, _MOST_READ_BYTES
+    for path, seen in sealed:
+        left -= seen.st_size
+        if left < 0:
+            break
+        try:
+            hits += _count_hits(path)
+        except FileNotFoundError:
+            # It has landed in between.
+            continue
+        except (OSError, SpoolCorrupt) as error:
+            yield Finding(
+                Level.FAIL,
+                "spool",
+                f"{path.name}: {error}; ingest lands what can be read of it and keeps it as .damaged; look at the disk",
+            )
+    waiting_s = time.time() - min((seen.st_mtime for _, seen in sealed), default=time.time())
+    size = sum(seen.st_size for _, seen in sealed) / 1024**2
+    text = f"{len(sealed)} sealed segments wait, {size:.1f} MiB, {'at least ' if left < 0 else ''}{hits:,} hits"
+    if waiting_s > _OLD_SPOOL_S:
+        yield Finding(Level.WARN, "spool", f"{text}, the oldest for {waiting_s / 60:.0f} min; see whether ingest runs")
+    else:
+        yield Finding(Level.OK, "spool", text)
+
+
+def _count_hits(path: Path) -> int:
+    data = path.read_bytes()
+    parse_header(data)
+    return sum(frame.hits for frame in read_frames(memoryview(data)[HEADER_BYTES:], offset=HEADER_BYTES))
+
+
+def look_at_lists(settings: IngestSettings) -> Iterator[Finding]:
+    """Tell how old the lists of networks are, and the country database if there is one."""
+    folder = settings.lists_dir
+    files = sorted(folder.glob("*.txt")) if folder.is_dir() else []
+    if not files:
+        yield Finding(
+            Level.WARN,
+            "lists",
+            f"there are none in {folder}, so hits of data centres and VPNs count; "
+            "put datacenter.txt and vpn.txt there, a network a line",
+        )
+    else:
+        for kind in _LIST_KINDS:
+            if not any(path.name.startswith(kind) for path in files):
+                yield Finding(
+                    Level.WARN, "lists", f"there is no {kind}*.txt in {folder}, so hits of such networks count"
+                )
+        oldest = min(files, key=lambda path: path.stat().st_mtime)
+        yield _look_at_age(f"{len(files)} lists of networks, the oldest, {oldest.name},", oldest)
+    if settings.geo_database is not None:
+        yield _look_at_age(f"the country database {settings.geo_database.name}", settings.geo_database)
+
+
+def _look_at_age(what: str, path: Path) -> Finding:
+    age_days = (time.time() - path.stat().st_mtime) / 86_400
+    text = f"{what} is {age_days:.0f} days old"
+    if age_days > _OLD_LISTS_DAYS:
+        return Finding(Level.WARN, "lists", f"{text}; fetch a newer one")
+    return Finding(Level.OK, "lists", text)

