@@ -12,9 +12,12 @@ from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 
 from api.auth import require_key
-from api.errors import answer_problem
 from api.logs import RequestLog
 from api.metrics import RequestMetrics
+from api.pages.assets import Assets
+from api.pages.errors import answer_error
+from api.pages.router import page_routes, page_state
+from api.pages.views import compression_config, template_config
 from api.queries import Query
 from api.requests import Observer
 from api.resources import Resources
@@ -76,16 +79,20 @@ def create_app(
         metrics: Where requests are counted; nobody's when ``None``.
     """
     log = log or RequestLog(sys.stderr, level=resources.settings.log_level)
+    assets = Assets()
     app = Litestar(
         [
             Router(_BASE, route_handlers=list(_OPEN), guards=[_refuse_query]),
             Router(_BASE, route_handlers=list(_CLOSED), guards=[require_key, _refuse_query]),
+            *page_routes(),
         ],
-        exception_handlers={Exception: answer_problem},
+        compression_config=compression_config(),
+        exception_handlers={Exception: answer_error},
         logging_config=None,
         openapi_config=None,
         request_max_body_size=resources.settings.api.max_body_mb * 1024 * 1024,
-        state=State({"resources": resources, "log": log}),
+        state=State({"resources": resources, "log": log, **page_state(resources, assets)}),
+        template_config=template_config(assets),
     )
     publish(app, version=_version())
     # Outermost, so that what no route answers is observed as well.

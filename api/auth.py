@@ -12,7 +12,7 @@ from analytics_core.db.tenants import KeyRow, find_key, touch_key
 from analytics_core.errors import Forbidden, Unauthenticated
 from api.resources import Resources
 
-__all__ = ("caller_of", "require_key")
+__all__ = ("caller_of", "refuse_writes", "require_key")
 
 _TOUCH_AFTER: Final = dt.timedelta(minutes=1)
 
@@ -43,11 +43,16 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRou
             raise Unauthenticated("this API key is not valid: it is unknown, expired or revoked")
         if key.last_used_at is None or resources.clock.now() - key.last_used_at > _TOUCH_AFTER:
             await touch_key(conn, key)
-    _refuse_writes(key, str(connection.scope.get("method", "GET")))
+    refuse_writes(key, str(connection.scope.get("method", "GET")))
     connection.scope["auth"] = key
 
 
-def _refuse_writes(key: KeyRow, method: str) -> None:
+def refuse_writes(key: KeyRow, method: str) -> None:
+    """Refuse what would change anything of a suspended tenant.
+
+    Raises:
+        Forbidden: It would.
+    """
     if key.status == "suspended" and method not in ("GET", "HEAD", "OPTIONS"):
         raise Forbidden("this tenant is suspended: it can be read, not changed")
 

@@ -72,7 +72,7 @@ def list_operations(app: Litestar) -> list[Operation]:
         if not isinstance(route, HTTPRoute):
             continue
         for handler in route.route_handlers:
-            if handler.include_in_schema is False:
+            if not handler.resolve_include_in_schema():
                 continue
             operations += [
                 Operation(method.lower(), route.path_format, handler) for method in handler.http_methods - {"OPTIONS"}

@@ -1,0 +1,56 @@
+"""The page's routes, who may see them, and what the application needs for them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from litestar import Router
+
+from api.pages.assets import Assets, get_asset, get_favicon
+from api.pages.episodes import show_episode, show_episodes
+from api.pages.hits import show_episode_hits, show_hit, show_podcast_hits
+from api.pages.intake import add_podcast, show_new
+from api.pages.limits import SignInLimit
+from api.pages.overview import show_front, show_overview, show_podcasts
+from api.pages.sessions import require_session
+from api.pages.setup import rewrite_by_address, rewrite_sent, show_setup
+from api.pages.sign_in import show_sign_in, sign_in, sign_out
+from api.resources import Resources
+
+__all__ = ("page_routes", "page_state")
+
+_OPEN: Final = (get_asset, get_favicon, show_sign_in, sign_in)
+_CLOSED: Final = (
+    add_podcast,
+    rewrite_by_address,
+    rewrite_sent,
+    show_episode,
+    show_episode_hits,
+    show_episodes,
+    show_front,
+    show_hit,
+    show_new,
+    show_overview,
+    show_podcast_hits,
+    show_podcasts,
+    show_setup,
+    sign_out,
+)
+
+
+def page_routes() -> list[Router]:
+    """Make the routes: those open to everyone, and those behind the sign-in."""
+    return [
+        Router("/", route_handlers=list(_OPEN), include_in_schema=False),
+        Router(
+            "/",
+            route_handlers=list(_CLOSED),
+            guards=[require_session],
+            include_in_schema=False,
+        ),
+    ]
+
+
+def page_state(resources: Resources, assets: Assets) -> dict[str, Any]:
+    """Make what the routes share over all requests."""
+    return {"assets": assets, "sign_in_limit": SignInLimit(resources.clock)}

@@ -1,0 +1,201 @@
+"""One hit rule by rule: what each looked at, what it saw, and what it decided."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from analytics_core.byte_ranges import RangeKind
+from analytics_core.db.episodes import EpisodeRow
+from analytics_core.db.explain import HitRow
+from analytics_core.downloads import believable_length_bytes, threshold_bytes
+from analytics_core.hits import HitFlag, Method
+from analytics_core.ids import format_hit_id
+from analytics_core.user_agents import AgentKind
+from analytics_core.verdicts import Evidence, Verdict, first_verdict
+from api.pages.words import instant, number
+
+__all__ = ("VERDICT_WORDS", "Outcome", "Step", "explain_steps", "range_words")
+
+VERDICT_WORDS: Final[Mapping[str, str]] = {
+    "eligible": "nothing speaks against it",
+    "head": "asked only whether the file is there",
+    "unknown_episode": "no episode of the feed has this file (yet)",
+    "live": "a live stream, not an episode",
+    "unpublished": "before the episode was published",
+    "no_user_agent": "did not say what it is",
+    "bot": "a bot, a crawler or a monitor",
+    "watch": "an Apple Watch, which asks for everything twice",
+    "preload": "loaded ahead by a browser, unasked",
+    "blocked": "from an address on the operator’s block list",
+    "datacenter": "from a data centre",
+    "vpn": "from a VPN",
+    "tiny_range": "asked for less than a minute of sound",
+}
+"""Every verdict in half a sentence."""
+
+
+class Outcome(enum.Enum):
+    """What a rule decided about a hit."""
+
+    PASSED = "passed"
+    AGAINST = "against"
+    """It speaks against the hit too, but an earlier rule had decided."""
+    DECIDES = "decides"
+    COUNTS = "counts"
+    REPEAT = "repeat"
+    OPEN = "open"
+    SKIPPED = "skipped"
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One rule and a hit.
+
+    Attributes:
+        name: The rule's, such as a verdict's label.
+        asks: What it looks for.
+        saw: What it found in this hit.
+    """
+
+    name: str
+    asks: str
+    saw: str
+    outcome: Outcome
+
+
+def range_words(hit: HitRow) -> str:
+    """Say which bytes a hit asked for."""
+    kind, first, last = RangeKind(hit.range_kind), hit.range_first, hit.range_last
+    match kind:
+        case RangeKind.NONE:
+            return "the whole file: there was no Range"
+        case RangeKind.INVALID:
+            return "the whole file: its Range was none that can be read"
+        case RangeKind.OPEN:
+            return "the whole file: from its first byte on" if first == 0 else f"all from byte {number(first)} on"
+        case RangeKind.CLOSED:
+            return f"bytes {number(first)} to {number(last)}, {number(last - first + 1)} in all"
+        case RangeKind.SUFFIX:
+            return f"the last {number(last)} bytes"
+        case RangeKind.MULTIPLE:
+            return f"several parts, {number(last - first + 1)} bytes together"
+
+
+def _agent(hit: HitRow, episode: EpisodeRow | None) -> str:
+    kind = AgentKind(hit.agent_kind).label
+    named = f"{hit.app}, " if hit.app else ""
+    return f"{named}{kind} (rule {hit.agent_rule or 'none'})"
+
+
+def _episode(hit: HitRow, episode: EpisodeRow | None) -> str:
+    if episode is not None:
+        return f"“{episode.title}”"
+    return f"the target {hit.target}" if hit.target else "a target of no episode"
+
+
+def _published(hit: HitRow, episode: EpisodeRow | None) -> str:
+    if episode is None or episode.published_at is None:
+        return "the feed gives no date"
+    return f"published {instant(episode.published_at)}, requested {instant(hit.occurred_at)}"
+
+
+def _address(hit: HitRow, episode: EpisodeRow | None) -> str:
+    return "looked up as it landed; the address itself is not kept"
+
+
+def _sizes(episode: EpisodeRow | None) -> tuple[int | None, int | None]:
+    if episode is None:
+        return None, None
+    return (episode.enclosures[0].length_bytes if episode.enclosures else None), episode.duration_s
+
+
+def _range(hit: HitRow, episode: EpisodeRow | None) -> str:
+    length, duration = _sizes(episode)
+    needed = threshold_bytes(length, duration)
+    believed = believable_length_bytes(length, duration)
+    of = f" of {number(believed)}" if believed is not None else ""
+    return f"{range_words(hit)}; a minute of sound needs {number(needed)} bytes{of}"
+
+
+def _preload(hit: HitRow, episode: EpisodeRow | None) -> str:
+    return "the request said that it was a prefetch" if hit.flags & HitFlag.PREFETCH else "no word of a prefetch"
+
+
+_SAW: Final[Mapping[Verdict, Callable[[HitRow, EpisodeRow | None], str]]] = {
+    Verdict.HEAD: lambda hit, _: f"the method {Method(hit.method).name}",
+    Verdict.UNKNOWN_EPISODE: _episode,
+    Verdict.LIVE: lambda _, episode: (
+        "a live item" if episode is not None and episode.live else "a file, as far as the feed says"
+    ),
+    Verdict.UNPUBLISHED: _published,
+    Verdict.NO_USER_AGENT: lambda hit, _: hit.user_agent or "nothing",
+    Verdict.BOT: _agent,
+    Verdict.WATCH: _agent,
+    Verdict.PRELOAD: _preload,
+    Verdict.BLOCKED: _address,
+    Verdict.DATACENTER: _address,
+    Verdict.VPN: _address,
+    Verdict.TINY_RANGE: _range,
+}
+_EVIDENCE: Final[Mapping[Evidence, str]] = {
+    Evidence.NONE: "none, as a rule above speaks against it",
+    Evidence.PROBE: "a lone two-byte probe: it counts in castledger-1, not in the strict figure",
+    Evidence.PARTIAL: "partial: more than a minute of sound",
+    Evidence.FULL: "full: all of the file",
+}
+
+
+def _one_a_day(hit: HitRow) -> Step:
+    """Explain the last rule: of a listener's eligible hits for an episode on a UTC day the best one counts."""
+    asks = "Is it the best hit of this listener for this episode on this UTC day?"
+    day = hit.occurred_at.astimezone(dt.UTC).date().isoformat()
+    if first_verdict(hit.verdict_bits) is not Verdict.ELIGIBLE:
+        return Step("one a day", asks, "not asked, since a rule above speaks against it", Outcome.SKIPPED)
+    if hit.is_counted:
+        return Step("one a day", asks, f"yes: it is the download of {day}", Outcome.COUNTS)
+    if hit.winner_segment_no is not None and hit.winner_ordinal is not None:
+        winner = format_hit_id(hit.winner_segment_no, hit.winner_ordinal)
+        return Step("one a day", asks, f"no: {winner} is the download of {day}", Outcome.REPEAT)
+    if hit.flags & HitFlag.LATE:
+        return Step("one a day", asks, f"it landed after {day} was final; a restatement would count it", Outcome.OPEN)
+    return Step("one a day", asks, f"the downloads of {day} are no longer kept, so it cannot be told", Outcome.OPEN)
+
+
+_ASKS: Final[Mapping[Verdict, str]] = {
+    Verdict.HEAD: "Was it a HEAD request, which carries no sound?",
+    Verdict.UNKNOWN_EPISODE: "Is there no episode with this target?",
+    Verdict.LIVE: "Is it a live stream?",
+    Verdict.UNPUBLISHED: "Did it come before the episode was published?",
+    Verdict.NO_USER_AGENT: "Did it come without a user agent?",
+    Verdict.BOT: "Is the agent a bot?",
+    Verdict.WATCH: "Is the agent an Apple Watch?",
+    Verdict.PRELOAD: "Was it loaded ahead, unasked?",
+    Verdict.BLOCKED: "Is the address on the operator’s block list?",
+    Verdict.DATACENTER: "Does the address belong to a data centre?",
+    Verdict.VPN: "Does the address belong to a VPN?",
+    Verdict.TINY_RANGE: "Did it ask for less than a minute of sound?",
+}
+
+
+def explain_steps(hit: HitRow, episode: EpisodeRow | None) -> list[Step]:
+    """Walk a hit through all rules, in the order in which they decide.
+
+    Args:
+        hit: As it is stored: what each rule decided was stored with it.
+        episode: Its episode as the feed tells it now, when it has one.
+    """
+    first = first_verdict(hit.verdict_bits)
+    steps = []
+    for verdict, asks in _ASKS.items():
+        applies = bool(verdict.bit & hit.verdict_bits)
+        outcome = Outcome.DECIDES if verdict is first else Outcome.AGAINST if applies else Outcome.PASSED
+        steps.append(Step(verdict.label, asks, _SAW[verdict](hit, episode), outcome))
+    evidence = Evidence(hit.evidence)
+    judged = Outcome.PASSED if first is Verdict.ELIGIBLE else Outcome.SKIPPED
+    steps.append(Step("evidence", "How much of the episode did it ask for?", _EVIDENCE[evidence], judged))
+    steps.append(_one_a_day(hit))
+    return steps
