@@ -1,0 +1,408 @@
+"""Ingest against psql: ``python benchmarks/ingest.py``.
+
+Ours is one ingest process that takes a spool to committed rows: hits with their verdicts, downloads, marks,
+checkpoints. Theirs is ``psql`` with ``\\copy`` of the very rows that ours landed, from a CSV file into a table of the
+same kind, without any of that. Both use one server with one configuration; rounds alternate, medians are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime as dt
+import json
+import os
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import asyncpg
+
+from analytics_core.db.pool import Connection, Tenant, connect
+from analytics_core.db.tenants import create_tenant
+from analytics_core.errors import ConfigError, Unavailable
+from analytics_core.roles import Role
+from analytics_core.settings import DatabaseSettings, Secret, Storage
+from benchmarks.made_traffic import (
+    EPISODES_A_PODCAST,
+    Expected,
+    TrafficShape,
+    made_episodes,
+    podcast_guid,
+    write_traffic,
+)
+from benchmarks.workbench import (
+    CannotMeasure,
+    Comparison,
+    Workbench,
+    WrongResult,
+    host_load,
+    need_program,
+    run_measurement,
+)
+from castledger_server.embedded import EmbeddedPostgres
+from castledger_server.postgres_programs import find_programs
+from migrations.runner import migrate_up
+
+TIMESCALE_VARIABLE: Final = "CASTLEDGER_TEST_TIMESCALE_URL"
+BUDGET_S: Final = 480.0
+"""No round begins that would probably end later."""
+
+_ADD_PODCASTS: Final = """
+insert into app.podcasts (tenant_id, podcast_id, tenant_no, podcast_guid, title, guid_declared, verified_at)
+select $1, n.guid, $2, n.guid, 'Podcast', true, now() from unnest($3::uuid[]) as n(guid)
+returning podcast_no, podcast_id"""
+
+_STAGE: Final = """
+create temporary table staged (place integer, podcast_no integer, podcast_id uuid, file_name text,
+    enclosure_key uuid, length_bytes bigint, duration_s integer)"""
+
+_ADD_EPISODES: Final = """
+insert into app.episodes (tenant_id, episode_id, episode_no, podcast_id, podcast_no, tenant_no, guid, guid_from_feed,
+    title, published_at, duration_s)
+overriding system value
+select $1, gen_random_uuid(), s.place + 1, s.podcast_id, s.podcast_no, $2, s.place::text, true, 'Episode',
+    $3::date - (s.place % 300) - 1, s.duration_s
+from staged s"""
+
+_ADD_OWNERS: Final = """
+insert into app.enclosure_owners (enclosure_key, bare_key, file_name, tenant_no, podcast_no, episode_no, length_bytes)
+select s.enclosure_key, s.enclosure_key, s.file_name, $1, s.podcast_no, s.place + 1, s.length_bytes from staged s"""
+
+_RESET: Final = """
+truncate ts.listener_events, ts.downloads, ops.segments, ops.ingest_status, ops.dirty_marks, ops.days,
+    ops.pending_hits, app.metrics_daily restart identity"""
+
+_COUNT: Final = """
+select (select count(*) from ts.listener_events) as hits, (select count(*) from ts.downloads) as downloads,
+    (select coalesce(sum(hits), 0)::bigint from ops.segments) as fenced,
+    (select count(*) from (select distinct episode_no, listener_key from ts.listener_events where verdict = 0) k)
+        as listeners,
+    (select count(*) from (select distinct episode_no, day from ts.downloads
+        except select episode_no, day from ops.dirty_marks) m) as unmarked,
+    (select count(*) from ops.pending_hits) as pending"""
+
+_NATIVE_TABLE: Final = """
+create schema theirs;
+create table theirs.hits (like ts.listener_events including defaults) partition by range (occurred_at);
+create index hits_at on theirs.hits using brin (occurred_at) with (pages_per_range = 32);
+create table theirs.hits_of_day partition of theirs.hits
+    for values from ('{day} 00:00+00') to ('{next_day} 00:00+00')"""
+
+_TIMESCALE_TABLE: Final = """
+create schema theirs;
+create table theirs.hits (like ts.listener_events including defaults);
+select public.create_hypertable('theirs.hits', public.by_range('occurred_at', interval '1 day'),
+    create_default_indexes => false);
+create index hits_at on theirs.hits using brin (occurred_at) with (pages_per_range = 32)"""
+
+
+class Server(NamedTuple):
+    """The PostgreSQL of both sides."""
+
+    database: DatabaseSettings
+    psql: str
+    storage: str
+    version: str
+
+
+def _embedded(bench: Workbench, settings: list[str]) -> str:
+    """Start a PostgreSQL of our own and return its address."""
+    data_dir = bench.folder / "database"
+    postgres = EmbeddedPostgres(data_dir, say=lambda line: print(line, flush=True))
+    if settings:
+        home = data_dir / "postgres"
+        postgres.prepare()
+        (home / "local.conf").write_text("".join(f"{setting}\n" for setting in settings))
+        (home / "local.conf").chmod(0o644)
+        postgres.release()
+    url = postgres.start()
+    bench.at_end(postgres.stop)
+    return url
+
+
+def _of_database(url: str, name: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+def _lent(bench: Workbench, url: str) -> str:
+    """Make a database on somebody's server, dropped at the end."""
+    name = f"castledger_bench_{os.getpid()}"
+
+    async def execute(statement: str) -> None:
+        conn = await asyncpg.connect(url)
+        try:
+            await conn.execute(statement)
+        finally:
+            await conn.close()
+
+    asyncio.run(execute(f"create database {name}"))
+    bench.at_end(lambda: asyncio.run(execute(f"drop database if exists {name} with (force)")))
+    return _of_database(url, name)
+
+
+def start_server(bench: Workbench, settings: list[str]) -> Server:
+    """Bring up the database of both sides, migrated and empty.
+
+    Args:
+        bench: The bench.
+        settings: Lines for the configuration of our own server.
+
+    Raises:
+        CannotMeasure: There is no PostgreSQL, or no ``psql``.
+    """
+    lent = os.environ.get(TIMESCALE_VARIABLE, "").strip()
+    try:
+        programs = find_programs()
+        beside = programs[0].bin_dir / "psql" if programs else None
+        psql = str(beside) if beside is not None and beside.exists() else need_program("psql", package="postgresql")
+        url = _lent(bench, lent) if lent else _embedded(bench, settings)
+    except ConfigError as error:
+        raise CannotMeasure(" / ".join(error.faults)) from error
+    database = DatabaseSettings(url=Secret(url), storage=Storage.AUTO if lent else Storage.NATIVE)
+
+    async def prepare() -> tuple[str, str]:
+        await migrate_up(database)
+        async with owner(database) as conn:
+            is_timescale = await conn.fetchval("select exists (select from pg_extension where extname = 'timescaledb')")
+            return "hypertable" if is_timescale else "daily partition", str(await conn.fetchval("show server_version"))
+
+    storage, version = asyncio.run(prepare())
+    return Server(database, psql, storage, version)
+
+
+@asynccontextmanager
+async def owner(database: DatabaseSettings) -> AsyncIterator[Connection]:
+    """Connect as the schema's owner."""
+    conn = await connect(database, Role.OWNER, application_name="bench")
+    try:
+        yield conn
+    finally:
+        await conn.close()
+
+
+async def _add_tenant(database: DatabaseSettings) -> Tenant:
+    conn = await connect(database, Role.AUTH, application_name="bench")
+    try:
+        return (await create_tenant(conn, slug="bench", name="Bench")).tenant
+    finally:
+        await conn.close()
+
+
+async def fill_catalogue(database: DatabaseSettings, shape: TrafficShape) -> None:
+    """Store the podcasts and episodes that are asked for."""
+    tenant = await _add_tenant(database)
+    conn = await connect(database, Role.API, application_name="bench")
+    try:
+        await conn.execute(
+            "select set_config('app.tenant_id', $1, false), set_config('app.tenant_no', $2, false)",
+            str(tenant.tenant_id),
+            str(int(tenant.tenant_no)),
+        )
+        guids = [podcast_guid(podcast) for podcast in range((shape.episodes - 1) // EPISODES_A_PODCAST + 1)]
+        rows = await conn.fetch(_ADD_PODCASTS, tenant.tenant_id, tenant.tenant_no, guids)
+        numbers = {row["podcast_id"]: row["podcast_no"] for row in rows}
+
+        def staged() -> Iterator[tuple[Any, ...]]:
+            for episode in made_episodes(shape.episodes):
+                guid = guids[episode.podcast]
+                yield (
+                    episode.place,
+                    numbers[guid],
+                    guid,
+                    episode.file_name,
+                    episode.enclosure_key,
+                    episode.length_bytes,
+                    episode.duration_s,
+                )
+
+        await conn.execute(_STAGE)
+        await conn.copy_records_to_table("staged", records=staged(), schema_name="pg_temp")
+        await conn.execute(_ADD_EPISODES, tenant.tenant_id, tenant.tenant_no, shape.day)
+        await conn.execute(_ADD_OWNERS, tenant.tenant_no)
+    finally:
+        await conn.close()
+
+
+class Sides:
+    """Both sides of the comparison.
+
+    Args:
+        bench: The bench.
+        server: The database.
+        shape: Of the traffic.
+        batch_hits: Most hits that ingest lands at once; by default its own setting.
+    """
+
+    def __init__(self, bench: Workbench, server: Server, shape: TrafficShape, *, batch_hits: int | None) -> None:
+        self._bench = bench
+        self._server = server
+        self._shape = shape
+        self._csv = bench.folder / "hits.csv"
+        self._kept = bench.folder / "kept"
+        self._data_dir = bench.folder / "ingest"
+        self._environ = {
+            "DATABASE_URL": str(server.database.url),
+            "CASTLEDGER_DATA_DIR": str(self._data_dir),
+            "CASTLEDGER_LOG_LEVEL": "warning",
+        }
+        if batch_hits is not None:
+            self._environ["CASTLEDGER_INGEST_BATCH"] = str(batch_hits)
+        self._kept.mkdir()
+        self.expected = write_traffic(self._kept, shape)
+
+    def ours(self, *, rollups: bool) -> dict[str, Any]:
+        """Land the spool into an empty ledger and check what is there; return what it took."""
+        asyncio.run(self._execute(_RESET))
+        spool = self._data_dir / "spool"
+        shutil.rmtree(spool, ignore_errors=True)
+        spool.mkdir(parents=True)
+        for path in self._kept.iterdir():
+            # Ingest removes what has landed; this name of it stays.
+            os.link(path, spool / path.name)
+        os.sync()
+        command = [sys.executable, "-m", "benchmarks.ship_spool"]
+        found: dict[str, Any] = json.loads(
+            self._bench.run([*command, "--rollups"] if rollups else command, environ=self._environ)
+        )
+        self._check(rolled_up=rollups)
+        return found
+
+    def _check(self, *, rolled_up: bool) -> None:
+        async def count() -> Any:
+            async with owner(self._server.database) as conn:
+                return await conn.fetchrow(_COUNT)
+
+        there, expected = asyncio.run(count()), self.expected
+        found = (there["hits"], there["fenced"], there["downloads"], there["listeners"], there["pending"])
+        if found != (expected.hits, expected.hits, expected.downloads, expected.downloads, 0):
+            raise WrongResult(f"landed {dict(there)}, expected {expected}")
+        if there["unmarked"] and not rolled_up:
+            raise WrongResult(f"{there['unmarked']} days of episodes have downloads but no mark")
+
+    def theirs(self) -> float:
+        """Copy the rows that ours landed last into an empty table; return the seconds."""
+        if not self._csv.exists():
+            self._psql(f"\\copy (select * from ts.listener_events) to '{self._csv}' csv")
+            day = self._shape.day
+            table = _NATIVE_TABLE if self._server.storage == "daily partition" else _TIMESCALE_TABLE
+            asyncio.run(self._execute(table.format(day=day, next_day=day + dt.timedelta(days=1))))
+        asyncio.run(self._execute("truncate theirs.hits"))
+        os.sync()
+        began_s = time.perf_counter()
+        self._psql(f"\\copy theirs.hits from '{self._csv}' csv")
+        seconds = time.perf_counter() - began_s
+
+        async def count() -> int:
+            async with owner(self._server.database) as conn:
+                return int(await conn.fetchval("select count(*) from theirs.hits"))
+
+        if asyncio.run(count()) != self.expected.hits:
+            raise WrongResult("psql has not copied all rows")
+        return seconds
+
+    def _psql(self, command: str) -> None:
+        self._bench.run(
+            [self._server.psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", command, str(self._server.database.url)],
+            environ={"PGOPTIONS": f"-c role={Role.OWNER.value} -c timezone=UTC"},
+        )
+
+    async def _execute(self, statements: str) -> None:
+        async with owner(self._server.database) as conn:
+            await conn.execute(statements)
+
+
+def _describe(found: dict[str, Any], expected: Expected) -> str:
+    steps = sorted(found["steps"].items(), key=lambda step: -step[1])
+    named = ", ".join(f"{name} {seconds / expected.hits * 1e6:.2f}" for name, seconds in steps)
+    other = (found["seconds"] - sum(found["steps"].values())) / expected.hits * 1e6
+    return (
+        f"where the time goes, us a hit: {named}, reading and the rest {other:.2f}; "
+        f"processor time of the ingest process {found['cpu_s'] / expected.hits * 1e6:.2f}"
+    )
+
+
+def measure(bench: Workbench, options: argparse.Namespace) -> Comparison:
+    """Run all rounds."""
+    yesterday = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
+    shape = TrafficShape(options.hits, options.episodes, options.repeats, options.frame_hits, yesterday)
+    try:
+        server = start_server(bench, options.server_setting)
+        asyncio.run(fill_catalogue(server.database, shape))
+    except Unavailable as error:
+        raise WrongResult(str(error)) from error
+    sides = Sides(bench, server, shape, batch_hits=options.batch_hits)
+    expected = sides.expected
+    print(
+        f"PostgreSQL {server.version}, {server.storage}; {expected.hits:,} hits, {shape.episodes:,} episodes, "
+        f"{shape.repeats:.0%} repeats, {expected.downloads:,} downloads; spool of {expected.spool_bytes / 2**20:,.0f} "
+        f"MiB in {expected.segments} segments; ready after {bench.elapsed_s:.0f} s",
+        flush=True,
+    )
+    ours: list[float] = []
+    theirs: list[float] = []
+    runs: list[dict[str, Any]] = []
+    longest_s = 0.0
+    while len(ours) < options.rounds and (not ours or bench.elapsed_s + longest_s < BUDGET_S):
+        began_s = bench.elapsed_s
+        run = sides.ours(rollups=not ours)
+        runs.append(run)
+        ours.append(expected.hits / run["seconds"])
+        theirs.append(expected.hits / sides.theirs())
+        print(
+            f"round {len(ours)}: {ours[-1]:,.0f} against {theirs[-1]:,.0f} rows/s: {ours[-1] / theirs[-1]:.2f}; "
+            f"peak memory of ingest {run['peak_mib']:.0f} MiB",
+            flush=True,
+        )
+        longest_s = max(longest_s, bench.elapsed_s - began_s)
+    middle = sorted(runs, key=lambda run: float(run["seconds"]))[len(runs) // 2]
+    print(_describe(middle, expected))
+    print(f"rollups of the whole day, afterwards: {runs[0]['rollups_s']:.1f} s", flush=True)
+    one, other = statistics.median(ours), statistics.median(theirs)
+    return Comparison(
+        "ingest",
+        one,
+        other,
+        "rows/s",
+        one / other,
+        {
+            "hits": expected.hits,
+            "episodes": shape.episodes,
+            "downloads": expected.downloads,
+            "storage": server.storage,
+            "postgresql": server.version,
+            "rounds": [[round(mine), round(its)] for mine, its in zip(ours, theirs, strict=True)],
+            "steps_s": middle["steps"],
+            "cpu_s": round(middle["cpu_s"], 1),
+            "peak_mib": round(max(run["peak_mib"] for run in runs), 1),
+            "rollups_s": round(runs[0]["rollups_s"], 1),
+            "host_load": host_load(),
+        },
+    )
+
+
+def main() -> int:
+    """Measure; see :func:`benchmarks.workbench.run_measurement` for the exit status."""
+    parser = argparse.ArgumentParser(prog="ingest.py", description=__doc__)
+    add = parser.add_argument
+    add("--hits", type=int, default=5_000_000, help="hits to land (default 5,000,000)")
+    add("--episodes", type=int, default=5_000, help="episodes in the catalogue (default 5,000; try 5,000,000)")
+    add("--repeats", type=float, default=0.3, help="share of hits that repeat a download (default 0.3)")
+    add("--frame-hits", type=int, default=32, help="hits a frame of the spool (default 32; a quiet tracker writes 1)")
+    add("--batch-hits", type=int, help="hits that ingest lands at once (default: its own setting)")
+    add("--rounds", type=int, default=5, help="most alternating rounds, as time allows (default 5)")
+    add("--server-setting", action="append", default=[], metavar="LINE", help="for postgresql.conf; repeatable")
+    options = parser.parse_args()
+    return run_measurement(lambda bench: measure(bench, options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""An open-loop HTTP client: requests leave at a fixed rate, whether or not the answers before have come.
+
+A closed-loop client such as wrk waits with a slow server, and so forgets to ask when asking would hurt. This one knows
+when each request is due and measures from that instant, its own delay included. One thread polls all connections
+without ever sleeping; what it could not send in time itself is told as ``late``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import select
+import socket
+import sys
+import time
+from collections import deque
+from typing import Final, NamedTuple
+
+import numpy as np
+
+__all__ = ("Latencies", "main", "ask_open_loop")
+
+_WARM_UP_S: Final = 1.0
+_PATIENCE_S: Final = 5.0
+_READ_EVERY: Final = 8
+"""Most requests sent between two looks for answers."""
+
+
+class Latencies(NamedTuple):
+    """What one run found; times in microseconds, from the instant at which each request was due.
+
+    Attributes:
+        asked: Requests sent, the warm-up included.
+        answered: Answers to them.
+        late_us: 99th percentile of how late the client itself sent.
+    """
+
+    asked: int
+    answered: int
+    p50_us: float
+    p99_us: float
+    p999_us: float
+    most_us: float
+    late_us: float
+
+
+def _connect(port: int, request: bytes) -> tuple[socket.socket, int]:
+    """Open a connection, ask once, and return it with the size of an answer: all are of one size."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.sendall(request)
+    seen = b""
+    while b"\r\n\r\n" not in seen:
+        seen += connection.recv(65536)
+    head, _, body = seen.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 302 "):
+        raise ConnectionError(f"the answer begins with {head[:20]!r}")
+    lengths = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+    length = int(lengths[0].partition(b":")[2])
+    while len(body) < length:
+        body += connection.recv(65536)
+    connection.setblocking(False)
+    return connection, len(head) + 4 + length
+
+
+def ask_open_loop(port: int, request: bytes, *, rate: float, seconds: float, connections: int) -> Latencies:
+    """Ask at a fixed rate and measure.
+
+    Args:
+        port: On loopback.
+        request: All of one request.
+        rate: Requests a second over all connections.
+        seconds: How long, a second of warm-up included.
+        connections: Kept open; each asks in its turn, behind its own unanswered requests if there are any.
+    """
+    opened = [_connect(port, request) for _ in range(connections)]
+    size = opened[0][1]
+    sockets = [connection for connection, _ in opened]
+    by_descriptor = {connection.fileno(): place for place, connection in enumerate(sockets)}
+    poll = select.epoll()
+    for connection in sockets:
+        poll.register(connection.fileno(), select.EPOLLIN)
+    waiting: list[deque[int]] = [deque() for _ in sockets]
+    surplus = [0] * connections
+    total = int(rate * seconds)
+    interval = 1e9 / rate
+    took = np.zeros(total, np.int64)
+    late = np.zeros(total, np.int64)
+    sent = answered = 0
+    clock = time.perf_counter_ns
+    gc.disable()
+    began = clock()
+    deadline = began + int((seconds + _PATIENCE_S) * 1e9)
+    while answered < total:
+        now = clock()
+        if now > deadline:
+            break
+        due = min(total, int((now - began) / interval) + 1, sent + _READ_EVERY)
+        while sent < due:
+            place = sent % connections
+            at = began + int(sent * interval)
+            late[sent] = clock() - at
+            sockets[place].send(request)
+            waiting[place].append(at)
+            sent += 1
+        for descriptor, _ in poll.poll(0):
+            place = by_descriptor[descriptor]
+            data = sockets[place].recv(262144)
+            if not data:
+                raise ConnectionError("the server closed a connection")
+            now = clock()
+            whole, surplus[place] = divmod(surplus[place] + len(data), size)
+            queue = waiting[place]
+            for _ in range(whole):
+                took[answered] = now - queue.popleft()
+                answered += 1
+    for connection in sockets:
+        connection.close()
+    skipped = min(int(rate * _WARM_UP_S), answered)
+    measured = np.sort(took[skipped:answered]) / 1000
+    if not len(measured):
+        raise ConnectionError("nothing was answered")
+
+    def percentile(share: float) -> float:
+        return round(float(measured[min(int(len(measured) * share), len(measured) - 1)]), 1)
+
+    return Latencies(
+        asked=sent + connections,
+        answered=answered + connections,
+        p50_us=percentile(0.5),
+        p99_us=percentile(0.99),
+        p999_us=percentile(0.999),
+        most_us=percentile(1.0),
+        late_us=round(float(np.percentile(late[skipped:sent], 99)) / 1000, 1),
+    )
+
+
+def main() -> int:
+    """Ask as the arguments say, and print what was found as JSON."""
+    parser = argparse.ArgumentParser(prog="open_loop", description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--rate", type=float, required=True, help="requests a second")
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("request", help="all of one request")
+    options = parser.parse_args()
+    found = ask_open_loop(
+        options.port,
+        options.request.encode(),
+        rate=options.rate,
+        seconds=options.seconds,
+        connections=options.connections,
+    )
+    print(json.dumps(found._asdict()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
