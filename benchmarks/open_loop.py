@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-__all__ = ("Latencies", "main", "ask_open_loop")
+__all__ = ("Latencies", "ask_open_loop", "main")
 
 _WARM_UP_S: Final = 1.0
 _PATIENCE_S: Final = 5.0

@@ -318,7 +318,7 @@ def measure(bench: Workbench, options: argparse.Namespace) -> Comparison:
                 tracker.account(run["answered"], in_flight=0)
 
     def middle(port: int, key: str) -> float:
-        return statistics.median(run[key] for run in found[port])
+        return float(statistics.median(run[key] for run in found[port]))
 
     p99, nginx_p99 = middle(tracker.port, "p99_us"), middle(nginx_port, "p99_us")
     print(
