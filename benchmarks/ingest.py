@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -130,7 +130,8 @@ def _embedded(bench: Workbench, settings: list[str]) -> str:
 
 
 def _of_database(url: str, name: str) -> str:
-    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/{name}" + (f"?{parts.query}" if parts.query else "")
 
 
 def _lent(bench: Workbench, url: str) -> str:
@@ -353,7 +354,7 @@ def measure(bench: Workbench, options: argparse.Namespace) -> Comparison:
     longest_s = 0.0
     while len(ours) < options.rounds and (not ours or bench.elapsed_s + longest_s < BUDGET_S):
         began_s = bench.elapsed_s
-        run = sides.ours(rollups=not ours)
+        run = sides.ours(rollups=options.rollups and not ours)
         runs.append(run)
         ours.append(expected.hits / run["seconds"])
         theirs.append(expected.hits / sides.theirs())
@@ -365,7 +366,8 @@ def measure(bench: Workbench, options: argparse.Namespace) -> Comparison:
         longest_s = max(longest_s, bench.elapsed_s - began_s)
     middle = sorted(runs, key=lambda run: float(run["seconds"]))[len(runs) // 2]
     print(_describe(middle, expected))
-    print(f"rollups of the whole day, afterwards: {runs[0]['rollups_s']:.1f} s", flush=True)
+    if options.rollups:
+        print(f"rollups of the whole day, afterwards: {runs[0]['rollups_s']:.1f} s", flush=True)
     one, other = statistics.median(ours), statistics.median(theirs)
     return Comparison(
         "ingest",
@@ -383,7 +385,7 @@ def measure(bench: Workbench, options: argparse.Namespace) -> Comparison:
             "steps_s": middle["steps"],
             "cpu_s": round(middle["cpu_s"], 1),
             "peak_mib": round(max(run["peak_mib"] for run in runs), 1),
-            "rollups_s": round(runs[0]["rollups_s"], 1),
+            "rollups_s": round(runs[0]["rollups_s"], 1) if options.rollups else None,
             "host_load": host_load(),
         },
     )
@@ -399,6 +401,7 @@ def main() -> int:
     add("--frame-hits", type=int, default=32, help="hits a frame of the spool (default 32; a quiet tracker writes 1)")
     add("--batch-hits", type=int, help="hits that ingest lands at once (default: its own setting)")
     add("--rounds", type=int, default=5, help="most alternating rounds, as time allows (default 5)")
+    add("--rollups", action="store_true", help="time the rollups of the whole day too, after the first round")
     add("--server-setting", action="append", default=[], metavar="LINE", help="for postgresql.conf; repeatable")
     options = parser.parse_args()
     return run_measurement(lambda bench: measure(bench, options))

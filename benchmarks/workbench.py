@@ -32,6 +32,7 @@ __all__ = (
     "host_load",
     "need_program",
     "peak_mib",
+    "processor_s",
     "resident_mib",
     "run_measurement",
     "two_cores",
@@ -123,6 +124,14 @@ def _status_mib(pid: int, field: str) -> float:
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) / 1024
     raise WrongResult(f"process {pid} has no {field}")
+
+
+def processor_s(pid: int) -> float:
+    """Add up the processor time that a process and its children have had, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return used + sum(processor_s(int(child)) for child in children)
 
 
 def resident_mib(pid: int) -> float:
@@ -255,7 +264,9 @@ def run_measurement(measure: Callable[[Workbench], Comparison]) -> int:
     Returns:
         0; 1 when something did not do its work; 2 when something is missing here; 130 when interrupted.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Shells have background jobs ignore the first one.
+        signal.signal(number, _interrupt)
     try:
         with Workbench() as bench:
             result = measure(bench)
