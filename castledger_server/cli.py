@@ -135,6 +135,27 @@ def _doctor(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return int(any(finding.level is Level.FAIL for finding in findings))
 
 
+def _health(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from castledger_server.commands import write_lines
+    from castledger_server.health import ask_health
+
+    said = list(ask_health(_settings(options, environ), options.service))
+    write_lines(str(health) for health in said)
+    return int(not all(health.is_ready for health in said))
+
+
+def _owner_key(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from castledger_server.commands import write_lines
+    from castledger_server.data_dir import API_KEY_FILE, claim_data_dir
+    from castledger_server.owner import keep_owner_key
+
+    settings = _settings(options, environ)
+    database = settings.require_database()
+    claim_data_dir(settings.data_dir)
+    write_lines([keep_owner_key(database, settings.data_dir / API_KEY_FILE)])
+    return 0
+
+
 def _podcast_add(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from castledger_server.api_access import find_api
     from castledger_server.commands import add_podcast, write_lines
@@ -287,6 +308,19 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="write the findings as JSON")
     _add_data_dir(doctor)
     doctor.set_defaults(run=_doctor)
+    _add_health(commands)
+    owner_key = commands.add_parser(
+        "owner-key",
+        help="print the owner's API key, where no `up` has",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "Print the API key of the installation's owner, which is kept in the data folder; make a new one when the\n"
+            "file is gone or the key was revoked. `up` does this by itself; services that run alone need it once."
+        ),
+        epilog="example:\n  CASTLEDGER_API_KEY=$(castledger owner-key) castledger podcast add https://example.com/feed.xml\n",
+    )
+    _add_data_dir(owner_key)
+    owner_key.set_defaults(run=_owner_key)
     _add_podcast(commands)
     _add_feed(commands)
     classify = commands.add_parser(
@@ -337,6 +371,22 @@ def _add_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     up.add_argument("--ready-file", type=Path, metavar="PATH", help="gets the printed lines as JSON when all answers")
     up.add_argument("--postgres-bin", type=Path, metavar="DIR", help="PostgreSQL programs to use, 15 or newer")
     up.set_defaults(run=_up)
+
+
+def _add_health(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    health = commands.add_parser(
+        "health",
+        help="ask whether services can do their work, for containers and monitors",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "Ask a service on this machine, at its port of CASTLEDGER_ADMIN_PORTS, or all of the running `up`,\n"
+            "whether it can do its work. Ends with 0 when all can, else with 1; with 2 when there is none to ask."
+        ),
+        epilog="examples:\n  castledger health\n  castledger health tracker\n",
+    )
+    health.add_argument("service", nargs="?", choices=("tracker", "ingest", "api"), metavar="tracker|ingest|api")
+    _add_data_dir(health)
+    health.set_defaults(run=_health)
 
 
 def _add_podcast(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

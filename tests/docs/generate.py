@@ -40,7 +40,8 @@ def environment() -> str:
     for variable in variables():
         lines += ["", *textwrap.wrap(variable.help.replace("`", ""), 118, initial_indent="# ", subsequent_indent="# ")]
         lines.append(f"#{variable.name}={variable.default}")
-    return "\n".join([*lines, ""])
+    lines += ["", "# The name of the API and the web page, which compose.yaml and deploy/Caddyfile alone read."]
+    return "\n".join([*lines, "#LEDGER_NAME=", ""])
 
 
 def main(argv: Sequence[str]) -> int:

@@ -26,6 +26,7 @@ def test_the_example_of_an_environment_is_generated_and_holds_the_defaults() -> 
     assert text == environment()
     assert all(line.startswith("#") for line in text.splitlines() if line)
     found = dict(re.findall(r"^#([A-Z_]+)=(.*)$", text, re.MULTILINE))
+    assert found.pop("LEDGER_NAME") == ""
     assert found == {variable.name: variable.default for variable in variables()}
     # The parts of an address are refused without their host.
     without = {name: value for name, value in found.items() if not name.endswith(("_PORT", "_USER", "_DATABASE"))}
