@@ -24,6 +24,7 @@ from analytics_core.feeds import Feed, FeedEnclosure, FeedEpisode
 
 __all__ = ("Chain", "FeedFinding", "Hop", "check_chain", "check_feed", "newest_episodes")
 
+# PRX advises its customers not to go beyond: Apple Podcasts follows a limited number of redirects.
 _MOST_PREFIXES: Final = 4
 _MOST_REDIRECTS: Final = 5
 _FAR_TOO_MANY_REDIRECTS: Final = 10
@@ -170,7 +171,8 @@ def _check_prefix(episode: FeedEpisode, enclosure: FeedEnclosure, feed: Feed, pu
         return
     if prefix.podcast_guid is None:
         yield _of(episode, "prefix_without_podcast", "the prefix names no podcast", url=url)
-    elif prefix.podcast_guid != feed.podcast_guid:
+    elif feed.guid_declared and prefix.podcast_guid != feed.podcast_guid:
+        # A computed one follows from where the feed was read, and a rewritten feed may stand elsewhere.
         text = f"the prefix names {prefix.podcast_guid}, but this is {feed.podcast_guid}"
         yield _of(episode, "prefix_of_other_podcast", text, url=url)
     host = _host(public_url).lower()
