@@ -9,12 +9,14 @@ from uuid import UUID
 from litestar import Request, Response, get
 
 from analytics_core.db.analytics import Scope, sum_downloads
+from analytics_core.db.days import first_day
 from analytics_core.db.episodes import EpisodeRow, get_episode, list_episodes
 from analytics_core.db.podcasts import PodcastRow
 from analytics_core.db.pool import Connection
 from analytics_core.errors import NotFound
 from api.auth import caller_of
 from api.pages.figures import read_bars, read_breakdown
+from api.pages.launches import compare_launches, list_lines
 from api.pages.periods import PRESETS, one_bucket, read_period
 from api.pages.views import is_fragment, show
 from api.pagination import id_cursor, write_cursor
@@ -25,6 +27,7 @@ from api.scopes import find_podcast, path_id
 __all__ = ("find_episode", "show_episode", "show_episodes")
 
 _PAGE: Final = 50
+_COMPARED: Final = 4
 _CURSOR: Final = id_cursor("episodes")
 
 
@@ -44,8 +47,8 @@ async def find_episode(conn: Connection, episode_id: UUID) -> tuple[PodcastRow, 
 async def show_episodes(request: Request[Any, Any, Any]) -> Response[Any]:
     """List a podcast's episodes, newest first, those that have left the feed too."""
     resources = resources_of(request)
-    today = resources.clock.now().astimezone(dt.UTC).date()
-    period = read_period({}, today=today)
+    now = resources.clock.now()
+    period = read_period({}, today=now.astimezone(dt.UTC).date())
     try:
         after = _CURSOR.parse(request.query_params.get("cursor", "")) if "cursor" in request.query_params else None
     except Refusal:
@@ -59,6 +62,8 @@ async def show_episodes(request: Request[Any, Any, Any]) -> Response[Any]:
             figure.key: figure.downloads
             for figure in await sum_downloads(conn, Scope((podcast.podcast_no,)), slices, by="episode")
         }
+        began = await first_day(conn, Scope((podcast.podcast_no,)))
+        lines = await list_lines(conn, rows[:_PAGE], recent, began=began, now=now)
     last = rows[_PAGE - 1] if len(rows) > _PAGE else None
     cursor = None
     if last is not None:
@@ -68,8 +73,7 @@ async def show_episodes(request: Request[Any, Any, Any]) -> Response[Any]:
         "episodes.html",
         podcast=podcast,
         tab="episodes",
-        episodes=rows[:_PAGE],
-        recent=recent,
+        lines=lines,
         cursor=cursor,
         is_first_page=after is None,
     )
@@ -79,7 +83,8 @@ async def show_episodes(request: Request[Any, Any, Any]) -> Response[Any]:
 async def show_episode(request: Request[Any, Any, Any]) -> Response[Any]:
     """Show an episode's downloads in a period, and by what they can be told apart."""
     resources = resources_of(request)
-    today = resources.clock.now().astimezone(dt.UTC).date()
+    now = resources.clock.now()
+    today = now.astimezone(dt.UTC).date()
     period = read_period(dict(request.query_params.multi_items()), today=today)
     async with resources.database.tenant(caller_of(request).tenant) as conn:
         podcast, episode = await find_episode(conn, path_id(request, "episode_id", what="episode"))
@@ -89,6 +94,11 @@ async def show_episode(request: Request[Any, Any, Any]) -> Response[Any]:
         if is_fragment(request):
             return show(request, "live.html", bars=bars, podcast=podcast, base=base)
         breakdown = await read_breakdown(conn, scope, period) if not bars.is_empty else []
+        place = (episode.published_at or episode.first_seen_at, episode.episode_id)
+        before = await list_episodes(conn, podcast.podcast_id, after=place, limit=_COMPARED)
+        launches = await compare_launches(
+            conn, [episode, *before], began=await first_day(conn, Scope((podcast.podcast_no,))), now=now
+        )
     return show(
         request,
         "episode.html",
@@ -99,4 +109,5 @@ async def show_episode(request: Request[Any, Any, Any]) -> Response[Any]:
         bars=bars,
         presets=PRESETS,
         breakdown=breakdown,
+        launches=launches,
     )

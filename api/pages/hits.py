@@ -150,6 +150,12 @@ async def show_episode_hits(request: Request[Any, Any, Any]) -> Response[Any]:
         return await _show_day(request, conn, podcast, episode)
 
 
+def _answer(sentence: str) -> str:
+    """Leave out what stands in the heading already."""
+    _, colon, rest = sentence.partition(": ")
+    return rest[:1].upper() + rest[1:] if colon else sentence
+
+
 @get("/hits/{hit_id:str}")
 async def show_hit(request: Request[Any, Any, Any]) -> Response[Any]:
     """Explain one hit: every rule in order, what it saw and what it decided."""
@@ -179,7 +185,7 @@ async def show_hit(request: Request[Any, Any, Any]) -> Response[Any]:
         country=_country(hit.country),
         asked_for=range_words(hit),
         flags=[str(flag.name).lower().replace("_", " ") for flag in HitFlag if flag and flag & hit.flags],
-        why=why(hit),
+        answer=_answer(why(hit)),
         steps=explain_steps(hit, episode),
         winner=winner,
     )

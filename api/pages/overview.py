@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 from typing import Any, Final
+from uuid import UUID
 
 from litestar import Request, Response, get
 from litestar.response import Redirect
 
-from analytics_core.db.analytics import Scope
+from analytics_core.db.analytics import Scope, sum_downloads
+from analytics_core.db.episodes import get_episode, list_episodes
 from analytics_core.db.podcasts import list_podcasts
+from analytics_core.db.pool import Connection
 from api.auth import caller_of
 from api.pages.figures import read_bars, read_breakdown
-from api.pages.periods import PRESETS, read_period
+from api.pages.launches import EpisodeLine, compare_launches, list_lines
+from api.pages.periods import PRESETS, Period, one_bucket, read_period
 from api.pages.views import is_fragment, show
 from api.pagination import id_cursor, write_cursor
 from api.queries import Refusal
@@ -23,6 +27,8 @@ __all__ = ("show_front", "show_overview", "show_podcasts")
 
 _PAGE: Final = 50
 _CURSOR: Final = id_cursor("podcasts")
+_MOST: Final = 8
+_NEWEST: Final = 5
 
 
 @get("/")
@@ -49,11 +55,24 @@ async def show_podcasts(request: Request[Any, Any, Any]) -> Response[Any]:
     return show(request, "podcasts.html", podcasts=rows[:_PAGE], cursor=cursor, tab="podcasts")
 
 
+async def _read_most(
+    conn: Connection, scope: Scope, period: Period, *, began: dt.date | None, now: dt.datetime
+) -> list[EpisodeLine]:
+    """Read the episodes with the most downloads in a period."""
+    figures = await sum_downloads(conn, scope, one_bucket(period.first, period.last), by="episode")
+    ranked = sorted(figures, key=lambda figure: (-figure.downloads, figure.key))[:_MOST]
+    found = [await get_episode(conn, UUID(figure.key)) for figure in ranked if figure.downloads]
+    episodes = [episode for episode in found if episode is not None]
+    downloads = {figure.key: figure.downloads for figure in ranked}
+    return await list_lines(conn, episodes, downloads, began=began, now=now)
+
+
 @get("/podcasts/{podcast_id:str}")
 async def show_overview(request: Request[Any, Any, Any]) -> Response[Any]:
     """Show a podcast's downloads in a period, against the period before, and by what they can be told apart."""
     resources = resources_of(request)
-    today = resources.clock.now().astimezone(dt.UTC).date()
+    now = resources.clock.now()
+    today = now.astimezone(dt.UTC).date()
     period = read_period(dict(request.query_params.multi_items()), today=today)
     wanted = path_id(request, "podcast_id", what="podcast")
     async with resources.database.tenant(caller_of(request).tenant) as conn:
@@ -63,6 +82,9 @@ async def show_overview(request: Request[Any, Any, Any]) -> Response[Any]:
         if is_fragment(request):
             return show(request, "live.html", bars=bars, podcast=podcast, base=f"/podcasts/{podcast.podcast_id}")
         breakdown = await read_breakdown(conn, scope, period) if not bars.is_empty else []
+        most = await _read_most(conn, scope, period, began=bars.began, now=now) if not bars.is_empty else []
+        newest = [row for row in await list_episodes(conn, wanted, after=None, limit=_NEWEST) if not row.live]
+        launches = await compare_launches(conn, newest, began=bars.began, now=now) if not bars.is_empty else None
     return show(
         request,
         "overview.html",
@@ -72,4 +94,6 @@ async def show_overview(request: Request[Any, Any, Any]) -> Response[Any]:
         bars=bars,
         presets=PRESETS,
         breakdown=breakdown,
+        most=most,
+        launches=launches,
     )

@@ -13,7 +13,7 @@ from api.pages.intake import add_podcast, show_new
 from api.pages.limits import SignInLimit
 from api.pages.overview import show_front, show_overview, show_podcasts
 from api.pages.sessions import require_session
-from api.pages.setup import rewrite_by_address, rewrite_sent, show_setup
+from api.pages.setup import accept_unknown, rewrite_by_address, rewrite_sent, show_setup
 from api.pages.sign_in import show_sign_in, sign_in, sign_out
 from api.resources import Resources
 
@@ -21,6 +21,7 @@ __all__ = ("page_routes", "page_state")
 
 _OPEN: Final = (get_asset, get_favicon, show_sign_in, sign_in)
 _CLOSED: Final = (
+    accept_unknown,
     add_podcast,
     rewrite_by_address,
     rewrite_sent,

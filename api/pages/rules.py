@@ -58,7 +58,7 @@ class Step(msgspec.Struct, frozen=True):
     Attributes:
         name: The rule's, such as a verdict's label.
         asks: What it looks for.
-        saw: What it found in this hit.
+        saw: What it found in this hit, as a sentence.
     """
 
     name: str
@@ -88,23 +88,23 @@ def range_words(hit: HitRow) -> str:
 def _agent(hit: HitRow, episode: EpisodeRow | None) -> str:
     kind = AgentKind(hit.agent_kind).label
     named = f"{hit.app}, " if hit.app else ""
-    return f"{named}{kind} (rule {hit.agent_rule or 'none'})"
+    return f"{named}{kind}, by the rule {hit.agent_rule or 'none'}."
 
 
 def _episode(hit: HitRow, episode: EpisodeRow | None) -> str:
     if episode is not None:
-        return f"“{episode.title}”"
-    return f"the target {hit.target}" if hit.target else "a target of no episode"
+        return f"It belongs to “{episode.title}”."
+    return f"No episode has the target {hit.target}." if hit.target else "No episode had its target."
 
 
 def _published(hit: HitRow, episode: EpisodeRow | None) -> str:
     if episode is None or episode.published_at is None:
-        return "the feed gives no date"
-    return f"published {instant(episode.published_at)}, requested {instant(hit.occurred_at)}"
+        return "The feed gives no date."
+    return f"Published {instant(episode.published_at)}, requested {instant(hit.occurred_at)}."
 
 
 def _address(hit: HitRow, episode: EpisodeRow | None) -> str:
-    return "looked up as it landed; the address itself is not kept"
+    return "Looked up as it landed; the address itself is not kept."
 
 
 def _sizes(episode: EpisodeRow | None) -> tuple[int | None, int | None]:
@@ -118,21 +118,22 @@ def _range(hit: HitRow, episode: EpisodeRow | None) -> str:
     needed = threshold_bytes(length, duration)
     believed = believable_length_bytes(length, duration)
     of = f" of {number(believed)}" if believed is not None else ""
-    return f"{range_words(hit)}; a minute of sound needs {number(needed)} bytes{of}"
+    words = range_words(hit)
+    return f"It asked for {words}. A minute of sound needs {number(needed)} bytes{of}."
 
 
 def _preload(hit: HitRow, episode: EpisodeRow | None) -> str:
-    return "the request said that it was a prefetch" if hit.flags & HitFlag.PREFETCH else "no word of a prefetch"
+    return "It said that it was a prefetch." if hit.flags & HitFlag.PREFETCH else "It did not say so."
 
 
 _SAW: Final[Mapping[Verdict, Callable[[HitRow, EpisodeRow | None], str]]] = {
-    Verdict.HEAD: lambda hit, _: f"the method {Method(hit.method).name}",
+    Verdict.HEAD: lambda hit, _: f"The method was {Method(hit.method).name}.",
     Verdict.UNKNOWN_EPISODE: _episode,
     Verdict.LIVE: lambda _, episode: (
-        "a live item" if episode is not None and episode.live else "a file, as far as the feed says"
+        "The feed calls it a live item." if episode is not None and episode.live else "A file, as far as the feed says."
     ),
     Verdict.UNPUBLISHED: _published,
-    Verdict.NO_USER_AGENT: lambda hit, _: hit.user_agent or "nothing",
+    Verdict.NO_USER_AGENT: lambda hit, _: f"It said {hit.user_agent}." if hit.user_agent else "It said nothing.",
     Verdict.BOT: _agent,
     Verdict.WATCH: _agent,
     Verdict.PRELOAD: _preload,
@@ -142,10 +143,10 @@ _SAW: Final[Mapping[Verdict, Callable[[HitRow, EpisodeRow | None], str]]] = {
     Verdict.TINY_RANGE: _range,
 }
 _EVIDENCE: Final[Mapping[Evidence, str]] = {
-    Evidence.NONE: "none, as a rule above speaks against it",
-    Evidence.PROBE: "a lone two-byte probe: it counts in castledger-1, not in the strict figure",
-    Evidence.PARTIAL: "partial: more than a minute of sound",
-    Evidence.FULL: "full: all of the file",
+    Evidence.NONE: "Not asked, since a rule above speaks against it.",
+    Evidence.PROBE: "Two bytes, a probe: alone it counts in castledger-1, not in the strict figure.",
+    Evidence.PARTIAL: "Partial: at least a minute of sound.",
+    Evidence.FULL: "Full: all of the file.",
 }
 
 
@@ -154,15 +155,15 @@ def _one_a_day(hit: HitRow) -> Step:
     asks = "Is it the best hit of this listener for this episode on this UTC day?"
     day = hit.occurred_at.astimezone(dt.UTC).date().isoformat()
     if first_verdict(hit.verdict_bits) is not Verdict.ELIGIBLE:
-        return Step("one a day", asks, "not asked, since a rule above speaks against it", Outcome.SKIPPED)
+        return Step("one a day", asks, "Not asked, since a rule above speaks against it.", Outcome.SKIPPED)
     if hit.is_counted:
-        return Step("one a day", asks, f"yes: it is the download of {day}", Outcome.COUNTS)
+        return Step("one a day", asks, f"Yes: it is the download of {day}.", Outcome.COUNTS)
     if hit.winner_segment_no is not None and hit.winner_ordinal is not None:
         winner = format_hit_id(hit.winner_segment_no, hit.winner_ordinal)
-        return Step("one a day", asks, f"no: {winner} is the download of {day}", Outcome.REPEAT)
+        return Step("one a day", asks, f"No: {winner} is the download of {day}.", Outcome.REPEAT)
     if hit.flags & HitFlag.LATE:
-        return Step("one a day", asks, f"it landed after {day} was final; a restatement would count it", Outcome.OPEN)
-    return Step("one a day", asks, f"the downloads of {day} are no longer kept, so it cannot be told", Outcome.OPEN)
+        return Step("one a day", asks, f"It landed after {day} was final; a restatement would count it.", Outcome.OPEN)
+    return Step("one a day", asks, f"The downloads of {day} are no longer kept, so it cannot be told.", Outcome.OPEN)
 
 
 _ASKS: Final[Mapping[Verdict, str]] = {

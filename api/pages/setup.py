@@ -11,23 +11,26 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import UploadFile
 from litestar.exceptions import HTTPException
+from litestar.response import Redirect
 
 from analytics_core.db.analytics import Scope
 from analytics_core.db.days import first_day
 from analytics_core.db.episodes import EpisodeRow, list_episodes
 from analytics_core.db.podcasts import PodcastRow
+from analytics_core.db.unknown_hosts import list_unknown_hosts
 from analytics_core.enclosures import find_own_prefix, prefix_url
-from analytics_core.errors import InvalidInput
+from analytics_core.errors import Conflict, InvalidInput
 from analytics_core.feed_rewriting import rewrite_feed
 from api.auth import caller_of
 from api.feed_intake import fetch_bytes
+from api.hosts import accept
 from api.pages.forms import read_form
 from api.pages.sessions import session_of
 from api.pages.views import show
 from api.resources import resources_of
 from api.scopes import find_podcast, path_id
 
-__all__ = ("rewrite_by_address", "rewrite_sent", "show_setup")
+__all__ = ("accept_unknown", "rewrite_by_address", "rewrite_sent", "show_setup")
 
 _LOOKED_AT: Final = 10
 
@@ -59,6 +62,7 @@ async def _show(request: Request[Any, Any, Any], *, fault: str = "", status_code
         podcast = await find_podcast(conn, wanted)
         began = await first_day(conn, Scope((podcast.podcast_no,)))
         episodes = await list_episodes(conn, podcast.podcast_id, after=None, limit=_LOOKED_AT)
+        hosts = await list_unknown_hosts(conn, podcast.podcast_no)
     public_url = resources.settings.tracker.public_url
     prefix = f"{public_url}/e,pg={podcast.podcast_guid}/" if public_url and podcast.transferred_at is None else None
     return show(
@@ -70,6 +74,7 @@ async def _show(request: Request[Any, Any, Any], *, fault: str = "", status_code
         prefix=prefix,
         prefixed=_look(podcast, episodes, public_url) if prefix else None,
         began=began,
+        hosts=hosts,
         fault=fault,
         poll_minutes=max(1, resources.settings.feed.poll_s // 60),
     )
@@ -79,6 +84,22 @@ async def _show(request: Request[Any, Any, Any], *, fault: str = "", status_code
 async def show_setup(request: Request[Any, Any, Any]) -> Response[Any]:
     """Show the prefix, where it belongs, and how the feed is doing."""
     return await _show(request)
+
+
+@post("/podcasts/{podcast_id:str}/hosts", request_max_body_size=16_384, status_code=200)
+async def accept_unknown(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Accept a host that players asked for."""
+    wanted = path_id(request, "podcast_id", what="podcast")
+    host = (await read_form(request, session_of(request))).get("host", "")
+    try:
+        await accept(
+            host if isinstance(host, str) else "", wanted, caller=caller_of(request), resources=resources_of(request)
+        )
+    except InvalidInput as error:
+        return await _show(request, fault=f"The host {error.reason}.", status_code=422)
+    except Conflict as error:
+        return await _show(request, fault=f"{str(error)[:1].upper()}{str(error)[1:]}.", status_code=409)
+    return Redirect(f"/podcasts/{wanted}/setup#hosts", status_code=303)
 
 
 async def _rewrite(request: Request[Any, Any, Any], data: bytes, podcast: PodcastRow) -> Response[Any]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from litestar import Request, get, post
 
-from analytics_core.db.unknown_hosts import accept_host, list_unknown_hosts
-from analytics_core.errors import Conflict, InvalidInput
-from analytics_core.hosts import parse_host_name
+from analytics_core.db.unknown_hosts import list_unknown_hosts
 from api.auth import caller_of
+from api.hosts import accept
 from api.resources import resources_of
 from api.schemas.common import Page
 from api.schemas.unknown_hosts import UnknownHost
@@ -45,14 +43,7 @@ async def accept_unknown_host(request: Request[Any, Any, Any]) -> UnknownHost:
     Players are then sent on to it whatever their target looks like; browsers are not, and a deny list still wins. The
     host need not be on the list. Addresses, reserved names and our own are never accepted.
     """
-    caller, resources = caller_of(request), resources_of(request)
+    resources = resources_of(request)
     wanted = path_id(request, "podcast_id", what="podcast")
-    async with resources.database.tenant(caller.tenant, readonly=False) as conn:
-        podcast = await find_podcast(conn, wanted)
-        if podcast.transferred_at is not None:
-            raise Conflict("podcast_moved", "this podcast's feed belongs to somebody else now")
-        host = parse_host_name(str(request.path_params["host"]))
-        if host == urlsplit(resources.settings.tracker.public_url).hostname:
-            raise InvalidInput("host", "is a tracker of ours, and no place to send players to", code="host_not_public")
-        row = await accept_host(conn, caller.tenant, podcast.podcast_no, host, now=resources.clock.now())
+    row = await accept(str(request.path_params["host"]), wanted, caller=caller_of(request), resources=resources)
     return UnknownHost.of(row)
