@@ -23,8 +23,12 @@ class DayRow(msgspec.Struct, frozen=True):
 _LIST: Final[LiteralString] = """/* days.list */
 select day, final_at is not null as is_final from api.days where day between $1 and $2 order by day"""
 
+# A podcast at a time, each one look into an index.
 _FIRST: Final[LiteralString] = """/* days.first */
-select min(day) from app.metrics_daily where podcast_no = any($1::integer[]) and dimension = 'total'"""
+select min(f.day) from unnest($1::integer[]) as p(podcast_no) cross join lateral (
+    select m.day from app.metrics_daily m
+    where m.podcast_no = p.podcast_no and m.dimension = 'total' order by m.day limit 1
+) f"""
 
 _FIRST_OF_EPISODE: Final[LiteralString] = """/* days.first_of_episode */
 select min(day) from app.metrics_daily where episode_no = $1 and dimension = 'total'"""
