@@ -18,6 +18,7 @@ from api.auth import caller_of
 from api.pages.figures import read_bars, read_breakdown
 from api.pages.launches import compare_launches, list_lines
 from api.pages.periods import PRESETS, one_bucket, read_period
+from api.pages.remembered import Remembered
 from api.pages.views import is_fragment, show
 from api.pagination import id_cursor, write_cursor
 from api.queries import Refusal
@@ -85,15 +86,16 @@ async def show_episode(request: Request[Any, Any, Any]) -> Response[Any]:
     resources = resources_of(request)
     now = resources.clock.now()
     today = now.astimezone(dt.UTC).date()
+    remembered: Remembered = request.app.state.remembered
     period = read_period(dict(request.query_params.multi_items()), today=today)
     async with resources.database.tenant(caller_of(request).tenant) as conn:
         podcast, episode = await find_episode(conn, path_id(request, "episode_id", what="episode"))
         scope = Scope((podcast.podcast_no,), episode.episode_no)
         base = f"/episodes/{episode.episode_id}"
-        bars = await read_bars(conn, scope, period, today=today)
+        bars = await read_bars(conn, scope, period, today=today, remembered=remembered)
         if is_fragment(request):
             return show(request, "live.html", bars=bars, podcast=podcast, base=base)
-        breakdown = await read_breakdown(conn, scope, period) if not bars.is_empty else []
+        breakdown = await read_breakdown(conn, scope, period, remembered=remembered) if not bars.is_empty else []
         place = (episode.published_at or episode.first_seen_at, episode.episode_id)
         before = await list_episodes(conn, podcast.podcast_id, after=place, limit=_COMPARED)
         launches = await compare_launches(

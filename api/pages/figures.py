@@ -16,11 +16,13 @@ from analytics_core.db.analytics import (
     read_status,
     sum_downloads,
 )
+from analytics_core.db.breakdowns import KeyRow, sum_whole_days
 from analytics_core.db.days import DayRow, first_day, list_days
 from analytics_core.db.pool import Connection
 from analytics_core.reports import Bucket
 from api.pages.charts import BarChart, BarPoint, draw_bars
-from api.pages.periods import Group, Period, group_days, one_bucket, whole_days
+from api.pages.periods import Group, Period, group_days, whole_days
+from api.pages.remembered import Remembered
 from api.pages.words import country_name, day_range
 from api.schemas.analytics import State
 
@@ -179,7 +181,7 @@ async def _listeners(conn: Connection, scope: Scope, period: Period, downloads: 
     return ListenerFigure(day_range(first, last), people)
 
 
-async def read_bars(conn: Connection, scope: Scope, period: Period, *, today: dt.date) -> Bars:
+async def read_bars(conn: Connection, scope: Scope, period: Period, *, today: dt.date, remembered: Remembered) -> Bars:
     """Read a period's downloads and those of the period before.
 
     Args:
@@ -187,6 +189,7 @@ async def read_bars(conn: Connection, scope: Scope, period: Period, *, today: dt
         scope: A podcast, or one episode.
         period: Of UTC days.
         today: In UTC; the live day.
+        remembered: Where the listeners of a month are kept for a while; all else is as it is now.
     """
     # First, so that what it says holds for figures that are read after it.
     status = await read_status(conn, scope, first=period.first, last=period.last)
@@ -198,6 +201,12 @@ async def read_bars(conn: Connection, scope: Scope, period: Period, *, today: dt
         if figure.bucket >= period.days:
             by_day[figure.bucket - period.days] = figure.downloads
     rows = _rows(period, figures, days, today)
+    listeners = None
+    if any(by_day):
+        # A podcast's number has one tenant, whose transaction this is.
+        listeners = await remembered.get(
+            ("listeners", scope, period.first, period.last), lambda: _listeners(conn, scope, period, by_day)
+        )
     return Bars(
         period=period,
         totals=_totals(period, rows, by_day[-1], began, today),
@@ -207,35 +216,35 @@ async def read_bars(conn: Connection, scope: Scope, period: Period, *, today: dt
         ),
         status=status,
         began=began,
-        listeners=await _listeners(conn, scope, period, by_day) if any(by_day) else None,
+        listeners=listeners,
     )
 
 
-def _breakdown(dimension: str, figures: Sequence[FigureRow]) -> Breakdown:
-    total = sum(figure.downloads for figure in figures)
-    ranked = sorted(figures, key=lambda figure: (not figure.key, -figure.downloads, figure.key))
+def _breakdown(dimension: str, rows: Sequence[KeyRow]) -> Breakdown:
+    total = sum(row.downloads for row in rows)
+    ranked = sorted(rows, key=lambda row: (not row.key, -row.downloads, row.key))
     # One too many is shown rather than an "others" of one.
     shown = ranked if len(ranked) <= _SHOWN + 1 else ranked[:_SHOWN]
     shares = [
         Share(
-            country_name(figure.key) if dimension == "country" else figure.key or "unknown",
-            figure.downloads,
-            figure.downloads / total,
-            not figure.key,
+            country_name(row.key) if dimension == "country" else row.key or "unknown",
+            row.downloads,
+            row.downloads / total,
+            not row.key,
         )
-        for figure in shown
+        for row in shown
     ]
     rest = ranked[len(shown) :]
     if rest:
-        downloads = sum(figure.downloads for figure in rest)
+        downloads = sum(row.downloads for row in rest)
         shares.append(Share(f"{len(rest)} others", downloads, downloads / total, True))
     return Breakdown(BREAKDOWNS[dimension], total, shares)
 
 
-async def read_breakdown(conn: Connection, scope: Scope, period: Period) -> list[Breakdown]:
-    """Break a period's downloads down by app, device, country and feed app."""
-    slices = one_bucket(period.first, period.last)
-    return [
-        _breakdown(dimension, [row for row in await sum_downloads(conn, scope, slices, by=dimension) if row.downloads])
-        for dimension in BREAKDOWNS
-    ]
+async def read_breakdown(conn: Connection, scope: Scope, period: Period, *, remembered: Remembered) -> list[Breakdown]:
+    """Break a period's downloads down by app, device, country and feed app; at most a minute old."""
+    rows = await remembered.get(
+        ("breakdown", scope, period.first, period.last),
+        lambda: sum_whole_days(conn, scope, first=period.first, last=period.last, dimensions=list(BREAKDOWNS)),
+    )
+    return [_breakdown(dimension, [row for row in rows if row.dimension == dimension]) for dimension in BREAKDOWNS]

@@ -17,6 +17,7 @@ from api.auth import caller_of
 from api.pages.figures import read_bars, read_breakdown
 from api.pages.launches import EpisodeLine, compare_launches, list_lines
 from api.pages.periods import PRESETS, Period, one_bucket, read_period
+from api.pages.remembered import Remembered
 from api.pages.views import is_fragment, show
 from api.pagination import id_cursor, write_cursor
 from api.queries import Refusal
@@ -75,14 +76,20 @@ async def show_overview(request: Request[Any, Any, Any]) -> Response[Any]:
     today = now.astimezone(dt.UTC).date()
     period = read_period(dict(request.query_params.multi_items()), today=today)
     wanted = path_id(request, "podcast_id", what="podcast")
+    remembered: Remembered = request.app.state.remembered
     async with resources.database.tenant(caller_of(request).tenant) as conn:
         podcast = await find_podcast(conn, wanted)
         scope = Scope((podcast.podcast_no,))
-        bars = await read_bars(conn, scope, period, today=today)
+        bars = await read_bars(conn, scope, period, today=today, remembered=remembered)
         if is_fragment(request):
             return show(request, "live.html", bars=bars, podcast=podcast, base=f"/podcasts/{podcast.podcast_id}")
-        breakdown = await read_breakdown(conn, scope, period) if not bars.is_empty else []
-        most = await _read_most(conn, scope, period, began=bars.began, now=now) if not bars.is_empty else []
+        breakdown = await read_breakdown(conn, scope, period, remembered=remembered) if not bars.is_empty else []
+        most = []
+        if not bars.is_empty:
+            most = await remembered.get(
+                ("most", scope, period.first, period.last),
+                lambda: _read_most(conn, scope, period, began=bars.began, now=now),
+            )
         newest = [row for row in await list_episodes(conn, wanted, after=None, limit=_NEWEST) if not row.live]
         launches = await compare_launches(conn, newest, began=bars.began, now=now) if not bars.is_empty else None
     return show(
