@@ -115,9 +115,21 @@ def _up(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
             api_port=options.api_port,
             ready_file=options.ready_file,
             postgres_bin=options.postgres_bin,
+            demo=options.demo,
         ),
         environ,
     )
+
+
+def _demo(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from castledger_server.demo.command import DemoOptions, remove_demo, run_demo
+
+    settings = _settings(options, environ)
+    if options.remove:
+        remove_demo(settings)
+        return 0
+    wanted = DemoOptions(users=options.users, days=options.days, seed=options.seed, data_dir=options.data_dir)
+    return run_demo(wanted, settings, environ)
 
 
 def _doctor(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -270,6 +282,17 @@ def _workers(text: str) -> int:
 _workers.__name__ = "number from 1 to 32"
 
 
+def _whole_number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise ValueError
+        return number
+
+    parse.__name__ = f"number from {low:,} to {high:,}"
+    return parse
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="castledger",
@@ -335,6 +358,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     classify.set_defaults(run=_classify)
     _add_explain(commands)
+    _add_demo(commands)
     return parser
 
 
@@ -370,6 +394,7 @@ def _add_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     up.add_argument("--api-port", type=_port, metavar="PORT", help="of the API (CASTLEDGER_API_PORT, 8000); 0: free")
     up.add_argument("--ready-file", type=Path, metavar="PATH", help="gets the printed lines as JSON when all answers")
     up.add_argument("--postgres-bin", type=Path, metavar="DIR", help="PostgreSQL programs to use, 15 or newer")
+    up.add_argument("--demo", action="store_true", help="play `castledger demo` once everything answers")
     up.set_defaults(run=_up)
 
 
@@ -467,3 +492,44 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     explain.add_argument("--day", metavar="YYYY-MM-DD", help="a UTC day; today by default")
     _add_api(explain)
     explain.set_defaults(run=_explain)
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="play a month of a sample podcast, and see it counted",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "Play a believable month of a sample podcast on a running `castledger up`: through a tracker of its own on\n"
+            "this machine, into the same ledger, under a tenant of its own. Then print what was counted beside what is\n"
+            "known to be true: downloads by day, hits by verdict, and by app, country and episode. Ends with 1 when\n"
+            "they differ. A former demo is taken away first; nobody else's figures are touched."
+        ),
+        epilog=(
+            "examples:\n"
+            "  castledger up --data-dir ./ledger            in one terminal, and in another:\n"
+            "  castledger demo --data-dir ./ledger          a month of 200 listeners, ending yesterday\n"
+            "  castledger demo --days 7 --users 1000 --seed 5 --data-dir ./ledger\n"
+            "  castledger demo --remove --data-dir ./ledger without a trace\n"
+        ),
+    )
+    demo.add_argument(
+        "--users", type=_whole_number(1, 10_000), default=200, metavar="N", help="regular listeners (default 200)"
+    )
+    demo.add_argument(
+        "--days",
+        type=_whole_number(1, 45),
+        default=30,
+        metavar="N",
+        help="days, ending yesterday (default 30, most 45)",
+    )
+    demo.add_argument(
+        "--seed",
+        type=_whole_number(0, 2**31 - 1),
+        default=1,
+        metavar="N",
+        help="the same one plays the same (default 1)",
+    )
+    demo.add_argument("--remove", action="store_true", help="take the demo away instead")
+    _add_data_dir(demo)
+    demo.set_defaults(run=_demo)

@@ -37,6 +37,7 @@ class RunningUp(msgspec.Struct, kw_only=True):
         database_url: The database in use.
         answers: The lines that ``up`` prints: ``tracker_url``, ``prefix``, ``api_url``, ``api_key``.
         admin_urls: Where each process serves its health and metrics.
+        spool_dir: Folder of the spool; empty in what an older version wrote.
         children: Process ids with the mark of their start, so that a later start can end what was left over.
     """
 
@@ -45,6 +46,7 @@ class RunningUp(msgspec.Struct, kw_only=True):
     answers: dict[str, str]
     admin_urls: dict[str, str]
     children: dict[int, str]
+    spool_dir: str = ""
 
 
 _running_decoder = msgspec.json.Decoder(RunningUp)

@@ -57,6 +57,7 @@ class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
         api_port: Port of the API, 0 for a free one.
         ready_file: Where to write, as JSON, what is printed, once everything answers.
         postgres_bin: Folder of the PostgreSQL programs to use.
+        demo: Whether to play the demo once everything answers.
     """
 
     data_dir: Path | None = None
@@ -64,6 +65,7 @@ class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
     api_port: int | None = None
     ready_file: Path | None = None
     postgres_bin: Path | None = None
+    demo: bool = False
 
 
 def run_up(options: UpOptions, environ: Mapping[str, str], *, say: Callable[[str], None] = say_to_stderr) -> int:
@@ -126,6 +128,7 @@ class _Up:
         self._supervisor = Supervisor(say=say, changed=self._note)
         self._postgres: EmbeddedPostgres | None = None
         self._preparing: asyncio.Task[None] | None = None
+        self._demo: asyncio.Task[None] | None = None
         self._sockets: list[list[socket.socket]] = []
         self._admin_urls: dict[str, str] = {}
         self._answers: dict[str, str] = {}
@@ -166,6 +169,9 @@ class _Up:
     async def _stop(self) -> None:
         if self._postgres is not None:
             self._postgres.interrupt()
+        if self._demo is not None:
+            self._demo.cancel()
+            await asyncio.gather(self._demo, return_exceptions=True)
         await self._supervisor.stop()
         if self._preparing is not None:
             await asyncio.gather(self._preparing, return_exceptions=True)
@@ -222,6 +228,16 @@ class _Up:
         await self._wait_answer(f"{api_url}/api/v1/health", "the API")
         self._note()
         self._announce()
+        if self._options.demo:
+            self._demo = asyncio.create_task(self._play_demo())
+
+    async def _play_demo(self) -> None:
+        """Play the demo beside everything else; whatever becomes of it is said and no more."""
+        argv = _python("castledger_server", "demo", "--data-dir", str(self._data_dir))
+        try:
+            await self._supervisor.run("demo", argv, env=self._environ)
+        except (CommandFailed, OSError) as error:
+            self._say(f"castledger: {error}; everything else goes on")
 
     async def _start_tracker(self, slot: int, sockets: Sequence[socket.socket]) -> None:
         name = f"tracker-{slot}"
@@ -310,6 +326,7 @@ class _Up:
             answers=self._answers,
             admin_urls=self._admin_urls,
             children=marks,
+            spool_dir=self._environ["SPOOL_DIR"],
         )
         try:
             write_running_up(self._data_dir, running)

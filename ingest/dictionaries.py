@@ -74,6 +74,10 @@ class AgentNumbers:
         self._day: dt.date | None = None
         self._left = 0
 
+    def forget(self) -> None:
+        """Drop what is remembered: some of the numbers may be gone."""
+        self._known = GenerationCache(_CACHE_LIMIT)
+
     async def number(self, conn: Connection, agents: Sequence[bytes]) -> list[Agent]:
         """Number agents, classifying and storing those that were never met before.
 

@@ -103,6 +103,7 @@ class Pipeline:
         self._countries = countries
         self._networks = networks
         self._metrics = metrics
+        self._ownership: int | None = None
 
     @contextlib.contextmanager
     def _timed(self, step: str) -> Iterator[None]:
@@ -119,6 +120,7 @@ class Pipeline:
         """
         with self._timed("resolve"):
             targets = await resolve_targets(conn, batch, self.catalogue)
+        self._forget_before(targets.ownership)
         with self._timed("agents"):
             agents = await number_agents(conn, batch, self._agents)
         with self._timed("terms"):
@@ -137,6 +139,16 @@ class Pipeline:
             return judged
         with self._timed("hosts"):
             return dataclasses.replace(judged, sightings=self.unknown_hosts.find(judged.pending))
+
+    def _forget_before(self, ownership: int) -> None:
+        """Drop what was remembered under another generation of ownership: an erasure may have taken it along.
+
+        What is looked up from here on is at least as new as the generation, which landing compares once more.
+        """
+        if ownership != self._ownership:
+            self._agents.forget()
+            self._secrets.forget_stored()
+            self._ownership = ownership
 
 
 def _weigh(batch: Batch, targets: TargetColumns) -> tuple[RangeColumns, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

@@ -80,6 +80,10 @@ class SecretStore:
         self._known[month, tenant_no] = found
         return found
 
+    def forget_stored(self) -> None:
+        """Drop from memory what the database knows better; fresh ones are nowhere else."""
+        self._known = {key: known for key, known in self._known.items() if known.is_fresh}
+
     def forget_old(self) -> None:
         """Drop secrets of months that are over from memory; fresh ones live as long as this run."""
         today = self._clock.now().date()

@@ -24,6 +24,7 @@ __all__ = (
     "add_marks",
     "copy_hits",
     "ensure_partitions",
+    "hold_days_open",
     "lock_finality",
     "mark_final",
     "note_days",
@@ -187,7 +188,15 @@ order by n.tenant_no, n.day
 on conflict (tenant_no, day) do update set rekeyed = true where excluded.rekeyed and not old.rekeyed"""
 
 _MARK_FINAL: Final[LiteralString] = """/* days.mark_final */
-update ops.days set final_at = $2 where day <= $1 and final_at is null"""
+update ops.days set final_at = $2
+where day <= $1 and final_at is null and tenant_no not in (
+    select objid::bigint from pg_locks
+    where locktype = 'advisory' and classid = (hashtext('castledger.catch_up')::bigint & 4294967295)::oid
+        and objsubid = 2 and database = (select oid from pg_database where datname = current_database())
+)"""
+
+_HOLD_OPEN: Final[LiteralString] = """/* days.hold_open */
+select pg_advisory_lock_shared(hashtext('castledger.catch_up'), $1)"""
 
 _STAGE: Final[LiteralString] = """/* downloads.stage */
 create temporary table if not exists staged_downloads (like ts.downloads) on commit delete rows"""
@@ -248,8 +257,21 @@ async def note_days(
 
 
 async def mark_final(conn: Connection, *, until: dt.date, now: dt.datetime) -> int:
-    """Mark every noted day up to *until* as final, in a transaction that holds :func:`lock_finality` alone."""
+    """Mark noted days up to *until* as final, in a transaction that holds :func:`lock_finality` alone.
+
+    Those of tenants for whom someone holds days open are left for the next time.
+    """
     return int(str(await conn.execute(_MARK_FINAL, until, now)).split()[-1])
+
+
+async def hold_days_open(conn: Connection, tenant_no: int) -> None:
+    """Keep a tenant's days from becoming final while hits of old days are on their way: a replay, an import.
+
+    Args:
+        conn: Outside a transaction. It lasts until the connection ends, however that ends.
+        tenant_no: Whose days; days that are final already stay so.
+    """
+    await conn.execute(_HOLD_OPEN, tenant_no)
 
 
 async def copy_hits(conn: Connection, hits: HitColumns) -> None:

@@ -1,7 +1,8 @@
-"""The generation of ownership: how many podcasts have moved from one tenant to another.
+"""The generation of ownership: how many podcasts have moved from one tenant to another, or were erased with one.
 
 Whoever writes hits reads the generation before it looks owners up, and compares it, under a lock, before it writes.
-So no hit lands for a tenant who had lost the podcast when it landed, whatever was cached or in flight.
+So no hit lands for a tenant who had lost the podcast when it landed, whatever was cached or in flight. An erasure may
+take numbers of agents and secrets along: what was remembered of them under another generation is to be forgotten.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ select pg_advisory_xact_lock_shared(hashtext('castledger.ownership'))"""
 _LOCK: Final[LiteralString] = """/* ownership.lock */ select pg_advisory_xact_lock(hashtext('castledger.ownership'))"""
 
 _READ: Final[LiteralString] = """/* ownership.read */
-select coalesce(max(transfer_no), 0) from app.podcast_transfers"""
+select (select coalesce(max(transfer_no), 0) from app.podcast_transfers) + (select erasures from ops.ownership)"""
 
 
 async def lock_ownership(conn: Connection, *, exclusive: bool = False) -> None:
@@ -27,5 +28,5 @@ async def lock_ownership(conn: Connection, *, exclusive: bool = False) -> None:
 
 
 async def read_ownership(conn: Connection) -> int:
-    """Read the generation, which grows with every podcast that moves; as ingest."""
+    """Read the generation, which grows with every podcast that moves and every tenant that is erased; as ingest."""
     return int(await conn.fetchval(_READ))

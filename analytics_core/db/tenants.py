@@ -18,6 +18,7 @@ __all__ = (
     "create_tenant",
     "ensure_owner_key",
     "find_key",
+    "find_tenant",
     "revoke_key",
     "touch_key",
 )
@@ -61,6 +62,9 @@ returning tenant_id, tenant_no, slug, name, is_installation"""
 _INSTALLATION: Final[LiteralString] = """/* tenants.installation */
 select tenant_id, tenant_no, slug, name, is_installation from app.tenants where is_installation"""
 
+_FIND_TENANT: Final[LiteralString] = """/* tenants.find */
+select tenant_id, tenant_no, slug, name, is_installation from app.tenants where slug = $1"""
+
 _CREATE_KEY: Final[LiteralString] = """/* api_keys.create */
 insert into app.api_keys (tenant_id, key_id, name, hint, key_hash) values ($1, $2, $3, $4, $5)"""
 
@@ -82,6 +86,12 @@ async def create_tenant(conn: Connection, *, slug: str, name: str, is_installati
     """Make a tenant; as the role that authenticates."""
     row = await conn.fetchrow(_CREATE_TENANT, new_id(), slug, name, is_installation)
     return msgspec.convert(row, TenantRow)
+
+
+async def find_tenant(conn: Connection, slug: str) -> TenantRow | None:
+    """Find a tenant by its short name; as the role that authenticates."""
+    row = await conn.fetchrow(_FIND_TENANT, slug)
+    return None if row is None else msgspec.convert(row, TenantRow)
 
 
 async def create_key(conn: Connection, tenant: Tenant, *, name: str) -> str:

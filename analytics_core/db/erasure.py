@@ -1,0 +1,149 @@
+"""Erasure: a tenant goes, and leaves nothing behind.
+
+Whoever lands hits is kept out meanwhile, and finds a new generation of ownership afterwards: numbers and secrets that
+it remembered may be gone, so it forgets them and judges again what it had in hand.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Final, LiteralString
+
+import asyncpg
+import msgspec
+
+from analytics_core.db.ownership import lock_ownership
+from analytics_core.db.podcasts import CATALOGUE_CHANNEL
+from analytics_core.db.pool import Connection, Tenant
+from analytics_core.db.secrets import INSTALLATION
+from analytics_core.errors import Conflict, Unavailable
+
+__all__ = ("erase_marked_agents", "erase_segments", "erase_tenant")
+
+
+class _Span(msgspec.Struct, frozen=True):
+    """When a tenant began, and between which UTC days it has hits; ``None`` without any."""
+
+    created_at: dt.datetime
+    first_day: dt.date | None
+    last_day: dt.date | None
+
+
+_LIMITS: Final[LiteralString] = """/* erasure.limits */
+select set_config('lock_timeout', '10s', true),
+    set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)"""
+
+# Nobody can add rows that refer to a tenant whose row is locked.
+_LOCK_TENANT: Final[LiteralString] = """/* erasure.lock_tenant */
+select t.created_at, d.first_day, d.last_day
+from app.tenants t, (select min(day) as first_day, max(day) as last_day from ops.days where tenant_no = $2) d
+where t.tenant_id = $1 for update of t"""
+
+# The refresher only ever tries these locks: whoever waits for them cannot be waited for in a circle.
+_LOCK_ROLLUPS: Final[LiteralString] = """/* erasure.lock_rollups */
+select pg_advisory_xact_lock(hashtext('castledger.rollups'), episode_no) from app.episodes where tenant_no = $1"""
+
+_HITS: Final[LiteralString] = """/* erasure.hits */
+delete from ts.listener_events where tenant_no = $1 and occurred_at >= $2 and occurred_at < $3"""
+
+_DOWNLOADS: Final[LiteralString] = """/* erasure.downloads */
+delete from ts.downloads where tenant_no = $1 and day between $2 and $3"""
+
+_PENDING: Final[LiteralString] = """/* erasure.pending */ delete from ops.pending_hits where tenant_no = $1"""
+_MARKS: Final[LiteralString] = """/* erasure.marks */ delete from ops.dirty_marks where tenant_no = $1"""
+_METRICS: Final[LiteralString] = """/* erasure.metrics */ delete from app.metrics_daily where tenant_no = $1"""
+_OWNERS: Final[LiteralString] = """/* erasure.owners */ delete from app.enclosure_owners where tenant_no = $1"""
+_ENCLOSURES: Final[LiteralString] = """/* erasure.enclosures */ delete from app.enclosures where tenant_id = $1"""
+_EPISODES: Final[LiteralString] = """/* erasure.episodes */ delete from app.episodes where tenant_id = $1"""
+_CLAIMS: Final[LiteralString] = """/* erasure.claims */ delete from app.podcast_claims where tenant_id = $1"""
+_PODCASTS: Final[LiteralString] = """/* erasure.podcasts */ delete from app.podcasts where tenant_id = $1"""
+_KEYS: Final[LiteralString] = """/* erasure.keys */ delete from app.api_keys where tenant_id = $1"""
+_DAYS: Final[LiteralString] = """/* erasure.days */ delete from ops.days where tenant_no = $1"""
+_TENANT: Final[LiteralString] = """/* erasure.tenant */ delete from app.tenants where tenant_id = $1"""
+
+_SECRETS: Final[LiteralString] = """/* erasure.secrets */
+delete from ops.listener_secrets where tenant_no = $1 returning month"""
+
+# A month's secret of the installation that was made while the tenant was there, under which nobody else has a key.
+_IDLE_SECRETS: Final[LiteralString] = """/* erasure.idle_secrets */
+delete from ops.listener_secrets s
+where s.tenant_no = $1 and s.month = any($2::date[]) and s.created_at >= $3
+    and not exists (select from ops.listener_secrets o where o.month = s.month and o.tenant_no <> $1)
+    and not exists (
+        select from ops.pending_hits p
+        where p.occurred_at >= s.month::timestamp at time zone 'UTC'
+            and p.occurred_at < (s.month + interval '1 month') at time zone 'UTC'
+    ) and not exists (
+        select from ts.listener_events e
+        where e.occurred_at >= s.month::timestamp at time zone 'UTC'
+            and e.occurred_at < (s.month + interval '1 month') at time zone 'UTC'
+    )"""
+
+_RAISE: Final[LiteralString] = """/* ownership.raise */ update ops.ownership set erasures = erasures + 1"""
+
+_NOTIFY: Final[LiteralString] = """/* erasure.notify */ select pg_notify($1, '')"""
+
+_AGENTS: Final[LiteralString] = """/* agents.erase_marked */
+delete from ops.agents where right(user_agent, length($1)) = $1"""
+
+_SEGMENTS: Final[LiteralString] = """/* segments.erase */
+delete from ops.segments where source = $1 and finished_at is not null"""
+
+
+async def erase_tenant(conn: Connection, tenant: Tenant) -> None:
+    """Erase a tenant with all that is its: podcasts, hits, downloads, rollups, keys, secrets.
+
+    Secrets of the installation that were made for this tenant's months alone go as well. Hits that are still in a
+    spool would land as those of an unknown podcast: have them landed first.
+
+    Args:
+        conn: As the owner, in a transaction of the tenant.
+        tenant: Which.
+
+    Raises:
+        Conflict: ``tenant_in_use``: a podcast moved to or from it, which is recorded for good, or is claimed.
+        Unavailable: Somebody kept its rows locked for too long; nothing was erased.
+    """
+    try:
+        await _erase(conn, tenant)
+    except asyncpg.ForeignKeyViolationError as error:
+        raise Conflict(
+            "tenant_in_use", "this tenant cannot be erased: one of its podcasts was transferred or is claimed"
+        ) from error
+    except asyncpg.LockNotAvailableError as error:
+        raise Unavailable("the tenant could not be erased: its rows are locked") from error
+
+
+async def _erase(conn: Connection, tenant: Tenant) -> None:
+    tenant_id, tenant_no = tenant.tenant_id, tenant.tenant_no
+    await conn.execute(_LIMITS)
+    row = await conn.fetchrow(_LOCK_TENANT, tenant_id, tenant_no)
+    if row is None:
+        return
+    await lock_ownership(conn, exclusive=True)
+    await conn.execute(_LOCK_ROLLUPS, tenant_no)
+    # Once more, now that nobody lands: with the days that were landed meanwhile.
+    span = msgspec.convert(await conn.fetchrow(_LOCK_TENANT, tenant_id, tenant_no), _Span)
+    if span.first_day is not None and span.last_day is not None:
+        begin = dt.datetime.combine(span.first_day, dt.time(), dt.UTC)
+        end = dt.datetime.combine(span.last_day, dt.time(), dt.UTC) + dt.timedelta(days=1)
+        await conn.execute(_HITS, tenant_no, begin, end)
+        await conn.execute(_DOWNLOADS, tenant_no, span.first_day, span.last_day)
+    for statement in (_PENDING, _MARKS, _METRICS, _OWNERS, _DAYS):
+        await conn.execute(statement, tenant_no)
+    months = [row["month"] for row in await conn.fetch(_SECRETS, tenant_no)]
+    await conn.execute(_IDLE_SECRETS, INSTALLATION, months, span.created_at)
+    for statement in (_ENCLOSURES, _EPISODES, _CLAIMS, _PODCASTS, _KEYS, _TENANT):
+        await conn.execute(statement, tenant_id)
+    await conn.execute(_RAISE)
+    await conn.execute(_NOTIFY, CATALOGUE_CHANNEL)
+
+
+async def erase_marked_agents(conn: Connection, mark: str) -> None:
+    """Erase the user agents that end in *mark*, in the transaction that erases the tenant whose hits alone had them."""
+    await conn.execute(_AGENTS, mark)
+
+
+async def erase_segments(conn: Connection, source: str) -> None:
+    """Erase what is known of a source's segments, as far as all of them has landed."""
+    await conn.execute(_SEGMENTS, source)
