@@ -500,10 +500,10 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="play a month of a sample podcast, and see it counted",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
-            "Play a believable month of a sample podcast on a running `castledger up`: through a tracker of its own on\n"
-            "this machine, into the same ledger, under a tenant of its own. Then print what was counted beside what is\n"
-            "known to be true: downloads by day, hits by verdict, and by app, country and episode. Ends with 1 when\n"
-            "they differ. A former demo is taken away first; nobody else's figures are touched."
+            "Play a believable month of a sample podcast on a running `castledger up`: through a tracker of its\n"
+            "own on this machine, into the same ledger, under a tenant of its own. Then print what was counted\n"
+            "beside what is known to be true: downloads by day, hits by verdict, and by app, country and episode.\n"
+            "Ends with 1 when they differ. A former demo is taken away first; nobody else's figures are touched."
         ),
         epilog=(
             "examples:\n"

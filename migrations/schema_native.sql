@@ -546,19 +546,15 @@ insert into ops.ownership default values;
 grant select on ops.ownership to castledger_ingest;
 
 -- Row security is forced, so that the owner sees nothing either where no policy lets it.
-do $$
-declare
-    tenants record;
-begin
-    for tenants in
-        select c.oid::regclass as name, min(a.attname) as key
-        from pg_class c join pg_attribute a on a.attrelid = c.oid
-        where c.relnamespace = 'app'::regnamespace and c.relkind in ('r', 'p') and c.relrowsecurity
-            and a.attname in ('tenant_id', 'tenant_no') and not a.attisdropped
-        group by c.oid
-    loop
-        execute format('create policy erasure on %s to castledger_owner using (%I = app.%I())',
-            tenants.name, tenants.key, tenants.key);
-    end loop;
-end
-$$;
+create policy erasure on app.tenants to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.api_keys to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.podcasts to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.episodes to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.enclosures to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.enclosure_owners to castledger_owner using (tenant_no = app.tenant_no());
+create policy erasure on app.metrics_daily to castledger_owner using (tenant_no = app.tenant_no());
+create policy erasure on app.podcast_claims to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.unknown_hosts to castledger_owner using (tenant_no = app.tenant_no());
+create policy erasure on app.podcast_transfers for select to castledger_owner
+    using (from_tenant_id = app.tenant_id() or to_tenant_id = app.tenant_id());
+create policy erasure on app.sessions to castledger_owner using (tenant_id = app.tenant_id());

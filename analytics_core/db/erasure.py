@@ -52,11 +52,15 @@ delete from ts.downloads where tenant_no = $1 and day between $2 and $3"""
 _PENDING: Final[LiteralString] = """/* erasure.pending */ delete from ops.pending_hits where tenant_no = $1"""
 _MARKS: Final[LiteralString] = """/* erasure.marks */ delete from ops.dirty_marks where tenant_no = $1"""
 _METRICS: Final[LiteralString] = """/* erasure.metrics */ delete from app.metrics_daily where tenant_no = $1"""
+_UNKNOWN_HOSTS: Final[LiteralString] = (
+    """/* erasure.unknown_hosts */ delete from app.unknown_hosts where tenant_no = $1"""
+)
 _OWNERS: Final[LiteralString] = """/* erasure.owners */ delete from app.enclosure_owners where tenant_no = $1"""
 _ENCLOSURES: Final[LiteralString] = """/* erasure.enclosures */ delete from app.enclosures where tenant_id = $1"""
 _EPISODES: Final[LiteralString] = """/* erasure.episodes */ delete from app.episodes where tenant_id = $1"""
 _CLAIMS: Final[LiteralString] = """/* erasure.claims */ delete from app.podcast_claims where tenant_id = $1"""
 _PODCASTS: Final[LiteralString] = """/* erasure.podcasts */ delete from app.podcasts where tenant_id = $1"""
+_SESSIONS: Final[LiteralString] = """/* erasure.sessions */ delete from app.sessions where tenant_id = $1"""
 _KEYS: Final[LiteralString] = """/* erasure.keys */ delete from app.api_keys where tenant_id = $1"""
 _DAYS: Final[LiteralString] = """/* erasure.days */ delete from ops.days where tenant_no = $1"""
 _TENANT: Final[LiteralString] = """/* erasure.tenant */ delete from app.tenants where tenant_id = $1"""
@@ -129,11 +133,11 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
         end = dt.datetime.combine(span.last_day, dt.time(), dt.UTC) + dt.timedelta(days=1)
         await conn.execute(_HITS, tenant_no, begin, end)
         await conn.execute(_DOWNLOADS, tenant_no, span.first_day, span.last_day)
-    for statement in (_PENDING, _MARKS, _METRICS, _OWNERS, _DAYS):
+    for statement in (_PENDING, _MARKS, _METRICS, _UNKNOWN_HOSTS, _OWNERS, _DAYS):
         await conn.execute(statement, tenant_no)
     months = [row["month"] for row in await conn.fetch(_SECRETS, tenant_no)]
     await conn.execute(_IDLE_SECRETS, INSTALLATION, months, span.created_at)
-    for statement in (_ENCLOSURES, _EPISODES, _CLAIMS, _PODCASTS, _KEYS, _TENANT):
+    for statement in (_ENCLOSURES, _EPISODES, _CLAIMS, _PODCASTS, _SESSIONS, _KEYS, _TENANT):
         await conn.execute(statement, tenant_id)
     await conn.execute(_RAISE)
     await conn.execute(_NOTIFY, CATALOGUE_CHANNEL)

@@ -1,1 +1,1 @@
-"""The demo: a believable month of a sample podcast, played through a real tracker, counted, and held up to the truth."""
+"""The demo: a believable month of a sample podcast, played through a real tracker and held up to the truth."""

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from analytics_core.clock import SystemClock
-from analytics_core.errors import ConfigError, Unavailable
+from analytics_core.errors import ConfigError
 from analytics_core.settings import DatabaseSettings, Secret, Settings
 from castledger_server.api_access import Api
 from castledger_server.commands import write_lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -92,4 +93,4 @@ async def remove_tenant(database: DatabaseSettings, row: TenantRow, key_file: Pa
             await erase_segments(conn, SOURCE)
     finally:
         pool.terminate()
-    key_file.unlink(missing_ok=True)
+    await asyncio.to_thread(key_file.unlink, missing_ok=True)
