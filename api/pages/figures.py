@@ -207,13 +207,23 @@ async def read_bars(conn: Connection, scope: Scope, period: Period, *, today: dt
         listeners = await remembered.get(
             ("listeners", scope, period.first, period.last), lambda: _listeners(conn, scope, period, by_day)
         )
+    totals = _totals(period, rows, by_day[-1], began, today)
+    points = [
+        # A period of which only the end was counted would look like a rise.
+        BarPoint(
+            row.group.label,
+            row.downloads,
+            row.downloads_strict,
+            row.former if totals.former is not None else 0,
+            row.state,
+        )
+        for row in rows
+    ]
     return Bars(
         period=period,
-        totals=_totals(period, rows, by_day[-1], began, today),
+        totals=totals,
         rows=rows,
-        chart=draw_bars(
-            [BarPoint(row.group.label, row.downloads, row.downloads_strict, row.former, row.state) for row in rows]
-        ),
+        chart=draw_bars(points),
         status=status,
         began=began,
         listeners=listeners,
