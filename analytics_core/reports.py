@@ -21,9 +21,11 @@ __all__ = (
     "QUARTERS_A_DAY",
     "Bucket",
     "Interval",
+    "MonthSlice",
     "Slice",
     "in_one_month",
     "is_quarter_hour",
+    "merge_months",
     "plan_buckets",
     "slice_days",
     "start_of_day",
@@ -71,6 +73,22 @@ class Slice(NamedTuple):
 
     bucket: int
     day: dt.date
+    first: int
+    last: int
+
+
+class MonthSlice(NamedTuple):
+    """Whole days of one month that belong to one bucket.
+
+    Attributes:
+        bucket: The bucket's place in the plan, from 0.
+        month: The month's first day.
+        first: First day of the month, from 1.
+        last: Last day, inclusive.
+    """
+
+    bucket: int
+    month: dt.date
     first: int
     last: int
 
@@ -189,6 +207,37 @@ def slice_days(buckets: Sequence[Bucket]) -> Iterator[Slice]:
             until = min(bucket.end, midnight + _DAY)
             yield Slice(number, at.date(), (at - midnight) // _QUARTER, (until - midnight) // _QUARTER - 1)
             at = until
+
+
+def merge_months(slices: Sequence[Slice]) -> tuple[list[MonthSlice], list[Slice]]:
+    """Take the whole days out of slices and merge those that follow each other in one month of one bucket.
+
+    Args:
+        slices: In the order of time, as :func:`slice_days` yields them.
+
+    Returns:
+        Whole days by month, and the slices of days that a bucket cuts; together what was given.
+
+    >>> start, end = dt.datetime(2026, 1, 30, tzinfo=dt.UTC), dt.datetime(2026, 2, 2, 6, tzinfo=dt.UTC)
+    >>> months, cut = merge_months(list(slice_days([Bucket(start, end)])))
+    >>> [(str(part.month), part.first, part.last) for part in months]
+    [('2026-01-01', 30, 31), ('2026-02-01', 1, 1)]
+    >>> [(str(part.day), part.first, part.last) for part in cut]
+    [('2026-02-02', 0, 23)]
+    """
+    months: list[MonthSlice] = []
+    cut: list[Slice] = []
+    for part in slices:
+        if (part.first, part.last) != (0, QUARTERS_A_DAY - 1):
+            cut.append(part)
+            continue
+        day = part.day.day
+        new = MonthSlice(part.bucket, part.day.replace(day=1), day, day)
+        if months and months[-1][:2] == new[:2] and months[-1].last == day - 1:
+            months[-1] = months[-1]._replace(last=day)
+        else:
+            months.append(new)
+    return months, cut
 
 
 def in_one_month(start: dt.datetime, end: dt.datetime) -> bool:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from analytics_core.db.pool import Connection
-from analytics_core.db.rollups import claim_episodes, recompute_days, take_marks
+from analytics_core.db.rollups import (
+    claim_episodes,
+    recompute_days,
+    sum_up,
+    take_marks,
+    take_sum_marks,
+)
 
 __all__ = ("MAX_EPISODES", "refresh_rollups")
 
@@ -14,20 +20,26 @@ MAX_EPISODES: Final = 200
 
 
 async def refresh_rollups(conn: Connection, *, limit: int = MAX_EPISODES) -> int:
-    """Recompute the marked days of some episodes.
+    """Recompute the marked days of some episodes, and the sums that they belong to.
 
-    Each of the three steps is a statement of its own on purpose: ``analytics_core.db.rollups`` says why.
+    Each of the steps is a statement of its own on purpose: ``analytics_core.db.rollups`` says why.
 
     Args:
         conn: As ingest, outside a transaction, with READ COMMITTED isolation.
         limit: Most episodes at once.
 
     Returns:
-        The number of days recomputed; 0 when nothing was marked, or all of it is in other hands.
+        The number of days recomputed or summed up; 0 when nothing was marked, or all of it is in other hands.
     """
     async with conn.transaction(isolation="read_committed"):
-        episodes = await claim_episodes(conn, limit=limit)
-        days = await take_marks(conn, episodes) if episodes else []
+        claim = await claim_episodes(conn, limit=limit)
+        if not claim.podcast_nos:
+            return 0
+        days = await take_marks(conn, claim)
         if days:
             await recompute_days(conn, days)
-        return len(days)
+        # Those of this transaction, and of whoever else changed rollups.
+        changed = await take_sum_marks(conn, claim)
+        if changed:
+            await sum_up(conn, changed)
+        return len({*days, *changed})

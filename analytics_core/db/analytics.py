@@ -10,7 +10,7 @@ import msgspec
 
 from analytics_core.db.pool import Connection
 from analytics_core.ids import EpisodeNo, PodcastNo
-from analytics_core.reports import Bucket, Slice
+from analytics_core.reports import Bucket, MonthSlice, Slice, merge_months
 
 __all__ = (
     "MAX_SUMS",
@@ -77,19 +77,47 @@ select (select cutoff_at from api.cutoff) as cutoff_at,
         and ($2::integer is null or m.episode_no = $2)) as is_dirty,
     (select count(*) from api.days d where d.day between $3 and $4 and d.final_at is not null) as final_days"""
 
-# A slice that is a whole day takes the day's sum; only the days that a bucket cuts are added up by quarter hour.
+# Whole days come from the months, one row for up to 31; only days that a bucket cuts are read one by one.
 _SUM: Final[LiteralString] = """/* analytics.sum */
-select s.bucket, m.key,
-    sum(case when s.first = 0 and s.last = 95 then m.downloads
-        else (select sum(q) from unnest(m.quarters[s.first + 1:s.last + 1]) as q) end)::bigint as downloads,
-    sum(case when s.first = 0 and s.last = 95 then m.downloads_strict
-        else (select sum(q) from unnest(m.quarters_strict[s.first + 1:s.last + 1]) as q) end)::bigint
-        as downloads_strict
-from unnest($2::integer[], $3::date[], $4::integer[], $5::integer[]) as s(bucket, day, first, last)
-join app.metrics_daily m on m.day = s.day
-where m.podcast_no = any($1::integer[]) and m.dimension = $6 and m.day between $7 and $8
-group by s.bucket, m.key order by s.bucket, m.key limit $9"""
+select bucket, key, sum(n)::bigint as downloads, sum(strict)::bigint as downloads_strict
+from (
+    select s.bucket, m.key, m.running[s.last] - coalesce(m.running[s.first - 1], 0) as n,
+        m.running_strict[s.last] - coalesce(m.running_strict[s.first - 1], 0) as strict
+    from unnest($3::integer[], $4::date[], $5::integer[], $6::integer[]) as s(bucket, month, first, last)
+    join app.podcast_months m on m.month = s.month
+    where m.podcast_no = any($1::integer[]) and m.dimension = $2 and m.month = any($4::date[])
+    union all
+    select s.bucket, p.key, p.running[s.last + 1] - coalesce(p.running[s.first], 0),
+        p.running_strict[s.last + 1] - coalesce(p.running_strict[s.first], 0)
+    from unnest($7::integer[], $8::date[], $9::integer[], $10::integer[]) as s(bucket, day, first, last)
+    join app.podcast_daily p on p.day = s.day
+    where p.podcast_no = any($1::integer[]) and p.dimension = $2 and p.day = any($8::date[])
+) f group by bucket, key having sum(n) > 0 order by bucket, key limit $11"""
 
+_SUM_BY_EPISODE: Final[LiteralString] = """/* analytics.sum_by_episode */
+select f.bucket, e.episode_id::text as key, f.downloads, f.downloads_strict
+from (
+    select bucket, episode_no, sum(n)::bigint as downloads, sum(strict)::bigint as downloads_strict
+    from (
+        select s.bucket, m.key::integer as episode_no, m.running[s.last] - coalesce(m.running[s.first - 1], 0) as n,
+            m.running_strict[s.last] - coalesce(m.running_strict[s.first - 1], 0) as strict
+        from unnest($3::integer[], $4::date[], $5::integer[], $6::integer[]) as s(bucket, month, first, last)
+        join app.podcast_months m on m.month = s.month
+        where m.podcast_no = any($1::integer[]) and m.dimension = 'episode' and m.month = any($4::date[])
+            and ($2::integer is null or m.key = $2::text)
+        union all
+        select s.bucket, m.episode_no, (select sum(q) from unnest(m.quarters[s.first + 1:s.last + 1]) as q),
+            (select sum(q) from unnest(m.quarters_strict[s.first + 1:s.last + 1]) as q)
+        from unnest($7::integer[], $8::date[], $9::integer[], $10::integer[]) as s(bucket, day, first, last)
+        join app.metrics_daily m on m.day = s.day
+        where m.podcast_no = any($1::integer[]) and m.dimension = 'total' and m.day = any($8::date[])
+            and ($2::integer is null or m.episode_no = $2)
+    ) p
+    group by bucket, episode_no having sum(n) > 0
+) f join app.episodes e using (episode_no)
+order by f.bucket, e.episode_id limit $11"""
+
+# A slice that is a whole day takes the day's sum; only the days that a bucket cuts are added up by quarter hour.
 _SUM_OF_EPISODE: Final[LiteralString] = """/* analytics.sum_of_episode */
 select s.bucket, m.key,
     sum(case when s.first = 0 and s.last = 95 then m.downloads
@@ -97,27 +125,10 @@ select s.bucket, m.key,
     sum(case when s.first = 0 and s.last = 95 then m.downloads_strict
         else (select sum(q) from unnest(m.quarters_strict[s.first + 1:s.last + 1]) as q) end)::bigint
         as downloads_strict
-from unnest($2::integer[], $3::date[], $4::integer[], $5::integer[]) as s(bucket, day, first, last)
+from unnest($3::integer[], $4::date[], $5::integer[], $6::integer[]) as s(bucket, day, first, last)
 join app.metrics_daily m on m.day = s.day
-where m.episode_no = $1 and m.dimension = $6 and m.day between $7 and $8
+where m.episode_no = $1 and m.dimension = $2 and m.day between $7 and $8
 group by s.bucket, m.key order by s.bucket, m.key limit $9"""
-
-_SUM_BY_EPISODE: Final[LiteralString] = """/* analytics.sum_by_episode */
-select f.bucket, e.episode_id::text as key, f.downloads, f.downloads_strict
-from (
-    select s.bucket, m.episode_no,
-        sum(case when s.first = 0 and s.last = 95 then m.downloads
-            else (select sum(q) from unnest(m.quarters[s.first + 1:s.last + 1]) as q) end)::bigint as downloads,
-        sum(case when s.first = 0 and s.last = 95 then m.downloads_strict
-            else (select sum(q) from unnest(m.quarters_strict[s.first + 1:s.last + 1]) as q) end)::bigint
-            as downloads_strict
-    from unnest($3::integer[], $4::date[], $5::integer[], $6::integer[]) as s(bucket, day, first, last)
-    join app.metrics_daily m on m.day = s.day
-    where m.podcast_no = any($1::integer[]) and ($2::integer is null or m.episode_no = $2)
-        and m.dimension = 'total' and m.day between $7 and $8
-    group by s.bucket, m.episode_no
-) f join app.episodes e using (episode_no)
-order by f.bucket, e.episode_id limit $9"""
 
 # Grouped twice rather than counted distinct: a hash instead of a sort, in a third of the time.
 _LISTENERS: Final[LiteralString] = """/* analytics.listeners */
@@ -130,6 +141,17 @@ from (
         and d.occurred_at >= $4 and d.occurred_at < $5
     group by 1, d.listener_key
 ) k group by k.bucket order by k.bucket"""
+
+
+def _columns(
+    parts: Sequence[Slice] | Sequence[MonthSlice],
+) -> tuple[list[int], list[dt.date], list[int], list[int]]:
+    return (
+        [part[0] for part in parts],
+        [part[1] for part in parts],
+        [part[2] for part in parts],
+        [part[3] for part in parts],
+    )
 
 
 async def podcast_numbers(conn: Connection) -> tuple[PodcastNo, ...]:
@@ -154,31 +176,33 @@ async def sum_downloads(
     Args:
         conn: In a transaction of the tenant.
         scope: Whose downloads.
-        slices: What the buckets are made of; at least one.
+        slices: What the buckets are made of, in the order of time; at least one.
         by: ``None`` for one figure a bucket, ``episode`` for its ids as keys, or a dimension of the rollups.
 
     Returns:
         Rows by bucket and key, none for what has no downloads; at most ``MAX_SUMS`` + 1.
     """
-    parts = (
-        [part.bucket for part in slices],
-        [part.day for part in slices],
-        [part.first for part in slices],
-        [part.last for part in slices],
-    )
-    first, last = min(parts[1]), max(parts[1])
     limit = MAX_SUMS + 1
     podcasts = list(scope.podcast_nos)
+    if scope.episode_no is not None and by != "episode":
+        first, last = min(part.day for part in slices), max(part.day for part in slices)
+        rows = await conn.fetch(
+            _SUM_OF_EPISODE,
+            scope.episode_no,
+            by or "total",
+            *_columns(slices),
+            first,
+            last,
+            limit,
+            timeout=_TIMEOUT_S,
+        )
+        return [msgspec.convert(row, FigureRow) for row in rows]
+    months, cut = merge_months(slices)
+    parts = (*_columns(months), *_columns(cut), limit)
     if by == "episode":
-        rows = await conn.fetch(
-            _SUM_BY_EPISODE, podcasts, scope.episode_no, *parts, first, last, limit, timeout=_TIMEOUT_S
-        )
-    elif scope.episode_no is not None:
-        rows = await conn.fetch(
-            _SUM_OF_EPISODE, scope.episode_no, *parts, by or "total", first, last, limit, timeout=_TIMEOUT_S
-        )
+        rows = await conn.fetch(_SUM_BY_EPISODE, podcasts, scope.episode_no, *parts, timeout=_TIMEOUT_S)
     else:
-        rows = await conn.fetch(_SUM, podcasts, *parts, by or "total", first, last, limit, timeout=_TIMEOUT_S)
+        rows = await conn.fetch(_SUM, podcasts, by or "total", *parts, timeout=_TIMEOUT_S)
     return [msgspec.convert(row, FigureRow) for row in rows]
 
 

@@ -40,6 +40,8 @@ from app.tenants t, (select min(day) as first_day, max(day) as last_day from ops
 where t.tenant_id = $1 for update of t"""
 
 # The refresher only ever tries these locks: whoever waits for them cannot be waited for in a circle.
+_LOCK_SUMS: Final[LiteralString] = """/* erasure.lock_sums */
+select pg_advisory_xact_lock(hashtext('castledger.sums'), podcast_no) from app.podcasts where tenant_no = $1"""
 _LOCK_ROLLUPS: Final[LiteralString] = """/* erasure.lock_rollups */
 select pg_advisory_xact_lock(hashtext('castledger.rollups'), episode_no) from app.episodes where tenant_no = $1"""
 
@@ -52,6 +54,10 @@ delete from ts.downloads where tenant_no = $1 and day between $2 and $3"""
 _PENDING: Final[LiteralString] = """/* erasure.pending */ delete from ops.pending_hits where tenant_no = $1"""
 _MARKS: Final[LiteralString] = """/* erasure.marks */ delete from ops.dirty_marks where tenant_no = $1"""
 _METRICS: Final[LiteralString] = """/* erasure.metrics */ delete from app.metrics_daily where tenant_no = $1"""
+_DAILY: Final[LiteralString] = """/* erasure.daily */ delete from app.podcast_daily where tenant_no = $1"""
+_MONTHS: Final[LiteralString] = """/* erasure.months */ delete from app.podcast_months where tenant_no = $1"""
+# Those too that taking the rollups away has left.
+_SUM_MARKS: Final[LiteralString] = """/* erasure.sum_marks */ delete from ops.sum_marks where tenant_no = $1"""
 _UNKNOWN_HOSTS: Final[LiteralString] = (
     """/* erasure.unknown_hosts */ delete from app.unknown_hosts where tenant_no = $1"""
 )
@@ -125,6 +131,7 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
     if row is None:
         return
     await lock_ownership(conn, exclusive=True)
+    await conn.execute(_LOCK_SUMS, tenant_no)
     await conn.execute(_LOCK_ROLLUPS, tenant_no)
     # Once more, now that nobody lands: with the days that were landed meanwhile.
     span = msgspec.convert(await conn.fetchrow(_LOCK_TENANT, tenant_id, tenant_no), _Span)
@@ -133,7 +140,7 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
         end = dt.datetime.combine(span.last_day, dt.time(), dt.UTC) + dt.timedelta(days=1)
         await conn.execute(_HITS, tenant_no, begin, end)
         await conn.execute(_DOWNLOADS, tenant_no, span.first_day, span.last_day)
-    for statement in (_PENDING, _MARKS, _METRICS, _UNKNOWN_HOSTS, _OWNERS, _DAYS):
+    for statement in (_PENDING, _MARKS, _METRICS, _SUM_MARKS, _DAILY, _MONTHS, _UNKNOWN_HOSTS, _OWNERS, _DAYS):
         await conn.execute(statement, tenant_no)
     months = [row["month"] for row in await conn.fetch(_SECRETS, tenant_no)]
     await conn.execute(_IDLE_SECRETS, INSTALLATION, months, span.created_at)

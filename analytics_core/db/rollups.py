@@ -3,6 +3,10 @@
 Safe against lost updates by the order of three statements, each with a snapshot of its own: the episode is locked,
 the marks that can be seen are deleted, and only then are the downloads read. Whatever a writer commits in between
 is either counted already or has left a mark that is still there.
+
+Sums of episodes' rows (whole podcasts by quarter hour, podcasts and episodes by month) have marks of their own, left by
+triggers on whatever changes a row, and are summed up anew in the same order under a lock of the podcast. Nothing is
+ever added to a sum: one that is wrong, for whatever reason, is right again once its day is marked.
 """
 
 from __future__ import annotations
@@ -15,7 +19,16 @@ import msgspec
 
 from analytics_core.db.pool import Connection
 
-__all__ = ("MarkedDay", "claim_episodes", "count_marks", "recompute_days", "take_marks")
+__all__ = (
+    "Claim",
+    "MarkedDay",
+    "claim_episodes",
+    "count_marks",
+    "recompute_days",
+    "sum_up",
+    "take_marks",
+    "take_sum_marks",
+)
 
 
 class MarkedDay(msgspec.Struct, frozen=True, order=True):
@@ -27,12 +40,33 @@ class MarkedDay(msgspec.Struct, frozen=True, order=True):
     day: dt.date
 
 
+class Claim(msgspec.Struct, frozen=True):
+    """What a refresher holds locked until its transaction ends.
+
+    Attributes:
+        episode_nos: Whose marks it may take.
+        podcast_nos: Their podcasts, and those that only wait to be summed up.
+    """
+
+    episode_nos: list[int]
+    podcast_nos: list[int]
+
+
 # The candidates are settled before any lock is tried: a planner may otherwise try more locks than rows are wanted.
+# A podcast first, as its sums are made of all its episodes; episodes too, as the version before locks only these.
 _CLAIM: Final[LiteralString] = """/* rollups.claim */
 with waiting as materialized (
-    select episode_no from ops.dirty_marks group by episode_no order by min(mark_no) limit $1
+    select episode_no, podcast_no from ops.dirty_marks group by 1, 2 order by min(mark_no) limit $1
+), summing as materialized (
+    select podcast_no from ops.sum_marks group by 1 order by min(mark_no) limit $1
+), podcasts as materialized (
+    select podcast_no from (select podcast_no from waiting union select podcast_no from summing) c
+    where pg_try_advisory_xact_lock(hashtext('castledger.sums'), podcast_no)
 )
-select episode_no from waiting where pg_try_advisory_xact_lock(hashtext('castledger.rollups'), episode_no)"""
+select podcast_no, array(
+    select w.episode_no from waiting w
+    where w.podcast_no = p.podcast_no and pg_try_advisory_xact_lock(hashtext('castledger.rollups'), w.episode_no)
+) as episode_nos from podcasts p"""
 
 _TAKE: Final[LiteralString] = """/* rollups.take_marks */
 delete from ops.dirty_marks where episode_no = any($1::integer[])
@@ -93,17 +127,32 @@ on conflict (episode_no, day, dimension, key) do update
         quarters_strict = excluded.quarters_strict, refreshed_at = now()
     where (old.quarters, old.quarters_strict) is distinct from (excluded.quarters, excluded.quarters_strict)"""
 
-_COUNT: Final[LiteralString] = """/* rollups.count_marks */ select count(*) from ops.dirty_marks"""
+_TAKE_SUMS: Final[LiteralString] = """/* rollups.take_sum_marks */
+delete from ops.sum_marks where podcast_no = any($1::integer[])
+returning tenant_no, podcast_no, episode_no, day"""
+
+_SUM_UP: Final[LiteralString] = """/* rollups.sum_up */
+select app.sum_up($1::integer[], $2::integer[], $3::date[])"""
+
+_COUNT: Final[LiteralString] = """/* rollups.count_marks */
+select (select count(*) from ops.dirty_marks) + (select count(*) from ops.sum_marks)"""
 
 
-async def claim_episodes(conn: Connection, *, limit: int) -> list[int]:
-    """Lock episodes with marks, longest waiting first, until the transaction ends; those of others are left out."""
-    return [row["episode_no"] for row in await conn.fetch(_CLAIM, limit)]
+async def claim_episodes(conn: Connection, *, limit: int) -> Claim:
+    """Lock episodes with marks and their podcasts, longest waiting first; what another holds is left out."""
+    rows = await conn.fetch(_CLAIM, limit)
+    return Claim([number for row in rows for number in row["episode_nos"]], [row["podcast_no"] for row in rows])
 
 
-async def take_marks(conn: Connection, episode_nos: Sequence[int]) -> list[MarkedDay]:
+async def take_marks(conn: Connection, claim: Claim) -> list[MarkedDay]:
     """Delete the marks of claimed episodes that can be seen, and return their distinct days, sorted."""
-    rows = await conn.fetch(_TAKE, list(episode_nos))
+    rows = await conn.fetch(_TAKE, claim.episode_nos)
+    return sorted({msgspec.convert(row, MarkedDay) for row in rows})
+
+
+async def take_sum_marks(conn: Connection, claim: Claim) -> list[MarkedDay]:
+    """Delete what can be seen of marks of claimed podcasts, and return the distinct days, sorted."""
+    rows = await conn.fetch(_TAKE_SUMS, claim.podcast_nos)
     return sorted({msgspec.convert(row, MarkedDay) for row in rows})
 
 
@@ -121,6 +170,21 @@ async def recompute_days(conn: Connection, days: Sequence[MarkedDay]) -> None:
         [day.episode_no for day in days],
         [day.day for day in days],
         sorted({day.day for day in days}),
+    )
+
+
+async def sum_up(conn: Connection, days: Sequence[MarkedDay]) -> None:
+    """Replace the sums that these days of episodes belong to by what the rollups say now.
+
+    Args:
+        conn: In the transaction that claimed the podcasts and took their marks.
+        days: Distinct; a key that has no download any more loses its row.
+    """
+    await conn.execute(
+        _SUM_UP,
+        [day.podcast_no for day in days],
+        [day.episode_no for day in days],
+        [day.day for day in days],
     )
 
 

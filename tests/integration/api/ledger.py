@@ -292,6 +292,10 @@ class Ledger:
                 as x(dimension, key)
             group by d.tenant_no, d.podcast_no, d.episode_no, d.day, x.dimension, x.key"""
         )
+        await self.ingest.execute(
+            "select app.sum_up(array_agg(podcast_no), array_agg(episode_no), array_agg(day)) from ops.sum_marks"
+        )
+        await self.ingest.execute("delete from ops.sum_marks")
 
     async def set_cutoff(self, at: str) -> None:
         """Say that all hits before have landed."""
