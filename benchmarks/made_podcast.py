@@ -11,8 +11,8 @@ import datetime as dt
 import uuid
 from typing import Final, NamedTuple
 
-from analytics_core.db.pool import Connection, Tenant
 from analytics_core.db.podcasts import PodcastRow, add_podcast
+from analytics_core.db.pool import Connection, Tenant
 from analytics_core.feeds import Feed, FeedEnclosure, FeedEpisode
 
 __all__ = ("MadeYear", "add_made_podcast", "make_downloads")
@@ -80,7 +80,7 @@ async def add_made_podcast(conn: Connection, tenant: Tenant, year: MadeYear) -> 
     return await add_podcast(conn, tenant, feed, feed_url="https://x.example.com/f", verified=True, now=now)
 
 
-# Squaring a random number makes small places frequent: with exponent 3 the first of 40 has 29 %, the last 0.8 %.
+# A power of a random number makes small places frequent: with 3 the first of 40 has 29 %, the last 0.8 %.
 _AGENT_ROWS: Final = """
 insert into ops.agents (agent_hash, user_agent, kind, app, device, rule, table_version)
 select md5('agent' || n)::uuid, 'Agent/' || n, 1, 'App ' || n % $2, ($3::text[])[1 + n % cardinality($3::text[])],
@@ -133,7 +133,8 @@ on conflict do nothing"""
 
 _MARKS: Final = """
 insert into ops.dirty_marks (tenant_no, podcast_no, episode_no, day)
-select distinct tenant_no, podcast_no, episode_no, day from ts.downloads where podcast_no = $1 and day between $2 and $3"""
+select distinct tenant_no, podcast_no, episode_no, day from ts.downloads
+where podcast_no = $1 and day between $2 and $3"""
 
 _DAYS: Final = """
 insert into ops.days (tenant_no, day, final_at)

@@ -20,6 +20,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from analytics_core.db.pool import connect
+from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, RedisSettings, Secret, load_settings
 from analytics_core.spool import FrameKind, SegmentHeader, Totals, encode_header, encode_totals_frame, segment_name
 from castledger_server.cli import main
@@ -128,7 +130,7 @@ def test_a_key_that_others_can_read_is_told(tmp_path: Path) -> None:
 
 def test_a_healthy_database_is_said_to_be_so(database: DatabaseSettings, tmp_path: Path) -> None:
     found = look(tmp_path, DATABASE_URL=str(database.url))
-    for what in ("database", "clock", "storage", "migrations", "schema"):
+    for what in ("database", "clock", "storage", "migrations", "schema", "sums"):
         assert levels(found, what) == [Level.OK], said(found, what)
 
 
@@ -142,6 +144,23 @@ def test_a_schema_that_somebody_changed_is_told_by_name(database: DatabaseSettin
     found = said(look(tmp_path, DATABASE_URL=str(database.url)), "schema")
     assert any(level is Level.FAIL and "index app.podcasts_due: missing" in text for level, text in found)
     assert any(level is Level.WARN and "table app.mine is not ours" in text for level, text in found)
+
+
+def test_a_sum_that_is_not_what_its_rollups_say_is_told(database: DatabaseSettings, tmp_path: Path) -> None:
+    async def change() -> None:
+        conn = await connect(database, Role.INGEST, application_name="test")
+        await conn.execute(
+            "insert into app.podcast_daily (tenant_no, podcast_no, day, dimension, key, downloads, downloads_strict,"
+            " running, running_strict) select 1, 7, now() at time zone 'UTC', 'app', 'Overcast', 3, 2,"
+            " array_fill(3, array[96]), array_fill(2, array[96])"
+        )
+        await conn.close()
+
+    asyncio.run(change())
+    [(level, text)] = said(look(tmp_path, DATABASE_URL=str(database.url)), "sums")
+    assert level is Level.FAIL
+    assert "podcast 7, " in text
+    assert "app Overcast: 3 downloads (2 strict) are kept, 0 (0) are counted" in text
 
 
 def test_a_database_that_was_never_migrated_waits(empty_database: DatabaseSettings, tmp_path: Path) -> None:
