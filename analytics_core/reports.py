@@ -30,6 +30,7 @@ __all__ = (
     "slice_days",
     "start_of_day",
     "utc_days",
+    "whole_months",
 )
 
 QUARTERS_A_DAY: Final = 96
@@ -238,6 +239,16 @@ def merge_months(slices: Sequence[Slice]) -> tuple[list[MonthSlice], list[Slice]
         else:
             months.append(new)
     return months, cut
+
+
+def whole_months(first: dt.date, last: dt.date) -> list[MonthSlice]:
+    """Cut a stretch of whole days, both ends included, by month; all of it is bucket 0.
+
+    >>> [part[1:] for part in whole_months(dt.date(2026, 1, 30), dt.date(2026, 2, 2))]
+    [(datetime.date(2026, 1, 1), 30, 31), (datetime.date(2026, 2, 1), 1, 2)]
+    """
+    days = ((last - first).days + 1) if first <= last else 0
+    return merge_months([Slice(0, first + index * _DAY, 0, QUARTERS_A_DAY - 1) for index in range(days)])[0]
 
 
 def in_one_month(start: dt.datetime, end: dt.datetime) -> bool:

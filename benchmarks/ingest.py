@@ -16,21 +16,17 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import asyncpg
 
-from analytics_core.db.pool import Connection, Tenant, connect
-from analytics_core.db.tenants import create_tenant
+from analytics_core.db.pool import connect
 from analytics_core.errors import ConfigError, Unavailable
 from analytics_core.roles import Role
-from analytics_core.settings import DatabaseSettings, Secret, Storage
+from analytics_core.settings import DatabaseSettings
 from benchmarks.made_traffic import (
     EPISODES_A_PODCAST,
     Expected,
@@ -48,9 +44,7 @@ from benchmarks.workbench import (
     need_program,
     run_measurement,
 )
-from castledger_server.embedded import EmbeddedPostgres
 from castledger_server.postgres_programs import find_programs
-from migrations.runner import migrate_up
 
 TIMESCALE_VARIABLE: Final = "CASTLEDGER_TEST_TIMESCALE_URL"
 BUDGET_S: Final = 480.0
@@ -105,102 +99,23 @@ select public.create_hypertable('theirs.hits', public.by_range('occurred_at', in
 create index hits_at on theirs.hits using brin (occurred_at) with (pages_per_range = 32)"""
 
 
-class Server(NamedTuple):
-    """The PostgreSQL of both sides."""
-
-    database: DatabaseSettings
-    psql: str
-    storage: str
-    version: str
-
-
-def _embedded(bench: Workbench, settings: list[str]) -> str:
-    """Start a PostgreSQL of our own and return its address."""
-    data_dir = bench.folder / "database"
-    postgres = EmbeddedPostgres(data_dir, say=lambda line: print(line, flush=True))
-    if settings:
-        home = data_dir / "postgres"
-        postgres.prepare()
-        (home / "local.conf").write_text("".join(f"{setting}\n" for setting in settings))
-        (home / "local.conf").chmod(0o644)
-        postgres.release()
-    url = postgres.start()
-    bench.at_end(postgres.stop)
-    return url
-
-
-def _of_database(url: str, name: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}/{name}" + (f"?{parts.query}" if parts.query else "")
-
-
-def _lent(bench: Workbench, url: str) -> str:
-    """Make a database on somebody's server, dropped at the end."""
-    name = f"castledger_bench_{os.getpid()}"
-
-    async def execute(statement: str) -> None:
-        conn = await asyncpg.connect(url)
-        try:
-            await conn.execute(statement)
-        finally:
-            await conn.close()
-
-    asyncio.run(execute(f"create database {name}"))
-    bench.at_end(lambda: asyncio.run(execute(f"drop database if exists {name} with (force)")))
-    return _of_database(url, name)
-
-
-def start_server(bench: Workbench, settings: list[str]) -> Server:
-    """Bring up the database of both sides, migrated and empty.
-
-    Args:
-        bench: The bench.
-        settings: Lines for the configuration of our own server.
+def _find_psql() -> str:
+    """Find ``psql``, the one that belongs to the server if there is one.
 
     Raises:
-        CannotMeasure: There is no PostgreSQL, or no ``psql``.
+        CannotMeasure: There is none.
     """
-    lent = os.environ.get(TIMESCALE_VARIABLE, "").strip()
     try:
         programs = find_programs()
-        beside = programs[0].bin_dir / "psql" if programs else None
-        psql = str(beside) if beside is not None and beside.exists() else need_program("psql", package="postgresql")
-        url = _lent(bench, lent) if lent else _embedded(bench, settings)
     except ConfigError as error:
         raise CannotMeasure(" / ".join(error.faults)) from error
-    database = DatabaseSettings(url=Secret(url), storage=Storage.AUTO if lent else Storage.NATIVE)
-
-    async def prepare() -> tuple[str, str]:
-        await migrate_up(database)
-        async with owner(database) as conn:
-            is_timescale = await conn.fetchval("select exists (select from pg_extension where extname = 'timescaledb')")
-            return "hypertable" if is_timescale else "daily partition", str(await conn.fetchval("show server_version"))
-
-    storage, version = asyncio.run(prepare())
-    return Server(database, psql, storage, version)
-
-
-@asynccontextmanager
-async def owner(database: DatabaseSettings) -> AsyncIterator[Connection]:
-    """Connect as the schema's owner."""
-    conn = await connect(database, Role.OWNER, application_name="bench")
-    try:
-        yield conn
-    finally:
-        await conn.close()
-
-
-async def _add_tenant(database: DatabaseSettings) -> Tenant:
-    conn = await connect(database, Role.AUTH, application_name="bench")
-    try:
-        return (await create_tenant(conn, slug="bench", name="Bench")).tenant
-    finally:
-        await conn.close()
+    beside = programs[0].bin_dir / "psql" if programs else None
+    return str(beside) if beside is not None and beside.exists() else need_program("psql", package="postgresql")
 
 
 async def fill_catalogue(database: DatabaseSettings, shape: TrafficShape) -> None:
     """Store the podcasts and episodes that are asked for."""
-    tenant = await _add_tenant(database)
+    tenant = await add_tenant(database)
     conn = await connect(database, Role.API, application_name="bench")
     try:
         await conn.execute(
@@ -247,6 +162,7 @@ class Sides:
         self._bench = bench
         self._server = server
         self._shape = shape
+        self._psql_program = _find_psql()
         self._csv = bench.folder / "hits.csv"
         self._kept = bench.folder / "kept"
         self._data_dir = bench.folder / "ingest"
@@ -312,7 +228,7 @@ class Sides:
 
     def _psql(self, command: str) -> None:
         self._bench.run(
-            [self._server.psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", command, str(self._server.database.url)],
+            [self._psql_program, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", command, str(self._server.database.url)],
             environ={"PGOPTIONS": f"-c role={Role.OWNER.value} -c timezone=UTC"},
         )
 

@@ -10,6 +10,7 @@ import msgspec
 
 from analytics_core.db.analytics import Scope
 from analytics_core.db.pool import Connection
+from analytics_core.reports import whole_months
 
 __all__ = ("KeyRow", "sum_whole_days")
 
@@ -23,9 +24,13 @@ class KeyRow(msgspec.Struct, frozen=True):
 
 
 _SUM: Final[LiteralString] = """/* breakdowns.of_podcast */
-select dimension, key, sum(downloads)::bigint as downloads from app.metrics_daily
-where podcast_no = any($1::integer[]) and dimension = any($2::text[]) and day between $3 and $4
-group by dimension, key having sum(downloads) > 0"""
+select dimension, key, sum(n)::bigint as downloads
+from (
+    select m.dimension, m.key, m.running[s.last] - coalesce(m.running[s.first - 1], 0) as n
+    from unnest($3::date[], $4::integer[], $5::integer[]) as s(month, first, last)
+    join app.podcast_months m on m.month = s.month
+    where m.podcast_no = any($1::integer[]) and m.dimension = any($2::text[]) and m.month = any($3::date[])
+) f group by dimension, key having sum(n) > 0"""
 
 _SUM_OF_EPISODE: Final[LiteralString] = """/* breakdowns.of_episode */
 select dimension, key, sum(downloads)::bigint as downloads from app.metrics_daily
@@ -44,5 +49,13 @@ async def sum_whole_days(
     if scope.episode_no is not None:
         rows = await conn.fetch(_SUM_OF_EPISODE, scope.episode_no, list(dimensions), first, last)
     else:
-        rows = await conn.fetch(_SUM, list(scope.podcast_nos), list(dimensions), first, last)
+        months = whole_months(first, last)
+        rows = await conn.fetch(
+            _SUM,
+            list(scope.podcast_nos),
+            list(dimensions),
+            [part.month for part in months],
+            [part.first for part in months],
+            [part.last for part in months],
+        )
     return [msgspec.convert(row, KeyRow) for row in rows]

@@ -95,7 +95,7 @@ async def show_episode(request: Request[Any, Any, Any]) -> Response[Any]:
         bars = await read_bars(conn, scope, period, today=today, remembered=remembered)
         if is_fragment(request):
             return show(request, "live.html", bars=bars, podcast=podcast, base=base)
-        breakdown = await read_breakdown(conn, scope, period, remembered=remembered) if not bars.is_empty else []
+        breakdown = await read_breakdown(conn, scope, period) if not bars.is_empty else []
         place = (episode.published_at or episode.first_seen_at, episode.episode_id)
         before = await list_episodes(conn, podcast.podcast_id, after=place, limit=_COMPARED)
         launches = await compare_launches(

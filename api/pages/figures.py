@@ -251,10 +251,7 @@ def _breakdown(dimension: str, rows: Sequence[KeyRow]) -> Breakdown:
     return Breakdown(BREAKDOWNS[dimension], total, shares)
 
 
-async def read_breakdown(conn: Connection, scope: Scope, period: Period, *, remembered: Remembered) -> list[Breakdown]:
-    """Break a period's downloads down by app, device, country and feed app; at most a minute old."""
-    rows = await remembered.get(
-        ("breakdown", scope, period.first, period.last),
-        lambda: sum_whole_days(conn, scope, first=period.first, last=period.last, dimensions=list(BREAKDOWNS)),
-    )
+async def read_breakdown(conn: Connection, scope: Scope, period: Period) -> list[Breakdown]:
+    """Break a period's downloads down by app, device, country and feed app."""
+    rows = await sum_whole_days(conn, scope, first=period.first, last=period.last, dimensions=list(BREAKDOWNS))
     return [_breakdown(dimension, [row for row in rows if row.dimension == dimension]) for dimension in BREAKDOWNS]

@@ -83,13 +83,10 @@ async def show_overview(request: Request[Any, Any, Any]) -> Response[Any]:
         bars = await read_bars(conn, scope, period, today=today, remembered=remembered)
         if is_fragment(request):
             return show(request, "live.html", bars=bars, podcast=podcast, base=f"/podcasts/{podcast.podcast_id}")
-        breakdown = await read_breakdown(conn, scope, period, remembered=remembered) if not bars.is_empty else []
+        breakdown = await read_breakdown(conn, scope, period) if not bars.is_empty else []
         most = []
         if not bars.is_empty:
-            most = await remembered.get(
-                ("most", scope, period.first, period.last),
-                lambda: _read_most(conn, scope, period, began=bars.began, now=now),
-            )
+            most = await _read_most(conn, scope, period, began=bars.began, now=now)
         newest = [row for row in await list_episodes(conn, wanted, after=None, limit=_NEWEST) if not row.live]
         launches = await compare_launches(conn, newest, began=bars.began, now=now) if not bars.is_empty else None
     return show(

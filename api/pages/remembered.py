@@ -20,7 +20,7 @@ MAX: Final = 512
 class Remembered:
     """Values by key, each for a minute, the ones that were made earliest forgotten first.
 
-    Only what changes slowly belongs in it: breakdowns, rankings, listeners of a month; never the live figures.
+    Only what changes slowly and is costly belongs in it: listeners of a month; never the live figures.
 
     Args:
         clock: What time it is.
