@@ -27,6 +27,7 @@ from analytics_core.db.pool import connect
 from analytics_core.errors import ConfigError, Unavailable
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
+from benchmarks.database import Server, add_tenant, owner, start_server
 from benchmarks.made_traffic import (
     EPISODES_A_PODCAST,
     Expected,
