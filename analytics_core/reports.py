@@ -247,8 +247,13 @@ def whole_months(first: dt.date, last: dt.date) -> list[MonthSlice]:
     >>> [part[1:] for part in whole_months(dt.date(2026, 1, 30), dt.date(2026, 2, 2))]
     [(datetime.date(2026, 1, 1), 30, 31), (datetime.date(2026, 2, 1), 1, 2)]
     """
-    days = ((last - first).days + 1) if first <= last else 0
-    return merge_months([Slice(0, first + index * _DAY, 0, QUARTERS_A_DAY - 1) for index in range(days)])[0]
+    parts = []
+    while first <= last:
+        month = first.replace(day=1)
+        end = min(last, (month + 31 * _DAY).replace(day=1) - _DAY)
+        parts.append(MonthSlice(0, month, first.day, end.day))
+        first = end + _DAY
+    return parts
 
 
 def in_one_month(start: dt.datetime, end: dt.datetime) -> bool:

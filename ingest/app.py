@@ -30,7 +30,7 @@ from ingest.pending import rejudge_pending, release_aged
 from ingest.pipeline import Pipeline
 from ingest.polling import Poller, UnknownTargetPolls
 from ingest.registry_writer import RegistryWriter, own_hosts
-from ingest.rollups import refresh_rollups
+from ingest.rollups import refresh_listeners, refresh_rollups
 from ingest.secrets import SecretStore, destroy_old_secrets
 from ingest.shipper import Shipper
 from ingest.spool_reader import SpoolFolder
@@ -132,13 +132,14 @@ class Ingest:
         return _SCAN_S
 
     async def refresh(self) -> float:
-        """Recompute rollups; never more than half of the time."""
+        """Recompute rollups and count listeners; never more than half of the time."""
         began = time.monotonic()
         async with connection(self._pool) as conn:
             days = await refresh_rollups(conn)
             self._metrics.marks.set(await count_marks(conn) if days else 0)
+            counted = await refresh_listeners(conn)
         took_s = time.monotonic() - began
-        return took_s if days else _REFRESH_S
+        return took_s if days or counted else _REFRESH_S
 
     async def rejudge(self) -> float:
         """Judge waiting hits again; the watch calls for it, at least once a minute."""
@@ -185,7 +186,7 @@ class Ingest:
         return _CHORES_S
 
     async def drain(self) -> None:
-        """Land all that is in the spool, judge waiting hits again, bring rollups up to date.
+        """Land all that is in the spool, judge waiting hits again, bring rollups and listeners up to date.
 
         Raises:
             Unavailable: The database does not answer.
@@ -195,6 +196,8 @@ class Ingest:
         await self.rejudge()
         async with connection(self._pool) as conn:
             while await refresh_rollups(conn):
+                continue
+            while await refresh_listeners(conn, at_most_every=None):
                 continue
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:

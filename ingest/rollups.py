@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Final
 
+from analytics_core.db.listeners import AT_MOST_EVERY, count_month, mark_listeners
 from analytics_core.db.pool import Connection
 from analytics_core.db.rollups import (
     claim_episodes,
@@ -13,7 +15,7 @@ from analytics_core.db.rollups import (
     take_sum_marks,
 )
 
-__all__ = ("MAX_EPISODES", "refresh_rollups")
+__all__ = ("MAX_EPISODES", "refresh_listeners", "refresh_rollups")
 
 MAX_EPISODES: Final = 200
 """Episodes that are recomputed in one transaction."""
@@ -42,4 +44,20 @@ async def refresh_rollups(conn: Connection, *, limit: int = MAX_EPISODES) -> int
         changed = await take_sum_marks(conn, claim)
         if changed:
             await sum_up(conn, changed)
-        return len({*days, *changed})
+        both = {*days, *changed}
+        await mark_listeners(conn, both)
+        return len(both)
+
+
+async def refresh_listeners(conn: Connection, *, at_most_every: dt.timedelta | None = AT_MOST_EVERY) -> bool:
+    """Count the listeners of one month of a podcast that has changed.
+
+    Args:
+        conn: As ingest, outside a transaction.
+        at_most_every: As :func:`analytics_core.db.listeners.count_month` takes it.
+
+    Returns:
+        Whether there was one to be counted.
+    """
+    async with conn.transaction(isolation="read_committed"):
+        return await count_month(conn, at_most_every=at_most_every)

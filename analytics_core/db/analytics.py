@@ -196,14 +196,14 @@ async def sum_downloads(
             limit,
             timeout=_TIMEOUT_S,
         )
-        return [msgspec.convert(row, FigureRow) for row in rows]
+        return [FigureRow(*row) for row in rows]
     months, cut = merge_months(slices)
     parts = (*_columns(months), *_columns(cut), limit)
     if by == "episode":
         rows = await conn.fetch(_SUM_BY_EPISODE, podcasts, scope.episode_no, *parts, timeout=_TIMEOUT_S)
     else:
         rows = await conn.fetch(_SUM, podcasts, by or "total", *parts, timeout=_TIMEOUT_S)
-    return [msgspec.convert(row, FigureRow) for row in rows]
+    return [FigureRow(*row) for row in rows]
 
 
 async def count_listeners(conn: Connection, scope: Scope, buckets: Sequence[Bucket]) -> list[ListenerRow]:

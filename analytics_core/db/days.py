@@ -36,7 +36,7 @@ select min(day) from app.metrics_daily where episode_no = $1 and dimension = 'to
 
 async def list_days(conn: Connection, *, first: dt.date, last: dt.date) -> list[DayRow]:
     """List the days with hits of the transaction's tenant, both ends included; a day without any has no row."""
-    return [msgspec.convert(row, DayRow) for row in await conn.fetch(_LIST, first, last)]
+    return [DayRow(*row) for row in await conn.fetch(_LIST, first, last)]
 
 
 async def first_day(conn: Connection, scope: Scope) -> dt.date | None:

@@ -16,7 +16,7 @@ from analytics_core.errors import Conflict, InvalidInput
 from analytics_core.feeds import FeedEnclosure, FeedEpisode
 from analytics_core.ids import EpisodeId, EpisodeNo, PodcastId, PodcastNo, new_id
 
-__all__ = ("EnclosureRow", "EpisodeRow", "Stored", "get_episode", "list_episodes", "store_episodes")
+__all__ = ("EnclosureRow", "EpisodeRow", "Stored", "get_episode", "get_episodes", "list_episodes", "store_episodes")
 
 
 class EnclosureRow(msgspec.Struct, frozen=True):
@@ -138,7 +138,7 @@ select e.episode_id, e.episode_no, e.podcast_id, e.podcast_no, e.guid, e.title, 
             'length_bytes', c.length_bytes, 'kind', c.kind) order by c.place)
         from app.enclosures c where c.tenant_id = e.tenant_id and c.episode_id = e.episode_id and c.gone_at is null),
         '[]') as enclosures
-from app.episodes e where e.episode_id = $1"""
+from app.episodes e where e.episode_id = any($1::uuid[])"""
 
 
 def _place(episodes: Sequence[FeedEpisode], own_hosts: Collection[str]) -> list[_Placed]:
@@ -261,5 +261,12 @@ async def list_episodes(
 
 async def get_episode(conn: Connection, episode_id: UUID) -> EpisodeRow | None:
     """Read one episode of the transaction's tenant."""
-    row = await conn.fetchrow(_GET, episode_id)
-    return None if row is None else msgspec.convert(row, EpisodeRow)
+    found = await get_episodes(conn, [episode_id])
+    return found[0] if found else None
+
+
+async def get_episodes(conn: Connection, episode_ids: Sequence[UUID]) -> list[EpisodeRow]:
+    """Read episodes of the transaction's tenant in the order of their ids here; what is not there is left out."""
+    rows = [msgspec.convert(row, EpisodeRow) for row in await conn.fetch(_GET, list(episode_ids))]
+    places = {episode_id: place for place, episode_id in enumerate(episode_ids)}
+    return sorted(rows, key=lambda row: places[row.episode_id])

@@ -58,6 +58,11 @@ _DAILY: Final[LiteralString] = """/* erasure.daily */ delete from app.podcast_da
 _MONTHS: Final[LiteralString] = """/* erasure.months */ delete from app.podcast_months where tenant_no = $1"""
 # Those too that taking the rollups away has left.
 _SUM_MARKS: Final[LiteralString] = """/* erasure.sum_marks */ delete from ops.sum_marks where tenant_no = $1"""
+# Marks first: whoever counts has taken some, and is waited for.
+_LISTENER_MARKS: Final[LiteralString] = (
+    """/* erasure.listener_marks */ delete from ops.listener_marks where tenant_no = $1"""
+)
+_LISTENERS: Final[LiteralString] = """/* erasure.listeners */ delete from app.listener_months where tenant_no = $1"""
 _UNKNOWN_HOSTS: Final[LiteralString] = (
     """/* erasure.unknown_hosts */ delete from app.unknown_hosts where tenant_no = $1"""
 )
@@ -140,7 +145,19 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
         end = dt.datetime.combine(span.last_day, dt.time(), dt.UTC) + dt.timedelta(days=1)
         await conn.execute(_HITS, tenant_no, begin, end)
         await conn.execute(_DOWNLOADS, tenant_no, span.first_day, span.last_day)
-    for statement in (_PENDING, _MARKS, _METRICS, _SUM_MARKS, _DAILY, _MONTHS, _UNKNOWN_HOSTS, _OWNERS, _DAYS):
+    for statement in (
+        _PENDING,
+        _MARKS,
+        _METRICS,
+        _SUM_MARKS,
+        _DAILY,
+        _MONTHS,
+        _LISTENER_MARKS,
+        _LISTENERS,
+        _UNKNOWN_HOSTS,
+        _OWNERS,
+        _DAYS,
+    ):
         await conn.execute(statement, tenant_no)
     months = [row["month"] for row in await conn.fetch(_SECRETS, tenant_no)]
     await conn.execute(_IDLE_SECRETS, INSTALLATION, months, span.created_at)

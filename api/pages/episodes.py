@@ -8,17 +8,17 @@ from uuid import UUID
 
 from litestar import Request, Response, get
 
-from analytics_core.db.analytics import Scope, sum_downloads
+from analytics_core.db.analytics import Scope
 from analytics_core.db.days import first_day
 from analytics_core.db.episodes import EpisodeRow, get_episode, list_episodes
 from analytics_core.db.podcasts import PodcastRow
 from analytics_core.db.pool import Connection
+from analytics_core.db.whole_days import sum_of_episodes
 from analytics_core.errors import NotFound
 from api.auth import caller_of
 from api.pages.figures import read_bars, read_breakdown
 from api.pages.launches import compare_launches, list_lines
-from api.pages.periods import PRESETS, one_bucket, read_period
-from api.pages.remembered import Remembered
+from api.pages.periods import PRESETS, read_period
 from api.pages.views import is_fragment, show
 from api.pagination import id_cursor, write_cursor
 from api.queries import Refusal
@@ -58,13 +58,12 @@ async def show_episodes(request: Request[Any, Any, Any]) -> Response[Any]:
     async with resources.database.tenant(caller_of(request).tenant) as conn:
         podcast = await find_podcast(conn, wanted)
         rows = await list_episodes(conn, podcast.podcast_id, after=after, limit=_PAGE + 1)
-        slices = one_bucket(period.first, period.last)
-        recent = {
-            figure.key: figure.downloads
-            for figure in await sum_downloads(conn, Scope((podcast.podcast_no,)), slices, by="episode")
-        }
-        began = await first_day(conn, Scope((podcast.podcast_no,)))
-        lines = await list_lines(conn, rows[:_PAGE], recent, began=began, now=now)
+        shown = rows[:_PAGE]
+        scope = Scope((podcast.podcast_no,))
+        numbers = [row.episode_no for row in shown]
+        recent = await sum_of_episodes(conn, scope, numbers, first=period.first, last=period.last)
+        began = await first_day(conn, scope)
+        lines = await list_lines(conn, shown, recent, began=began, now=now)
     last = rows[_PAGE - 1] if len(rows) > _PAGE else None
     cursor = None
     if last is not None:
@@ -86,13 +85,12 @@ async def show_episode(request: Request[Any, Any, Any]) -> Response[Any]:
     resources = resources_of(request)
     now = resources.clock.now()
     today = now.astimezone(dt.UTC).date()
-    remembered: Remembered = request.app.state.remembered
     period = read_period(dict(request.query_params.multi_items()), today=today)
     async with resources.database.tenant(caller_of(request).tenant) as conn:
         podcast, episode = await find_episode(conn, path_id(request, "episode_id", what="episode"))
         scope = Scope((podcast.podcast_no,), episode.episode_no)
         base = f"/episodes/{episode.episode_id}"
-        bars = await read_bars(conn, scope, period, today=today, remembered=remembered)
+        bars = await read_bars(conn, scope, period, today=today)
         if is_fragment(request):
             return show(request, "live.html", bars=bars, podcast=podcast, base=base)
         breakdown = await read_breakdown(conn, scope, period) if not bars.is_empty else []

@@ -9,20 +9,18 @@ from typing import Final
 import msgspec
 
 from analytics_core.db.analytics import (
-    FigureRow,
     Scope,
     StatusRow,
     count_listeners,
     read_status,
-    sum_downloads,
 )
-from analytics_core.db.breakdowns import KeyRow, sum_whole_days
 from analytics_core.db.days import DayRow, first_day, list_days
+from analytics_core.db.listeners import read_listeners
 from analytics_core.db.pool import Connection
+from analytics_core.db.whole_days import DayCounts, KeyRow, read_days, sum_by_keys
 from analytics_core.reports import Bucket
 from api.pages.charts import BarChart, BarPoint, draw_bars
-from api.pages.periods import Group, Period, group_days, whole_days
-from api.pages.remembered import Remembered
+from api.pages.periods import Group, Period, group_days
 from api.pages.words import country_name, day_range
 from api.schemas.analytics import State
 
@@ -129,13 +127,10 @@ def _state(group: Group, known: Mapping[dt.date, bool], today: dt.date) -> State
     return State.FINAL if all(finals) else State.PROVISIONAL
 
 
-def _rows(period: Period, figures: Sequence[FigureRow], days: Sequence[DayRow], today: dt.date) -> list[Row]:
+def _rows(period: Period, counts: DayCounts, days: Sequence[DayRow], today: dt.date) -> list[Row]:
     """Add days up by bar; a bar's former figure is that of as many days at the same places in the period before."""
     count = period.days
-    downloads, strict = [0] * (2 * count), [0] * (2 * count)
-    for figure in figures:
-        downloads[figure.bucket] = figure.downloads
-        strict[figure.bucket] = figure.downloads_strict
+    downloads, strict = counts.downloads, counts.downloads_strict
     known = {row.day: row.is_final for row in days}
     rows = []
     for group in group_days(period):
@@ -171,17 +166,19 @@ def _month_of(period: Period) -> tuple[dt.date, dt.date]:
 
 async def _listeners(conn: Connection, scope: Scope, period: Period, downloads: Sequence[int]) -> ListenerFigure:
     first, last = _month_of(period)
-    start = dt.datetime.combine(first, dt.time(), dt.UTC)
-    end = dt.datetime.combine(last + _DAY, dt.time(), dt.UTC)
-    found = await count_listeners(conn, scope, [Bucket(start, end)])
-    kept = sum(row.downloads for row in found)
-    known = sum(downloads[-((last - first).days + 1) :])
-    # The rollup knows downloads whose rows are gone: whose they were cannot be told any more.
-    people = sum(row.listeners for row in found) if kept >= known else None
+    people = await read_listeners(conn, scope, first=first, last=last)
+    if people is None:
+        start = dt.datetime.combine(first, dt.time(), dt.UTC)
+        end = dt.datetime.combine(last + _DAY, dt.time(), dt.UTC)
+        found = await count_listeners(conn, scope, [Bucket(start, end)])
+        kept = sum(row.downloads for row in found)
+        known = sum(downloads[-((last - first).days + 1) :])
+        # The rollup knows downloads whose rows are gone: whose they were cannot be told any more.
+        people = sum(row.listeners for row in found) if kept >= known else None
     return ListenerFigure(day_range(first, last), people)
 
 
-async def read_bars(conn: Connection, scope: Scope, period: Period, *, today: dt.date, remembered: Remembered) -> Bars:
+async def read_bars(conn: Connection, scope: Scope, period: Period, *, today: dt.date) -> Bars:
     """Read a period's downloads and those of the period before.
 
     Args:
@@ -189,24 +186,15 @@ async def read_bars(conn: Connection, scope: Scope, period: Period, *, today: dt
         scope: A podcast, or one episode.
         period: Of UTC days.
         today: In UTC; the live day.
-        remembered: Where the listeners of a month are kept for a while; all else is as it is now.
     """
     # First, so that what it says holds for figures that are read after it.
     status = await read_status(conn, scope, first=period.first, last=period.last)
-    figures = await sum_downloads(conn, scope, whole_days(period.former_first, period.last))
+    counts = await read_days(conn, scope, first=period.former_first, last=period.last)
     days = await list_days(conn, first=period.first, last=period.last)
     began = await first_day(conn, scope)
-    by_day = [0] * period.days
-    for figure in figures:
-        if figure.bucket >= period.days:
-            by_day[figure.bucket - period.days] = figure.downloads
-    rows = _rows(period, figures, days, today)
-    listeners = None
-    if any(by_day):
-        # A podcast's number has one tenant, whose transaction this is.
-        listeners = await remembered.get(
-            ("listeners", scope, period.first, period.last), lambda: _listeners(conn, scope, period, by_day)
-        )
+    by_day = counts.downloads[period.days :]
+    rows = _rows(period, counts, days, today)
+    listeners = await _listeners(conn, scope, period, by_day) if any(by_day) else None
     totals = _totals(period, rows, by_day[-1], began, today)
     points = [
         # A period of which only the end was counted would look like a rise.
@@ -253,5 +241,5 @@ def _breakdown(dimension: str, rows: Sequence[KeyRow]) -> Breakdown:
 
 async def read_breakdown(conn: Connection, scope: Scope, period: Period) -> list[Breakdown]:
     """Break a period's downloads down by app, device, country and feed app."""
-    rows = await sum_whole_days(conn, scope, first=period.first, last=period.last, dimensions=list(BREAKDOWNS))
+    rows = await sum_by_keys(conn, scope, first=period.first, last=period.last, dimensions=list(BREAKDOWNS))
     return [_breakdown(dimension, [row for row in rows if row.dimension == dimension]) for dimension in BREAKDOWNS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -11,6 +11,7 @@ import msgspec
 from analytics_core.db.episodes import EpisodeRow
 from analytics_core.db.launches import Launch, read_launches
 from analytics_core.db.pool import Connection
+from analytics_core.ids import EpisodeNo
 from api.pages.charts import LineChart, draw_lines, spark
 
 __all__ = ("EpisodeLine", "LaunchChart", "compare_launches", "list_lines")
@@ -42,18 +43,20 @@ class LaunchChart(msgspec.Struct, frozen=True):
     rows: list[list[int | None]]
 
 
-async def _read_counted(conn: Connection, episodes: Sequence[EpisodeRow], began: dt.date | None) -> dict[int, Launch]:
+async def _read_counted(
+    conn: Connection, episodes: Sequence[EpisodeRow], began: dt.date | None, *, exact: Collection[int] | None = None
+) -> dict[int, Launch]:
     """Read how those episodes began whose beginning was counted: others would seem to have begun with nothing."""
     if began is None:
         return {}
-    found = await read_launches(conn, [episode.episode_no for episode in episodes], days=DAYS)
+    found = await read_launches(conn, [episode.episode_no for episode in episodes], days=DAYS, exact=exact)
     return {number: launch for number, launch in found.items() if launch.start_at.astimezone(dt.UTC).date() >= began}
 
 
 async def list_lines(
     conn: Connection,
     episodes: Sequence[EpisodeRow],
-    downloads: Mapping[str, int],
+    downloads: Mapping[EpisodeNo, int],
     *,
     began: dt.date | None,
     now: dt.datetime,
@@ -63,11 +66,11 @@ async def list_lines(
     Args:
         conn: In a transaction of the tenant.
         episodes: In the order of the table.
-        downloads: In the table's period, by episode id.
+        downloads: In the table's period, by episode number.
         began: The day with which counting began; what was published before has no first days.
         now: Aware instant: what is still to come is left out.
     """
-    launches = await _read_counted(conn, episodes, began)
+    launches = await _read_counted(conn, episodes, began, exact=_MARKS)
     known = {number: launch.known(now) for number, launch in launches.items()}
     top = max((values[-1] for values in known.values() if values), default=0)
     lines = []
@@ -76,7 +79,7 @@ async def list_lines(
         lines.append(
             EpisodeLine(
                 episode,
-                downloads.get(str(episode.episode_id), 0),
+                downloads.get(episode.episode_no, 0),
                 [None if launch is None else launch.at_day(mark, now) for mark in _MARKS],
                 spark(known.get(episode.episode_no, []), top=top, days=DAYS),
             )

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 from typing import Any, Final
-from uuid import UUID
 
 from litestar import Request, Response, get
 from litestar.response import Redirect
 
-from analytics_core.db.analytics import Scope, sum_downloads
-from analytics_core.db.episodes import get_episode, list_episodes
+from analytics_core.db.analytics import Scope
+from analytics_core.db.episodes import get_episodes, list_episodes
 from analytics_core.db.podcasts import list_podcasts
 from analytics_core.db.pool import Connection
+from analytics_core.db.whole_days import rank_episodes
 from api.auth import caller_of
 from api.pages.figures import read_bars, read_breakdown
 from api.pages.launches import EpisodeLine, compare_launches, list_lines
-from api.pages.periods import PRESETS, Period, one_bucket, read_period
-from api.pages.remembered import Remembered
+from api.pages.periods import PRESETS, Period, read_period
 from api.pages.views import is_fragment, show
 from api.pagination import id_cursor, write_cursor
 from api.queries import Refusal
@@ -60,12 +59,11 @@ async def _read_most(
     conn: Connection, scope: Scope, period: Period, *, began: dt.date | None, now: dt.datetime
 ) -> list[EpisodeLine]:
     """Read the episodes with the most downloads in a period."""
-    figures = await sum_downloads(conn, scope, one_bucket(period.first, period.last), by="episode")
-    ranked = sorted(figures, key=lambda figure: (-figure.downloads, figure.key))[:_MOST]
-    found = [await get_episode(conn, UUID(figure.key)) for figure in ranked if figure.downloads]
-    episodes = [episode for episode in found if episode is not None]
-    downloads = {figure.key: figure.downloads for figure in ranked}
-    return await list_lines(conn, episodes, downloads, began=began, now=now)
+    ranked = await rank_episodes(conn, scope, first=period.first, last=period.last, limit=_MOST)
+    episodes = await get_episodes(conn, [row.episode_id for row in ranked])
+    downloads = {row.episode_id: row.downloads for row in ranked}
+    known = {episode.episode_no: downloads[episode.episode_id] for episode in episodes}
+    return await list_lines(conn, episodes, known, began=began, now=now)
 
 
 @get("/podcasts/{podcast_id:str}")
@@ -76,11 +74,10 @@ async def show_overview(request: Request[Any, Any, Any]) -> Response[Any]:
     today = now.astimezone(dt.UTC).date()
     period = read_period(dict(request.query_params.multi_items()), today=today)
     wanted = path_id(request, "podcast_id", what="podcast")
-    remembered: Remembered = request.app.state.remembered
     async with resources.database.tenant(caller_of(request).tenant) as conn:
         podcast = await find_podcast(conn, wanted)
         scope = Scope((podcast.podcast_no,))
-        bars = await read_bars(conn, scope, period, today=today, remembered=remembered)
+        bars = await read_bars(conn, scope, period, today=today)
         if is_fragment(request):
             return show(request, "live.html", bars=bars, podcast=podcast, base=f"/podcasts/{podcast.podcast_id}")
         breakdown = await read_breakdown(conn, scope, period) if not bars.is_empty else []

@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from analytics_core.reports import EARLIEST, MAX_RANGE_DAYS, Interval, Slice
+from analytics_core.reports import EARLIEST, MAX_RANGE_DAYS, Interval
 from api.pages.words import day_range, short_day
 
-__all__ = ("PRESETS", "Group", "Period", "group_days", "one_bucket", "read_period", "whole_days")
+__all__ = ("PRESETS", "Group", "Period", "group_days", "read_period")
 
 PRESETS: Final[Mapping[str, tuple[str, int]]] = {
     "7": ("7 days", 7),
@@ -23,7 +23,6 @@ PRESETS: Final[Mapping[str, tuple[str, int]]] = {
 """By what stands in the address: its name and its days."""
 
 _DEFAULT: Final = "30"
-_LAST_QUARTER: Final = 95
 _DAY: Final = dt.timedelta(days=1)
 _MAX_BARS: Final = 400
 
@@ -141,16 +140,6 @@ def read_period(params: Mapping[str, str], *, today: dt.date) -> Period:
     if interval is Interval.HOUR or (interval is Interval.DAY and days > _MAX_BARS):
         interval = _default_interval(days)
     return Period(first=first, last=last, preset=preset, interval=interval, fault=fault)
-
-
-def whole_days(first: dt.date, last: dt.date) -> list[Slice]:
-    """Cut whole UTC days, a bucket each."""
-    return [Slice(index, first + index * _DAY, 0, _LAST_QUARTER) for index in range((last - first).days + 1)]
-
-
-def one_bucket(first: dt.date, last: dt.date) -> list[Slice]:
-    """Put whole UTC days into one bucket."""
-    return [Slice(0, part.day, 0, _LAST_QUARTER) for part in whole_days(first, last)]
 
 
 def _start_of(value: dt.date, interval: Interval) -> dt.date:

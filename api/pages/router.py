@@ -12,7 +12,6 @@ from api.pages.hits import show_episode_hits, show_hit, show_podcast_hits
 from api.pages.intake import add_podcast, show_new
 from api.pages.limits import SignInLimit
 from api.pages.overview import show_front, show_overview, show_podcasts
-from api.pages.remembered import Remembered
 from api.pages.sessions import require_session
 from api.pages.setup import accept_unknown, rewrite_by_address, rewrite_sent, show_setup
 from api.pages.sign_in import show_sign_in, sign_in, sign_out
@@ -57,6 +56,5 @@ def page_state(resources: Resources, assets: Assets) -> dict[str, Any]:
     """Make what the routes share over all requests."""
     return {
         "assets": assets,
-        "remembered": Remembered(resources.clock),
         "sign_in_limit": SignInLimit(resources.clock),
     }

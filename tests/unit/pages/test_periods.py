@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_core.reports import Interval
-from api.pages.periods import group_days, one_bucket, read_period, whole_days
+from api.pages.periods import group_days, read_period
 
 TODAY = dt.date(2026, 11, 24)
 
@@ -74,13 +74,3 @@ def test_groups_hold_every_day_of_the_period_once_and_in_order(first: dt.date, d
     assert [index for group in groups for index in range(group.start, group.end + 1)] == list(range(period.days))
     assert (groups[0].first, groups[-1].last) == (first, last)
     assert all(group.last - group.first == dt.timedelta(days=group.end - group.start) for group in groups)
-
-
-def test_slices_are_whole_days() -> None:
-    slices = whole_days(dt.date(2026, 11, 1), dt.date(2026, 11, 3))
-    assert [(part.bucket, part.day.day, part.first, part.last) for part in slices] == [
-        (0, 1, 0, 95),
-        (1, 2, 0, 95),
-        (2, 3, 0, 95),
-    ]
-    assert {part.bucket for part in one_bucket(dt.date(2026, 11, 1), dt.date(2026, 11, 3))} == {0}

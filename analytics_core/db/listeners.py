@@ -1,0 +1,161 @@
+"""Listeners of UTC months, counted beforehand so that those of any days of one are known at once.
+
+A listener key lives for one UTC month. For each key the days of its month on which it came are one mask of bits; all
+that is kept of them is how many keys came on a day and how long before they had come last. From that follows the exact
+number of distinct keys of any stretch of days, by adding up (``app.listener_months`` says how).
+
+Counting reads all downloads of a month. So it is not done at each change but again and again while there are changes,
+and the longer it takes, the more seldom. Marks work as those of rollups do: the ones that can be seen are deleted, and
+only then are the downloads read.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from typing import Final, LiteralString
+
+from analytics_core.db.analytics import Scope
+from analytics_core.db.pool import Connection
+from analytics_core.db.rollups import MarkedDay
+
+__all__ = ("AT_MOST_EVERY", "count_month", "mark_listeners", "read_listeners")
+
+AT_MOST_EVERY: Final = dt.timedelta(seconds=15)
+"""A podcast's month is not counted more often."""
+_SHARE: Final = 50
+
+_MARK: Final[LiteralString] = """/* listeners.mark */
+insert into ops.listener_marks (tenant_no, podcast_no, month)
+select * from unnest($1::integer[], $2::integer[], $3::date[])"""
+
+# The candidates are settled before any lock is tried.
+_CLAIM: Final[LiteralString] = """/* listeners.claim */
+with due as materialized (
+    select m.podcast_no, m.month, m.mark_no
+    from (select podcast_no, month, min(mark_no) as mark_no from ops.listener_marks group by 1, 2) m
+    left join app.listener_months l on l.podcast_no = m.podcast_no and l.month = m.month and l.episode_no = 0
+    where l.podcast_no is null or l.counted_at + greatest($1::interval, $2::integer * l.took) <= clock_timestamp()
+        or $1::interval is null
+    order by m.mark_no limit 16
+)
+select podcast_no, month from due
+where pg_try_advisory_xact_lock(hashtext('castledger.listeners'), podcast_no) order by mark_no limit 1"""
+
+_TAKE: Final[LiteralString] = """/* listeners.take_marks */
+delete from ops.listener_marks where podcast_no = $1 and month = $2 returning tenant_no"""
+
+# Downloads that are not kept any more would be missing: then what was counted while they were there stays.
+_COUNT: Final[LiteralString] = """/* listeners.count */
+with keys as materialized (
+    select episode_no, listener_key, bit_or(1::bigint << extract(day from day)::integer) as mask, count(*) as downloads
+    from ts.downloads where podcast_no = $2 and day >= $3 and day < $4
+    group by 1, 2
+), complete as materialized (
+    select coalesce(sum(downloads), 0) >= coalesce((
+        select running[31] from app.podcast_months
+        where podcast_no = $2 and dimension = 'total' and month = $3 and key = ''), 0) as yes
+    from keys
+), masks as (
+    select 0 as episode_no, mask, count(*) as n
+    from (select bit_or(mask) as mask from keys group by listener_key) k group by mask
+    union all
+    select episode_no, mask, count(*) from keys group by 1, 2
+), pairs as (
+    select m.episode_no, d.day, case p.place when 0 then 0 else 32 - p.place end as former, sum(m.n) as n
+    from masks m
+    join generate_series(1, 31) as d(day) on m.mask & (1::bigint << d.day) <> 0
+    cross join lateral (
+        select position('1' in (m.mask & ((1::bigint << d.day) - 1))::bit(32)::text) as place
+    ) p
+    group by 1, 2, 3
+), fresh as materialized (
+    select episode_no, array_agg(day::smallint order by day, former) as days,
+        array_agg(former::smallint order by day, former) as former,
+        array_agg(n::integer order by day, former) as listeners
+    from pairs group by 1
+), gone as (
+    delete from app.listener_months
+    where podcast_no = $2 and month = $3 and (select yes from complete)
+        and episode_no not in (select episode_no from fresh)
+)
+insert into app.listener_months as old (tenant_no, podcast_no, episode_no, month, days, former, listeners, counted_at,
+    took)
+select $1, $2, episode_no, $3, days, former, listeners, clock_timestamp(), clock_timestamp() - statement_timestamp()
+from fresh where (select yes from complete)
+on conflict (podcast_no, episode_no, month) do update
+    set tenant_no = excluded.tenant_no, days = excluded.days, former = excluded.former,
+        listeners = excluded.listeners, counted_at = excluded.counted_at, took = excluded.took
+    where old.episode_no = 0
+        or (old.days, old.former, old.listeners)
+            is distinct from (excluded.days, excluded.former, excluded.listeners)"""
+
+_READ: Final[LiteralString] = """/* listeners.read */
+select (
+    select coalesce(sum(c.n), 0) from unnest(l.days, l.former, l.listeners) as c(day, former, n)
+    where c.day between $4 and $5 and c.former < $4
+)::bigint from app.listener_months l where l.podcast_no = $1 and l.episode_no = $2 and l.month = $3"""
+
+
+def _month_of(day: dt.date) -> dt.date:
+    return day.replace(day=1)
+
+
+async def mark_listeners(conn: Connection, days: Iterable[MarkedDay]) -> None:
+    """Have the months of days that changed counted anew.
+
+    Args:
+        conn: In the transaction that brings their rollups up to date.
+        days: Some of them; episodes make no difference.
+    """
+    months = sorted({(day.tenant_no, day.podcast_no, _month_of(day.day)) for day in days})
+    await conn.execute(
+        _MARK, [month[0] for month in months], [month[1] for month in months], [month[2] for month in months]
+    )
+
+
+async def count_month(conn: Connection, *, at_most_every: dt.timedelta | None = AT_MOST_EVERY) -> bool:
+    """Count the listeners of the podcast and month that has waited longest.
+
+    Args:
+        conn: As ingest, in a transaction with READ COMMITTED isolation.
+        at_most_every: Leave alone what was counted a shorter time ago, or fifty times the time that this took;
+            ``None`` to leave nothing alone.
+
+    Returns:
+        Whether there was one.
+    """
+    claim = await conn.fetchrow(_CLAIM, at_most_every, _SHARE)
+    if claim is None:
+        return False
+    podcast_no, month = claim["podcast_no"], claim["month"]
+    taken = await conn.fetch(_TAKE, podcast_no, month)
+    if not taken:
+        # Somebody else's, or erased, since they were seen.
+        return False
+    following = _month_of(month + dt.timedelta(days=31))
+    await conn.execute(_COUNT, taken[0]["tenant_no"], podcast_no, month, following)
+    return True
+
+
+async def read_listeners(conn: Connection, scope: Scope, *, first: dt.date, last: dt.date) -> int | None:
+    """Tell how many distinct listeners there were on some UTC days of one month, as of when they were counted last.
+
+    Args:
+        conn: In a transaction of the tenant.
+        scope: One podcast, or one of its episodes.
+        first: The first day.
+        last: The last one, included.
+
+    Returns:
+        ``None`` when that month was not counted yet.
+
+    Raises:
+        ValueError: The days lie in more than one month, or there are several podcasts: keys do not add up over either.
+    """
+    if _month_of(first) != _month_of(last) or len(scope.podcast_nos) != 1:
+        raise ValueError("listeners are counted for one podcast in one UTC month")
+    found: int | None = await conn.fetchval(
+        _READ, scope.podcast_nos[0], scope.episode_no or 0, _month_of(first), first.day, last.day
+    )
+    return found
