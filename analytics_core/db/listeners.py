@@ -43,18 +43,18 @@ select podcast_no, month from due
 where pg_try_advisory_xact_lock(hashtext('castledger.listeners'), podcast_no) order by mark_no limit 1"""
 
 _TAKE: Final[LiteralString] = """/* listeners.take_marks */
-delete from ops.listener_marks where podcast_no = $1 and month = $2 returning tenant_no"""
+delete from ops.listener_marks where podcast_no = $1 and month = $2"""
 
 # Downloads that are not kept any more would be missing: then what was counted while they were there stays.
 _COUNT: Final[LiteralString] = """/* listeners.count */
 with keys as materialized (
     select episode_no, listener_key, bit_or(1::bigint << extract(day from day)::integer) as mask, count(*) as downloads
-    from ts.downloads where podcast_no = $2 and day >= $3 and day < $4
+    from ts.downloads where podcast_no = $1 and day >= $2 and day < $3
     group by 1, 2
 ), complete as materialized (
     select coalesce(sum(downloads), 0) >= coalesce((
         select running[31] from app.podcast_months
-        where podcast_no = $2 and dimension = 'total' and month = $3 and key = ''), 0) as yes
+        where podcast_no = $1 and dimension = 'total' and month = $2 and key = ''), 0) as yes
     from keys
 ), masks as (
     select 0 as episode_no, mask, count(*) as n
@@ -76,13 +76,15 @@ with keys as materialized (
     from pairs group by 1
 ), gone as (
     delete from app.listener_months
-    where podcast_no = $2 and month = $3 and (select yes from complete)
+    where podcast_no = $1 and month = $2 and (select yes from complete)
         and episode_no not in (select episode_no from fresh)
 )
 insert into app.listener_months as old (tenant_no, podcast_no, episode_no, month, days, former, listeners, counted_at,
     took)
-select $1, $2, episode_no, $3, days, former, listeners, clock_timestamp(), clock_timestamp() - statement_timestamp()
-from fresh where (select yes from complete)
+select p.tenant_no, p.podcast_no, f.episode_no, $2, f.days, f.former, f.listeners, clock_timestamp(),
+    clock_timestamp() - statement_timestamp()
+from fresh f join app.podcasts p on p.podcast_no = $1
+where (select yes from complete)
 on conflict (podcast_no, episode_no, month) do update
     set tenant_no = excluded.tenant_no, days = excluded.days, former = excluded.former,
         listeners = excluded.listeners, counted_at = excluded.counted_at, took = excluded.took
@@ -129,12 +131,11 @@ async def count_month(conn: Connection, *, at_most_every: dt.timedelta | None = 
     if claim is None:
         return False
     podcast_no, month = claim["podcast_no"], claim["month"]
-    taken = await conn.fetch(_TAKE, podcast_no, month)
-    if not taken:
+    if await conn.execute(_TAKE, podcast_no, month) == "DELETE 0":
         # Somebody else's, or erased, since they were seen.
         return False
     following = _month_of(month + dt.timedelta(days=31))
-    await conn.execute(_COUNT, taken[0]["tenant_no"], podcast_no, month, following)
+    await conn.execute(_COUNT, podcast_no, month, following)
     return True
 
 

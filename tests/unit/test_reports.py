@@ -15,11 +15,14 @@ from analytics_core.reports import (
     QUARTERS_A_DAY,
     Bucket,
     Interval,
+    Slice,
     in_one_month,
+    merge_months,
     plan_buckets,
     slice_days,
     start_of_day,
     utc_days,
+    whole_months,
 )
 
 QUARTER = dt.timedelta(minutes=15)
@@ -169,3 +172,10 @@ def test_a_stretch_is_in_one_month_just_when_its_first_and_last_day_are(start: d
     assert in_one_month(start, end) == (first.replace(day=1) == last.replace(day=1))
     assert first <= last
     assert Bucket(start, end).end > dt.datetime.combine(last, dt.time(), dt.UTC)
+
+
+@given(st.dates(dt.date(2001, 1, 1), dt.date(2100, 1, 1)), st.integers(0, 800))
+def test_whole_months_are_what_merging_days_gives(first: dt.date, more: int) -> None:
+    days = [Slice(0, first + dt.timedelta(days=place), 0, QUARTERS_A_DAY - 1) for place in range(more + 1)]
+    assert whole_months(first, days[-1].day) == merge_months(days)[0]
+    assert whole_months(first, first - dt.timedelta(days=1)) == []

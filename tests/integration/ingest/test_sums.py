@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import combinations_with_replacement, pairwise
 from typing import NamedTuple
 from uuid import UUID
 
@@ -14,12 +14,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from analytics_core.db.analytics import Scope
+from analytics_core.db.listeners import read_listeners
 from analytics_core.db.pool import Connection, connect
 from analytics_core.db.rollups import claim_episodes, recompute_days, take_marks
 from analytics_core.db.sums import find_wrong_sums
+from analytics_core.ids import EpisodeNo, PodcastNo
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
-from ingest.rollups import refresh_rollups
+from ingest.rollups import refresh_listeners, refresh_rollups
 from tests.factories import MadePodcast, make_episode, make_hit, make_podcast, make_tenant, write_segment
 from tests.ledgers import DAY, Ledger, minute
 
@@ -118,8 +121,15 @@ class World:
         for table in ("ts.downloads", "ops.dirty_marks", "app.metrics_daily"):
             await self.conn.execute(f"delete from {table}")
         await self.refresh(10)
+        await self.count_listeners()
         # What is made of nothing is nothing.
-        for table in ("app.podcast_daily", "app.podcast_months", "ops.sum_marks"):
+        for table in (
+            "app.podcast_daily",
+            "app.podcast_months",
+            "app.listener_months",
+            "ops.sum_marks",
+            "ops.listener_marks",
+        ):
             assert await self.conn.fetchval(f"select count(*) from {table}") == 0
         await self.conn.execute("select ops.ensure_partitions($1::date[])", DAYS)
         for app in "AB"[len(self.agents) :]:
@@ -217,6 +227,35 @@ class World:
         while await refresh_rollups(self.conn, limit=limit):
             continue
 
+    async def count_listeners(self) -> None:
+        """Count until nothing waits."""
+        while await refresh_listeners(self.conn, at_most_every=None):
+            continue
+
+    async def check_listeners(self) -> None:
+        """Compare the listeners of all stretches of days with the model, in months that are kept whole."""
+        gone = {day.replace(day=1) for day in self.dropped}
+        stretches = [
+            (first, last)
+            for first, last in combinations_with_replacement(DAYS, 2)
+            if first.replace(day=1) == last.replace(day=1) not in gone
+        ]
+        podcasts = [Scope((PodcastNo(number),)) for number in set(self.podcast_of.values())]
+        episodes = [
+            Scope((PodcastNo(podcast_no),), EpisodeNo(episode_no)) for episode_no, podcast_no in self.podcast_of.items()
+        ]
+        for first, last in stretches:
+            for scope in (*podcasts, *episodes):
+                listeners = {
+                    listener
+                    for day, episode_no, listener in self.downloads
+                    if first <= day <= last
+                    and self.podcast_of[episode_no] in scope.podcast_nos
+                    and scope.episode_no in (None, episode_no)
+                }
+                found = await read_listeners(self.conn, scope, first=first, last=last)
+                assert (found or 0) == len(listeners)
+
     def counted(self) -> dict[tuple[int, dt.date, str, str], tuple[list[int], list[int]]]:
         """Count the quarter hours of podcasts' and episodes' days from the model."""
         rows: dict[tuple[int, dt.date, str, str], tuple[list[int], list[int]]] = defaultdict(
@@ -296,6 +335,8 @@ async def test_whatever_happened_all_sums_are_what_the_downloads_say(world: Worl
     await world.conn.execute("update app.metrics_daily set tenant_no = 1 where tenant_no <> 1")
     await world.refresh(10)
     await world.check()
+    await world.count_listeners()
+    await world.check_listeners()
 
 
 async def podcast_total(ledger: Ledger) -> int:
