@@ -167,7 +167,7 @@ class Browser:
 
     def weigh(self, address: str) -> float:
         """Add a page and all that it loads up, in KB as sent."""
-        parts = {link for link in _LINK.findall(self.text(address)) if link.startswith("/assets/")}
+        parts = {link for link in _LINK.findall(self.text(address)) if link.startswith("/static/")}
         return sum(len(self.get(part)[1]) for part in {address, *parts}) / 1000
 
 

@@ -10,6 +10,7 @@ import msgspec
 from asyncpg import Record
 
 from analytics_core.db.pool import Connection
+from analytics_core.reports import whole_months
 
 __all__ = ("Launch", "read_launches")
 
@@ -68,11 +69,15 @@ cross join lateral (
         and m.key = s.episode_no::text
 ) d
 cross join lateral (
-    select array_agg((select coalesce(sum(q), 0) from unnest(m.quarters[1:b.quarter::integer]) as q)::bigint
-        order by p.place) as heads
+    select array_agg(q.head order by p.place) as heads
     from unnest($3::integer[]) as p(place)
-    left join app.metrics_daily m on m.episode_no = s.episode_no and m.day = b.day + p.place
-        and m.dimension = 'total' and m.key = ''
+    -- Not pulled up for its offset: looked up day by day.
+    left join lateral (
+        select (select sum(n) from unnest(m.quarters[1:b.quarter::integer]) as n) as head
+        from app.metrics_daily m
+        where m.episode_no = s.episode_no and m.day = b.day + p.place and m.dimension = 'total' and m.key = ''
+        offset 0
+    ) q on true
 ) h
 where s.start_at is not null"""
 
@@ -80,16 +85,21 @@ where s.start_at is not null"""
 def _running(row: Record, *, days: int, places: Sequence[int]) -> list[int]:
     """Add days up from the start, with the beginning of the day on which the last 24 hours end where it was read."""
     months = dict(zip(row["months"] or (), row["running"] or (), strict=True))
-    heads = dict(zip(places, row["heads"], strict=True))
+    heads = {place: head or 0 for place, head in zip(places, row["heads"], strict=True)}
     first = row["start_at"].astimezone(dt.UTC).date()
     total = -heads[0]
-    running = []
-    for place in range(days):
-        day = first + dt.timedelta(days=place)
-        known = months.get(day.replace(day=1))
-        if known is not None:
-            total += known[day.day - 1] - (known[day.day - 2] if day.day > 1 else 0)
-        running.append(total + heads.get(place + 1, 0))
+    running: list[int] = []
+    for part in whole_months(first, first + dt.timedelta(days=days - 1)):
+        known = months.get(part.month)
+        if known is None:
+            running += [total] * (part.last - part.first + 1)
+            continue
+        before = total - (known[part.first - 2] if part.first > 1 else 0)
+        running += [before + count for count in known[part.first - 1 : part.last]]
+        total = running[-1]
+    for place, head in heads.items():
+        if 0 < place <= days:
+            running[place - 1] += head
     return running
 
 

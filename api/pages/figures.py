@@ -115,23 +115,23 @@ class Breakdown(msgspec.Struct, frozen=True):
 BarList = Sequence[Breakdown]
 
 
-def _state(group: Group, known: Mapping[dt.date, bool], today: dt.date) -> State | None:
+def _state(group: Group, known: Sequence[bool | None], today: dt.date) -> State | None:
     """Tell how settled the days of a bar are: as the least settled day on which there were hits."""
     if group.last >= today:
         return State.LIVE
-    finals = [
-        known[day] for index in range(group.end - group.start + 1) if (day := group.first + index * _DAY) in known
-    ]
-    if not finals:
-        return None
-    return State.FINAL if all(finals) else State.PROVISIONAL
+    finals = known[group.start : group.end + 1]
+    if False in finals:
+        return State.PROVISIONAL
+    return State.FINAL if True in finals else None
 
 
 def _rows(period: Period, counts: DayCounts, days: Sequence[DayRow], today: dt.date) -> list[Row]:
     """Add days up by bar; a bar's former figure is that of as many days at the same places in the period before."""
     count = period.days
     downloads, strict = counts.downloads, counts.downloads_strict
-    known = {row.day: row.is_final for row in days}
+    known: list[bool | None] = [None] * count
+    for day in days:
+        known[(day.day - period.first).days] = day.is_final
     rows = []
     for group in group_days(period):
         now = slice(count + group.start, count + group.end + 1)

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from analytics_core.reports import EARLIEST, MAX_RANGE_DAYS, Interval
+from analytics_core.reports import EARLIEST, MAX_RANGE_DAYS, Interval, whole_months
 from api.pages.words import day_range, short_day
 
 __all__ = ("PRESETS", "Group", "Period", "group_days", "read_period")
@@ -142,14 +142,15 @@ def read_period(params: Mapping[str, str], *, today: dt.date) -> Period:
     return Period(first=first, last=last, preset=preset, interval=interval, fault=fault)
 
 
-def _start_of(value: dt.date, interval: Interval) -> dt.date:
-    match interval:
+def _starts(period: Period) -> list[int]:
+    """Name the places at which groups begin: the first day, then Mondays or first days of months."""
+    match period.interval:
         case Interval.WEEK:
-            return value - value.weekday() * _DAY
+            return [0, *range(7 - period.first.weekday(), period.days, 7)]
         case Interval.MONTH:
-            return value.replace(day=1)
+            return [max((part.month - period.first).days, 0) for part in whole_months(period.first, period.last)]
         case _:
-            return value
+            return list(range(period.days))
 
 
 def group_days(period: Period) -> list[Group]:
@@ -159,13 +160,7 @@ def group_days(period: Period) -> list[Group]:
     >>> [(group.start, group.end, group.name) for group in group_days(period)]
     [(0, 4, '18–22 Nov 2026'), (5, 6, '23–24 Nov 2026')]
     """
-    starts: list[int] = []
-    seen: dt.date | None = None
-    for index in range(period.days):
-        start = _start_of(period.at(index), period.interval)
-        if start != seen:
-            starts.append(index)
-            seen = start
+    starts = _starts(period)
     ends: Sequence[int] = [start - 1 for start in starts[1:]] + [period.days - 1]
     return [
         Group(start, end, period.at(start), period.at(end), _label(period.at(start), period))
