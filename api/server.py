@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import uvloop
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
@@ -225,7 +226,8 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     options = _parser().parse_args(argv)
     try:
         settings = _settings(options, os.environ if environ is None else environ)
-        asyncio.run(serve(settings, on_ready=_announcer(options.ready_fd)))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(settings, on_ready=_announcer(options.ready_fd)))
     except ConfigError as error:
         for fault in error.faults:
             sys.stderr.write(f"{fault}\n")

@@ -45,10 +45,11 @@ _DAYS: Final[LiteralString] = """/* days.read_counts */
 select month, running, running_strict from app.podcast_months
 where podcast_no = any($1::integer[]) and dimension = $2 and key = $3 and month = any($4::date[])"""
 
+# Only where a month is cut a second number is taken from its array: each costs a copy of it.
 _SUM: Final[LiteralString] = """/* days.sum_by_keys */
 select dimension, key, sum(n)::bigint as downloads
 from (
-    select m.dimension, m.key, m.running[s.last] - coalesce(m.running[s.first - 1], 0) as n
+    select m.dimension, m.key, m.running[s.last] - case when s.first > 1 then m.running[s.first - 1] else 0 end as n
     from unnest($3::date[], $4::integer[], $5::integer[]) as s(month, first, last)
     join app.podcast_months m on m.month = s.month
     where m.podcast_no = any($1::integer[]) and m.dimension = any($2::text[]) and m.month = any($3::date[])
@@ -63,7 +64,7 @@ _RANK: Final[LiteralString] = """/* days.rank_episodes */
 select e.episode_id, f.downloads
 from (
     select m.key::integer as episode_no,
-        sum(m.running[s.last] - coalesce(m.running[s.first - 1], 0))::bigint as downloads
+        sum(m.running[s.last] - case when s.first > 1 then m.running[s.first - 1] else 0 end)::bigint as downloads
     from unnest($2::date[], $3::integer[], $4::integer[]) as s(month, first, last)
     join app.podcast_months m on m.month = s.month
     where m.podcast_no = any($1::integer[]) and m.dimension = 'episode' and m.month = any($2::date[])
@@ -73,7 +74,7 @@ where f.downloads > 0 order by f.downloads desc, e.episode_id limit $5"""
 
 # Key by key: a podcast may have a hundred times as many episodes as are asked for.
 _SUM_EPISODES: Final[LiteralString] = """/* days.sum_of_episodes */
-select n.episode_no, sum(m.running[s.last] - coalesce(m.running[s.first - 1], 0))::bigint as downloads
+select n.episode_no, sum(m.running[s.last] - case when s.first > 1 then m.running[s.first - 1] else 0 end)::bigint as downloads
 from unnest($2::integer[]) as n(episode_no)
 cross join unnest($3::date[], $4::integer[], $5::integer[]) as s(month, first, last)
 join app.podcast_months m on m.podcast_no = any($1::integer[]) and m.dimension = 'episode' and m.month = s.month
