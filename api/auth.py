@@ -12,7 +12,7 @@ from analytics_core.db.tenants import KeyRow, find_key, touch_key
 from analytics_core.errors import Forbidden, Unauthenticated
 from api.resources import Resources
 
-__all__ = ("caller_of", "refuse_writes", "require_key")
+__all__ = ("caller_of", "needs_touch", "refuse_writes", "require_key")
 
 _TOUCH_AFTER: Final = dt.timedelta(minutes=1)
 
@@ -22,6 +22,11 @@ def _bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated("send an API key as `Authorization: Bearer cl_live_…`")
     return token.strip()
+
+
+def needs_touch(key: KeyRow, *, now: dt.datetime) -> bool:
+    """Tell whether a key's last use was noted too long ago."""
+    return key.last_used_at is None or now - key.last_used_at > _TOUCH_AFTER
 
 
 async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
@@ -41,7 +46,7 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRou
         key = await find_key(conn, token)
         if key is None:
             raise Unauthenticated("this API key is not valid: it is unknown, expired or revoked")
-        if key.last_used_at is None or resources.clock.now() - key.last_used_at > _TOUCH_AFTER:
+        if needs_touch(key, now=resources.clock.now()):
             await touch_key(conn, key)
     refuse_writes(key, str(connection.scope.get("method", "GET")))
     connection.scope["auth"] = key

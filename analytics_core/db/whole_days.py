@@ -74,7 +74,8 @@ where f.downloads > 0 order by f.downloads desc, e.episode_id limit $5"""
 
 # Key by key: a podcast may have a hundred times as many episodes as are asked for.
 _SUM_EPISODES: Final[LiteralString] = """/* days.sum_of_episodes */
-select n.episode_no, sum(m.running[s.last] - case when s.first > 1 then m.running[s.first - 1] else 0 end)::bigint as downloads
+select n.episode_no,
+    sum(m.running[s.last] - case when s.first > 1 then m.running[s.first - 1] else 0 end)::bigint as downloads
 from unnest($2::integer[]) as n(episode_no)
 cross join unnest($3::date[], $4::integer[], $5::integer[]) as s(month, first, last)
 join app.podcast_months m on m.podcast_no = any($1::integer[]) and m.dimension = 'episode' and m.month = s.month

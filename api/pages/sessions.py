@@ -14,7 +14,7 @@ from litestar.handlers import BaseRouteHandler
 from analytics_core.db.sessions import LIFETIME, find_session
 from analytics_core.db.tenants import KeyRow, touch_key
 from analytics_core.errors import CastledgerError
-from api.auth import refuse_writes
+from api.auth import needs_touch, refuse_writes
 from api.resources import Resources
 
 __all__ = (
@@ -100,8 +100,9 @@ async def find_viewer(connection: _Connection) -> KeyRow | None:
         return None
     resources: Resources = connection.app.state.resources
     async with resources.database.auth() as conn:
-        key = await find_session(conn, token, now=resources.clock.now())
-        if key is not None:
+        now = resources.clock.now()
+        key = await find_session(conn, token, now=now)
+        if key is not None and needs_touch(key, now=now):
             await touch_key(conn, key)
     return key
 
