@@ -2,7 +2,7 @@
 
 One API process as it is served, asked over one kept connection, one request at a time. A request's time is from its
 first byte sent to the last byte of its answer read, so the client's own part is in it. Ours is the slowest page's
-99th percentile; what it is held against is the goal of 30 ms. Periods and episodes change from request to
+99th percentile, the median of five rounds; what it is held against is the goal of 30 ms. Periods and episodes change from request to
 request; the API keeps no figures in memory.
 """
 
@@ -40,6 +40,7 @@ from ingest.rollups import refresh_listeners, refresh_rollups
 
 GOAL_MS: Final = 30.0
 GOAL_KB: Final = 60.0
+ROUNDS: Final = 5
 _VACUUMED: Final = (
     "app.metrics_daily, app.podcast_daily, app.podcast_months, app.listener_months, app.episodes, ts.downloads"
 )
@@ -81,9 +82,17 @@ class Timing(NamedTuple):
     times: list[float]
     size: int
 
+    def percentiles(self, percent: int) -> list[float]:
+        """Take the time that so many of a hundred requests of a round did not exceed, round by round."""
+        length = max(len(self.times) // ROUNDS, 2)
+        rounds = [self.times[at : at + length] for at in range(0, length * ROUNDS, length)]
+        return [
+            statistics.quantiles(times, n=100, method="inclusive")[percent - 1] for times in rounds if len(times) > 1
+        ]
+
     def percentile(self, percent: int) -> float:
-        """Take the time that so many of a hundred requests did not exceed."""
-        return statistics.quantiles(self.times, n=100, method="inclusive")[percent - 1]
+        """Take the middle one of the rounds: others' work on the machine disturbs some of them."""
+        return statistics.median(self.percentiles(percent))
 
 
 async def fill(database: DatabaseSettings, year: MadeYear) -> Made:
@@ -278,6 +287,9 @@ def measure(bench: Workbench, options: argparse.Namespace) -> Comparison:
             "postgresql": server.version,
             "requests": min(len(timing.times) for timing in found.values()),
             "p50_ms": {name: round(timing.percentile(50), 1) for name, timing in found.items()},
+            "p99_of_rounds_ms": {
+                name: [round(value, 1) for value in timing.percentiles(99)] for name, timing in found.items()
+            },
             "p99_ms": {name: round(timing.percentile(99), 1) for name, timing in found.items()},
             "heaviest_kb": round(weight_kb, 1),
             "api_mib": round(resident_mib(pid), 1),
@@ -292,7 +304,9 @@ def main() -> int:
     add = parser.add_argument
     add("--episodes", type=int, default=500, help="episodes of the podcast (default 500)")
     add("--days", type=int, default=365, help="days with downloads (default 365)")
-    add("--requests", type=int, default=200, help="requests of each kind, as time allows (default 200)")
+    add(
+        "--requests", type=int, default=1000, help="requests of each kind in five rounds, as time allows (default 1000)"
+    )
     add("--server-setting", action="append", default=[], metavar="LINE", help="for postgresql.conf; repeatable")
     options = parser.parse_args()
     return run_measurement(lambda bench: measure(bench, options))
