@@ -2,8 +2,8 @@
 
 One API process as it is served, asked over one kept connection, one request at a time. A request's time is from its
 first byte sent to the last byte of its answer read, so the client's own part is in it. Ours is the slowest page's
-99th percentile, the median of five rounds; what it is held against is the goal of 30 ms. Periods and episodes change from request to
-request; the API keeps no figures in memory.
+99th percentile, the median of five rounds; what it is held against is the goal of 30 ms. Periods and episodes change
+from request to request; the API keeps no figures in memory.
 """
 
 from __future__ import annotations
