@@ -29,10 +29,11 @@ _MARK: Final[LiteralString] = """/* listeners.mark */
 insert into ops.listener_marks (tenant_no, podcast_no, month)
 select * from unnest($1::integer[], $2::integer[], $3::date[])"""
 
-# The candidates are settled before any lock is tried.
+# The candidates are settled before any lock is tried, and tried in their order until one can be had: a sort behind the
+# locks would take all of them.
 _CLAIM: Final[LiteralString] = """/* listeners.claim */
 with due as materialized (
-    select m.podcast_no, m.month, m.mark_no
+    select m.podcast_no, m.month
     from (select podcast_no, month, min(mark_no) as mark_no from ops.listener_marks group by 1, 2) m
     left join app.listener_months l on l.podcast_no = m.podcast_no and l.month = m.month and l.episode_no = 0
     where l.podcast_no is null or l.counted_at + greatest($1::interval, $2::integer * l.took) <= clock_timestamp()
@@ -40,7 +41,7 @@ with due as materialized (
     order by m.mark_no limit 16
 )
 select podcast_no, month from due
-where pg_try_advisory_xact_lock(hashtext('castledger.listeners'), podcast_no) order by mark_no limit 1"""
+where pg_try_advisory_xact_lock(hashtext('castledger.listeners'), podcast_no) limit 1"""
 
 _TAKE: Final[LiteralString] = """/* listeners.take_marks */
 delete from ops.listener_marks where podcast_no = $1 and month = $2"""
