@@ -46,8 +46,9 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRou
         key = await find_key(conn, token)
         if key is None:
             raise Unauthenticated("this API key is not valid: it is unknown, expired or revoked")
-        if needs_touch(key, now=resources.clock.now()):
-            await touch_key(conn, key)
+        now = resources.clock.now()
+        if needs_touch(key, now=now):
+            await touch_key(conn, key, now=now)
     refuse_writes(key, str(connection.scope.get("method", "GET")))
     connection.scope["auth"] = key
 

@@ -75,8 +75,8 @@ where k.key_hash = $1 and k.revoked_at is null and (k.expires_at is null or k.ex
     and t.status <> 'closed'"""
 
 _TOUCH_KEY: Final[LiteralString] = """/* api_keys.touch */
-update app.api_keys set last_used_at = now()
-where tenant_id = $1 and key_id = $2 and (last_used_at is null or last_used_at < now() - interval '1 minute')"""
+update app.api_keys set last_used_at = $3
+where tenant_id = $1 and key_id = $2 and (last_used_at is null or last_used_at < $3)"""
 
 _REVOKE_KEY: Final[LiteralString] = """/* api_keys.revoke */
 update app.api_keys set revoked_at = now() where tenant_id = $1 and key_id = $2 and revoked_at is null"""
@@ -112,9 +112,9 @@ async def find_key(conn: Connection, key: str) -> KeyRow | None:
     return None if row is None else msgspec.convert(row, KeyRow)
 
 
-async def touch_key(conn: Connection, key: KeyRow) -> None:
-    """Note that a key was used, to the minute."""
-    await conn.execute(_TOUCH_KEY, key.tenant_id, key.key_id)
+async def touch_key(conn: Connection, key: KeyRow, *, now: dt.datetime) -> None:
+    """Note that a key was used."""
+    await conn.execute(_TOUCH_KEY, key.tenant_id, key.key_id, now)
 
 
 async def revoke_key(conn: Connection, tenant: Tenant, key_id: KeyId) -> bool:

@@ -103,7 +103,7 @@ async def find_viewer(connection: _Connection) -> KeyRow | None:
         now = resources.clock.now()
         key = await find_session(conn, token, now=now)
         if key is not None and needs_touch(key, now=now):
-            await touch_key(conn, key)
+            await touch_key(conn, key, now=now)
     return key
 
 
