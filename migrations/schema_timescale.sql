@@ -132,6 +132,7 @@ create table app.episodes (
     unique (tenant_id, podcast_id, guid),
     foreign key (tenant_id, podcast_id) references app.podcasts
 );
+create index episodes_newest on app.episodes (podcast_id, coalesce(published_at, first_seen_at), episode_id);
 
 create table app.enclosures (
     tenant_id uuid not null,

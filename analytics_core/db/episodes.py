@@ -16,7 +16,17 @@ from analytics_core.errors import Conflict, InvalidInput
 from analytics_core.feeds import FeedEnclosure, FeedEpisode
 from analytics_core.ids import EpisodeId, EpisodeNo, PodcastId, PodcastNo, new_id
 
-__all__ = ("EnclosureRow", "EpisodeRow", "Stored", "get_episode", "get_episodes", "list_episodes", "store_episodes")
+__all__ = (
+    "EnclosureRow",
+    "EpisodeHead",
+    "EpisodeRow",
+    "Stored",
+    "get_episode",
+    "get_heads",
+    "list_episodes",
+    "list_heads",
+    "store_episodes",
+)
 
 
 class EnclosureRow(msgspec.Struct, frozen=True):
@@ -28,8 +38,8 @@ class EnclosureRow(msgspec.Struct, frozen=True):
     kind: str
 
 
-class EpisodeRow(msgspec.Struct, frozen=True):
-    """An episode with the enclosures that its feed lists."""
+class EpisodeHead(msgspec.Struct, frozen=True):
+    """An episode without its files."""
 
     episode_id: EpisodeId
     episode_no: EpisodeNo
@@ -42,6 +52,11 @@ class EpisodeRow(msgspec.Struct, frozen=True):
     live: bool
     removed_at: dt.datetime | None
     first_seen_at: dt.datetime
+
+
+class EpisodeRow(EpisodeHead, frozen=True):
+    """An episode with the enclosures that its feed lists."""
+
     enclosures: list[EnclosureRow]
 
 
@@ -138,7 +153,20 @@ select e.episode_id, e.episode_no, e.podcast_id, e.podcast_no, e.guid, e.title, 
             'length_bytes', c.length_bytes, 'kind', c.kind) order by c.place)
         from app.enclosures c where c.tenant_id = e.tenant_id and c.episode_id = e.episode_id and c.gone_at is null),
         '[]') as enclosures
-from app.episodes e where e.episode_id = any($1::uuid[])"""
+from app.episodes e where e.episode_id = $1"""
+
+_LIST_HEADS: Final[LiteralString] = """/* episodes.list_heads */
+select episode_id, episode_no, podcast_id, podcast_no, guid, title, published_at, duration_s, live, removed_at,
+    first_seen_at
+from app.episodes
+where podcast_id = $1
+    and ($2::timestamptz is null or (coalesce(published_at, first_seen_at), episode_id) < ($2, $3::uuid))
+order by coalesce(published_at, first_seen_at) desc, episode_id desc limit $4"""
+
+_GET_HEADS: Final[LiteralString] = """/* episodes.get_heads */
+select episode_id, episode_no, podcast_id, podcast_no, guid, title, published_at, duration_s, live, removed_at,
+    first_seen_at
+from app.episodes where episode_no = any($1::integer[])"""
 
 
 def _place(episodes: Sequence[FeedEpisode], own_hosts: Collection[str]) -> list[_Placed]:
@@ -259,14 +287,23 @@ async def list_episodes(
     return [msgspec.convert(row, EpisodeRow) for row in await conn.fetch(_LIST, podcast_id, at, episode_id, limit)]
 
 
+async def list_heads(
+    conn: Connection, podcast_id: UUID, *, after: tuple[dt.datetime, UUID] | None, limit: int
+) -> list[EpisodeHead]:
+    """List a podcast's episodes as :func:`list_episodes` does, without their files."""
+    at, episode_id = after if after is not None else (None, None)
+    rows = await conn.fetch(_LIST_HEADS, podcast_id, at, episode_id, limit)
+    return [EpisodeHead(*row) for row in rows]
+
+
 async def get_episode(conn: Connection, episode_id: UUID) -> EpisodeRow | None:
     """Read one episode of the transaction's tenant."""
-    found = await get_episodes(conn, [episode_id])
-    return found[0] if found else None
+    row = await conn.fetchrow(_GET, episode_id)
+    return None if row is None else msgspec.convert(row, EpisodeRow)
 
 
-async def get_episodes(conn: Connection, episode_ids: Sequence[UUID]) -> list[EpisodeRow]:
-    """Read episodes of the transaction's tenant in the order of their ids here; what is not there is left out."""
-    rows = [msgspec.convert(row, EpisodeRow) for row in await conn.fetch(_GET, list(episode_ids))]
-    places = {episode_id: place for place, episode_id in enumerate(episode_ids)}
-    return sorted(rows, key=lambda row: places[row.episode_id])
+async def get_heads(conn: Connection, episode_nos: Sequence[EpisodeNo]) -> list[EpisodeHead]:
+    """Read episodes of the transaction's tenant in the order of their numbers here; what is not there is left out."""
+    places = {episode_no: place for place, episode_no in enumerate(episode_nos)}
+    heads = [EpisodeHead(*row) for row in await conn.fetch(_GET_HEADS, list(episode_nos))]
+    return sorted(heads, key=lambda head: places[head.episode_no])

@@ -71,6 +71,14 @@ async def _init(conn: Connection) -> None:
     )
 
 
+async def _keep(_: Connection) -> None:
+    """Lend a connection again as it is, without asking the server to forget what nobody told it.
+
+    Nothing outlives a transaction here: tenants, time limits and locks are set for one, notifications are listened to
+    on connections outside of pools.
+    """
+
+
 async def check_role(conn: Connection, role: Role) -> None:
     """Make sure that the connection acts in *role* and that row security binds it.
 
@@ -126,6 +134,7 @@ async def open_pool(
             server_settings={"role": role.value, "application_name": application_name, "timezone": "UTC"},
             timeout=_TIMEOUT_S,
             init=_init,
+            reset=_keep,
         )
     except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
         raise ConfigError(

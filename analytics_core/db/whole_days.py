@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from typing import Final, LiteralString
-from uuid import UUID
 
 import msgspec
 
@@ -37,7 +36,7 @@ class KeyRow(msgspec.Struct, frozen=True):
 class RankedEpisode(msgspec.Struct, frozen=True):
     """An episode and its downloads."""
 
-    episode_id: UUID
+    episode_no: EpisodeNo
     downloads: int
 
 
@@ -60,17 +59,20 @@ select dimension, key, sum(downloads)::bigint as downloads from app.metrics_dail
 where episode_no = $1 and dimension = any($2::text[]) and day between $3 and $4
 group by dimension, key having sum(downloads) > 0"""
 
+# Only the numbers, month by month: a look at each episode, or at all months in one go, takes twice the time.
 _RANK: Final[LiteralString] = """/* days.rank_episodes */
-select e.episode_id, f.downloads
+select key::integer as episode_no,
+    sum(running[last] - case when first > 1 then running[first - 1] else 0 end)::bigint as downloads
 from (
-    select m.key::integer as episode_no,
-        sum(m.running[s.last] - case when s.first > 1 then m.running[s.first - 1] else 0 end)::bigint as downloads
+    select m.key, m.running, s.first, s.last
     from unnest($2::date[], $3::integer[], $4::integer[]) as s(month, first, last)
-    join app.podcast_months m on m.month = s.month
-    where m.podcast_no = any($1::integer[]) and m.dimension = 'episode' and m.month = any($2::date[])
-    group by m.key
-) f join app.episodes e using (episode_no)
-where f.downloads > 0 order by f.downloads desc, e.episode_id limit $5"""
+    cross join lateral (
+        select key, running from app.podcast_months
+        where podcast_no = any($1::integer[]) and dimension = 'episode' and month = s.month offset 0
+    ) m
+) f
+group by key having sum(running[last] - case when first > 1 then running[first - 1] else 0 end) > 0
+order by downloads desc, episode_no desc limit $5"""
 
 # Key by key: a podcast may have a hundred times as many episodes as are asked for.
 _SUM_EPISODES: Final[LiteralString] = """/* days.sum_of_episodes */
@@ -132,9 +134,12 @@ async def sum_by_keys(
 async def rank_episodes(
     conn: Connection, scope: Scope, *, first: dt.date, last: dt.date, limit: int
 ) -> list[RankedEpisode]:
-    """Name the episodes with the most downloads on some UTC days, both ends included; none without any download."""
+    """Name the episodes with the most downloads on some UTC days, both ends included; none without any download.
+
+    Those with as many come with the one first that was added last.
+    """
     rows = await conn.fetch(_RANK, list(scope.podcast_nos), *_months(first, last), limit)
-    return [RankedEpisode(*row) for row in rows]
+    return [RankedEpisode(EpisodeNo(row["episode_no"]), row["downloads"]) for row in rows]
 
 
 async def sum_of_episodes(

@@ -118,7 +118,7 @@ def nice_top(highest: int) -> tuple[int, int]:
 
 
 def _coordinate(value: float) -> str:
-    return f"{value:.1f}".rstrip("0").rstrip(".")
+    return f"{value:.1f}".removesuffix(".0")
 
 
 def _y_axis(highest: int) -> tuple[int, list[Tick]]:

@@ -10,7 +10,7 @@ from litestar import Request, Response, get
 
 from analytics_core.db.analytics import Scope
 from analytics_core.db.days import first_day
-from analytics_core.db.episodes import EpisodeRow, get_episode, list_episodes
+from analytics_core.db.episodes import EpisodeRow, get_episode, list_heads
 from analytics_core.db.podcasts import PodcastRow
 from analytics_core.db.pool import Connection
 from analytics_core.db.whole_days import sum_of_episodes
@@ -57,7 +57,7 @@ async def show_episodes(request: Request[Any, Any, Any]) -> Response[Any]:
     wanted = path_id(request, "podcast_id", what="podcast")
     async with resources.database.tenant(caller_of(request).tenant) as conn:
         podcast = await find_podcast(conn, wanted)
-        rows = await list_episodes(conn, podcast.podcast_id, after=after, limit=_PAGE + 1)
+        rows = await list_heads(conn, podcast.podcast_id, after=after, limit=_PAGE + 1)
         shown = rows[:_PAGE]
         scope = Scope((podcast.podcast_no,))
         numbers = [row.episode_no for row in shown]
@@ -95,7 +95,7 @@ async def show_episode(request: Request[Any, Any, Any]) -> Response[Any]:
             return show(request, "live.html", bars=bars, podcast=podcast, base=base)
         breakdown = await read_breakdown(conn, scope, period) if not bars.is_empty else []
         place = (episode.published_at or episode.first_seen_at, episode.episode_id)
-        before = await list_episodes(conn, podcast.podcast_id, after=place, limit=_COMPARED)
+        before = await list_heads(conn, podcast.podcast_id, after=place, limit=_COMPARED)
         launches = await compare_launches(
             conn, [episode, *before], began=await first_day(conn, Scope((podcast.podcast_no,))), now=now
         )

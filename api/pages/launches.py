@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from analytics_core.db.episodes import EpisodeRow
+from analytics_core.db.episodes import EpisodeHead
 from analytics_core.db.launches import Launch, read_launches
 from analytics_core.db.pool import Connection
 from analytics_core.ids import EpisodeNo
@@ -29,7 +29,7 @@ class EpisodeLine(msgspec.Struct, frozen=True):
         spark: Path of its first 30 days; all of a table on one scale.
     """
 
-    episode: EpisodeRow
+    episode: EpisodeHead
     downloads: int
     marks: list[int | None]
     spark: str
@@ -44,7 +44,7 @@ class LaunchChart(msgspec.Struct, frozen=True):
 
 
 async def _read_counted(
-    conn: Connection, episodes: Sequence[EpisodeRow], began: dt.date | None, *, exact: Collection[int] | None = None
+    conn: Connection, episodes: Sequence[EpisodeHead], began: dt.date | None, *, exact: Collection[int] | None = None
 ) -> dict[int, Launch]:
     """Read how those episodes began whose beginning was counted: others would seem to have begun with nothing."""
     if began is None:
@@ -55,7 +55,7 @@ async def _read_counted(
 
 async def list_lines(
     conn: Connection,
-    episodes: Sequence[EpisodeRow],
+    episodes: Sequence[EpisodeHead],
     downloads: Mapping[EpisodeNo, int],
     *,
     began: dt.date | None,
@@ -88,7 +88,7 @@ async def list_lines(
 
 
 async def compare_launches(
-    conn: Connection, episodes: Sequence[EpisodeRow], *, began: dt.date | None, now: dt.datetime
+    conn: Connection, episodes: Sequence[EpisodeHead], *, began: dt.date | None, now: dt.datetime
 ) -> LaunchChart | None:
     """Draw how episodes began, the first of them as the main line; ``None`` when that one's beginning is not known."""
     launches = await _read_counted(conn, episodes, began)

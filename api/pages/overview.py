@@ -9,7 +9,7 @@ from litestar import Request, Response, get
 from litestar.response import Redirect
 
 from analytics_core.db.analytics import Scope
-from analytics_core.db.episodes import get_episodes, list_episodes
+from analytics_core.db.episodes import get_heads, list_heads
 from analytics_core.db.podcasts import list_podcasts
 from analytics_core.db.pool import Connection
 from analytics_core.db.whole_days import rank_episodes
@@ -60,10 +60,9 @@ async def _read_most(
 ) -> list[EpisodeLine]:
     """Read the episodes with the most downloads in a period."""
     ranked = await rank_episodes(conn, scope, first=period.first, last=period.last, limit=_MOST)
-    episodes = await get_episodes(conn, [row.episode_id for row in ranked])
-    downloads = {row.episode_id: row.downloads for row in ranked}
-    known = {episode.episode_no: downloads[episode.episode_id] for episode in episodes}
-    return await list_lines(conn, episodes, known, began=began, now=now)
+    episodes = await get_heads(conn, [row.episode_no for row in ranked])
+    downloads = {row.episode_no: row.downloads for row in ranked}
+    return await list_lines(conn, episodes, downloads, began=began, now=now)
 
 
 @get("/podcasts/{podcast_id:str}")
@@ -84,7 +83,7 @@ async def show_overview(request: Request[Any, Any, Any]) -> Response[Any]:
         most = []
         if not bars.is_empty:
             most = await _read_most(conn, scope, period, began=bars.began, now=now)
-        newest = [row for row in await list_episodes(conn, wanted, after=None, limit=_NEWEST) if not row.live]
+        newest = [row for row in await list_heads(conn, wanted, after=None, limit=_NEWEST) if not row.live]
         launches = await compare_launches(conn, newest, began=bars.began, now=now) if not bars.is_empty else None
     return show(
         request,
