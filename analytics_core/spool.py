@@ -25,6 +25,7 @@ __all__ = (
     "MAX_FRAME_BYTES",
     "ROW",
     "ROW_BYTES",
+    "ROW_REST",
     "Frame",
     "FrameKind",
     "SegmentHeader",
@@ -35,6 +36,7 @@ __all__ = (
     "encode_hit",
     "encode_hits_frame",
     "encode_totals_frame",
+    "pack_time",
     "parse_header",
     "read_frames",
     "segment_name",
@@ -54,6 +56,9 @@ MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
 ROW: Final = struct.Struct("<q16sHHHHHHBBH")
 """at_us, address, the lengths of target, arguments, agent, referrer and range, flags, method, kind, status."""
 ROW_BYTES: Final = ROW.size
+_TIME: Final = struct.Struct("<q")
+ROW_REST: Final = struct.Struct("<HHHHHHBBH")
+"""A row behind its time and address: a writer that has seen the like before keeps it packed."""
 
 _SAFE_SOURCE = re.compile(r"[a-z0-9-]{1,30}")
 
@@ -158,6 +163,15 @@ def parse_header(data: bytes) -> SegmentHeader:
     if zlib.crc32(body) != struct.unpack_from("<I", data, _HEADER.size)[0]:
         raise SpoolCorrupt("the segment's header is damaged")
     return SegmentHeader(UUID(bytes=segment_id), created_us, source[:length].decode())
+
+
+def pack_time(at_us: int) -> bytes:
+    """Write a time as the first bytes of a row.
+
+    Args:
+        at_us: Microseconds since 1970-01-01 UTC.
+    """
+    return _TIME.pack(at_us)
 
 
 def encode_hit(hit: Hit) -> tuple[bytes, bytes]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from analytics_core.addresses import UNSPECIFIED, IPNetwork, TrustedNetworks, client_address
 from prefix_redirect.flood import source_of
+from prefix_redirect.requests import HeaderName
 
-__all__ = ("Client", "Clients")
+__all__ = ("Client", "Clients", "forwarded_for")
 
 _REMEMBERED: Final = 4096
 _LONGEST_REMEMBERED: Final = 128
@@ -28,6 +29,33 @@ class Client(NamedTuple):
     is_trusted: bool
 
 
+def forwarded_for(headers: Mapping[bytes, bytes]) -> bytes | None:
+    """Tell whom a proxy says that it asks for, as a list of addresses; ``None`` when it does not say.
+
+    ``X-Forwarded-For`` wins over ``Forwarded`` (RFC 7239): few proxies write the second, and those that do not know
+    it pass on what anyone made up.
+
+    >>> forwarded_for({b"forwarded": b'for=192.0.2.43;proto=https, For="[2001:db8::17]:4711"'})
+    b'192.0.2.43,[2001:db8::17]:4711'
+    """
+    listed = headers.get(HeaderName.FORWARDED_FOR)
+    if listed is not None:
+        return listed
+    elements = headers.get(HeaderName.FORWARDED)
+    if elements is None:
+        return None
+    return b",".join(_for_of(element) for element in elements.split(b","))
+
+
+def _for_of(element: bytes) -> bytes:
+    """Return whom one element names; nothing where it does not, so that the search ends there."""
+    for pair in element.split(b";"):
+        name, _, value = pair.partition(b"=")
+        if name.strip().lower() == b"for":
+            return value.strip().strip(b'"')
+    return b""
+
+
 class Clients:
     """Tells clients apart.
 
@@ -38,6 +66,7 @@ class Clients:
     def __init__(self, trusted: Iterable[IPNetwork]) -> None:
         self._trusted = TrustedNetworks(trusted)
         self._behind: dict[tuple[bytes, bytes], Client] = {}
+        self._hosts: dict[str, Client] = {}
         self.unknown = Client(UNSPECIFIED, None, False)
 
     def of_host(self, host: str) -> Client:
@@ -46,14 +75,20 @@ class Clients:
         Args:
             host: Its address as text.
         """
-        return self._client(client_address(host, (), self._trusted))
+        client = self._hosts.get(host)
+        if client is None:
+            client = self._client(client_address(host, (), self._trusted))
+            if len(self._hosts) >= _REMEMBERED:
+                self._hosts.clear()
+            self._hosts[host] = client
+        return client
 
     def behind(self, proxy: Client, forwarded: bytes) -> Client:
         """Name the client behind a trusted proxy.
 
         Args:
             proxy: The socket's other end.
-            forwarded: All values of ``X-Forwarded-For``, joined by commas.
+            forwarded: Addresses, joined by commas, as :func:`forwarded_for` lists them.
         """
         known = (proxy.address, forwarded)
         client = self._behind.get(known)

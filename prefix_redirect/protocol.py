@@ -6,12 +6,15 @@ import asyncio
 import enum
 from typing import Final, cast
 
-from analytics_core.hits import HitFlag
+from analytics_core.hits import HitFlag, HitKind
+from analytics_core.spool import pack_time
+from prefix_redirect.clients import Client, forwarded_for
 from prefix_redirect.decisions import Decision, refuse
 from prefix_redirect.host_policy import is_navigation
 from prefix_redirect.proxy_protocol import parse_proxy_header
-from prefix_redirect.recorder import flags_of
+from prefix_redirect.recorder import Trace, flags_of, trace_of
 from prefix_redirect.replay import replay_time_us
+from prefix_redirect.replies import Reply
 from prefix_redirect.requests import HeaderName, RequestReader, Stage
 from prefix_redirect.tracker import Tracker
 
@@ -27,14 +30,28 @@ _KEEP_ALIVE: Final = b"Connection: keep-alive\r\n"
 # As plain integers: an enum's operators cost a microsecond each.
 _NAVIGATION: Final = int(HitFlag.NAVIGATION)
 _LINE_REPAIRED: Final = int(HitFlag.LINE_REPAIRED)
+_REQUEST: Final = int(HitKind.REQUEST)
 
 
 class _State(enum.IntEnum):
     OPEN = 0
+    GREETING = 3
+    """The proxy in front has not said yet who the client is."""
     CLOSING = 1
     """The last answer is on its way; nothing more is read."""
     LINGERING = 2
     """Our side is shut; what the client still sends is thrown away, so that it gets to read our answer."""
+
+
+# Globals of the module are found faster than members of a class.
+_OPEN: Final = _State.OPEN
+_CLOSING: Final = _State.CLOSING
+
+
+def _reply(decision: Decision, trace: Trace | None, *, has_body: bool, closes: bool, is_old: bool) -> Reply:
+    connection = _CLOSE if closes else _KEEP_ALIVE if is_old else b""
+    body = decision.body if has_body else b""
+    return Reply(decision.status, b"".join((decision.headers, connection, b"\r\n", body)), closes, trace)
 
 
 class TrackerProtocol(asyncio.Protocol):
@@ -46,18 +63,18 @@ class TrackerProtocol(asyncio.Protocol):
 
     __slots__ = (
         "_client",
+        "_delivered",
         "_discarded",
         "_has_rest",
         "_held",
         "_is_reading",
-        "_now_ns",
+        "_last_reply",
         "_out",
         "_proxy_bytes",
         "_reader",
         "_state",
         "_tracker",
         "_transport",
-        "at_us",
         "deadline_s",
         "is_stuck",
     )
@@ -66,17 +83,17 @@ class TrackerProtocol(asyncio.Protocol):
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
-        self._reader = RequestReader(self._on_request, tracker.limits)
+        self._reader: RequestReader | None = None
+        self._delivered = 0
+        self._last_reply: Reply | None = None
         self._client = tracker.clients.unknown
-        self._proxy_bytes: bytes | None = b"" if tracker.proxy_protocol else None
+        self._proxy_bytes = b""
         self._out: list[bytes] = []
         self._held = 0
-        self._state = _State.OPEN
+        self._state = _State.GREETING if tracker.proxy_protocol else _State.OPEN
         self._has_rest = False
         self._is_reading = True
         self._discarded = 0
-        self._now_ns = 0
-        self.at_us = 0
         self.is_stuck = False
         """Whether the client leaves its answers unread."""
         self.deadline_s = 0.0
@@ -85,7 +102,11 @@ class TrackerProtocol(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether the client neither asks nor waits for anything."""
-        return self._state is _State.OPEN and self._reader.stage == Stage.BETWEEN and not self._out and not self._held
+        return self._state in (_OPEN, _State.GREETING) and self._is_between and not self._out and not self._held
+
+    @property
+    def _is_between(self) -> bool:
+        return self._reader is None or self._reader.stage == Stage.BETWEEN
 
     # What follows is called by the loop.
 
@@ -94,7 +115,7 @@ class TrackerProtocol(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         tracker = self._tracker
         self.deadline_s = tracker.loop.time() + tracker.limits.header_s
-        if self._proxy_bytes is None:
+        if self._state is _State.OPEN:
             self._set_client(None)
         tracker.join(self)
 
@@ -104,28 +125,40 @@ class TrackerProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read what a client sends."""
-        if self._state is not _State.OPEN:
+        tracker = self._tracker
+        turns = tracker.turns
+        if not turns.is_begun:
+            turns.begin()
+        reader = self._reader
+        if self._state is _OPEN:
+            if reader is None or reader.stage == _BETWEEN:
+                reply = tracker.replies.get(data)
+                if reply is not None:
+                    self.deadline_s = turns.now_s + tracker.limits.idle_s
+                    self._answer(reply, self._client, turns.at)
+                    return
+        elif self._state is _State.GREETING:
+            data = self._read_proxy_header(data)
+            if not data:
+                return
+        else:
             self._discarded += len(data)
             if self._discarded > _MOST_DISCARDED_BYTES:
                 self.abort()
             return
-        if self._proxy_bytes is not None:
-            data = self._read_proxy_header(data)
-            if not data:
-                return
-        tracker = self._tracker
-        reader = self._reader
+        if reader is None:
+            reader = self._reader = RequestReader(self._on_request, tracker.limits)
         stage = reader.stage
-        now_s = tracker.loop.time()
-        self.at_us = tracker.clock.now_us()
-        self._now_ns = int(now_s * 1e9)
+        self._delivered = 0
         status = reader.feed(data)
         if status:
             self.refuse(status)
         elif reader.stage == _BETWEEN:
-            self.deadline_s = now_s + tracker.limits.idle_s
+            self.deadline_s = turns.now_s + tracker.limits.idle_s
+            if stage == _BETWEEN and self._delivered == 1 and self._last_reply is not None:
+                tracker.replies.keep(data, self._last_reply)
         elif stage == _BETWEEN or self._out:
-            self.deadline_s = now_s + tracker.limits.header_s
+            self.deadline_s = turns.now_s + tracker.limits.header_s
 
     def eof_received(self) -> bool:
         """Keep our side open while a client that has said all waits for its answers."""
@@ -148,6 +181,16 @@ class TrackerProtocol(asyncio.Protocol):
         self._read_on(wanted=True)
 
     # What follows is called by the turn and the sweep.
+
+    def send_turn(self) -> None:
+        """Send the answers of this turn, in order: their hits are recorded."""
+        out = self._out
+        transport = self._transport
+        if not transport.is_closing():
+            transport.write(out[0] if len(out) == 1 else b"".join(out))
+        out.clear()
+        if self._state is _CLOSING and not self._held:
+            self._finish()
 
     def take_answers(self) -> bytes:
         """Hand over the answers of this turn, in order."""
@@ -174,9 +217,9 @@ class TrackerProtocol(asyncio.Protocol):
 
     def expire(self) -> None:
         """End a connection whose time is up."""
-        if self.is_stuck or self._state is not _State.OPEN:
+        if self.is_stuck or self._state in (_State.CLOSING, _State.LINGERING):
             self.abort()
-        elif self._reader.stage == Stage.BETWEEN or self._proxy_bytes is not None:
+        elif self._is_between:
             self._transport.close()
         else:
             self.refuse(408)
@@ -192,73 +235,71 @@ class TrackerProtocol(asyncio.Protocol):
 
     def refuse(self, status: int) -> None:
         """Answer a request that could not be read, and close."""
-        decision = refuse(status)
-        self._tracker.recorder.record(
-            decision, method=b"", headers={}, flags=0, address=b"", source=None, at_us=0, now_ns=0
-        )
         self._has_rest = True
-        self._answer(decision, has_body=True, closes=True, is_old=False)
+        self._answer(_reply(refuse(status), None, has_body=True, closes=True, is_old=False), self._client, b"")
 
     def _on_request(self) -> None:
-        tracker = self._tracker
         reader = self._reader
+        assert reader is not None  # noqa: S101 - it is who calls
+        tracker = self._tracker
         headers = reader.headers
         client = self._client
         navigation = False
         flags = 0
-        at_us = self.at_us
+        at = tracker.turns.at
+        holds_for_all = True
         if headers:
             get = headers.get
             navigation = is_navigation(get(HeaderName.ACCEPT, b""), get(HeaderName.FETCH_DEST, b""))
             flags = flags_of(headers)
-            if client.is_trusted and HeaderName.FORWARDED_FOR in headers:
-                client = tracker.clients.behind(client, headers[HeaderName.FORWARDED_FOR])
+            forwarded = forwarded_for(headers)
+            if forwarded is not None:
+                # Behind a proxy hardly any two clients send the same bytes.
+                holds_for_all = False
+                if client.is_trusted:
+                    client = tracker.clients.behind(client, forwarded)
             if tracker.is_replay and HeaderName.REPLAY_TIME in headers:
                 replayed_us = replay_time_us(headers[HeaderName.REPLAY_TIME])
                 if replayed_us is None:
                     self.refuse(400)
                     return
-                at_us = replayed_us
+                at = pack_time(replayed_us)
         if navigation:
             flags |= _NAVIGATION
         if reader.is_repaired:
             flags |= _LINE_REPAIRED
         method = reader.method
         decision = tracker.decider.decide(method, reader.url, navigation=navigation)
-        tracker.recorder.record(
-            decision,
-            method=method,
-            headers=headers,
-            flags=flags,
-            address=client.address,
-            source=client.source,
-            at_us=at_us,
-            now_ns=self._now_ns,
-        )
         if reader.closes and reader.stage == Stage.BODY:
             self._has_rest = True
-        self._answer(
+            holds_for_all = False
+        reply = _reply(
             decision,
+            trace_of(decision, method=method, headers=headers, flags=flags),
             has_body=method != b"HEAD",
             closes=reader.closes or tracker.is_draining,
             is_old=reader.is_old,
         )
+        self._delivered += 1
+        self._last_reply = reply if holds_for_all and decision.kind == _REQUEST else None
+        self._answer(reply, client, at)
 
-    def _answer(self, decision: Decision, *, has_body: bool, closes: bool, is_old: bool) -> None:
-        if self._state is not _State.OPEN:
+    def _answer(self, reply: Reply, client: Client, at: bytes) -> None:
+        if self._state is not _OPEN:
             return
-        out = self._out
-        if not out:
-            self._tracker.turns.join(self)
-        out += (self._tracker.status_lines[decision.status], decision.headers)
-        if closes:
-            self._state = _State.CLOSING
-            out.append(_CLOSE)
-        elif is_old:
-            out.append(_KEEP_ALIVE)
-        out.append(b"\r\n")
-        if has_body and decision.body:
-            out.append(decision.body)
+        tracker = self._tracker
+        trace = reply.trace
+        if trace is not None:
+            tracker.recorder.record(
+                trace, at=at, address=client.address, source=client.source, now_ns=tracker.turns.now_ns
+            )
+        else:
+            tracker.recorder.count(reply.status)
+        if not self._out:
+            tracker.turns.join(self)
+        self._out.append(tracker.status_lines[reply.status] + reply.rest)
+        if reply.closes:
+            self._state = _CLOSING
 
     def _finish(self) -> None:
         """Close behind the last answer; where the client is still sending, a plain close would destroy the answer."""
@@ -285,7 +326,7 @@ class TrackerProtocol(asyncio.Protocol):
 
     def _read_proxy_header(self, data: bytes) -> bytes:
         """Return what follows the PROXY header; nothing while it is not whole."""
-        self._proxy_bytes = seen = (self._proxy_bytes or b"") + data
+        self._proxy_bytes = seen = self._proxy_bytes + data
         try:
             header = parse_proxy_header(seen)
         except ValueError:
@@ -293,7 +334,8 @@ class TrackerProtocol(asyncio.Protocol):
             return b""
         if header is None:
             return b""
-        self._proxy_bytes = None
+        self._proxy_bytes = b""
+        self._state = _OPEN
         self._set_client(header.host)
         return seen[header.size :]
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from analytics_core.hits import MAX_AGENT_BYTES, MAX_TEXT_BYTES, HitFlag, Method
-from analytics_core.spool import ROW
+from analytics_core.spool import ROW_REST
 from prefix_redirect.decisions import Decision
 from prefix_redirect.flood import FloodGuard
 from prefix_redirect.requests import HeaderName
 from prefix_redirect.spool_writer import SpoolWriter
 
-__all__ = ("Recorder", "flags_of")
+__all__ = ("Recorder", "Trace", "flags_of", "trace_of")
 
 _PREFETCHES: Final = (
     (HeaderName.SEC_PURPOSE, b"prefetch"),
@@ -48,6 +50,52 @@ def flags_of(headers: dict[bytes, bytes]) -> int:
     return flags
 
 
+class Trace(msgspec.Struct, frozen=True, gc=False):
+    """What a redirect leaves in the spool, but for when it was and from where.
+
+    Attributes:
+        rest: The row behind time and address (``ROW_REST``).
+        texts: The row's texts, one behind the other.
+    """
+
+    rest: bytes
+    texts: bytes
+
+
+def trace_of(decision: Decision, *, method: bytes, headers: dict[bytes, bytes], flags: int) -> Trace | None:
+    """Write down a hit; ``None`` for an answer that is only counted.
+
+    Args:
+        decision: What is answered.
+        method: The request's.
+        headers: Those that were kept.
+        flags: Bits of ``HitFlag``.
+    """
+    if not decision.record:
+        return None
+    agent = referrer = byte_range = b""
+    if headers:
+        get = headers.get
+        agent = get(HeaderName.AGENT, b"")[:MAX_AGENT_BYTES]
+        referrer = get(HeaderName.REFERRER, b"")[:MAX_TEXT_BYTES]
+        byte_range = get(HeaderName.RANGE, b"")[:MAX_TEXT_BYTES]
+    target, arguments = decision.target, decision.arguments
+    return Trace(
+        ROW_REST.pack(
+            len(target),
+            len(arguments),
+            len(agent),
+            len(referrer),
+            len(byte_range),
+            flags,
+            _HEAD if method == b"HEAD" else _GET,
+            decision.kind,
+            decision.status,
+        ),
+        b"".join((target, arguments, agent, referrer, byte_range)),
+    )
+
+
 class Recorder:
     """Counts every answer, and appends redirected hits to the spool's turn.
 
@@ -62,61 +110,28 @@ class Recorder:
         self.others: dict[int, int] = {}
         """Answers other than redirects, by status; redirects are in the spool's totals."""
 
-    def record(
-        self,
-        decision: Decision,
-        *,
-        method: bytes,
-        headers: dict[bytes, bytes],
-        flags: int,
-        address: bytes,
-        source: bytes | None,
-        at_us: int,
-        now_ns: int,
-    ) -> None:
-        """Count an answer, and record it if it is a redirect and no flood.
+    def count(self, status: int) -> None:
+        """Count an answer that leaves no hit."""
+        self.others[status] = self.others.get(status, 0) + 1
+        if status >= 400:
+            refused = self._writer.totals.refused
+            refused[status] = refused.get(status, 0) + 1
+
+    def record(self, trace: Trace, *, at: bytes, address: bytes, source: bytes | None, now_ns: int) -> None:
+        """Record a redirect, unless it is part of a flood: then it is counted.
 
         Args:
-            decision: What is answered.
-            method: The request's.
-            headers: Those that were kept.
-            flags: Bits of ``HitFlag``.
+            trace: What it leaves behind.
+            at: When the request was read: microseconds since 1970-01-01 UTC, as a row holds them.
             address: The client's, 16 bytes.
             source: The network that its hits are added up by; ``None`` when it is exempt.
-            at_us: When the request was read, microseconds since 1970-01-01 UTC.
             now_ns: A clock that never steps back, nanoseconds.
         """
-        status = decision.status
-        totals = self._writer.totals
-        if not decision.record:
-            self.others[status] = self.others.get(status, 0) + 1
-            if status >= 400:
-                totals.refused[status] = totals.refused.get(status, 0) + 1
-            return
+        writer = self._writer
         if source is not None and self._flood.is_on and self._flood.exceeds(source, now_ns):
+            totals = writer.totals
             totals.answered += 1
             totals.lost["flood"] = totals.lost.get("flood", 0) + 1
             return
-        agent = referrer = byte_range = b""
-        if headers:
-            get = headers.get
-            agent = get(HeaderName.AGENT, b"")[:MAX_AGENT_BYTES]
-            referrer = get(HeaderName.REFERRER, b"")[:MAX_TEXT_BYTES]
-            byte_range = get(HeaderName.RANGE, b"")[:MAX_TEXT_BYTES]
-        target, arguments = decision.target, decision.arguments
-        self._writer.rows.append(
-            ROW.pack(
-                at_us,
-                address,
-                len(target),
-                len(arguments),
-                len(agent),
-                len(referrer),
-                len(byte_range),
-                flags,
-                _HEAD if method == b"HEAD" else _GET,
-                decision.kind,
-                status,
-            )
-        )
-        self._writer.texts += (target, arguments, agent, referrer, byte_range)
+        writer.rows.append(at + address + trace.rest)
+        writer.texts.append(trace.texts)

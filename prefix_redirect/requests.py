@@ -47,6 +47,7 @@ class HeaderName:
     CONTENT_LENGTH: Final = b"content-length"
     EXPECT: Final = b"expect"
     FETCH_DEST: Final = b"sec-fetch-dest"
+    FORWARDED: Final = b"forwarded"
     FORWARDED_FOR: Final = b"x-forwarded-for"
     MODIFIED_SINCE: Final = b"if-modified-since"
     MOZ: Final = b"x-moz"
@@ -62,6 +63,7 @@ class HeaderName:
 
 
 _KEPT: Final = {name: name for key, name in vars(HeaderName).items() if key.isupper()}
+_JOINED: Final = frozenset((HeaderName.FORWARDED, HeaderName.FORWARDED_FOR))
 _LINE_REST: Final = len(b"GET  HTTP/1.1")
 _CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 _RAW: Final = re.compile(rb"[\x80-\xff ]")
@@ -277,7 +279,7 @@ class RequestReader:
         headers = self.headers
         if kept not in headers:
             headers[kept] = value
-        elif kept is HeaderName.FORWARDED_FOR:
+        elif kept in _JOINED:
             headers[kept] += b", " + value
 
     def on_headers_complete(self) -> None:

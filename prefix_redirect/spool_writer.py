@@ -27,10 +27,7 @@ from analytics_core.spool import (
 )
 from prefix_redirect.segments import Disk, OsDisk, Reserve, Segment, is_disk_full, remove_stillborn
 
-__all__ = ("TEXTS_PER_HIT", "SpoolWriter", "SyncWork")
-
-TEXTS_PER_HIT: Final = 5
-"""Target, arguments, agent, referrer and range."""
+__all__ = ("SpoolWriter", "SyncWork")
 
 _HEARTBEAT_S: Final = 60.0
 _RETRY_S: Final = 1.0
@@ -108,7 +105,7 @@ class SpoolWriter:
         self.written_bytes = 0
         self.rows: list[bytes] = []
         self.texts: list[bytes] = []
-        """``TEXTS_PER_HIT`` for each of ``rows``; whoever records a hit appends to both."""
+        """Of each of ``rows``, its texts as one; whoever records a hit appends to both."""
         self._segment: Segment | None = None
         self._retired: list[Segment] = []
         self._is_dirty = False
@@ -234,8 +231,7 @@ class SpoolWriter:
         for start in range(0, len(rows), _HITS_PER_FRAME):
             some = rows[start : start + _HITS_PER_FRAME]
             totals.recorded += len(some)
-            of_these = texts[start * TEXTS_PER_HIT : (start + len(some)) * TEXTS_PER_HIT]
-            frames.append(encode_hits_frame(some, of_these, totals))
+            frames.append(encode_hits_frame(some, texts[start : start + len(some)], totals))
         return b"".join(frames)
 
     def _settle_write(self, segment: Segment, size: int, hits: int, now_s: float) -> None:

@@ -17,6 +17,7 @@ from prefix_redirect.decisions import Decider, status_line
 from prefix_redirect.flood import FloodGuard
 from prefix_redirect.host_policy import HostPolicy
 from prefix_redirect.recorder import Recorder
+from prefix_redirect.replies import Replies
 from prefix_redirect.requests import Limits
 from prefix_redirect.spool_writer import SpoolWriter
 from prefix_redirect.turns import Turns
@@ -83,10 +84,11 @@ class Tracker:
         self.proxy_protocol = settings.proxy_protocol
         self.clients = Clients(settings.trusted_proxies)
         self.recorder = Recorder(writer, FloodGuard(0 if is_replay else settings.flood_rate))
-        self.turns = Turns(loop, writer, holds_answers=settings.sync is SyncMode.ALWAYS)
+        self.turns = Turns(loop, writer, self.clock, holds_answers=settings.sync is SyncMode.ALWAYS)
         self.connections: dict[OpenConnection, None] = {}
         self.registry = Registry()
         self.decider = self._decider(self.registry)
+        self.replies = self._replies()
         self.status_lines: dict[int, bytes] = {}
         self.refresh_date()
 
@@ -94,6 +96,7 @@ class Tracker:
         """Decide by a new snapshot from now on."""
         self.registry = registry
         self.decider = self._decider(registry)
+        self.replies = self._replies()
 
     def _decider(self, registry: Registry) -> Decider:
         own = urlsplit(self._settings.public_url).hostname
@@ -104,6 +107,10 @@ class Tracker:
             own_hosts=(own,) if own else (),
         )
         return Decider(policy)
+
+    def _replies(self) -> Replies:
+        # While we drain, no answer is what it was before; in a replay, each request has a time of its own.
+        return Replies(most=0) if self.is_draining or self.is_replay else Replies()
 
     def refresh_date(self) -> None:
         """Put the current second into the answers' first lines."""
@@ -139,6 +146,7 @@ class Tracker:
     async def drain(self) -> None:
         """Let open connections end: each with its next answer, idle ones after a moment, the rest at the deadline."""
         self.is_draining = True
+        self.replies = self._replies()
         started_s = self.loop.time()
         while self.connections:
             elapsed_s = self.loop.time() - started_s

@@ -10,6 +10,8 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
+from analytics_core.clock import Clock
+from analytics_core.spool import pack_time
 from prefix_redirect.spool_writer import SpoolWriter, SyncWork
 
 __all__ = ("Answering", "Turns")
@@ -19,6 +21,10 @@ _SYNC_S: Final = 0.1
 
 class Answering(Protocol):
     """A connection that has answers to send."""
+
+    def send_turn(self) -> None:
+        """Send the answers of this turn, in order: their hits are recorded."""
+        ...
 
     def take_answers(self) -> bytes:
         """Hand over the answers of this turn, in order."""
@@ -35,12 +41,16 @@ class Turns:
     Args:
         loop: The running loop.
         writer: The spool.
+        clock: When requests are read.
         holds_answers: Whether answers wait for the sync of their hits.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, writer: SpoolWriter, *, holds_answers: bool) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, writer: SpoolWriter, clock: Clock, *, holds_answers: bool
+    ) -> None:
         self._loop = loop
         self._writer = writer
+        self._clock = clock
         self._holds_answers = holds_answers
         self._answering: list[Answering] = []
         self._held: list[tuple[Answering, bytes]] = []
@@ -49,15 +59,34 @@ class Turns:
         self._timer: asyncio.TimerHandle | None = None
         self.last_sync_s = 0.0
         """Seconds that the last sync took, waiting included."""
+        self.is_begun = False
+        self.now_s = 0.0
+        """When this turn began, on the loop's clock."""
+        self.now_ns = 0
+        """The same in nanoseconds."""
+        self.at = b""
+        """The same by the calendar, as a row of the spool holds it: what is read in one turn is read at one time."""
+
+    def begin(self) -> None:
+        """Begin a turn: to be called before anything of it is asked, unless it has begun."""
+        self.is_begun = True
+        self.now_s = self._loop.time()
+        self.now_ns = int(self.now_s * 1e9)
+        self.at = pack_time(self._clock.now_us())
+        self._loop.call_soon(self._end_turn)
 
     def join(self, connection: Answering) -> None:
         """Have a connection's answers sent at the end of this turn: to be called once a turn."""
-        if not self._answering:
-            self._loop.call_soon(self._end_turn)
+        if not self.is_begun:
+            self.begin()
         self._answering.append(connection)
 
     def _end_turn(self) -> None:
-        answering, self._answering = self._answering, []
+        self.is_begun = False
+        answering = self._answering
+        if not answering:
+            return
+        self._answering = []
         writer = self._writer
         writer.write_turn()
         if self._holds_answers and (writer.is_dirty or self._sync is not None):
@@ -65,7 +94,7 @@ class Turns:
             self.start_sync()
             return
         for connection in answering:
-            connection.send_answers(connection.take_answers())
+            connection.send_turn()
         self.plan_sync()
 
     def plan_sync(self) -> None:

@@ -85,7 +85,7 @@ class Hands:
             text = target % self.number if b"%d" in target else target
             row, _ = encode_hit(Hit(at_us=self.number, address=bytes(16), target=text, agent=b"a"))
             self.writer.rows.append(row)
-            self.writer.texts += (text, b"", b"a", b"", b"")
+            self.writer.texts.append(text + b"a")
         self.writer.write_turn()
 
     def files(self, suffix: str) -> list[Path]:
