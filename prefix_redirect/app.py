@@ -16,8 +16,8 @@ import uvloop
 from analytics_core.admin_server import AdminAnswer, AdminServer
 from analytics_core.errors import ConfigError
 from analytics_core.settings import Settings, TrackerSettings
+from prefix_redirect.acceptor import Acceptor
 from prefix_redirect.metrics import build_metrics
-from prefix_redirect.protocol import TrackerProtocol
 from prefix_redirect.registry_reader import RegistryReader
 from prefix_redirect.replay import check_replay_sockets
 from prefix_redirect.requests import Limits
@@ -158,9 +158,8 @@ async def _serve(
     try:
         writer.open()
         tracker.turns.plan_sync()
-        servers = [
-            await loop.create_server(lambda: TrackerProtocol(tracker), sock=one, backlog=_BACKLOG) for one in sockets
-        ]
+        acceptor = Acceptor(tracker, sockets)
+        acceptor.start()
         tasks += [asyncio.create_task(reader.run()), asyncio.create_task(_keep_house(tracker, reader))]
         # What was made so far stays for good: collections need not walk it.
         gc.collect()
@@ -171,8 +170,7 @@ async def _serve(
             on_ready(port, admin.port)
         await stop.wait()
         _log.info("slot %d stops", slot)
-        for server in servers:
-            server.close()
+        acceptor.stop()
         await tracker.drain()
     finally:
         for task in tasks:

@@ -59,9 +59,12 @@ class TrackerProtocol(asyncio.Protocol):
 
     Args:
         tracker: What all connections share.
+        host: The address at the other end; ``None`` when it has none.
+        begun: What the client said first.
     """
 
     __slots__ = (
+        "_begun",
         "_client",
         "_delivered",
         "_discarded",
@@ -81,12 +84,13 @@ class TrackerProtocol(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Tracker, *, host: str | None, begun: bytes) -> None:
         self._tracker = tracker
+        self._begun = begun
         self._reader: RequestReader | None = None
         self._delivered = 0
         self._last_reply: Reply | None = None
-        self._client = tracker.clients.unknown
+        self._client = tracker.clients.unknown if host is None else tracker.clients.of_host(host)
         self._proxy_bytes = b""
         self._out: list[bytes] = []
         self._held = 0
@@ -115,9 +119,9 @@ class TrackerProtocol(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         tracker = self._tracker
         self.deadline_s = tracker.loop.time() + tracker.limits.header_s
-        if self._state is _State.OPEN:
-            self._set_client(None)
         tracker.join(self)
+        begun, self._begun = self._begun, b""
+        self.data_received(begun)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let a client go."""
@@ -135,7 +139,7 @@ class TrackerProtocol(asyncio.Protocol):
                 reply = tracker.replies.get(data)
                 if reply is not None:
                     self.deadline_s = turns.now_s + tracker.limits.idle_s
-                    self._answer(reply, self._client, turns.at)
+                    self._answer(reply, self._client)
                     return
         elif self._state is _State.GREETING:
             data = self._read_proxy_header(data)
@@ -236,7 +240,7 @@ class TrackerProtocol(asyncio.Protocol):
     def refuse(self, status: int) -> None:
         """Answer a request that could not be read, and close."""
         self._has_rest = True
-        self._answer(_reply(refuse(status), None, has_body=True, closes=True, is_old=False), self._client, b"")
+        self._answer(_reply(refuse(status), None, has_body=True, closes=True, is_old=False), self._client)
 
     def _on_request(self) -> None:
         reader = self._reader
@@ -246,7 +250,7 @@ class TrackerProtocol(asyncio.Protocol):
         client = self._client
         navigation = False
         flags = 0
-        at = tracker.turns.at
+        at = b""
         holds_for_all = True
         if headers:
             get = headers.get
@@ -284,20 +288,13 @@ class TrackerProtocol(asyncio.Protocol):
         self._last_reply = reply if holds_for_all and decision.kind == _REQUEST else None
         self._answer(reply, client, at)
 
-    def _answer(self, reply: Reply, client: Client, at: bytes) -> None:
+    def _answer(self, reply: Reply, client: Client, at: bytes = b"") -> None:
         if self._state is not _OPEN:
             return
         tracker = self._tracker
-        trace = reply.trace
-        if trace is not None:
-            tracker.recorder.record(
-                trace, at=at, address=client.address, source=client.source, now_ns=tracker.turns.now_ns
-            )
-        else:
-            tracker.recorder.count(reply.status)
         if not self._out:
             tracker.turns.join(self)
-        self._out.append(tracker.status_lines[reply.status] + reply.rest)
+        self._out.append(tracker.answer(reply, client, at))
         if reply.closes:
             self._state = _CLOSING
 
@@ -336,12 +333,7 @@ class TrackerProtocol(asyncio.Protocol):
             return b""
         self._proxy_bytes = b""
         self._state = _OPEN
-        self._set_client(header.host)
+        # Without an address it is the proxy itself that asks: its own health check.
+        if header.host is not None:
+            self._client = self._tracker.clients.of_host(header.host)
         return seen[header.size :]
-
-    def _set_client(self, host: str | None) -> None:
-        if host is None:
-            peer = self._transport.get_extra_info("peername")
-            host = peer[0] if isinstance(peer, tuple) else None
-        if host is not None:
-            self._client = self._tracker.clients.of_host(host)

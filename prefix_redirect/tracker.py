@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.registry import Registry
 from analytics_core.settings import SyncMode, TrackerSettings
-from prefix_redirect.clients import Clients
+from prefix_redirect.clients import Client, Clients
 from prefix_redirect.decisions import Decider, status_line
 from prefix_redirect.flood import FloodGuard
 from prefix_redirect.host_policy import HostPolicy
 from prefix_redirect.recorder import Recorder
-from prefix_redirect.replies import Replies
+from prefix_redirect.replies import Replies, Reply
 from prefix_redirect.requests import Limits
 from prefix_redirect.spool_writer import SpoolWriter
 from prefix_redirect.turns import Turns
@@ -117,21 +117,44 @@ class Tracker:
         date = f"Date: {email.utils.formatdate(time.time(), usegmt=True)}\r\n".encode()
         self.status_lines = {status: status_line(status) + date for status in map(HTTPStatus, _STATUSES)}
 
+    def answer(self, reply: Reply, client: Client, at: bytes = b"") -> bytes:
+        """Record a request, and write its answer out.
+
+        Args:
+            reply: What it came to.
+            client: Who asked.
+            at: When, as a row of the spool holds it; now when empty.
+        """
+        trace = reply.trace
+        if trace is None:
+            self.recorder.count(reply.status)
+        else:
+            turns = self.turns
+            if not turns.is_begun:
+                turns.begin()
+            self.recorder.record(
+                trace, at=at or turns.at, address=client.address, source=client.source, now_ns=turns.now_ns
+            )
+        return self.status_lines[reply.status] + reply.rest
+
     # What follows concerns connections.
 
     def join(self, connection: OpenConnection) -> None:
         """Take a connection in; above the limit the ones that are idle longest go, and without any idle the new."""
+        if len(self.connections) >= self._settings.max_connections and not self.make_room():
+            connection.abort()
+            return
         self.connections[connection] = None
-        if len(self.connections) > self._settings.max_connections:
-            # A hundredth at once, so that a crowd at the door costs one look at all connections for many newcomers.
-            idle = [other for other in self.connections if other is not connection and other.is_idle]
-            idle.sort(key=lambda other: other.deadline_s)
-            for other in idle[: 1 + self._settings.max_connections // 100]:
-                other.abort()
-                self.leave(other)
-            if not idle:
-                connection.abort()
-                self.leave(connection)
+
+    def make_room(self) -> bool:
+        """Let those connections go that are idle longest; return whether any was."""
+        idle = [other for other in self.connections if other.is_idle]
+        idle.sort(key=lambda other: other.deadline_s)
+        # A hundredth at once, so that a crowd at the door costs one look at all connections for many newcomers.
+        for other in idle[: 1 + self._settings.max_connections // 100]:
+            other.abort()
+            self.leave(other)
+        return bool(idle)
 
     def leave(self, connection: OpenConnection) -> None:
         """Forget a connection; more than once does no harm."""

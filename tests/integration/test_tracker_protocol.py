@@ -14,7 +14,8 @@ import pytest
 import uvloop
 
 from analytics_core.settings import Service, SyncMode, TrackerSettings, load_settings
-from prefix_redirect.protocol import TrackerProtocol
+from prefix_redirect.acceptor import Acceptor
+from prefix_redirect.app import listen
 from prefix_redirect.requests import Limits
 from prefix_redirect.segments import OsDisk
 from prefix_redirect.spool_writer import SpoolWriter
@@ -45,7 +46,9 @@ async def serving(
     writer = SpoolWriter(settings.spool_dir, "tracker-0", disk=disk)
     writer.open()
     tracker = Tracker(settings, loop=loop, writer=writer, limits=limits)
-    server = await loop.create_server(lambda: TrackerProtocol(tracker), "127.0.0.1", 0)
+    sockets = listen("127.0.0.1", 0)
+    acceptor = Acceptor(tracker, sockets)
+    acceptor.start()
 
     async def sweep() -> None:
         while True:
@@ -54,12 +57,14 @@ async def serving(
 
     sweeping = asyncio.create_task(sweep())
     try:
-        yield tracker, server.sockets[0].getsockname()[1]
+        yield tracker, sockets[0].getsockname()[1]
     finally:
         sweeping.cancel()
-        server.close()
+        acceptor.stop()
         await tracker.drain()
         await tracker.turns.close()
+        for one in sockets:
+            one.close()
 
 
 async def until(condition: Callable[[], bool]) -> None:
