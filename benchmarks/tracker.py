@@ -8,15 +8,17 @@ medians are compared, and every answer that the client counted has to be in the 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
 import re
 import socket
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -40,6 +42,9 @@ from benchmarks.workbench import (
 CONNECTIONS: Final = 64
 HITS_FOR_MEMORY: Final = 10_000_000
 BUDGET_S: Final = 480.0
+IDLE: Final = 10_000
+SLOW: Final = 5_000
+_ENVIRON: Final = {"CASTLEDGER_LOG_LEVEL": "warning", "TRACKER_MAX_CONNECTIONS": "20000"}
 
 TARGET: Final = "cdn.example.com/shows/harbour/episode-0042.mp3"
 PATH: Final = f"/e,pg=9b024349-ccf0-5f69-a609-6b82873eab3c/{TARGET}"
@@ -141,7 +146,7 @@ class Tracker:
         ready_out, ready_in = os.pipe()
         command = [sys.executable, "-m", "prefix_redirect", "--data-dir", str(folder), "--ready-fd", str(ready_in)]
         command += ["--host", "127.0.0.1", "--port", "0", "--admin-port", "0"]
-        process = bench.start(command, core=core, environ={"CASTLEDGER_LOG_LEVEL": "warning"}, pass_fds=(ready_in,))
+        process = bench.start(command, core=core, environ=_ENVIRON, pass_fds=(ready_in,))
         os.close(ready_in)
         with os.fdopen(ready_out) as ready:
             line = ready.readline()
@@ -267,6 +272,46 @@ def _ask_open_loop(bench: Workbench, port: int, *, rate: float, seconds: int, co
     return found
 
 
+@contextlib.contextmanager
+def _crowd(bench: Workbench, port: int, *, count: int, slow: bool, core: int) -> Iterator[None]:
+    """Have some thousand connections be there meanwhile."""
+    command = [sys.executable, "-m", "benchmarks.crowd", "--port", str(port), "--count", str(count)]
+    crowd = bench.start(
+        [*command, "--slow"] if slow else command, core=core, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    if crowd.stdout is None or crowd.stdin is None or crowd.stdout.readline() != "ready\n":
+        raise WrongResult("the crowd did not come")
+    try:
+        yield
+    finally:
+        crowd.stdin.close()
+        crowd.wait()
+
+
+def _with_crowds(bench: Workbench, tracker: Tracker, *, rate: float, seconds: int, core: int) -> dict[str, Any]:
+    """Measure what connections cost that do next to nothing."""
+    before = resident_mib(tracker.pid)
+    with _crowd(bench, tracker.port, count=IDLE, slow=False, core=core):
+        idle = resident_mib(tracker.pid) - before
+    tracker.account(IDLE, in_flight=0)
+    alone, among = [], []
+    for _ in range(3):
+        run = _ask_open_loop(bench, tracker.port, rate=rate, seconds=seconds, core=core)
+        tracker.account(run["answered"], in_flight=0)
+        alone.append(run["p99_us"])
+        with _crowd(bench, tracker.port, count=SLOW, slow=True, core=core):
+            run = _ask_open_loop(bench, tracker.port, rate=rate, seconds=seconds, core=core)
+        tracker.account(run["answered"], in_flight=0)
+        among.append(run["p99_us"])
+    p99, slow_p99 = statistics.median(alone), statistics.median(among)
+    print(
+        f"{IDLE:,} idle connections take {idle:.0f} MiB; at {rate:,} requests/s p99 is {p99:.0f} us, "
+        f"beside {SLOW:,} that send a byte a second {slow_p99:.0f} us ({slow_p99 / p99:.2f} times)",
+        flush=True,
+    )
+    return {"idle_mib": round(idle, 1), "slow_p99_us": [p99, slow_p99]}
+
+
 def measure(bench: Workbench, options: argparse.Namespace) -> Comparison:
     """Run all rounds."""
     server_core, client_core = two_cores()
@@ -346,6 +391,7 @@ def measure(bench: Workbench, options: argparse.Namespace) -> Comparison:
         f"and {middle(nginx_port, 'late_us'):.0f} us",
         flush=True,
     )
+    crowds = _with_crowds(bench, tracker, rate=round(ours / 4), seconds=seconds, core=client_core)
     while tracker.answers < options.hits_for_memory and bench.elapsed_s < BUDGET_S:
         tracker.account(wrk.ask(tracker.port, seconds=10, varied=True).answers, in_flight=CONNECTIONS)
     memory, peak = resident_mib(tracker.pid), peak_mib(tracker.pid)
@@ -364,6 +410,7 @@ def measure(bench: Workbench, options: argparse.Namespace) -> Comparison:
             "open_loop_rate": rate,
             "p99_us": [p99, nginx_p99],
             "p99_times": round(p99 / nginx_p99, 2),
+            **crowds,
             "memory_mib": round(memory, 1),
             "hits": tracker.answers,
             "rounds": [[round(one), round(other)] for one, other in zip(*kept, strict=True)],

@@ -190,6 +190,7 @@ class Workbench:
         core: int | None = None,
         environ: Mapping[str, str] | None = None,
         pass_fds: Sequence[int] = (),
+        stdin: int = subprocess.DEVNULL,
         stdout: int | None = None,
     ) -> subprocess.Popen[str]:
         """Start a process that ends with the bench.
@@ -199,7 +200,8 @@ class Workbench:
             core: The only core that it may run on; by default any.
             environ: Its environment beside ``PATH``; by default ours.
             pass_fds: Descriptors that it inherits.
-            stdout: As ``subprocess`` takes it.
+            stdin: As ``subprocess`` takes it.
+            stdout: The same.
         """
         die = die_with_parent(signal.SIGTERM)
 
@@ -213,7 +215,7 @@ class Workbench:
             cwd=ROOT,
             env=None if environ is None else {"PATH": os.environ.get("PATH", os.defpath), **environ},
             pass_fds=pass_fds,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=stdout,
             text=True,
             # Of their own, so that Ctrl-C reaches us alone and we stop them in order.
