@@ -1,22 +1,54 @@
 """The registry snapshot: the one file that flows from the ledger back to the trackers.
 
-It names what a tracker may redirect to, so that trackers work with everything else dead. Ingest writes it
-atomically whenever it changes; trackers look at it twice a second and keep the last one that could be read.
+It names what a tracker may redirect to, so that trackers work with everything else dead. Ingest replaces it in one step
+whenever it changes; trackers look at it twice a second and keep the last one that could be read.
+
+A header of one line of JSON, then sorted lines, which are searched as they are: what a tracker takes in is one block
+of bytes. Making objects of 50,000 hosts and 100,000 links would stop it for 66 ms and take 55 MiB.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+import zlib
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
+from typing import Final, Protocol
 
 import msgspec
 
-__all__ = ("Registry", "read_registry", "write_registry")
+__all__ = (
+    "Known",
+    "LinkTable",
+    "Registry",
+    "RegistryDamaged",
+    "Snapshot",
+    "encode_registry",
+    "parse_registry",
+    "read_registry",
+    "replace_registry",
+    "write_registry",
+)
+
+_FORMAT: Final = "castledger-registry-2"
+_LONGEST_HEADER: Final = 1024 * 1024
 
 
-class Registry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What trackers know of the ledger.
+class RegistryDamaged(Exception):
+    """A snapshot is not what ingest wrote."""
+
+
+class LinkTable(Protocol):
+    """Targets of links by slug."""
+
+    def get(self, slug: str, /) -> str | None:
+        """Return a link's target; ``None`` when there is no such link."""
+        ...
+
+
+class Known(Protocol):
+    """What trackers know of the ledger, however it is held.
 
     Attributes:
         version: Grows with every change.
@@ -27,6 +59,23 @@ class Registry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         links: Slug to target of ``/go/<slug>``.
     """
 
+    @property
+    def version(self) -> int: ...
+    @property
+    def hosts(self) -> Container[str]: ...
+    @property
+    def click_keys(self) -> Container[str]: ...
+    @property
+    def deny_hosts(self) -> frozenset[str]: ...
+    @property
+    def own_hosts(self) -> frozenset[str]: ...
+    @property
+    def links(self) -> LinkTable: ...
+
+
+class Registry(msgspec.Struct, frozen=True, kw_only=True):
+    """:class:`Known` as whoever writes a snapshot has it."""
+
     version: int = 0
     hosts: frozenset[str] = frozenset()
     click_keys: frozenset[str] = frozenset()
@@ -35,21 +84,151 @@ class Registry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     links: dict[str, str] = {}
 
 
-_decoder = msgspec.json.Decoder(Registry)
+class _Header(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot's first line; ``lines`` and ``sizes`` are of hosts, click keys and links, in this order."""
+
+    format: str
+    version: int
+    deny_hosts: list[str]
+    own_hosts: list[str]
+    lines: tuple[int, int, int]
+    sizes: tuple[int, int, int]
+    crc: int
 
 
-def read_registry(path: Path) -> Registry:
+class _Lines:
+    """Sorted lines of a snapshot, each a key and perhaps a value behind a tab."""
+
+    def __init__(self, data: bytes, start: int, size: int, count: int) -> None:
+        self._data = data
+        self._start = start
+        self._end = start + size
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self._find(key) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._data[self._start : self._end].splitlines():
+            yield line.partition(b"\t")[0].decode()
+
+    def get(self, key: str, /) -> str | None:
+        """Return the value behind a key; ``None`` when there is none."""
+        return self._find(key)
+
+    def _find(self, key: str) -> str | None:
+        data, wanted = self._data, key.encode(errors="surrogatepass")
+        low, high = self._start, self._end
+        while low < high:
+            begin = data.rfind(b"\n", low, (low + high) // 2) + 1 or low
+            end = data.index(b"\n", begin)
+            name, _, value = data[begin:end].partition(b"\t")
+            if name == wanted:
+                return value.decode()
+            if name < wanted:
+                low = end + 1
+            else:
+                high = begin
+        return None
+
+
+class Snapshot:
+    """:class:`Known` as a file says it.
+
+    Attributes:
+        digest: Equal where everything but the version is.
+    """
+
+    def __init__(self, data: bytes, header: _Header, start: int) -> None:
+        tables = []
+        for size, count in zip(header.sizes, header.lines, strict=True):
+            tables.append(_Lines(data, start, size, count))
+            start += size
+        self.hosts, self.click_keys, self.links = tables
+        self.version = header.version
+        self.deny_hosts = frozenset(header.deny_hosts)
+        self.own_hosts = frozenset(header.own_hosts)
+        self.digest = (header.crc, header.lines, header.sizes, self.deny_hosts, self.own_hosts)
+
+
+def _section(lines: Iterable[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in sorted(lines))
+
+
+def encode_registry(registry: Registry) -> bytes:
+    """Write a snapshot.
+
+    Raises:
+        ValueError: A host, a key, a slug or a target holds a tab or a line end.
+    """
+    keyed = [[text.encode() for text in registry.hosts], [text.encode() for text in registry.click_keys]]
+    links = {slug.encode(): url.encode() for slug, url in registry.links.items()}
+    for text in (*keyed[0], *keyed[1], *links, *links.values()):
+        if b"\n" in text or b"\t" in text:
+            raise ValueError(f"{text!r} does not fit into a line")
+    # Sorted by key alone: with the tab behind it, `a-b` would come before `a`.
+    of_links = b"".join(slug + b"\t" + links[slug] + b"\n" for slug in sorted(links))
+    sections = (_section(keyed[0]), _section(keyed[1]), of_links)
+    body = b"".join(sections)
+    header = _Header(
+        format=_FORMAT,
+        version=registry.version,
+        deny_hosts=sorted(registry.deny_hosts),
+        own_hosts=sorted(registry.own_hosts),
+        lines=(len(registry.hosts), len(registry.click_keys), len(links)),
+        sizes=(len(sections[0]), len(sections[1]), len(sections[2])),
+        crc=zlib.crc32(body),
+    )
+    return msgspec.json.encode(header) + b"\n" + body
+
+
+def parse_registry(data: bytes) -> Snapshot:
     """Read a snapshot.
 
     Raises:
-        OSError: The file is not there or cannot be read.
-        msgspec.MsgspecError: It holds something else.
+        RegistryDamaged: It is something else, or not whole.
     """
-    return _decoder.decode(path.read_bytes())
+    end = data.find(b"\n", 0, _LONGEST_HEADER)
+    try:
+        header = msgspec.json.decode(data[: max(end, 0)], type=_Header)
+    except msgspec.MsgspecError as error:
+        raise RegistryDamaged("its first line is no header") from error
+    if header.format != _FORMAT:
+        raise RegistryDamaged(f"it is written as {header.format!r}, not as {_FORMAT!r}")
+    start = end + 1
+    if len(data) - start != sum(header.sizes):
+        raise RegistryDamaged("it is not as long as it says")
+    # Of a view, which costs no second copy; the interpreter lets others work meanwhile.
+    if zlib.crc32(memoryview(data)[start:]) != header.crc:
+        raise RegistryDamaged("its checksum is another")
+    return Snapshot(data, header, start)
+
+
+def read_registry(path: Path) -> Snapshot:
+    """Read a snapshot from its file.
+
+    Raises:
+        OSError: The file is not there or cannot be read.
+        RegistryDamaged: It holds something else.
+    """
+    return parse_registry(path.read_bytes())
 
 
 def write_registry(path: Path, registry: Registry) -> None:
     """Replace the snapshot in one step: a reader sees the old file or the new one, never half of it.
+
+    Raises:
+        OSError: The folder cannot be written; the old file stands.
+        ValueError: The registry holds what a snapshot cannot.
+    """
+    replace_registry(path, encode_registry(registry))
+
+
+def replace_registry(path: Path, data: bytes) -> None:
+    """Replace the snapshot by another that is written already.
 
     Raises:
         OSError: The folder cannot be written; the old file stands.
@@ -58,7 +237,7 @@ def write_registry(path: Path, registry: Registry) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.encode(registry, order="deterministic"))
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)

@@ -252,7 +252,7 @@ _TRACKER: Final = {
         "CASTLEDGER_REGISTRY",
         _path,
         "",
-        "File of known hosts; by default `registry.json` in the data folder.",
+        "File of known hosts; by default `registry.snapshot` in the data folder.",
     ),
 }
 _INGEST: Final = {
@@ -582,7 +582,7 @@ def load_settings(
     api = _read_part(_API, environ, faults)
     admin = _read_part(_ADMIN, environ, faults)
     tracker["spool_dir"] = tracker["spool_dir"] or folder / "spool"
-    tracker["registry_path"] = tracker["registry_path"] or folder / "registry.json"
+    tracker["registry_path"] = tracker["registry_path"] or folder / "registry.snapshot"
     ingest["lists_dir"] = ingest["lists_dir"] or folder / "lists"
     if tracker["proxy_protocol"] and tracker["trusted_proxies"]:
         faults.append("TRACKER_TRUSTED_PROXIES: contradicts TRACKER_PROXY_PROTOCOL; say which one names the client")

@@ -8,11 +8,17 @@ from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import msgspec
-
 from analytics_core.db.podcasts import read_registry_parts
 from analytics_core.db.pool import Connection
-from analytics_core.registry import Registry, read_registry, write_registry
+from analytics_core.registry import (
+    Registry,
+    RegistryDamaged,
+    Snapshot,
+    encode_registry,
+    parse_registry,
+    read_registry,
+    replace_registry,
+)
 from analytics_core.settings import TrackerSettings
 
 __all__ = ("RegistryWriter", "own_hosts")
@@ -41,7 +47,6 @@ class RegistryWriter:
         self._path: Path = settings.registry_path
         self._deny_hosts: Collection[str] = settings.deny_hosts
         self._own_hosts = own_hosts(settings.public_url)
-        self._written: Registry | None = None
         self.hosts: frozenset[str] = frozenset()
         """The known hosts, as they were read last."""
 
@@ -58,28 +63,24 @@ class RegistryWriter:
     def _replace(self, hosts: frozenset[str], click_keys: frozenset[str]) -> bool:
         old = self._read()
         new = Registry(
-            version=old.version,
+            version=1 if old is None else old.version + 1,
             hosts=hosts,
             click_keys=click_keys,
             deny_hosts=frozenset(self._deny_hosts),
             own_hosts=self._own_hosts,
-            links=old.links,
         )
-        if new == old and self._path.exists():
+        data = encode_registry(new)
+        if old is not None and parse_registry(data).digest == old.digest:
             return False
-        new = msgspec.structs.replace(new, version=old.version + 1)
-        write_registry(self._path, new)
-        self._written = new
+        replace_registry(self._path, data)
         return True
 
-    def _read(self) -> Registry:
+    def _read(self) -> Snapshot | None:
         """Return what the file says; one that cannot be read is replaced."""
-        if self._written is not None:
-            return self._written
         try:
             return read_registry(self._path)
         except FileNotFoundError:
-            return Registry()
-        except (OSError, msgspec.MsgspecError) as error:
+            return None
+        except (OSError, RegistryDamaged) as error:
             _log.error("the registry snapshot cannot be read and is written anew: %s", error)
-            return Registry()
+            return None

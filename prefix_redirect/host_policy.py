@@ -15,7 +15,7 @@ from typing import Final
 from analytics_core.enclosures import EnclosureIdentity, identify
 from analytics_core.errors import InvalidInput
 from analytics_core.hosts import HostKind
-from analytics_core.registry import Registry
+from analytics_core.registry import Known
 from analytics_core.settings import HostPolicyMode
 from prefix_redirect.targets import Target, TargetFault, parse_target
 
@@ -85,7 +85,7 @@ class HostPolicy:
 
     def __init__(
         self,
-        registry: Registry,
+        registry: Known,
         *,
         mode: HostPolicyMode = HostPolicyMode.MEDIA,
         deny_hosts: Collection[str] = (),

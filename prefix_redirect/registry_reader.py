@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from analytics_core.registry import Registry, read_registry
+from analytics_core.registry import Known, Registry, RegistryDamaged, read_registry
 
 __all__ = ("RegistryReader",)
 
@@ -29,11 +26,11 @@ class RegistryReader:
         on_change: Called on the loop with every new snapshot.
     """
 
-    def __init__(self, path: Path, on_change: Callable[[Registry], None]) -> None:
+    def __init__(self, path: Path, on_change: Callable[[Known], None]) -> None:
         self._path = path
         self._on_change = on_change
         self._mark: _Mark | None = None
-        self.registry = Registry()
+        self.registry: Known = Registry()
         self.fault: str | None = "no registry snapshot was read yet"
         """Why the snapshot in force may be old; ``None`` when it is the file's."""
         self.is_absent = True
@@ -62,15 +59,15 @@ class RegistryReader:
             return None
         return status.st_mtime_ns, status.st_ino, status.st_size
 
-    def _read(self) -> Registry | str:
+    def _read(self) -> Known | str:
         try:
             return read_registry(self._path)
         except OSError as error:
             return f"the registry snapshot cannot be read: {error.strerror}"
-        except msgspec.MsgspecError as error:
+        except RegistryDamaged as error:
             return f"the registry snapshot is damaged: {error}"
 
-    def _take(self, read: Registry | str, mark: _Mark) -> None:
+    def _take(self, read: Known | str, mark: _Mark) -> None:
         self._mark = mark
         self.is_absent = False
         if isinstance(read, str):
@@ -79,8 +76,6 @@ class RegistryReader:
         self.fault = None
         self.registry = read
         self._on_change(read)
-        # A hundred thousand links must not be walked by every full collection.
-        gc.freeze()
 
     def _blame(self, fault: str) -> None:
         if fault != self.fault and not self.is_absent:

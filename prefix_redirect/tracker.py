@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from analytics_core.clock import Clock, SystemClock
-from analytics_core.registry import Registry
+from analytics_core.registry import Known, Registry
 from analytics_core.settings import SyncMode, TrackerSettings
 from prefix_redirect.clients import Client, Clients
 from prefix_redirect.decisions import Decider, status_line
@@ -86,19 +86,19 @@ class Tracker:
         self.recorder = Recorder(writer, FloodGuard(0 if is_replay else settings.flood_rate))
         self.turns = Turns(loop, writer, self.clock, holds_answers=settings.sync is SyncMode.ALWAYS)
         self.connections: dict[OpenConnection, None] = {}
-        self.registry = Registry()
+        self.registry: Known = Registry()
         self.decider = self._decider(self.registry)
         self.replies = self._replies()
         self.status_lines: dict[int, bytes] = {}
         self.refresh_date()
 
-    def take_registry(self, registry: Registry) -> None:
+    def take_registry(self, registry: Known) -> None:
         """Decide by a new snapshot from now on."""
         self.registry = registry
         self.decider = self._decider(registry)
         self.replies = self._replies()
 
-    def _decider(self, registry: Registry) -> Decider:
+    def _decider(self, registry: Known) -> Decider:
         own = urlsplit(self._settings.public_url).hostname
         policy = HostPolicy(
             registry,

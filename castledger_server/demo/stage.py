@@ -81,7 +81,7 @@ async def replaying_tracker(spool_dir: Path, environ: Mapping[str, str]) -> Asyn
         Unavailable: It does not start.
     """
     with tempfile.TemporaryDirectory(prefix="castledger-demo-") as folder:
-        registry = Path(folder) / "registry.json"
+        registry = Path(folder) / "registry.snapshot"
         write_registry(registry, Registry(version=1, hosts=frozenset((HOST,))))
         ready_fd, say_ready_fd = os.pipe()
         listen = ("--host", "127.0.0.1", "--port", "0", "--admin-port", "0")

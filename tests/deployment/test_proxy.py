@@ -45,7 +45,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def front(tmp_path: Path) -> Iterator[Front]:
-    write_registry(tmp_path / "registry.json", Registry(version=1, own_hosts=frozenset(("own.example.net",))))
+    write_registry(tmp_path / "registry.snapshot", Registry(version=1, own_hosts=frozenset(("own.example.net",))))
     environ = {"TRACKER_PUBLIC_URL": "https://pod.example.com", "TRACKER_TRUSTED_PROXIES": "127.0.0.1/32"}
     with TrackerProcess(tmp_path, environ=environ) as tracker:
         https_port, http_port = free_port(), free_port()
@@ -128,7 +128,7 @@ def test_a_name_that_comes_later_gets_its_certificate_then(front: Front) -> None
     with pytest.raises((ssl.SSLError, ConnectionError)):
         ask(front, "late.example.net", "/robots.txt")
     registry = Registry(version=2, own_hosts=frozenset(("late.example.net",)))
-    write_registry(front.tracker.data_dir / "registry.json", registry)
+    write_registry(front.tracker.data_dir / "registry.snapshot", registry)
     deadline = time.monotonic() + _DEADLINE_S
     while front.tracker.admin("/internal/tls-ask?domain=late.example.net")[0] != 200:
         assert time.monotonic() < deadline

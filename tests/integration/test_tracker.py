@@ -43,7 +43,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 @pytest.fixture
 def tracker(tmp_path: Path) -> Iterator[TrackerProcess]:
-    write_registry(tmp_path / "registry.json", REGISTRY)
+    write_registry(tmp_path / "registry.snapshot", REGISTRY)
     with TrackerProcess(tmp_path) as process:
         yield process
 
@@ -263,7 +263,30 @@ def test_forwarded_addresses_are_believed_from_trusted_proxies_only(
     tmp_path: Path, trusted: str, forwarded: tuple[str, ...], address: str
 ) -> None:
     with TrackerProcess(tmp_path, environ={"TRACKER_TRUSTED_PROXIES": trusted}) as tracker:
-        tracker.ask("/e/cdn.example.com/a.mp3", *(f"X-Forwarded-For: {value}" for value in forwarded))
+        for _ in range(2):
+            tracker.ask("/e/cdn.example.com/a.mp3", *(f"X-Forwarded-For: {value}" for value in forwarded))
+        assert [format_address(hit.address) for hit in hits_of(tracker)] == [address] * 2
+
+
+@pytest.mark.parametrize(
+    ("trusted", "headers", "address"),
+    [
+        ("10.0.0.0/8", ("Forwarded: for=9.9.9.9",), "127.0.0.1"),
+        ("127.0.0.0/8", ("Forwarded: for=9.9.9.9",), "9.9.9.9"),
+        ("127.0.0.0/8", ("Forwarded: for=6.6.6.6, proto=https;FOR=9.9.9.9 ;by=1.1.1.1",), "9.9.9.9"),
+        ("127.0.0.0/8", ("Forwarded: for=6.6.6.6", "Forwarded: for=9.9.9.9"), "9.9.9.9"),
+        ("127.0.0.0/8", ('Forwarded: for="[2606:4700::1111]:4711"',), "2606:4700::1111"),
+        ("127.0.0.0/8,10.0.0.0/8", ("Forwarded: for=9.9.9.9, for=10.1.1.1",), "9.9.9.9"),
+        ("127.0.0.0/8", ("Forwarded: for=_hidden",), "127.0.0.1"),
+        ("127.0.0.0/8", ("Forwarded: for=9.9.9.9, proto=https",), "127.0.0.1"),
+        ("127.0.0.0/8", ("Forwarded: for=6.6.6.6", "X-Forwarded-For: 9.9.9.9"), "9.9.9.9"),
+    ],
+)
+def test_the_standard_forwarded_header_is_believed_where_there_is_no_other(
+    tmp_path: Path, trusted: str, headers: tuple[str, ...], address: str
+) -> None:
+    with TrackerProcess(tmp_path, environ={"TRACKER_TRUSTED_PROXIES": trusted}) as tracker:
+        tracker.ask("/e/cdn.example.com/a.mp3", *headers)
         assert [format_address(hit.address) for hit in hits_of(tracker)] == [address]
 
 
@@ -391,7 +414,7 @@ def test_an_inherited_socket_outlives_the_process(tmp_path: Path) -> None:
 
 
 def test_a_new_registry_is_in_force_without_a_restart_and_a_damaged_one_is_not(tmp_path: Path) -> None:
-    path = tmp_path / "registry.json"
+    path = tmp_path / "registry.snapshot"
     with TrackerProcess(tmp_path) as tracker:
         assert tracker.admin("/health/ready")[0] == 200
         assert tracker.ask("/e/known.example.com/x").status == 404

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import re
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -13,7 +14,8 @@ import msgspec
 import pytest
 import uvloop
 
-from analytics_core.settings import Service, SyncMode, TrackerSettings, load_settings
+from analytics_core.registry import Registry
+from analytics_core.settings import HostPolicyMode, Service, SyncMode, TrackerSettings, load_settings
 from prefix_redirect.acceptor import Acceptor
 from prefix_redirect.app import listen
 from prefix_redirect.requests import Limits
@@ -235,5 +237,113 @@ def test_hits_are_in_the_spool_before_their_answers_leave(tmp_path: Path) -> Non
                 await reader.readuntil(b"\r\n\r\n")
                 assert len(read_spool(tmp_path / "spool")[0]) == number
             writer.close()
+
+    run(main())
+
+
+KINDS = (
+    b"GET /e/cdn.example.com/a.mp3 HTTP/1.1\r\nUser-Agent: one\r\nRange: bytes=0-1\r\n\r\n",
+    b"HEAD /e,pg=x/cdn.example.com/a.mp3 HTTP/1.1\r\nReferer: https://example.com/\r\n\r\n",
+    b"GET /e/cdn.example.com/a.mp3 HTTP/1.1\r\nSec-Purpose: prefetch\r\nIf-None-Match: x\r\n\r\n",
+    b"GET /e/cdn.example.com/a.mp3 HTTP/1.1\r\nAccept: text/html\r\n\r\n",
+    b"GET /e/cdn.example.com/\xc3\xa9 1.mp3 HTTP/1.1\r\n\r\n",
+    b"OPTIONS /e/cdn.example.com/a.mp3 HTTP/1.1\r\n\r\n",
+    b"POST /e/cdn.example.com/a.mp3 HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
+    b"GET /robots.txt HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    b"GET /e/cdn.example.com/a.mp3 HTTP/1.1\r\n\r\nGET /robots.txt HTTP/1.1\r\n\r\n",
+    b"\r\nGET /e/cdn.example.com/a.mp3 HTTP/1.1\r\n\r\n",
+)
+LAST_KINDS = (
+    b"GET /e/cdn.example.com/a.mp3 HTTP/1.1\r\nUser-Agent: two\r\nConnection: close\r\n\r\n",
+    b"HEAD /nothing HTTP/1.0\r\n\r\n",
+    b"GET /e/cdn.example.com/a.mp3 HTTP/1.1\r\nConnection: close\r\n\r\nrest",
+    b"nonsense\r\n\r\n",
+)
+
+
+def undated(answers: bytes) -> bytes:
+    return re.sub(rb"Date: [^\r]*\r\n", b"", answers)
+
+
+@pytest.mark.parametrize("sync", list(SyncMode))
+def test_what_is_known_by_its_bytes_is_answered_and_recorded_as_ever(tmp_path: Path, sync: SyncMode) -> None:
+    async def ask(port: int, requests: tuple[bytes, ...], last: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for request in requests:
+            writer.write(request)
+            # Each by itself: only a request that comes alone can be known.
+            await asyncio.sleep(0.01)
+        writer.write(last)
+        answers = await everything(reader)
+        writer.close()
+        return undated(answers)
+
+    redirects: list[int] = []
+
+    async def main() -> None:
+        async with serving(tmp_path, sync=sync) as (tracker, port):
+            for last in LAST_KINDS:
+                unknown = await ask(port, KINDS, last)
+                assert unknown.count(b"HTTP/1.1 ") == len(KINDS) + 2
+                assert await ask(port, KINDS, last) == unknown
+                alone = await ask(port, (), last)
+                assert unknown.endswith(alone)
+                assert await ask(port, (), last) == alone
+                redirects.extend(answers.count(b" 302 ") for answers in (unknown, alone))
+            # All but those that came as two, or were refused.
+            assert len(tracker.replies) == len(KINDS) - 1 + len(LAST_KINDS) - 1
+
+    run(main())
+    hits = [msgspec.structs.replace(hit, at_us=0) for hit in read_spool(tmp_path / "spool")[0]]
+    assert len(hits) == 2 * sum(redirects) > 0
+    for count in redirects:
+        first, second, hits = hits[:count], hits[count : 2 * count], hits[2 * count :]
+        assert first == second
+
+
+def test_a_new_registry_forgets_what_was_known(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, hosts=HostPolicyMode.KNOWN) as (tracker, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+            async def ask() -> bytes:
+                writer.write(REQUEST)
+                return (await reader.readuntil(b"\r\n\r\n"))[9:12]
+
+            assert await ask() == b"404"
+            await reader.readuntil(b".\n")
+            tracker.take_registry(Registry(hosts=frozenset({"cdn.example.com"})))
+            assert [await ask() for _ in range(3)] == [b"302"] * 3
+            writer.close()
+
+    run(main())
+
+
+def test_a_client_that_says_nothing_is_let_go_and_one_that_begins_is_waited_for(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, limits=SHORT) as (tracker, port):
+            silent, first = await asyncio.open_connection("127.0.0.1", port)
+            begun, second = await asyncio.open_connection("127.0.0.1", port)
+            second.write(REQUEST[:1])
+            await until(lambda: len(tracker.connections) == 2)
+            assert await everything(silent) == b""
+            first.close()
+            assert b" 408 " in await everything(begun)
+            second.close()
+            _, third = await asyncio.open_connection("127.0.0.1", port)
+            third.close()
+            await until(lambda: not tracker.connections)
+
+    run(main())
+
+
+def test_a_head_longer_than_the_first_look_is_read_whole(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(tmp_path) as (_, port):
+            for close in (b"", b"Connection: close\r\n"):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(REQUEST[:-2] + b"X-Long: " + b"x" * 9000 + b"\r\n" + close + b"\r\n")
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 302 ")
+                writer.close()
 
     run(main())

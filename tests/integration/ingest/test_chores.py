@@ -9,7 +9,6 @@ from pathlib import Path
 from uuid import UUID
 
 import asyncpg
-import msgspec
 import pytest
 
 from analytics_core.db.podcasts import DuePodcast
@@ -17,7 +16,7 @@ from analytics_core.db.secrets import INSTALLATION, find_secret
 from analytics_core.enclosures import identify
 from analytics_core.errors import InvalidInput
 from analytics_core.feed_fetch import Fetched, NotModified
-from analytics_core.registry import read_registry
+from analytics_core.registry import RegistryDamaged, read_registry
 from analytics_core.settings import DatabaseSettings, FeedSettings, load_settings
 from ingest.catalogue_watch import CatalogueWatch
 from ingest.finality import finalise_days
@@ -178,7 +177,7 @@ async def test_a_podcast_that_others_named_is_not_polled(ledger: Ledger, polled:
 async def test_the_registry_is_written_when_its_content_changes(
     ledger: Ledger, podcast: MadePodcast, database: DatabaseSettings, tmp_path: Path
 ) -> None:
-    path = tmp_path / "registry.json"
+    path = tmp_path / "registry.snapshot"
     environ = {
         "CASTLEDGER_REGISTRY": str(path),
         "TRACKER_DENY_HOSTS": "Bad.example.com",
@@ -190,8 +189,8 @@ async def test_the_registry_is_written_when_its_content_changes(
     assert await writer.write(ledger.conn) is False
     first = read_registry(path)
     assert first.version == 1
-    assert first.hosts == {"cdn.example.com"}
-    assert first.click_keys == {identify(f"cdn.example.com/{guid}.mp3").key.hex for guid in "ab"}
+    assert set(first.hosts) == {"cdn.example.com"}
+    assert set(first.click_keys) == {identify(f"cdn.example.com/{guid}.mp3").key.hex for guid in "ab"}
     assert first.deny_hosts == {"bad.example.com"}
     assert first.own_hosts == {"pod.example.org"}
     await make_podcast(database, podcast.tenant, make_episode("x", "https://x.example.net/x.mp3"), verified=False)
@@ -199,13 +198,13 @@ async def test_the_registry_is_written_when_its_content_changes(
     assert await again.write(ledger.conn) is True
     second = read_registry(path)
     assert second.version == 2
-    assert second.hosts == {"cdn.example.com", "x.example.net"}
-    assert second.click_keys == first.click_keys
+    assert set(second.hosts) == {"cdn.example.com", "x.example.net"}
+    assert set(second.click_keys) == set(first.click_keys)
     path.write_bytes(b"{nonsense")
-    with pytest.raises(msgspec.DecodeError):
+    with pytest.raises(RegistryDamaged):
         read_registry(path)
     assert await RegistryWriter(settings).write(ledger.conn) is True
-    assert read_registry(path).hosts == second.hosts
+    assert set(read_registry(path).hosts) == set(second.hosts)
 
 
 async def test_a_change_of_the_catalogue_is_heard(

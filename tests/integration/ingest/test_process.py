@@ -129,8 +129,8 @@ async def test_a_running_ingest_lands_rolls_up_and_writes_the_registry(
         assert read(f"{admin}/health/ready") == (200, '{"ready": true, "not_ready": []}\n')
         _, metrics = read(f"{admin}/metrics")
         assert 'castledger_ingest_hits_total{verdict="eligible"} 1.0' in metrics
-        registry = read_registry(tmp_path / "data" / "registry.json")
-        assert registry.hosts == {"cdn.example.com"}
+        registry = read_registry(tmp_path / "data" / "registry.snapshot")
+        assert set(registry.hosts) == {"cdn.example.com"}
         assert registry.own_hosts == {"pod.example.org"}
         assert len(registry.click_keys) == 3
 

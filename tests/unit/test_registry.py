@@ -1,0 +1,91 @@
+"""The registry snapshot: what is written is known, whatever is damaged is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analytics_core.registry import (
+    Registry,
+    RegistryDamaged,
+    encode_registry,
+    parse_registry,
+    read_registry,
+    write_registry,
+)
+
+# Few letters, so that many words begin alike; bytes below and above the tab, a letter of two bytes.
+words = st.text("ab-.\x01é", min_size=1, max_size=6)
+names = st.frozensets(words, max_size=30)
+registries = st.builds(
+    Registry,
+    version=st.integers(0, 2**40),
+    hosts=names,
+    click_keys=names,
+    deny_hosts=names,
+    own_hosts=names,
+    links=st.dictionaries(words, words, max_size=30),
+)
+
+
+@given(registries, st.lists(words, max_size=20))
+def test_a_snapshot_knows_what_was_written_and_nothing_else(registry: Registry, others: list[str]) -> None:
+    known = parse_registry(encode_registry(registry))
+    assert (known.version, known.deny_hosts, known.own_hosts) == (
+        registry.version,
+        registry.deny_hosts,
+        registry.own_hosts,
+    )
+    for table, content in ((known.hosts, registry.hosts), (known.click_keys, registry.click_keys)):
+        assert len(table) == len(content)
+        assert set(table) == content
+    for word in {*others, *registry.hosts, *registry.click_keys, *registry.links, ""}:
+        assert (word in known.hosts) is (word in registry.hosts)
+        assert (word in known.click_keys) is (word in registry.click_keys)
+        assert known.links.get(word) == registry.links.get(word)
+
+
+@given(registries, registries)
+def test_digests_are_equal_where_all_but_the_version_is(one: Registry, other: Registry) -> None:
+    def content(registry: Registry) -> tuple[object, ...]:
+        return registry.hosts, registry.click_keys, registry.deny_hosts, registry.own_hosts, registry.links
+
+    same = parse_registry(encode_registry(one)).digest == parse_registry(encode_registry(other)).digest
+    assert same is (content(one) == content(other))
+
+
+@given(registries, st.data())
+def test_any_damage_is_told(registry: Registry, data: st.DataObject) -> None:
+    written = encode_registry(registry)
+    place = data.draw(st.integers(written.index(b"\n"), len(written) - 1))
+    damaged = bytearray(written)
+    damaged[place] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(RegistryDamaged):
+        parse_registry(bytes(damaged))
+    with pytest.raises(RegistryDamaged):
+        parse_registry(written[:place])
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_whatever_are_taken_for_a_snapshot(data: bytes) -> None:
+    with pytest.raises(RegistryDamaged):
+        parse_registry(data)
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\tb"])
+def test_what_does_not_fit_into_a_line_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "registry.snapshot"
+    write_registry(path, Registry(version=1, hosts=frozenset({"cdn.example.com"})))
+    for broken in (
+        Registry(hosts=frozenset({text})),
+        Registry(click_keys=frozenset({text})),
+        Registry(links={text: "https://example.com"}),
+        Registry(links={"offer": text}),
+    ):
+        with pytest.raises(ValueError, match="line"):
+            write_registry(path, broken)
+    assert set(read_registry(path).hosts) == {"cdn.example.com"}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["registry.snapshot"]
