@@ -9,17 +9,19 @@ of bytes. Making objects of 50,000 hosts and 100,000 links would stop it for 66 
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import zlib
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
 __all__ = (
     "Known",
+    "Link",
     "LinkTable",
     "Registry",
     "RegistryDamaged",
@@ -32,6 +34,7 @@ __all__ = (
 )
 
 _FORMAT: Final = "castledger-registry-2"
+_CLICK: Final = "click"
 _LONGEST_HEADER: Final = 1024 * 1024
 
 
@@ -39,11 +42,18 @@ class RegistryDamaged(Exception):
     """A snapshot is not what ingest wrote."""
 
 
-class LinkTable(Protocol):
-    """Targets of links by slug."""
+class Link(NamedTuple):
+    """A link: where it leads, and whether its target is told an id of each click."""
 
-    def get(self, slug: str, /) -> str | None:
-        """Return a link's target; ``None`` when there is no such link."""
+    target: str
+    wants_click_id: bool = False
+
+
+class LinkTable(Protocol):
+    """Links by slug."""
+
+    def get(self, slug: str, /) -> Link | None:
+        """Return a link; ``None`` when there is none."""
         ...
 
 
@@ -56,7 +66,7 @@ class Known(Protocol):
         click_keys: Enclosure keys of verified podcasts, as 32 hex digits: what browsers may be redirected to.
         deny_hosts: Hosts never redirected to, with their subdomains.
         own_hosts: Host names under which trackers of this installation answer.
-        links: Slug to target of ``/go/<slug>``.
+        links: What ``/go/<slug>`` leads to, by slug.
     """
 
     @property
@@ -81,7 +91,7 @@ class Registry(msgspec.Struct, frozen=True, kw_only=True):
     click_keys: frozenset[str] = frozenset()
     deny_hosts: frozenset[str] = frozenset()
     own_hosts: frozenset[str] = frozenset()
-    links: dict[str, str] = {}
+    links: dict[str, Link] = {}
 
 
 class _Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,10 +125,6 @@ class _Lines:
         for line in self._data[self._start : self._end].splitlines():
             yield line.partition(b"\t")[0].decode()
 
-    def get(self, key: str, /) -> str | None:
-        """Return the value behind a key; ``None`` when there is none."""
-        return self._find(key)
-
     def _find(self, key: str) -> str | None:
         data, wanted = self._data, key.encode(errors="surrogatepass")
         low, high = self._start, self._end
@@ -135,6 +141,18 @@ class _Lines:
         return None
 
 
+class _Links(_Lines):
+    """Lines of links: slug, target, and ``click`` where an id is wanted."""
+
+    def get(self, slug: str, /) -> Link | None:
+        """Return a link; ``None`` when there is none."""
+        found = self._find(slug)
+        if found is None:
+            return None
+        target, _, wish = found.partition("\t")
+        return Link(target, wish == _CLICK)
+
+
 class Snapshot:
     """:class:`Known` as a file says it.
 
@@ -143,11 +161,10 @@ class Snapshot:
     """
 
     def __init__(self, data: bytes, header: _Header, start: int) -> None:
-        tables = []
-        for size, count in zip(header.sizes, header.lines, strict=True):
-            tables.append(_Lines(data, start, size, count))
-            start += size
-        self.hosts, self.click_keys, self.links = tables
+        starts = list(itertools.accumulate(header.sizes, initial=start))
+        self.hosts = _Lines(data, starts[0], header.sizes[0], header.lines[0])
+        self.click_keys = _Lines(data, starts[1], header.sizes[1], header.lines[1])
+        self.links = _Links(data, starts[2], header.sizes[2], header.lines[2])
         self.version = header.version
         self.deny_hosts = frozenset(header.deny_hosts)
         self.own_hosts = frozenset(header.own_hosts)
@@ -165,12 +182,16 @@ def encode_registry(registry: Registry) -> bytes:
         ValueError: A host, a key, a slug or a target holds a tab or a line end.
     """
     keyed = [[text.encode() for text in registry.hosts], [text.encode() for text in registry.click_keys]]
-    links = {slug.encode(): url.encode() for slug, url in registry.links.items()}
-    for text in (*keyed[0], *keyed[1], *links, *links.values()):
+    links = {slug.encode(): link for slug, link in registry.links.items()}
+    targets = [link.target.encode() for link in links.values()]
+    for text in (*keyed[0], *keyed[1], *links, *targets):
         if b"\n" in text or b"\t" in text:
             raise ValueError(f"{text!r} does not fit into a line")
     # Sorted by key alone: with the tab behind it, `a-b` would come before `a`.
-    of_links = b"".join(slug + b"\t" + links[slug] + b"\n" for slug in sorted(links))
+    of_links = "".join(
+        f"{slug.decode()}\t{links[slug].target}" + (f"\t{_CLICK}\n" if links[slug].wants_click_id else "\n")
+        for slug in sorted(links)
+    ).encode()
     sections = (_section(keyed[0]), _section(keyed[1]), of_links)
     body = b"".join(sections)
     header = _Header(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
-__all__ = ("Evidence", "Verdict", "first_verdict", "verdict_names")
+__all__ = ("NO_VERDICT", "Evidence", "Verdict", "first_verdict", "verdict_names")
 
 
 class Verdict(enum.IntEnum):
@@ -45,6 +46,10 @@ class Verdict(enum.IntEnum):
         'tiny_range'
         """
         return self.name.lower()
+
+
+NO_VERDICT: Final = -1
+"""Stored with hits that no verdict is about: clicks."""
 
 
 class Evidence(enum.IntEnum):

@@ -27,6 +27,7 @@ from api.routes.documentation import get_docs, get_openapi, publish
 from api.routes.health import get_health
 from api.routes.hits import get_hit, list_hits
 from api.routes.keys import create_api_key, list_api_keys, revoke_api_key
+from api.routes.links import create_link, delete_link, get_link, list_links, update_link
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
 from api.routes.unknown_hosts import accept_unknown_host, get_unknown_hosts
 
@@ -39,19 +40,24 @@ _CLOSED: Final = (
     check_claim,
     claim_podcast,
     create_api_key,
+    create_link,
     create_podcast,
+    delete_link,
     explain_day,
     get_downloads,
     get_hit,
+    get_link,
     get_one_claim,
     get_one_podcast,
     get_unknown_hosts,
     list_api_keys,
     list_episodes,
     list_hits,
+    list_links,
     list_podcast_claims,
     list_podcasts,
     revoke_api_key,
+    update_link,
 )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import msgspec
@@ -115,6 +116,12 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     feed_slots: asyncio.Semaphore
     lists: ListVersions
+
+    @property
+    def own_hosts(self) -> tuple[str, ...]:
+        """Host names under which our trackers answer."""
+        host = urlsplit(self.settings.tracker.public_url).hostname
+        return (host,) if host else ()
 
 
 @contextlib.asynccontextmanager

@@ -5,9 +5,10 @@ Rules then judge each distinct value, or combination of values, a single time.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +94,14 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.at_us)
+
+    def select(self, chosen: npt.NDArray[np.bool_]) -> Self:
+        """Take some of the hits; texts of others may stay in the tables."""
+
+        def cut(column: Any) -> Any:
+            return Texts(column.values, column.codes[chosen]) if isinstance(column, Texts) else column[chosen]
+
+        return type(self)(*(cut(getattr(self, field.name)) for field in dataclasses.fields(self)))
 
 
 def text_bytes(rows: bytes | memoryview) -> int:

@@ -21,19 +21,22 @@ import numpy.typing as npt
 from analytics_core.byte_ranges import parse_range
 from analytics_core.clock import Clock
 from analytics_core.db.hits import HitColumns, HitSource
+from analytics_core.db.links import Click
 from analytics_core.db.pending import PendingHit
 from analytics_core.db.pool import Connection
 from analytics_core.geo import CountryLookup
-from analytics_core.hits import HitFlag, Method
+from analytics_core.hits import HitFlag, HitKind, Method
 from analytics_core.hosts import HostSighting
 from analytics_core.networks import NetworkLists
 from analytics_core.profiles import DEFAULT_PROFILE
+from analytics_core.verdicts import NO_VERDICT
 from ingest.batches import Batch, distinct
 from ingest.catalogue import Catalogue
 from ingest.dictionaries import AgentNumbers, TermNumbers
 from ingest.metrics import Metrics
 from ingest.secrets import SecretStore
 from ingest.steps.agents import AgentColumns, TermColumns, number_agents, number_terms
+from ingest.steps.clicks import name_clicks, resolve_links
 from ingest.steps.listeners import ListenerColumns, key_listeners, unpack_key
 from ingest.steps.places import PlaceColumns, place_addresses
 from ingest.steps.targets import TargetColumns, resolve_targets
@@ -64,12 +67,14 @@ class Judged:
         pending: Hits that wait for their episode.
         ownership: The generation of ownership that they were judged under; ``None`` where there is no hit.
         sightings: Unknown hosts among those that wait.
+        clicks: Those on known links, whose hits are among *hits*.
     """
 
     hits: HitColumns
     pending: list[PendingHit]
     ownership: int | None = None
     sightings: Sequence[HostSighting] = ()
+    clicks: Sequence[Click] = ()
 
 
 class Pipeline:
@@ -118,6 +123,39 @@ class Pipeline:
             conn: As ingest, outside a transaction.
             batch: Not empty.
         """
+        is_click = batch.kind == HitKind.CLICK
+        if not is_click.any():
+            return await self._judge_requests(conn, batch)
+        clicks = await self._take_clicks(conn, batch.select(is_click))
+        if is_click.all():
+            return clicks
+        requests = await self._judge_requests(conn, batch.select(~is_click))
+        # The older generation: what was looked up under it has to hold still.
+        generations = [one.ownership for one in (requests, clicks) if one.ownership is not None]
+        return dataclasses.replace(
+            requests,
+            hits=requests.hits.followed_by(clicks.hits),
+            clicks=clicks.clicks,
+            ownership=min(generations),
+        )
+
+    async def _take_clicks(self, conn: Connection, batch: Batch) -> Judged:
+        """Find whose links were followed, and by whom; no verdict is about it."""
+        with self._timed("clicks"):
+            links = await resolve_links(conn, batch)
+            self._forget_before(links.targets.ownership)
+            agents = await number_agents(conn, batch, self._agents)
+            terms = await number_terms(conn, batch, links.targets, self._referrers, self._feed_apps)
+            listeners = await key_listeners(batch, links.targets, self._secrets)
+            places = place_addresses(batch, self._countries, self._networks)
+            ranges, evidence, _ = _weigh(batch, links.targets)
+            nothing = np.zeros(len(batch), np.int64)
+            verdicts = VerdictColumns(bits=nothing, verdict=nothing + NO_VERDICT)
+            hits = _columns(batch, links.targets, agents, terms, listeners, places, ranges, evidence, verdicts)
+            clicks = name_clicks(batch, links, agents.kind)
+        return Judged(hits, [], links.targets.ownership, clicks=clicks)
+
+    async def _judge_requests(self, conn: Connection, batch: Batch) -> Judged:
         with self._timed("resolve"):
             targets = await resolve_targets(conn, batch, self.catalogue)
         self._forget_before(targets.ownership)
@@ -191,7 +229,27 @@ def _split(
     evidence: npt.NDArray[np.int64],
     verdicts: VerdictColumns,
 ) -> Judged:
-    columns = HitColumns(
+    columns = _columns(batch, targets, agents, terms, listeners, places, ranges, evidence, verdicts)
+    known = columns.episode_no > 0
+    if known.all():
+        return Judged(columns, [], targets.ownership)
+    waiting = np.flatnonzero(~known)
+    pending = _pending(columns.select(waiting), waiting, batch, targets, listeners)
+    return Judged(columns.select(known), pending, targets.ownership)
+
+
+def _columns(
+    batch: Batch,
+    targets: TargetColumns,
+    agents: AgentColumns,
+    terms: TermColumns,
+    listeners: ListenerColumns,
+    places: PlaceColumns,
+    ranges: RangeColumns,
+    evidence: npt.NDArray[np.int64],
+    verdicts: VerdictColumns,
+) -> HitColumns:
+    return HitColumns(
         occurred_at=batch.at_us,
         range_first=ranges.first,
         range_last=ranges.last,
@@ -215,12 +273,6 @@ def _split(
         source=np.full(len(batch), int(HitSource.PREFIX), np.int64),
         rules=np.full(len(batch), DEFAULT_PROFILE.version, np.int64),
     )
-    known = columns.episode_no > 0
-    if known.all():
-        return Judged(columns, [], targets.ownership)
-    waiting = np.flatnonzero(~known)
-    pending = _pending(columns.select(waiting), waiting, batch, targets, listeners)
-    return Judged(columns.select(known), pending, targets.ownership)
 
 
 def _pending(

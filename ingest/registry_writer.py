@@ -8,9 +8,11 @@ from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from analytics_core.db.links import read_registry_links
 from analytics_core.db.podcasts import read_registry_parts
 from analytics_core.db.pool import Connection
 from analytics_core.registry import (
+    Link,
     Registry,
     RegistryDamaged,
     Snapshot,
@@ -57,10 +59,11 @@ class RegistryWriter:
             OSError: The file cannot be written; the old one stands.
         """
         parts = await read_registry_parts(conn)
+        links = await read_registry_links(conn)
         self.hosts = parts.hosts
-        return await asyncio.to_thread(self._replace, parts.hosts, parts.click_keys)
+        return await asyncio.to_thread(self._replace, parts.hosts, parts.click_keys, links)
 
-    def _replace(self, hosts: frozenset[str], click_keys: frozenset[str]) -> bool:
+    def _replace(self, hosts: frozenset[str], click_keys: frozenset[str], links: dict[str, Link]) -> bool:
         old = self._read()
         new = Registry(
             version=1 if old is None else old.version + 1,
@@ -68,6 +71,7 @@ class RegistryWriter:
             click_keys=click_keys,
             deny_hosts=frozenset(self._deny_hosts),
             own_hosts=self._own_hosts,
+            links=links,
         )
         data = encode_registry(new)
         if old is not None and parse_registry(data).digest == old.digest:

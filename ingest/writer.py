@@ -19,13 +19,14 @@ from analytics_core.db.hits import (
     note_days,
     upsert_downloads,
 )
+from analytics_core.db.links import add_clicks
 from analytics_core.db.ownership import lock_ownership, read_ownership
 from analytics_core.db.pending import PendingHit, add_pending
 from analytics_core.db.pool import Connection
 from analytics_core.db.segments import Checkpoint, advance_cutoff, move_checkpoint
 from analytics_core.db.unknown_hosts import note_sightings
 from analytics_core.hits import HitFlag
-from analytics_core.verdicts import Verdict
+from analytics_core.verdicts import NO_VERDICT, Verdict
 from ingest.batches import distinct
 from ingest.metrics import Metrics
 from ingest.pipeline import Judged
@@ -149,6 +150,7 @@ async def land_batch(
         # Days before downloads, as everywhere, so that writers meet in one order.
         await _write_pending(conn, judged.pending)
         await write_hits(conn, judged.hits)
+        await add_clicks(conn, judged.clicks)
         await note_sightings(conn, judged.sightings)
         if cutoff is not None:
             await advance_cutoff(conn, source=CUTOFF_SOURCE, at=cutoff)
@@ -156,9 +158,13 @@ async def land_batch(
 
 def count_landed(metrics: Metrics, judged: Judged) -> None:
     """Count a batch that has landed."""
-    for verdict, hits in enumerate(np.bincount(judged.hits.verdict).tolist()):
+    is_judged = judged.hits.verdict != NO_VERDICT
+    for verdict, hits in enumerate(np.bincount(judged.hits.verdict[is_judged]).tolist()):
         if hits:
             metrics.landed.labels(Verdict(verdict).label).inc(hits)
+    clicks = len(judged.hits) - int(is_judged.sum())
+    if clicks:
+        metrics.landed.labels("click").inc(clicks)
     if judged.pending:
         metrics.landed.labels("pending").inc(len(judged.pending))
     metrics.batches.labels("landed").inc()

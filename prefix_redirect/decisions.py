@@ -7,16 +7,24 @@ Every answer but a redirect's is built once, at import. Nothing of a request rea
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeAlias
+from uuid import UUID
 
 import msgspec
 
 from analytics_core.hits import MAX_TEXT_BYTES, HitKind
+from analytics_core.ids import new_id
+from analytics_core.links import CLICK_PARAMETER, format_click_id, requested_utm, set_parameters
 from prefix_redirect.host_policy import HostPolicy, Ruling
 from prefix_redirect.targets import TargetFault, parse_target, split_prefix
 
-__all__ = ("Decider", "Decision", "decide", "refuse", "status_line")
+__all__ = ("Decider", "Decision", "NewClick", "decide", "refuse", "status_line")
+
+
+NewClick: TypeAlias = Callable[[], UUID]
+"""Makes ids of clicks that nobody can guess."""
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -29,7 +37,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         record: Whether the hit goes to the spool.
         kind: A ``HitKind``, as a plain integer.
         target: What the spool keeps of the target.
-        arguments: What stood between ``/e,`` and the next slash; for a link ``go=<slug>``.
+        arguments: What stood between ``/e,`` and the next slash; for a link ``go=<slug>``, and ``click=<id>`` where its
+            target is told one.
     """
 
     status: int
@@ -90,6 +99,7 @@ _REFUSALS: Final = {
 _REDIRECT_HEADERS: Final = (
     b"Location: %s\r\nCache-Control: private, no-cache\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: 0\r\n"
 )
+_CLICK: Final = int(HitKind.CLICK)
 _ABSOLUTE: Final = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 _UNSAFE: Final = re.compile(rb"[^\x21-\x7e]")
 
@@ -103,7 +113,9 @@ def refuse(status: int) -> Decision:
     return _REFUSALS[status]
 
 
-def decide(method: bytes, raw: bytes, *, navigation: bool, policy: HostPolicy) -> Decision:
+def decide(
+    method: bytes, raw: bytes, *, navigation: bool, policy: HostPolicy, new_click: NewClick = new_id
+) -> Decision:
     """Decide on one request.
 
     Args:
@@ -111,6 +123,7 @@ def decide(method: bytes, raw: bytes, *, navigation: bool, policy: HostPolicy) -
         raw: The request target, byte for byte, in origin or absolute form.
         navigation: Whether a browser asks for a page (:func:`prefix_redirect.host_policy.is_navigation`).
         policy: The host policy in force.
+        new_click: Makes the id of a click, where a link's target is told one.
 
     Returns:
         The decision; there is one for every input.
@@ -128,7 +141,7 @@ def decide(method: bytes, raw: bytes, *, navigation: bool, policy: HostPolicy) -
     if path == b"/robots.txt":
         return _ROBOTS
     if path.startswith(b"/go/"):
-        return _decide_link(path[4:], policy)
+        return _decide_link(raw[4:], policy, new_click)
     return _NOT_FOUND
 
 
@@ -148,10 +161,19 @@ def _decide_prefix(arguments: bytes, behind: bytes, *, navigation: bool, policy:
     )
 
 
-def _decide_link(slug: bytes, policy: HostPolicy) -> Decision:
-    url = policy.registry.links.get(slug.decode("ascii", "replace"))
-    if url is None or not url.lower().startswith(("http://", "https://")):
+def _decide_link(raw: bytes, policy: HostPolicy, new_click: NewClick) -> Decision:
+    path, _, query = raw.partition(b"?")
+    slug = path.removesuffix(b"/").decode("ascii", "replace").lower()
+    link = policy.registry.links.get(slug)
+    if link is None or not link.target.lower().startswith(("http://", "https://")):
         return _NO_LINK
+    wanted = requested_utm(query.decode("latin-1"))
+    arguments = b"go=" + slug.encode()
+    if link.wants_click_id:
+        click = format_click_id(new_click())
+        wanted[CLICK_PARAMETER] = click
+        arguments += b",click=" + click.encode()
+    url = set_parameters(link.target, wanted)
     location = _UNSAFE.sub(lambda byte: b"%%%02X" % byte[0][0], url.encode())
     if len(location) > MAX_TEXT_BYTES:
         return _NO_LINK
@@ -159,9 +181,9 @@ def _decide_link(slug: bytes, policy: HostPolicy) -> Decision:
         status=302,
         headers=_REDIRECT_HEADERS % location,
         record=True,
-        kind=int(HitKind.CLICK),
+        kind=_CLICK,
         target=location,
-        arguments=b"go=" + slug,
+        arguments=arguments,
     )
 
 
@@ -172,11 +194,13 @@ class Decider:
 
     Args:
         policy: The policy in force.
-        remembered: Most decisions kept of each kind; long targets are never kept.
+        remembered: Most decisions kept of each kind; long targets and clicks are never kept.
+        new_click: Makes ids of clicks.
     """
 
-    def __init__(self, policy: HostPolicy, *, remembered: int = 4096) -> None:
+    def __init__(self, policy: HostPolicy, *, remembered: int = 4096, new_click: NewClick = new_id) -> None:
         self.policy = policy
+        self._new_click = new_click
         self._remembered = remembered
         self._of_players: dict[bytes, Decision] = {}
         self._of_browsers: dict[bytes, Decision] = {}
@@ -187,12 +211,12 @@ class Decider:
     def decide(self, method: bytes, raw: bytes, *, navigation: bool) -> Decision:
         """Decide as :func:`decide` does."""
         if method not in (b"GET", b"HEAD"):
-            return decide(method, raw, navigation=navigation, policy=self.policy)
+            return decide(method, raw, navigation=navigation, policy=self.policy, new_click=self._new_click)
         known = self._of_browsers if navigation else self._of_players
         decision = known.get(raw)
         if decision is None:
-            decision = decide(method, raw, navigation=navigation, policy=self.policy)
-            if len(raw) <= _LONGEST_REMEMBERED:
+            decision = decide(method, raw, navigation=navigation, policy=self.policy, new_click=self._new_click)
+            if len(raw) <= _LONGEST_REMEMBERED and decision.kind != _CLICK:
                 if len(known) >= self._remembered:
                     known.clear()
                 known[raw] = decision

@@ -66,11 +66,13 @@ _LISTENERS: Final[LiteralString] = """/* erasure.listeners */ delete from app.li
 _UNKNOWN_HOSTS: Final[LiteralString] = (
     """/* erasure.unknown_hosts */ delete from app.unknown_hosts where tenant_no = $1"""
 )
+_CLICKS: Final[LiteralString] = """/* erasure.clicks */ delete from app.clicks where tenant_no = $1"""
 _OWNERS: Final[LiteralString] = """/* erasure.owners */ delete from app.enclosure_owners where tenant_no = $1"""
 _ENCLOSURES: Final[LiteralString] = """/* erasure.enclosures */ delete from app.enclosures where tenant_id = $1"""
 _EPISODES: Final[LiteralString] = """/* erasure.episodes */ delete from app.episodes where tenant_id = $1"""
 _CLAIMS: Final[LiteralString] = """/* erasure.claims */ delete from app.podcast_claims where tenant_id = $1"""
 _PODCASTS: Final[LiteralString] = """/* erasure.podcasts */ delete from app.podcasts where tenant_id = $1"""
+_LINKS: Final[LiteralString] = """/* erasure.links */ delete from app.links where tenant_id = $1"""
 _SESSIONS: Final[LiteralString] = """/* erasure.sessions */ delete from app.sessions where tenant_id = $1"""
 _KEYS: Final[LiteralString] = """/* erasure.keys */ delete from app.api_keys where tenant_id = $1"""
 _DAYS: Final[LiteralString] = """/* erasure.days */ delete from ops.days where tenant_no = $1"""
@@ -155,13 +157,14 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
         _LISTENER_MARKS,
         _LISTENERS,
         _UNKNOWN_HOSTS,
+        _CLICKS,
         _OWNERS,
         _DAYS,
     ):
         await conn.execute(statement, tenant_no)
     months = [row["month"] for row in await conn.fetch(_SECRETS, tenant_no)]
     await conn.execute(_IDLE_SECRETS, INSTALLATION, months, span.created_at)
-    for statement in (_ENCLOSURES, _EPISODES, _CLAIMS, _PODCASTS, _SESSIONS, _KEYS, _TENANT):
+    for statement in (_ENCLOSURES, _EPISODES, _CLAIMS, _PODCASTS, _LINKS, _SESSIONS, _KEYS, _TENANT):
         await conn.execute(statement, tenant_id)
     await conn.execute(_RAISE)
     await conn.execute(_NOTIFY, CATALOGUE_CHANNEL)

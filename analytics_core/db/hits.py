@@ -97,6 +97,12 @@ class HitColumns:
         """Take some of the hits: by a mask, or by their places in the order wanted."""
         return type(self)(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
+    def followed_by(self, other: Self) -> Self:
+        """Put more hits behind these."""
+        return type(self)(
+            *(np.concatenate((getattr(self, field.name), getattr(other, field.name))) for field in fields(self))
+        )
+
     def as_mapping(self) -> dict[str, npt.NDArray[Any]]:
         """The columns by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -19,7 +19,7 @@ import pytest
 from analytics_core.addresses import format_address, pack_address
 from analytics_core.enclosures import identify
 from analytics_core.hits import Hit, HitFlag, HitKind, Method
-from analytics_core.registry import Registry, write_registry
+from analytics_core.registry import Link, Registry, write_registry
 from analytics_core.spool import FrameKind
 from tests.trackers import ROOT, Connection, TrackerProcess, read_spool, spool_frames
 
@@ -29,7 +29,7 @@ REGISTRY = Registry(
     hosts=frozenset({"known.example.com", "localhost"}),
     click_keys=frozenset({identify("https://known.example.com/1.mp3").key.hex}),
     own_hosts=frozenset({"pod.example.net"}),
-    links={"offer": "https://shop.example.com/?a=1"},
+    links={"offer": Link("https://shop.example.com/?a=1")},
 )
 BROWSER = "Accept: text/html,application/xhtml+xml,*/*;q=0.8"
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_core.enclosures import identify
 from analytics_core.hits import HitKind
-from analytics_core.registry import Registry
+from analytics_core.links import format_click_id
+from analytics_core.registry import Link, Registry
 from prefix_redirect.decisions import Decider, Decision, decide, refuse, status_line
 from prefix_redirect.host_policy import HostPolicy
 
@@ -17,11 +20,11 @@ POLICY = HostPolicy(
         hosts=frozenset({"known.example.com"}),
         click_keys=frozenset({identify("https://known.example.com/1.mp3").key.hex}),
         links={
-            "offer": "https://shop.example.com/?utm_source=pod&x=a b",
-            "umlaut": "https://shop.example.com/Größe",
-            "script": "javascript:alert(1)",
-            "split": "https://shop.example.com/\r\nSet-Cookie: a=b",
-            "long": "https://shop.example.com/" + "a" * 9000,
+            "offer": Link("https://shop.example.com/?utm_source=pod&x=a b"),
+            "umlaut": Link("https://shop.example.com/Größe"),
+            "script": Link("javascript:alert(1)"),
+            "split": Link("https://shop.example.com/\r\nSet-Cookie: a=b"),
+            "long": Link("https://shop.example.com/" + "a" * 9000),
         },
     )
 )
@@ -133,6 +136,11 @@ def test_robots_are_sent_away(raw: str) -> None:
     [
         ("/go/offer", "https://shop.example.com/?utm_source=pod&x=a%20b"),
         ("/go/offer?x=1", "https://shop.example.com/?utm_source=pod&x=a%20b"),
+        ("/go/Offer/", "https://shop.example.com/?utm_source=pod&x=a%20b"),
+        (
+            "/go/offer?utm_source=ep+7&utm_term=%C3%BC#x",
+            "https://shop.example.com/?utm_source=ep%207&x=a%20b&utm_term=%C3%BC%23x",
+        ),
         ("/go/umlaut", "https://shop.example.com/Gr%C3%B6%C3%9Fe"),
         ("/go/split", "https://shop.example.com/%0D%0ASet-Cookie:%20a=b"),
     ],
@@ -143,10 +151,22 @@ def test_a_link_is_redirected_and_recorded_as_a_click(raw: str, location: str) -
     assert header(decision, "Location") == location
     assert decision.record
     assert decision.kind == HitKind.CLICK
-    assert decision.arguments == b"go=" + raw[4:].partition("?")[0].encode()
+    assert decision.arguments == b"go=" + raw[4:].partition("?")[0].lower().strip("/").encode()
 
 
-@pytest.mark.parametrize("slug", ["nothing", "", "Offer", "offer/", "script", "long", "\xff"])
+def test_a_click_has_an_id_of_its_own_where_the_target_is_told_one() -> None:
+    ids = iter(UUID(int=number) for number in range(1, 4))
+    link = Link("https://shop.example.com/?cl_click=made-up#top", True)
+    decider = Decider(HostPolicy(Registry(links={"offer": link})), new_click=lambda: next(ids))
+    for number in range(1, 4):
+        decision = decider.decide(b"GET", b"/go/offer", navigation=True)
+        text = format_click_id(UUID(int=number))
+        assert header(decision, "Location") == f"https://shop.example.com/?cl_click={text}#top"
+        assert decision.arguments == f"go=offer,click={text}".encode()
+    assert len(decider) == 0
+
+
+@pytest.mark.parametrize("slug", ["nothing", "", "/offer", "offer//", "offer%2F", "script", "long", "\xff"])
 def test_an_unknown_link_is_404_in_plain_words(slug: str) -> None:
     decision = ask(f"/go/{slug}")
     assert decision.status == 404

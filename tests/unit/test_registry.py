@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_core.registry import (
+    Link,
     Registry,
     RegistryDamaged,
     encode_registry,
@@ -27,7 +28,7 @@ registries = st.builds(
     click_keys=names,
     deny_hosts=names,
     own_hosts=names,
-    links=st.dictionaries(words, words, max_size=30),
+    links=st.dictionaries(words, st.builds(Link, words, st.booleans()), max_size=30),
 )
 
 
@@ -82,8 +83,8 @@ def test_what_does_not_fit_into_a_line_is_refused(tmp_path: Path, text: str) -> 
     for broken in (
         Registry(hosts=frozenset({text})),
         Registry(click_keys=frozenset({text})),
-        Registry(links={text: "https://example.com"}),
-        Registry(links={"offer": text}),
+        Registry(links={text: Link("https://example.com")}),
+        Registry(links={"offer": Link(text)}),
     ):
         with pytest.raises(ValueError, match="line"):
             write_registry(path, broken)

@@ -1,0 +1,210 @@
+"""Links: their slugs, the targets that they may have, and parameters set in a query without disturbing the rest."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import secrets
+from collections.abc import Collection, Mapping
+from typing import Final, NamedTuple
+from urllib.parse import parse_qsl, quote, unquote_plus, urlsplit
+from uuid import UUID
+
+from analytics_core.errors import InvalidInput
+from analytics_core.hosts import parse_host_name
+
+__all__ = (
+    "CLICK_PARAMETER",
+    "MAX_TARGET_CHARS",
+    "UTM",
+    "LinkArguments",
+    "format_click_id",
+    "new_slug",
+    "parse_click_id",
+    "parse_link_arguments",
+    "parse_slug",
+    "parse_target_url",
+    "requested_utm",
+    "set_parameters",
+)
+
+UTM: Final = ("source", "medium", "campaign", "term", "content")
+"""Campaign parameters as Google Analytics names them, without ``utm_``."""
+
+CLICK_PARAMETER: Final = "cl_click"
+"""Under which name a click's id reaches the target."""
+
+MAX_TARGET_CHARS: Final = 2048
+_MAX_UTM_CHARS: Final = 200
+_SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+# Without vowels, so that no word comes of it, and without what is misread.
+_ALPHABET: Final = "23456789bcdfghjkmnpqrstvwxz"
+_NEW_SLUG_CHARS: Final = 8
+_UNSAFE: Final = re.compile(r"[^\x21-\x7e]")
+_CONTROL: Final = re.compile(r"[\x00-\x20\x7f\\]")
+_ENTITY: Final = re.compile(rb"(?:^|,)(go|click)=([^,]*)")
+
+
+class LinkArguments(NamedTuple):
+    """A click's slug, and the id that the target was given, where it was."""
+
+    slug: str
+    click_id: UUID | None
+
+
+def new_slug() -> str:
+    """Make a slug that nobody guesses and nobody misreads."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_NEW_SLUG_CHARS))
+
+
+def parse_slug(text: str) -> str:
+    """Read a slug as somebody writes it.
+
+    Raises:
+        InvalidInput: It is none.
+
+    >>> parse_slug("Spring-Sale")
+    'spring-sale'
+    """
+    slug = text.lower()
+    if not _SLUG.fullmatch(slug):
+        raise InvalidInput(
+            "slug", "has 1 to 64 letters a to z, digits and hyphens, with no hyphen at an end", code="slug_invalid"
+        )
+    return slug
+
+
+def parse_target_url(text: str, *, own_hosts: Collection[str] = ()) -> str:
+    """Read where a link leads.
+
+    Args:
+        text: An absolute URL of the web.
+        own_hosts: Of our trackers, in lower case: links to links are refused.
+
+    Returns:
+        The URL, with what is no printable ASCII in its path, query and fragment percent-encoded.
+
+    Raises:
+        InvalidInput: It is none, or its host is not public.
+
+    >>> parse_target_url("https://Shop.example.com/für?a=1#b")
+    'https://Shop.example.com/f%C3%BCr?a=1#b'
+    """
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise InvalidInput("url", "is no web address", code="url_invalid") from None
+    if parts.scheme not in ("http", "https") or not host or _CONTROL.search(text):
+        raise InvalidInput(
+            "url", "has to be a web address that begins with https:// and holds no space", code="url_invalid"
+        )
+    if "@" in parts.netloc:
+        raise InvalidInput("url", "must not name a user", code="url_invalid")
+    if port == 0:
+        raise InvalidInput("url", "has no valid port", code="url_invalid")
+    if not parts.netloc.isascii():
+        raise InvalidInput("url", "write the host's name in ASCII (xn--…)", code="url_invalid")
+    try:
+        name = parse_host_name(host)
+    except InvalidInput as error:
+        raise InvalidInput("url", f"its host {error.reason}", code=error.code) from error
+    if name in own_hosts:
+        raise InvalidInput("url", "leads back to this tracker; name where the link is to end", code="url_own_host")
+    url = _UNSAFE.sub(lambda found: quote(found[0], safe=""), text)
+    if len(url) > MAX_TARGET_CHARS:
+        raise InvalidInput("url", f"is longer than {MAX_TARGET_CHARS} characters", code="url_too_long")
+    return url
+
+
+def set_parameters(url: str, wanted: Mapping[str, str]) -> str:
+    """Set parameters of a URL's query and leave every other byte as it is.
+
+    A parameter that is there gets its new value where it stands, and stays once; others come behind the query, in their
+    order. The fragment stays last.
+
+    >>> set_parameters("https://a.example/?x=%2F&utm_source=old&&y#top", {"utm_source": "pod cast", "utm_medium": "ü"})
+    'https://a.example/?x=%2F&utm_source=pod%20cast&&y&utm_medium=%C3%BC#top'
+    """
+    if not wanted:
+        return url
+    base, mark, fragment = url.partition("#")
+    path, question, query = base.partition("?")
+    missing = dict(wanted)
+    parts = []
+    for part in query.split("&") if question else ():
+        name = unquote_plus(part.partition("=")[0])
+        if name not in wanted:
+            parts.append(part)
+        elif name in missing:
+            parts.append(_pair(name, missing.pop(name)))
+    if parts == [""]:
+        parts = []
+    parts += [_pair(name, value) for name, value in missing.items()]
+    return f"{path}?{'&'.join(parts)}{mark}{fragment}"
+
+
+def _pair(name: str, value: str) -> str:
+    return f"{quote(name, safe='')}={quote(value, safe='')}"
+
+
+def requested_utm(query: str) -> dict[str, str]:
+    """Read the campaign parameters of a request for a link: they win over the link's own.
+
+    So one link serves several placements. Other parameters are ignored, and so is a value that is longer than 200
+    characters.
+
+    >>> requested_utm("utm_source=ep+42&fbclid=1&utm_medium=")
+    {'utm_source': 'ep 42', 'utm_medium': ''}
+    """
+    names = {f"utm_{name}" for name in UTM}
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=50, errors="replace")
+    except ValueError:
+        return {}
+    return {name: value for name, value in pairs if name in names and len(value) <= _MAX_UTM_CHARS}
+
+
+def format_click_id(click_id: UUID) -> str:
+    """Write a click's id as it stands in the target's query.
+
+    >>> format_click_id(UUID(int=1))
+    'AAAAAAAAAAAAAAAAAAAAAQ'
+    """
+    return base64.urlsafe_b64encode(click_id.bytes).decode().rstrip("=")
+
+
+def parse_click_id(text: str) -> UUID:
+    """Read what :func:`format_click_id` wrote.
+
+    Raises:
+        InvalidInput: It is no click's id.
+
+    >>> parse_click_id("AAAAAAAAAAAAAAAAAAAAAQ").int
+    1
+    """
+    try:
+        data = base64.b64decode(text + "==", altchars=b"-_", validate=True)
+        found = UUID(bytes=data)
+    except (binascii.Error, ValueError):
+        found = None
+    if found is None or format_click_id(found) != text:
+        raise InvalidInput(CLICK_PARAMETER, "is no id of a click")
+    return found
+
+
+def parse_link_arguments(arguments: bytes) -> LinkArguments:
+    """Read what a tracker recorded of a click beside its target; what is not there is empty.
+
+    >>> parse_link_arguments(b"go=offer").slug
+    'offer'
+    """
+    found = {name: value.decode("ascii", "replace") for name, value in _ENTITY.findall(arguments)}
+    click_id = None
+    if b"click" in found:
+        try:
+            click_id = parse_click_id(found[b"click"])
+        except InvalidInput:
+            click_id = None
+    return LinkArguments(found.get(b"go", ""), click_id)
