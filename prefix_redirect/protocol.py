@@ -14,7 +14,7 @@ from prefix_redirect.host_policy import is_navigation
 from prefix_redirect.proxy_protocol import parse_proxy_header
 from prefix_redirect.recorder import Trace, flags_of, trace_of
 from prefix_redirect.replay import replay_time_us
-from prefix_redirect.replies import Reply
+from prefix_redirect.replies import Reply, part_forwarded
 from prefix_redirect.requests import HeaderName, RequestReader, Stage
 from prefix_redirect.tracker import Tracker
 
@@ -70,6 +70,7 @@ class TrackerProtocol(asyncio.Protocol):
         "_discarded",
         "_has_rest",
         "_held",
+        "_is_forwarded",
         "_is_reading",
         "_last_reply",
         "_out",
@@ -89,6 +90,7 @@ class TrackerProtocol(asyncio.Protocol):
         self._begun = begun
         self._reader: RequestReader | None = None
         self._delivered = 0
+        self._is_forwarded = False
         self._last_reply: Reply | None = None
         self._client = tracker.clients.unknown if host is None else tracker.clients.of_host(host)
         self._proxy_bytes = b""
@@ -136,10 +138,16 @@ class TrackerProtocol(asyncio.Protocol):
         reader = self._reader
         if self._state is _OPEN:
             if reader is None or reader.stage == _BETWEEN:
+                client = self._client
                 reply = tracker.replies.get(data)
+                if reply is None and client.is_trusted:
+                    parts = part_forwarded(data)
+                    if parts is not None:
+                        reply = tracker.replies.get(parts[0])
+                        client = tracker.clients.behind(client, parts[1])
                 if reply is not None:
                     self.deadline_s = turns.now_s + tracker.limits.idle_s
-                    self._answer(reply, self._client)
+                    self._answer(reply, client)
                     return
         elif self._state is _State.GREETING:
             data = self._read_proxy_header(data)
@@ -160,7 +168,7 @@ class TrackerProtocol(asyncio.Protocol):
         elif reader.stage == _BETWEEN:
             self.deadline_s = turns.now_s + tracker.limits.idle_s
             if stage == _BETWEEN and self._delivered == 1 and self._last_reply is not None:
-                tracker.replies.keep(data, self._last_reply)
+                self._remember(data, self._last_reply)
         elif stage == _BETWEEN or self._out:
             self.deadline_s = turns.now_s + tracker.limits.header_s
 
@@ -242,6 +250,14 @@ class TrackerProtocol(asyncio.Protocol):
         self._has_rest = True
         self._answer(_reply(refuse(status), None, has_body=True, closes=True, is_old=False), self._client)
 
+    def _remember(self, request: bytes, reply: Reply) -> None:
+        if self._is_forwarded:
+            parts = part_forwarded(request)
+            if parts is None:
+                return
+            request = parts[0]
+        self._tracker.replies.keep(request, reply)
+
     def _on_request(self) -> None:
         reader = self._reader
         assert reader is not None  # noqa: S101 - it is who calls
@@ -249,6 +265,7 @@ class TrackerProtocol(asyncio.Protocol):
         headers = reader.headers
         client = self._client
         navigation = False
+        self._is_forwarded = False
         flags = 0
         at = b""
         holds_for_all = True
@@ -257,11 +274,9 @@ class TrackerProtocol(asyncio.Protocol):
             navigation = is_navigation(get(HeaderName.ACCEPT, b""), get(HeaderName.FETCH_DEST, b""))
             flags = flags_of(headers)
             forwarded = forwarded_for(headers)
-            if forwarded is not None:
-                # Behind a proxy hardly any two clients send the same bytes.
-                holds_for_all = False
-                if client.is_trusted:
-                    client = tracker.clients.behind(client, forwarded)
+            self._is_forwarded = forwarded is not None
+            if forwarded is not None and client.is_trusted:
+                client = tracker.clients.behind(client, forwarded)
             if tracker.is_replay and HeaderName.REPLAY_TIME in headers:
                 replayed_us = replay_time_us(headers[HeaderName.REPLAY_TIME])
                 if replayed_us is None:

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 import uvloop
 
+from analytics_core.addresses import format_address
 from analytics_core.registry import Registry
 from analytics_core.settings import HostPolicyMode, Service, SyncMode, TrackerSettings, load_settings
 from prefix_redirect.acceptor import Acceptor
@@ -299,6 +300,47 @@ def test_what_is_known_by_its_bytes_is_answered_and_recorded_as_ever(tmp_path: P
     for count in redirects:
         first, second, hits = hits[:count], hits[count : 2 * count], hits[2 * count :]
         assert first == second
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_behind_a_proxy_what_is_known_is_each_clients_own(tmp_path: Path, is_trusted: bool) -> None:
+    def request(*lines: str, close: bool = False) -> bytes:
+        last = ("Connection: close",) if close else ()
+        return "\r\n".join(("GET /e/cdn.example.com/a.mp3 HTTP/1.1", "Host: a", *lines, *last, "", "")).encode()
+
+    cases = [
+        (("X-Forwarded-For: 9.9.9.1",), "9.9.9.1"),
+        (("X-Forwarded-For: 9.9.9.2",), "9.9.9.2"),
+        (("X-Forwarded-For: 6.6.6.6, 9.9.9.3",), "9.9.9.3"),
+        ((), "127.0.0.1"),
+        (("X-Forwarded-For: 9.9.9.4",), "9.9.9.4"),
+        (("x-forwarded-for: 9.9.9.5",), "9.9.9.5"),
+        (("X-Forwarded-For: 6.6.6.6", "X-Forwarded-For: 9.9.9.6"), "9.9.9.6"),
+        (("X-Forwarded-For: 6.6.6.6", "x-forwarded-for : 9.9.9.7"), None),
+        (("X-Forwarded-For: nonsense",), "127.0.0.1"),
+        (("Forwarded: for=9.9.9.8",), "9.9.9.8"),
+        (("Forwarded: for=6.6.6.6", "X-Forwarded-For: 9.9.9.9"), "9.9.9.9"),
+        (("Forwarded: for=9.9.9.10",), "9.9.9.10"),
+        (("X-Forwarded-For: 2606:4700::1",), "2606:4700::1"),
+    ]
+
+    async def main() -> None:
+        networks = "127.0.0.0/8" if is_trusted else ""
+        trusted = load_settings({"TRACKER_TRUSTED_PROXIES": networks}, service=Service.TRACKER).tracker.trusted_proxies
+        async with serving(tmp_path, trusted_proxies=trusted) as (_, port):
+            for _ in range(2):
+                for lines, _ in cases:
+                    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.write(request(*lines))
+                    await asyncio.sleep(0.01)
+                    writer.write(request(*lines, close=True))
+                    await everything(reader)
+                    writer.close()
+
+    run(main())
+    wanted = [address if is_trusted else "127.0.0.1" for _, address in cases if address is not None]
+    seen = [format_address(hit.address) for hit in read_spool(tmp_path / "spool")[0]]
+    assert seen == [address for address in wanted for _ in range(2)] * 2
 
 
 def test_a_new_registry_forgets_what_was_known(tmp_path: Path) -> None:
