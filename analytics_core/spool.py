@@ -36,6 +36,7 @@ __all__ = (
     "encode_hit",
     "encode_hits_frame",
     "encode_totals_frame",
+    "holds_its_texts",
     "pack_time",
     "parse_header",
     "read_frames",
@@ -245,6 +246,12 @@ def read_frames(data: bytes | memoryview, *, offset: int = 0) -> Iterator[Frame]
         split = count * ROW_BYTES
         yield Frame(offset + at, offset + end, frame_kind, count, totals, body[:split], body[split:])
         at = end
+
+
+def holds_its_texts(frame: Frame) -> bool:
+    """Say whether a frame's texts are as long as its rows say: a frame whose checksum is right may still lie."""
+    lengths = sum(sum(row[2:7]) for row in ROW.iter_unpack(frame.rows))
+    return lengths == len(frame.texts)
 
 
 def decode_hits(frame: Frame) -> list[Hit]:

@@ -1,0 +1,399 @@
+"""What ``castledger spool`` does: look at segments, print their hits, find damage, and save what stands behind it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import fcntl
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from analytics_core.addresses import V4_MAPPED, format_address
+from analytics_core.errors import ConfigError
+from analytics_core.hits import Hit, HitFlag
+from analytics_core.spool import (
+    HEADER_BYTES,
+    Frame,
+    FrameKind,
+    SegmentHeader,
+    SpoolCorrupt,
+    Totals,
+    decode_hits,
+    parse_header,
+    segment_name,
+)
+from analytics_core.spool_recovery import Gap, find_frames, salvage
+from ingest.batches import hit_times
+
+__all__ = ("Look", "SegmentState", "as_json", "hit_lines", "look", "look_at", "repair", "tell_faults", "tell_list")
+
+_NAME: Final = re.compile(r"(\d{19})-([a-z0-9-]{1,30})-([0-9a-f]{32})\.\w+")
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_SHOWN_FAULTS: Final = 20
+
+
+class SegmentState(enum.Enum):
+    """What has become of a segment."""
+
+    WRITING = "writing"
+    LEFT = "left"
+    SEALED = "sealed"
+    DAMAGED = "damaged"
+    REPAIRED = "repaired"
+
+
+_SUFFIXES: Final = {
+    ".open": SegmentState.LEFT,
+    ".sealed": SegmentState.SEALED,
+    ".damaged": SegmentState.DAMAGED,
+    ".repaired": SegmentState.REPAIRED,
+}
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """What a look at a segment found.
+
+    Attributes:
+        file: The file's name.
+        source: Who wrote it; ``None`` when its header cannot be read.
+        bytes: The file's length when it was looked at.
+        frames: Whole frames.
+        hits: Those in whole frames.
+        first_at: Time of the earliest hit; ``None`` without any.
+        last_at: Time of the latest one.
+        faults: What is damaged, in order.
+        torn_bytes: Length of a half-written end.
+    """
+
+    file: str
+    segment_id: UUID | None
+    source: str | None
+    state: SegmentState
+    bytes: int
+    frames: int
+    hits: int
+    first_at: dt.datetime | None
+    last_at: dt.datetime | None
+    faults: list[str]
+    torn_bytes: int
+
+
+def _instant(at_us: int) -> dt.datetime | None:
+    try:
+        return _EPOCH + dt.timedelta(microseconds=at_us)
+    except OverflowError:
+        # A clock that was far off; calendars have no such year.
+        return None
+
+
+def _read(path: Path) -> tuple[bytes, SegmentState]:
+    """Read a segment; whether somebody writes to it is asked first, so that what is read of others is final.
+
+    Raises:
+        ConfigError: It is no segment's file, or cannot be read.
+    """
+    state = _SUFFIXES.get(path.suffix)
+    if state is None:
+        raise ConfigError([f"{path}: is no segment; segments end in {', '.join(_SUFFIXES)}"])
+    try:
+        with path.open("rb") as file:
+            if state is SegmentState.LEFT and _is_locked(file.fileno()):
+                state = SegmentState.WRITING
+            return file.read(), state
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read ({error.strerror})"]) from error
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
+
+
+def _header_of(data: bytes) -> SegmentHeader | str:
+    try:
+        return parse_header(data)
+    except SpoolCorrupt as error:
+        return str(error)
+
+
+def _fault_of_totals(before: Totals, frame: Frame) -> str | None:
+    now = frame.totals
+    if now.recorded != before.recorded + frame.hits:
+        return (
+            f"the frame at offset {frame.start} holds {frame.hits} hits, but its totals grew by "
+            f"{now.recorded - before.recorded}"
+        )
+    shrunk = (
+        now.answered < before.answered
+        or now.at_risk < before.at_risk
+        or any(now.refused.get(status, 0) < count for status, count in before.refused.items())
+        or any(now.lost.get(reason, 0) < count for reason, count in before.lost.items())
+    )
+    return f"the totals of the frame at offset {frame.start} are less than those before" if shrunk else None
+
+
+def look_at(path: Path) -> Look:
+    """Look at all of a segment.
+
+    Raises:
+        ConfigError: It is no segment's file, or cannot be read.
+    """
+    data, state = _read(path)
+    header = _header_of(data)
+    faults: list[str] = []
+    torn = frames = hits = 0
+    earliest: list[int] = []
+    latest: list[int] = []
+    before: Totals | None = None
+    sealed_at: int | None = None
+    if isinstance(header, str):
+        # A file that ends before its header does was being made when its tracker died.
+        if len(data) >= HEADER_BYTES:
+            faults.append(header)
+        else:
+            torn = len(data)
+    for found in find_frames(data[HEADER_BYTES:]):
+        if isinstance(found, Gap):
+            before = None
+            if found.is_torn:
+                torn = found.end - found.start
+            else:
+                faults.append(f"{found.reason} ({found.end - found.start} bytes are lost)")
+            continue
+        fault = None if before is None else _fault_of_totals(before, found)
+        if fault is not None:
+            faults.append(fault)
+        if sealed_at is not None:
+            faults.append(f"the frame at offset {found.start} stands behind the seal at {sealed_at}")
+        if found.kind is FrameKind.SEAL:
+            sealed_at = found.start
+        before = found.totals
+        frames += 1
+        hits += found.hits
+        if found.hits:
+            times = hit_times(found.rows)
+            earliest.append(int(times.min()))
+            latest.append(int(times.max()))
+    return Look(
+        file=path.name,
+        segment_id=None if isinstance(header, str) else header.segment_id,
+        source=None if isinstance(header, str) else header.source,
+        state=state,
+        bytes=len(data),
+        frames=frames,
+        hits=hits,
+        first_at=_instant(min(earliest)) if earliest else None,
+        last_at=_instant(max(latest)) if latest else None,
+        faults=faults,
+        torn_bytes=torn,
+    )
+
+
+def look(folder: Path) -> list[Look]:
+    """Look at every segment of a spool, oldest first.
+
+    Raises:
+        ConfigError: The folder or a file in it cannot be read.
+    """
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
+    except OSError as error:
+        raise ConfigError([f"{folder}: cannot be read ({error.strerror})"]) from error
+    looks = []
+    for path in paths:
+        try:
+            looks.append(look_at(path))
+        except ConfigError:
+            # Landed, or sealed under its new name, since we looked at the folder.
+            if path.exists():
+                raise
+    return looks
+
+
+def as_json(looks: Sequence[Look]) -> str:
+    """Write looks for programs."""
+    return msgspec.json.format(msgspec.json.encode(looks)).decode() + "\n"
+
+
+def tell_list(looks: Sequence[Look]) -> str:
+    """Write looks as a table, with its sums below."""
+    if not looks:
+        return "there is no segment in the spool: all hits have landed\n"
+    rows = [("STATE", "HITS", "MIB", "FIRST HIT", "LAST HIT", "SEGMENT")]
+    rows += [
+        (
+            one.state.value + (" (!)" if one.faults else ""),
+            f"{one.hits:,}",
+            f"{one.bytes / 2**20:.1f}",
+            "-" if one.first_at is None else f"{one.first_at:%Y-%m-%d %H:%M:%S}",
+            "-" if one.last_at is None else f"{one.last_at:%Y-%m-%d %H:%M:%S}",
+            one.file,
+        )
+        for one in looks
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = [
+        f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:<{widths[3]}}  "
+        f"{row[4]:<{widths[4]}}  {row[5]}"
+        for row in rows
+    ]
+    waiting = [one for one in looks if one.state not in (SegmentState.DAMAGED, SegmentState.REPAIRED)]
+    lines.append(f"{sum(one.hits for one in waiting):,} hits wait in {len(waiting)} segments; times are UTC")
+    if any(one.state is SegmentState.DAMAGED for one in looks):
+        lines.append("damaged segments: `castledger spool repair FILE` saves what stands behind the damage")
+    return "\n".join(lines) + "\n"
+
+
+def tell_faults(one: Look) -> str:
+    """Write what is wrong with a segment, or that nothing is."""
+    rest = f"{one.hits:,} hits in {one.frames:,} whole frames"
+    torn = f"; {one.torn_bytes} bytes at its end were never finished, and never answered" if one.torn_bytes else ""
+    if not one.faults:
+        return f"{one.file}: {one.state.value}, sound: {rest}{torn}\n"
+    shown = "".join(f"  {fault}\n" for fault in one.faults[:_SHOWN_FAULTS])
+    more = len(one.faults) - _SHOWN_FAULTS
+    return f"{one.file}: {one.state.value}, DAMAGED; {rest}{torn}\n{shown}" + (
+        f"  and {more} more\n" if more > 0 else ""
+    )
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")
+
+
+def _network(address: bytes) -> str:
+    """Cut an address to its network: a household is not told by it."""
+    if address.startswith(V4_MAPPED):
+        return f"{format_address(address[:15] + bytes(1))}/24"
+    return f"{format_address(address[:6] + bytes(10))}/48"
+
+
+def _fields(hit: Hit, *, addresses: bool) -> dict[str, Any]:
+    return {
+        "at": _instant(hit.at_us),
+        "address": format_address(hit.address) if addresses else _network(hit.address),
+        "method": hit.method.name,
+        "kind": hit.kind.name.lower(),
+        "status": hit.status,
+        "target": _text(hit.target),
+        "arguments": _text(hit.arguments),
+        "agent": _text(hit.agent),
+        "referrer": _text(hit.referrer),
+        "range": _text(hit.byte_range),
+        "flags": [flag.name.lower() for flag in HitFlag if flag & hit.flags and flag.name],
+    }
+
+
+def hit_lines(path: Path, *, addresses: bool) -> Iterator[bytes]:
+    """Write a segment's hits, a line of JSON each; what is damaged is left out.
+
+    Args:
+        path: The segment.
+        addresses: Whether to show whole addresses.
+
+    Raises:
+        ConfigError: It is no segment's file, or cannot be read.
+    """
+    data, _ = _read(path)
+    ordinal = 0
+    for found in find_frames(data[HEADER_BYTES:]):
+        if isinstance(found, Gap):
+            continue
+        for hit in decode_hits(found):
+            fields = {"segment": path.stem, "ordinal": ordinal, **_fields(hit, addresses=addresses)}
+            yield msgspec.json.encode(fields) + b"\n"
+            ordinal += 1
+
+
+def _former_header(path: Path, data: bytes, offset: int | None) -> tuple[SegmentHeader, int | None]:
+    """Find out what a damaged segment was; from its name where its header does not tell, and only when asked to."""
+    header = _header_of(data)
+    if not isinstance(header, str):
+        if offset is not None:
+            raise ConfigError([f"--from: the header of {path.name} is sound; leave --from out"])
+        return header, None
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        raise ConfigError([f"{path}: {header}, and its name does not tell what it was"])
+    if offset is None:
+        raise ConfigError(
+            [f"{path}: {header}, so nothing of it has landed; `--from 0` saves every whole frame that is in it"]
+        )
+    return SegmentHeader(UUID(match[3]), int(match[1]), match[2]), max(offset, HEADER_BYTES)
+
+
+def repair(path: Path, *, offset: int | None = None, is_dry: bool = False) -> str:
+    """Save the hits behind a segment's damage in a new segment, and rename the old one.
+
+    What stands before the damage has landed: that is when ingest sets a segment aside.
+
+    Args:
+        path: A segment that ingest has set aside.
+        offset: Where to begin when the header is damaged.
+        is_dry: Whether only to say what would be done.
+
+    Returns:
+        What was done, in words.
+
+    Raises:
+        ConfigError: It was not set aside, or nothing can be saved from it; nothing was changed.
+    """
+    if path.suffix != ".damaged":
+        raise ConfigError([f"{path}: only segments that ingest has set aside (*.damaged) are repaired"])
+    data, _ = _read(path)
+    header, start = _former_header(path, data, offset)
+    found = list(find_frames(data[HEADER_BYTES:]))
+    gaps = [one for one in found if isinstance(one, Gap) and not one.is_torn]
+    if start is None:
+        if not gaps:
+            raise ConfigError([f"{path}: no damage is found in it; move it to its name with .sealed to have it landed"])
+        start = gaps[0].end
+    frames = [one for one in found if isinstance(one, Frame) and one.start >= start and one.hits]
+    lost = sum(gap.end - gap.start for gap in gaps)
+    hits = sum(frame.hits for frame in frames)
+    if not frames:
+        raise ConfigError([f"{path}: no whole frame with hits stands behind the damage; delete the file"])
+    what = f"{hits:,} hits of {len(frames):,} frames behind the damage; {lost:,} bytes are lost"
+    if is_dry:
+        return f"would save {what}"
+    segment = salvage(header, frames, data[HEADER_BYTES:])
+    new = path.with_name(segment_name(parse_header(segment)) + ".sealed")
+    try:
+        _write(new, segment, like=path)
+        path.rename(path.with_suffix(".repaired"))
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise ConfigError([f"{path}: could not be repaired ({error.strerror}); it is as it was"]) from error
+    return f"saved {what}; ingest lands them from {new.name}"
+
+
+def _write(path: Path, data: bytes, *, like: Path) -> None:
+    """Write a segment whole or not at all, owned as another file is."""
+    part = path.with_suffix(".new")
+    owner = like.stat()
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        if os.geteuid() == 0:
+            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(path)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
