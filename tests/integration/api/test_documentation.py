@@ -68,6 +68,11 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("get", "/api/v1/api-keys"),
         ("post", "/api/v1/api-keys"),
         ("delete", "/api/v1/api-keys/{key_id}"),
+        ("get", "/api/v1/links"),
+        ("post", "/api/v1/links"),
+        ("get", "/api/v1/links/{link_id}"),
+        ("patch", "/api/v1/links/{link_id}"),
+        ("delete", "/api/v1/links/{link_id}"),
     }
     for method, path in operations:
         operation = document["paths"][path][method]
