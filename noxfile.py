@@ -52,6 +52,15 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Send the tracker a million made-up inputs, or as many as are named behind `--`; a million takes 40 minutes."""
+    install(session, "test")
+    inputs = int(session.posargs[0]) if session.posargs else 1_000_000
+    session.run("pytest", "tests/fuzz", env={"CASTLEDGER_FUZZ_INPUTS": str(inputs // 4)})
+    session.log(f"{inputs:,} inputs were tried")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Run the benchmarks, or those named behind `--`; each prints one JSON line last and takes up to ten minutes."""
     session.install("-q", "-e", ".[bench]")
