@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import itertools
 import os
 import signal
 import socket
@@ -42,6 +44,7 @@ _ANSWER_S: Final = 60.0
 _FIRST_WAIT_S: Final = 1.0
 _LONGEST_WAIT_S: Final = 10.0
 _LEFTOVER_S: Final = 5.0
+_TRACKER_AWAY_S: Final = 0.5
 # Of the 10 s in all: trackers and API stop taking requests, ingest lands what it holds, PostgreSQL closes its files.
 _FRONT_STOP: Final = (1, 3.0)
 _INGEST_STOP: Final = (2, 7.0)
@@ -130,6 +133,7 @@ class _Up:
         self._preparing: asyncio.Task[None] | None = None
         self._demo: asyncio.Task[None] | None = None
         self._sockets: list[list[socket.socket]] = []
+        self._handovers: list[socket.socket] = []
         self._admin_urls: dict[str, str] = {}
         self._answers: dict[str, str] = {}
 
@@ -177,9 +181,8 @@ class _Up:
             await asyncio.gather(self._preparing, return_exceptions=True)
         if self._postgres is not None:
             self._postgres.release()
-        for sockets in self._sockets:
-            for handle in sockets:
-                handle.close()
+        for handle in (*itertools.chain.from_iterable(self._sockets), *self._handovers):
+            handle.close()
         self._withdraw()
 
     def _withdraw(self) -> None:
@@ -241,11 +244,17 @@ class _Up:
 
     async def _start_tracker(self, slot: int, sockets: Sequence[socket.socket]) -> None:
         name = f"tracker-{slot}"
-        fds = tuple(handle.fileno() for handle in sockets)
-        listen = [part for fd in fds for part in ("--listen-fd", str(fd))]
+        # Held here, so that what one worker leaves in it waits for the next.
+        handover = socket.socketpair()
+        self._handovers += handover
+        fds = tuple(handle.fileno() for handle in (*sockets, *handover))
+        listen = [part for handle in sockets for part in ("--listen-fd", str(handle.fileno()))]
+        leave = ("--handover-fds", *(str(end.fileno()) for end in handover))
         admin_port = self._admin_port(name, "tracker" if slot == 0 else None)
-        argv = _python("prefix_redirect", "--slot", str(slot), *listen, "--admin-port", str(admin_port))
-        await self._supervisor.start(self._spec(name, argv, _FRONT_STOP, pass_fds=fds))
+        argv = _python("prefix_redirect", "--slot", str(slot), *listen, *leave, "--admin-port", str(admin_port))
+        spec = self._spec(name, argv, _FRONT_STOP, pass_fds=fds)
+        # Players wait in its sockets meanwhile.
+        await self._supervisor.start(dataclasses.replace(spec, longest_delay_s=_TRACKER_AWAY_S))
 
     async def _start_postgres(self, postgres: EmbeddedPostgres) -> str:
         # Its tools take seconds, during which signals have to be heard.

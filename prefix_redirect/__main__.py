@@ -16,8 +16,15 @@ import msgspec
 from analytics_core.errors import ConfigError
 from analytics_core.settings import Service, Settings, load_settings
 from prefix_redirect.app import Ready, run_tracker
+from prefix_redirect.handover import Handover
 
 __all__ = ("main",)
+
+
+_DESCRIPTION = (
+    "Redirect podcast players, record hits. SIGTERM lets connections end and seals the spool; under a supervisor "
+    "SIGHUP leaves them to the worker that follows."
+)
 
 
 def _port(text: str) -> int:
@@ -28,11 +35,12 @@ def _port(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="castledger tracker", description="Redirect podcast players, record hits.")
+    parser = argparse.ArgumentParser(prog="castledger tracker", description=_DESCRIPTION)
     add = parser.add_argument
     add("--data-dir", type=Path, metavar="DIR", help="folder of everything we keep; wins over CASTLEDGER_DATA_DIR")
     add("--slot", type=int, default=0, metavar="N", help="number of this worker slot (default 0)")
     add("--listen-fd", type=int, action="append", metavar="N", help="inherited listening socket; repeatable")
+    add("--handover-fds", type=int, nargs=2, metavar=("LEAVE", "TAKE"), help="inherited pair of sockets; see SIGHUP")
     add("--host", metavar="HOSTS", help="addresses to listen on, separated by commas; wins over TRACKER_HOST")
     add("--port", type=_port, metavar="PORT", help="port to listen on, 0 for a free one; wins over TRACKER_PORT")
     add("--admin-port", type=_port, metavar="PORT", help="port of health and metrics, 0 for a free one")
@@ -54,14 +62,14 @@ def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Settin
     return settings
 
 
-def _inherit(descriptors: Sequence[int]) -> list[socket.socket]:
+def _inherit(option: str, descriptors: Sequence[int]) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     for descriptor in descriptors:
         try:
             inherited = socket.socket(fileno=descriptor)
             inherited.setblocking(False)
         except OSError as error:
-            raise ConfigError([f"--listen-fd: {descriptor} is no socket: {error.strerror}"]) from error
+            raise ConfigError([f"{option}: {descriptor} is no socket: {error.strerror}"]) from error
         sockets.append(inherited)
     return sockets
 
@@ -102,7 +110,8 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         run_tracker(
             settings,
             slot=options.slot,
-            listen_sockets=_inherit(options.listen_fd or ()) or None,
+            listen_sockets=_inherit("--listen-fd", options.listen_fd or ()) or None,
+            handover=Handover(*_inherit("--handover-fds", options.handover_fds)) if options.handover_fds else None,
             replay=options.replay,
             on_ready=_announcer(options.ready_fd),
         )

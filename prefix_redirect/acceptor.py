@@ -15,9 +15,11 @@ import math
 import os
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
+from analytics_core.addresses import TrustedNetworks, client_address
+from prefix_redirect.handover import Member
 from prefix_redirect.protocol import TrackerProtocol
 from prefix_redirect.tracker import Tracker
 
@@ -28,6 +30,7 @@ _READ_BYTES: Final = 4096
 """More of a request than this is read by its connection."""
 _PAUSE_S: Final = 0.1
 _LOG_S: Final = 60.0
+_NOBODY: Final = TrustedNetworks(())
 
 _log = logging.getLogger("castledger.tracker.acceptor")
 
@@ -39,19 +42,27 @@ class _Guest:
         lobby: Where it waits.
         descriptor: Its socket, not blocking.
         host: Its address; ``None`` when it has none.
+        is_greeted: Whether the proxy in front has said who it is, or does not have to.
         deadline_s: When its time is up.
     """
 
-    __slots__ = ("_lobby", "answer", "deadline_s", "descriptor", "host")
+    __slots__ = ("_lobby", "answer", "deadline_s", "descriptor", "host", "is_greeted")
 
     is_idle: Final = True
 
-    def __init__(self, lobby: _Lobby, descriptor: int, host: str | None, deadline_s: float) -> None:
+    def __init__(
+        self, lobby: _Lobby, descriptor: int, host: str | None, *, is_greeted: bool, deadline_s: float
+    ) -> None:
         self._lobby = lobby
         self.descriptor = descriptor
         self.host = host
+        self.is_greeted = is_greeted
         self.deadline_s = deadline_s
         self.answer = b""
+
+    def as_member(self) -> Member:
+        """Itself, for another process to go on with."""
+        return Member(self.descriptor, client_address(self.host or "", (), _NOBODY), self.is_greeted)
 
     def expire(self) -> None:
         """Let it go: it has said nothing for too long."""
@@ -94,18 +105,27 @@ class _Lobby:
         self._admissions: set[asyncio.Task[None]] = set()
         tracker.loop.add_reader(self._epoll.fileno(), self._look)
 
-    def take(self, descriptor: int, host: str | None) -> None:
-        """Have a client wait."""
+    @property
+    def is_settled(self) -> bool:
+        """Whether each client that has spoken has become a connection."""
+        return not self._admissions
+
+    def take(self, descriptor: int, host: str | None, *, is_greeted: bool, within_s: float) -> None:
+        """Have a client wait, for some seconds at most."""
         tracker = self._tracker
-        guest = _Guest(self, descriptor, host, tracker.turns.now_s + tracker.limits.header_s)
+        deadline_s = tracker.loop.time() + within_s
+        guest = _Guest(self, descriptor, host, is_greeted=is_greeted, deadline_s=deadline_s)
         self._guests[descriptor] = guest
         self._epoll.register(descriptor, select.EPOLLIN)
         tracker.join(guest)
 
     def close(self, guest: _Guest) -> None:
         """Let a client go unanswered; more than once does no harm."""
-        if self._guests.pop(guest.descriptor, None) is guest:
+        if self._guests.get(guest.descriptor) is guest:
+            del self._guests[guest.descriptor]
             self._tracker.leave(guest)
+            # Another process may have the socket too: then closing it here would not take it out.
+            self._epoll.unregister(guest.descriptor)
             os.close(guest.descriptor)
 
     def _look(self) -> None:
@@ -129,7 +149,7 @@ class _Lobby:
         tracker = self._tracker
         del self._guests[guest.descriptor]
         tracker.leave(guest)
-        reply = None if tracker.proxy_protocol or guest.host is None else tracker.replies.get(said)
+        reply = tracker.replies.get(said) if guest.is_greeted and guest.host is not None else None
         if reply is not None and reply.closes and guest.host is not None:
             guest.answer = tracker.answer(reply, tracker.clients.of_host(guest.host))
             # Closing the descriptor takes it out of the epoll; no other process has it.
@@ -145,7 +165,7 @@ class _Lobby:
         client = socket.socket(fileno=guest.descriptor)
         try:
             await tracker.loop.connect_accepted_socket(
-                lambda: TrackerProtocol(tracker, host=guest.host, begun=said), client
+                lambda: TrackerProtocol(tracker, host=guest.host, is_greeted=guest.is_greeted, begun=said), client
             )
         except OSError:
             client.close()
@@ -177,14 +197,27 @@ class Acceptor:
         self._is_accepting = False
         self._look_away()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether each client that has spoken has become a connection."""
+        return self._lobby.is_settled
+
+    def adopt(self, members: Iterable[Member]) -> int:
+        """Go on with connections that another worker has left; return how many there are."""
+        count = 0
+        for member in members:
+            os.set_blocking(member.descriptor, False)
+            idle_s = self._tracker.limits.idle_s
+            self._lobby.take(member.descriptor, member.host, is_greeted=member.is_greeted, within_s=idle_s)
+            count += 1
+        return count
+
     def _look_away(self) -> None:
         for listener in self._listeners:
             self._tracker.loop.remove_reader(listener)
 
     def _accept(self, listener: socket.socket) -> None:
-        turns = self._tracker.turns
-        if not turns.is_begun:
-            turns.begin()
+        tracker = self._tracker
         # The socket's public method would make an object and look up its name, a system call for nothing.
         accept = listener._accept  # type: ignore[attr-defined]
         for _ in range(_AT_ONCE):
@@ -199,7 +232,8 @@ class Acceptor:
                 self._pause(error)
                 return
             os.set_blocking(descriptor, False)
-            self._lobby.take(descriptor, peer[0] if isinstance(peer, tuple) else None)
+            host = peer[0] if isinstance(peer, tuple) else None
+            self._lobby.take(descriptor, host, is_greeted=not tracker.proxy_protocol, within_s=tracker.limits.header_s)
 
     def _pause(self, error: OSError) -> None:
         """Leave clients waiting for a moment: asking again at once would fail again, as fast as we can ask."""

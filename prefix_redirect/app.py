@@ -17,6 +17,7 @@ from analytics_core.admin_server import AdminAnswer, AdminServer
 from analytics_core.errors import ConfigError
 from analytics_core.settings import Settings, TrackerSettings
 from prefix_redirect.acceptor import Acceptor
+from prefix_redirect.handover import Handover
 from prefix_redirect.metrics import build_metrics
 from prefix_redirect.registry_reader import RegistryReader
 from prefix_redirect.replay import check_replay_sockets
@@ -98,8 +99,11 @@ def run_tracker(
     replay: bool = False,
     on_ready: Ready | None = None,
     limits: Limits | None = None,
+    handover: Handover | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let connections end and seal the spool.
+
+    On SIGHUP with a *handover*, connections are left to the next worker instead.
 
     Args:
         settings: All settings; the database's are not needed.
@@ -108,6 +112,7 @@ def run_tracker(
         replay: Whether requests may say when they were made; on loopback only.
         on_ready: Told the ports once connections are accepted.
         limits: What a client may cost us.
+        handover: Through which the worker before has left its connections, and ours go to the next one.
 
     Raises:
         ConfigError: The sockets cannot be bound, or replay is asked for on a reachable address.
@@ -117,7 +122,17 @@ def run_tracker(
     if replay:
         check_replay_sockets(sockets)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, sockets, slot=slot, is_replay=replay, on_ready=on_ready, limits=limits))
+        runner.run(
+            _serve(
+                settings,
+                sockets,
+                slot=slot,
+                is_replay=replay,
+                on_ready=on_ready,
+                limits=limits,
+                handover=handover,
+            )
+        )
 
 
 def _spool_writer(settings: TrackerSettings, slot: int) -> SpoolWriter:
@@ -138,11 +153,21 @@ async def _serve(
     is_replay: bool,
     on_ready: Ready | None,
     limits: Limits | None,
+    handover: Handover | None,
 ) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    is_followed = False
+
+    def make_way() -> None:
+        nonlocal is_followed
+        is_followed = True
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if handover is not None:
+        loop.add_signal_handler(signal.SIGHUP, make_way)
     writer = _spool_writer(settings.tracker, slot)
     tracker = Tracker(settings.tracker, loop=loop, writer=writer, limits=limits, is_replay=is_replay)
     reader = RegistryReader(settings.tracker.registry_path, tracker.take_registry)
@@ -159,6 +184,10 @@ async def _serve(
         writer.open()
         tracker.turns.plan_sync()
         acceptor = Acceptor(tracker, sockets)
+        if handover is not None:
+            adopted = acceptor.adopt(handover.take())
+            if adopted:
+                _log.info("slot %d goes on with %d connections of the worker before", slot, adopted)
         acceptor.start()
         tasks += [asyncio.create_task(reader.run()), asyncio.create_task(_keep_house(tracker, reader))]
         # What was made so far stays for good: collections need not walk it.
@@ -169,8 +198,17 @@ async def _serve(
         if on_ready is not None:
             on_ready(port, admin.port)
         await stop.wait()
-        _log.info("slot %d stops", slot)
-        acceptor.stop()
+        if handover is not None and is_followed:
+            _log.info("slot %d makes way for the next worker", slot)
+            await tracker.settle()
+            acceptor.stop()
+            while not acceptor.is_settled:  # noqa: ASYNC110 - a turn or two of the loop
+                await asyncio.sleep(0)
+            given = await tracker.pass_on(handover)
+            _log.info("slot %d has left %d connections to it", slot, given)
+        else:
+            _log.info("slot %d stops", slot)
+            acceptor.stop()
         await tracker.drain()
     finally:
         for task in tasks:

@@ -10,6 +10,7 @@ from analytics_core.hits import HitFlag, HitKind
 from analytics_core.spool import pack_time
 from prefix_redirect.clients import Client, forwarded_for
 from prefix_redirect.decisions import Decision, refuse
+from prefix_redirect.handover import Member
 from prefix_redirect.host_policy import is_navigation
 from prefix_redirect.proxy_protocol import parse_proxy_header
 from prefix_redirect.recorder import Trace, flags_of, trace_of
@@ -60,6 +61,7 @@ class TrackerProtocol(asyncio.Protocol):
     Args:
         tracker: What all connections share.
         host: The address at the other end; ``None`` when it has none.
+        is_greeted: Whether the proxy in front has said who the client is, or does not have to.
         begun: What the client said first.
     """
 
@@ -85,7 +87,7 @@ class TrackerProtocol(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, tracker: Tracker, *, host: str | None, begun: bytes) -> None:
+    def __init__(self, tracker: Tracker, *, host: str | None, is_greeted: bool, begun: bytes) -> None:
         self._tracker = tracker
         self._begun = begun
         self._reader: RequestReader | None = None
@@ -96,7 +98,7 @@ class TrackerProtocol(asyncio.Protocol):
         self._proxy_bytes = b""
         self._out: list[bytes] = []
         self._held = 0
-        self._state = _State.GREETING if tracker.proxy_protocol else _State.OPEN
+        self._state = _State.OPEN if is_greeted else _State.GREETING
         self._has_rest = False
         self._is_reading = True
         self._discarded = 0
@@ -113,6 +115,14 @@ class TrackerProtocol(asyncio.Protocol):
     @property
     def _is_between(self) -> bool:
         return self._reader is None or self._reader.stage == Stage.BETWEEN
+
+    def as_member(self) -> Member | None:
+        """The connection, for another process to go on with; ``None`` while it is in use."""
+        transport = self._transport
+        if not self.is_idle or self._proxy_bytes or transport.is_closing() or transport.get_write_buffer_size():
+            return None
+        descriptor = transport.get_extra_info("socket").fileno()
+        return Member(descriptor, self._client.address, self._state is _OPEN)
 
     # What follows is called by the loop.
 

@@ -15,6 +15,7 @@ from analytics_core.settings import SyncMode, TrackerSettings
 from prefix_redirect.clients import Client, Clients
 from prefix_redirect.decisions import Decider, status_line
 from prefix_redirect.flood import FloodGuard
+from prefix_redirect.handover import Handover, Member
 from prefix_redirect.host_policy import HostPolicy
 from prefix_redirect.recorder import Recorder
 from prefix_redirect.replies import Replies, Reply
@@ -26,6 +27,8 @@ __all__ = ("OpenConnection", "Tracker")
 
 _STATUSES: Final = (200, 204, 302, 400, 404, 405, 408, 414, 431)
 _IDLE_GRACE_S: Final = 1.0
+_PASSING_S: Final = 1.0
+_TICK_S: Final = 0.02
 
 
 class OpenConnection(Protocol):
@@ -37,6 +40,10 @@ class OpenConnection(Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether it waits for a next request, with nothing of one received."""
+        ...
+
+    def as_member(self) -> Member | None:
+        """Itself, for another process to go on with; ``None`` while it is in use."""
         ...
 
     def expire(self) -> None:
@@ -166,6 +173,35 @@ class Tracker:
         for connection in [other for other in self.connections if other.deadline_s <= now_s]:
             connection.expire()
 
+    async def settle(self) -> None:
+        """Wait until no connection is in use that is now: those that take their time are not waited for for ever."""
+        started_s = self.loop.time()
+        busy = [connection for connection in self.connections if connection.as_member() is None]
+        while busy and self.loop.time() - started_s < self.limits.drain_s - _PASSING_S:
+            await asyncio.sleep(_TICK_S)
+            busy = [one for one in busy if one in self.connections and one.as_member() is None]
+
+    async def pass_on(self, handover: Handover) -> int:
+        """Give all connections to the next worker, each as soon as nothing is going on on it.
+
+        Clients wait meanwhile, so that who is in the middle of a request has a second to end it.
+
+        Returns:
+            How many were given.
+        """
+        started_s = self.loop.time()
+        given = 0
+        while self.connections and self.loop.time() - started_s < _PASSING_S:
+            found = [(one, member) for one in self.connections if (member := one.as_member()) is not None]
+            count = handover.give([member for _, member in found])
+            for connection, _ in found[:count]:
+                # The next worker has it now: closing it here says nothing to the client.
+                connection.abort()
+                self.leave(connection)
+            given += count
+            await asyncio.sleep(_TICK_S)
+        return given
+
     async def drain(self) -> None:
         """Let open connections end: each with its next answer, idle ones after a moment, the rest at the deadline."""
         self.is_draining = True
@@ -180,4 +216,4 @@ class Tracker:
             if elapsed_s >= _IDLE_GRACE_S:
                 for connection in list(self.connections):
                     connection.close_if_idle()
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(_TICK_S)
