@@ -67,6 +67,11 @@ class Turns:
         self.at = b""
         """The same by the calendar, as a row of the spool holds it: what is read in one turn is read at one time."""
 
+    @property
+    def is_syncing(self) -> bool:
+        """Whether a sync is running, or planned."""
+        return self._sync is not None or self._timer is not None
+
     def begin(self) -> None:
         """Begin a turn: to be called before anything of it is asked, unless it has begun."""
         self.is_begun = True
