@@ -30,6 +30,7 @@ _READ_BYTES: Final = 4096
 """More of a request than this is read by its connection."""
 _PAUSE_S: Final = 0.1
 _LOG_S: Final = 60.0
+_FAILING_S: Final = 5.0
 _NOBODY: Final = TrustedNetworks(())
 
 _log = logging.getLogger("castledger.tracker.acceptor")
@@ -43,21 +44,30 @@ class _Guest:
         descriptor: Its socket, not blocking.
         host: Its address; ``None`` when it has none.
         is_greeted: Whether the proxy in front has said who it is, or does not have to.
-        deadline_s: When its time is up.
+        now_s: When it came, on the loop's clock.
+        within_s: Seconds in which it has to speak.
     """
 
-    __slots__ = ("_lobby", "answer", "deadline_s", "descriptor", "host", "is_greeted")
+    __slots__ = ("_lobby", "answer", "deadline_s", "descriptor", "host", "idle_since_s", "is_greeted")
 
     is_idle: Final = True
 
     def __init__(
-        self, lobby: _Lobby, descriptor: int, host: str | None, *, is_greeted: bool, deadline_s: float
+        self,
+        lobby: _Lobby,
+        descriptor: int,
+        host: str | None,
+        *,
+        is_greeted: bool,
+        now_s: float,
+        within_s: float,
     ) -> None:
         self._lobby = lobby
         self.descriptor = descriptor
         self.host = host
         self.is_greeted = is_greeted
-        self.deadline_s = deadline_s
+        self.idle_since_s = now_s
+        self.deadline_s = now_s + within_s
         self.answer = b""
 
     def as_member(self) -> Member:
@@ -103,7 +113,7 @@ class _Lobby:
         self._epoll = select.epoll()
         self._guests: dict[int, _Guest] = {}
         self._admissions: set[asyncio.Task[None]] = set()
-        tracker.loop.add_reader(self._epoll.fileno(), self._look)
+        tracker.loop.add_reader(self._epoll.fileno(), self.look)
 
     @property
     def is_settled(self) -> bool:
@@ -113,8 +123,8 @@ class _Lobby:
     def take(self, descriptor: int, host: str | None, *, is_greeted: bool, within_s: float) -> None:
         """Have a client wait, for some seconds at most."""
         tracker = self._tracker
-        deadline_s = tracker.loop.time() + within_s
-        guest = _Guest(self, descriptor, host, is_greeted=is_greeted, deadline_s=deadline_s)
+        now_s = tracker.loop.time()
+        guest = _Guest(self, descriptor, host, is_greeted=is_greeted, now_s=now_s, within_s=within_s)
         self._guests[descriptor] = guest
         self._epoll.register(descriptor, select.EPOLLIN)
         tracker.join(guest)
@@ -128,7 +138,8 @@ class _Lobby:
             self._epoll.unregister(guest.descriptor)
             os.close(guest.descriptor)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Serve those who have spoken."""
         tracker = self._tracker
         if not tracker.turns.is_begun:
             tracker.turns.begin()
@@ -185,6 +196,9 @@ class Acceptor:
         self._lobby = _Lobby(tracker)
         self._is_accepting = False
         self._logged_s = -math.inf
+        self._failed_s = -math.inf
+        self.failures = 0
+        """How often no client could be taken in."""
 
     def start(self) -> None:
         """Accept from now on."""
@@ -196,6 +210,11 @@ class Acceptor:
         """Accept nobody any more; who was accepted is served."""
         self._is_accepting = False
         self._look_away()
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether clients could not be taken in a moment ago."""
+        return self._tracker.loop.time() - self._failed_s < _FAILING_S
 
     @property
     def is_settled(self) -> bool:
@@ -239,9 +258,13 @@ class Acceptor:
         """Leave clients waiting for a moment: asking again at once would fail again, as fast as we can ask."""
         tracker = self._tracker
         now_s = tracker.loop.time()
+        self.failures += 1
+        self._failed_s = now_s
         if now_s - self._logged_s >= _LOG_S:
             self._logged_s = now_s
             _log.error("no further client can be taken in: %s; others are served, and idle ones go", error.strerror)
+        # Who has spoken meanwhile is not idle.
+        self._lobby.look()
         tracker.make_room()
         self._look_away()
         tracker.loop.call_later(_PAUSE_S, self._resume)

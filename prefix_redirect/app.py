@@ -7,9 +7,11 @@ import contextlib
 import errno
 import gc
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import uvloop
 
@@ -18,10 +20,11 @@ from analytics_core.errors import ConfigError
 from analytics_core.settings import Settings, TrackerSettings
 from prefix_redirect.acceptor import Acceptor
 from prefix_redirect.handover import Handover
-from prefix_redirect.metrics import build_metrics
+from prefix_redirect.metrics import SlotFiles, TrackerCollector, build_metrics, write_own
 from prefix_redirect.registry_reader import RegistryReader
 from prefix_redirect.replay import check_replay_sockets
 from prefix_redirect.requests import Limits
+from prefix_redirect.segments import find_oldest_hit
 from prefix_redirect.spool_writer import SpoolWriter
 from prefix_redirect.tracker import Tracker
 
@@ -29,6 +32,7 @@ __all__ = ("Ready", "listen", "run_tracker")
 
 _BACKLOG = 4096
 _RESERVE_EVERY_S = 60
+_LOOK_EVERY_S = 5.0
 _PORT_ATTEMPTS = 20
 _log = logging.getLogger("castledger.tracker")
 
@@ -172,24 +176,31 @@ async def _serve(
     tracker = Tracker(settings.tracker, loop=loop, writer=writer, limits=limits, is_replay=is_replay)
     reader = RegistryReader(settings.tracker.registry_path, tracker.take_registry)
     reader.load()
+    _raise_descriptor_limit()
+    acceptor = Acceptor(tracker, sockets)
+    collector = TrackerCollector(tracker, reader, acceptor, slot=slot)
+    files = SlotFiles(settings.tracker.spool_dir, slot) if settings.tracker.workers > 1 else None
     admin = AdminServer(
         settings.admin.host,
         settings.admin.ports["tracker"],
-        not_ready=lambda: _not_ready(tracker, reader),
-        metrics=build_metrics(tracker, reader, slot=slot),
+        not_ready=lambda: _not_ready(tracker, reader, acceptor),
+        metrics=build_metrics(collector, files),
         routes={"/internal/tls-ask": lambda query: _tls_ask(tracker, query)},
     )
     tasks: list[asyncio.Task[None]] = []
     try:
         writer.open()
         tracker.turns.plan_sync()
-        acceptor = Acceptor(tracker, sockets)
         if handover is not None:
             adopted = acceptor.adopt(handover.take())
             if adopted:
                 _log.info("slot %d goes on with %d connections of the worker before", slot, adopted)
         acceptor.start()
-        tasks += [asyncio.create_task(reader.run()), asyncio.create_task(_keep_house(tracker, reader))]
+        tasks += [
+            asyncio.create_task(reader.run()),
+            asyncio.create_task(_keep_house(tracker, reader, acceptor)),
+            asyncio.create_task(_look_around(tracker, settings.tracker.spool_dir, collector, files)),
+        ]
         # What was made so far stays for good: collections need not walk it.
         gc.collect()
         gc.freeze()
@@ -217,9 +228,33 @@ async def _serve(
                 await task
         await tracker.turns.close()
         admin.close()
+        if files is not None:
+            files.remove()
 
 
-async def _keep_house(tracker: Tracker, reader: RegistryReader) -> None:
+def _raise_descriptor_limit() -> None:
+    """Take as many descriptors as we may: what a shell hands down is seldom meant for a server."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _look_around(tracker: Tracker, spool: Path, collector: TrackerCollector, files: SlotFiles | None) -> None:
+    """Look every few seconds how old the oldest hit is, and leave our numbers for the other slots."""
+    while True:
+        try:
+            oldest_us = await asyncio.to_thread(find_oldest_hit, spool)
+        except OSError:
+            oldest_us = None
+        age_s = 0.0 if oldest_us is None else (tracker.clock.now_us() - oldest_us) / 1e6
+        tracker.oldest_hit_s = max(age_s, 0.0)
+        if files is not None:
+            await asyncio.to_thread(files.write, write_own(collector))
+        await asyncio.sleep(_LOOK_EVERY_S)
+
+
+async def _keep_house(tracker: Tracker, reader: RegistryReader, acceptor: Acceptor) -> None:
     """Do what is due once a second, and say once a minute what is wrong."""
     loop, writer = tracker.loop, tracker.writer
     seconds = 0
@@ -231,14 +266,16 @@ async def _keep_house(tracker: Tracker, reader: RegistryReader) -> None:
         writer.tick()
         tracker.turns.plan_sync()
         if seconds % _RESERVE_EVERY_S == 0:
-            for fault in _not_ready(tracker, reader):
+            for fault in _not_ready(tracker, reader, acceptor):
                 _log.warning("%s", fault)
             if writer.reserve.is_wanted:
                 await loop.run_in_executor(None, writer.reserve.hold)
 
 
-def _not_ready(tracker: Tracker, reader: RegistryReader) -> list[str]:
+def _not_ready(tracker: Tracker, reader: RegistryReader, acceptor: Acceptor) -> list[str]:
     faults = []
+    if acceptor.is_failing:
+        faults.append("connections: no further client can be taken in; raise the limit of open files (ulimit -n)")
     if tracker.writer.fault is not None:
         faults.append(f"spool: {tracker.writer.fault}")
     elif tracker.writer.reserve.is_wanted and not tracker.writer.reserve.is_held():

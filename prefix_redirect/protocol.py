@@ -82,6 +82,7 @@ class TrackerProtocol(asyncio.Protocol):
         "_tracker",
         "_transport",
         "deadline_s",
+        "idle_since_s",
         "is_stuck",
     )
 
@@ -104,6 +105,8 @@ class TrackerProtocol(asyncio.Protocol):
         self._discarded = 0
         self.is_stuck = False
         """Whether the client leaves its answers unread."""
+        self.idle_since_s = 0.0
+        """When the last request was read, or the connection was made."""
         self.deadline_s = 0.0
         """When the sweep ends the connection, on the loop's clock."""
 
@@ -130,7 +133,8 @@ class TrackerProtocol(asyncio.Protocol):
         """Take a client in."""
         self._transport = cast("asyncio.Transport", transport)
         tracker = self._tracker
-        self.deadline_s = tracker.loop.time() + tracker.limits.header_s
+        self.idle_since_s = tracker.loop.time()
+        self.deadline_s = self.idle_since_s + tracker.limits.header_s
         tracker.join(self)
         begun, self._begun = self._begun, b""
         self.data_received(begun)
@@ -156,6 +160,7 @@ class TrackerProtocol(asyncio.Protocol):
                         reply = tracker.replies.get(parts[0])
                         client = tracker.clients.behind(client, parts[1])
                 if reply is not None:
+                    self.idle_since_s = turns.now_s
                     self.deadline_s = turns.now_s + tracker.limits.idle_s
                     self._answer(reply, client)
                     return
@@ -176,6 +181,7 @@ class TrackerProtocol(asyncio.Protocol):
         if status:
             self.refuse(status)
         elif reader.stage == _BETWEEN:
+            self.idle_since_s = turns.now_s
             self.deadline_s = turns.now_s + tracker.limits.idle_s
             if stage == _BETWEEN and self._delivered == 1 and self._last_reply is not None:
                 self._remember(data, self._last_reply)

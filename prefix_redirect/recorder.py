@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from analytics_core.hits import MAX_AGENT_BYTES, MAX_TEXT_BYTES, HitFlag, Method
+from analytics_core.hits import MAX_AGENT_BYTES, MAX_TEXT_BYTES, HitFlag, HitKind, Method
 from analytics_core.spool import ROW_REST
 from prefix_redirect.decisions import Decision
 from prefix_redirect.flood import FloodGuard
@@ -27,6 +27,7 @@ _TELLING: Final = frozenset((HeaderName.PLAYBACK_SESSION, *_CONDITIONALS, *(name
 _PREFETCH: Final = int(HitFlag.PREFETCH)
 _PLAYBACK_SESSION: Final = int(HitFlag.PLAYBACK_SESSION)
 _CONDITIONAL: Final = int(HitFlag.CONDITIONAL)
+_CLICK: Final = int(HitKind.CLICK)
 _GET: Final = int(Method.GET)
 _HEAD: Final = int(Method.HEAD)
 
@@ -56,10 +57,12 @@ class Trace(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         rest: The row behind time and address (``ROW_REST``).
         texts: The row's texts, one behind the other.
+        is_click: Whether a link was followed.
     """
 
     rest: bytes
     texts: bytes
+    is_click: bool = False
 
 
 def trace_of(decision: Decision, *, method: bytes, headers: dict[bytes, bytes], flags: int) -> Trace | None:
@@ -93,6 +96,7 @@ def trace_of(decision: Decision, *, method: bytes, headers: dict[bytes, bytes], 
             decision.status,
         ),
         b"".join((target, arguments, agent, referrer, byte_range)),
+        decision.kind == _CLICK,
     )
 
 
@@ -109,6 +113,8 @@ class Recorder:
         self._flood = flood
         self.others: dict[int, int] = {}
         """Answers other than redirects, by status; redirects are in the spool's totals."""
+        self.clicks = 0
+        """Hits of links, among those of the spool's totals."""
 
     def count(self, status: int) -> None:
         """Count an answer that leaves no hit."""
@@ -133,5 +139,7 @@ class Recorder:
             totals.answered += 1
             totals.lost["flood"] = totals.lost.get("flood", 0) + 1
             return
+        if trace.is_click:
+            self.clicks += 1
         writer.rows.append(at + address + trace.rest)
         writer.texts.append(trace.texts)

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 from pathlib import Path
 from typing import Final, Protocol
 
-from analytics_core.spool import FrameKind, SegmentHeader, Totals, encode_header, encode_totals_frame, segment_name
+from analytics_core.spool import (
+    HEADER_BYTES,
+    FrameKind,
+    SegmentHeader,
+    SpoolCorrupt,
+    Totals,
+    encode_header,
+    encode_totals_frame,
+    read_frames,
+    segment_name,
+)
 
-__all__ = ("OPEN_SUFFIX", "SEALED_SUFFIX", "Disk", "OsDisk", "Reserve", "Segment", "is_disk_full", "remove_stillborn")
+__all__ = (
+    "OPEN_SUFFIX",
+    "SEALED_SUFFIX",
+    "Disk",
+    "OsDisk",
+    "Reserve",
+    "Segment",
+    "find_oldest_hit",
+    "is_disk_full",
+    "remove_stillborn",
+)
 
 OPEN_SUFFIX: Final = ".open"
 SEALED_SUFFIX: Final = ".sealed"
 _NEW_SUFFIX: Final = ".new"
 _BIRTH_S: Final = 60.0
+_LOOK_BYTES: Final = 1024 * 1024
 
 
 class Disk(Protocol):
@@ -82,6 +104,23 @@ def remove_stillborn(folder: Path, *, now_s: float) -> None:
             continue
         finally:
             os.close(descriptor)
+
+
+def find_oldest_hit(folder: Path) -> int | None:
+    """Find the time of the oldest hit in a spool, in microseconds since 1970-01-01 UTC; ``None`` without any.
+
+    Segments are named by when they began: the first that holds a hit holds the oldest, but for a moment.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    for path in sorted(path for path in folder.iterdir() if path.suffix in (OPEN_SUFFIX, SEALED_SUFFIX)):
+        with contextlib.suppress(FileNotFoundError, SpoolCorrupt), path.open("rb") as file:
+            file.seek(HEADER_BYTES)
+            for frame in read_frames(file.read(_LOOK_BYTES), offset=HEADER_BYTES):
+                if frame.hits:
+                    return int.from_bytes(frame.rows[:8], "little", signed=True)
+    return None
 
 
 def _sync_folder(folder: Path) -> None:

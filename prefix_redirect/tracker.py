@@ -36,6 +36,8 @@ class OpenConnection(Protocol):
 
     deadline_s: float
     """When its time is up, on the loop's clock."""
+    idle_since_s: float
+    """Since when, on the loop's clock, if it is idle."""
 
     @property
     def is_idle(self) -> bool:
@@ -92,6 +94,8 @@ class Tracker:
         self.clients = Clients(settings.trusted_proxies)
         self.recorder = Recorder(writer, FloodGuard(0 if is_replay else settings.flood_rate))
         self.turns = Turns(loop, writer, self.clock, holds_answers=settings.sync is SyncMode.ALWAYS)
+        self.oldest_hit_s = 0.0
+        """Age of the oldest hit in the spool, as far as it was looked for."""
         self.connections: dict[OpenConnection, None] = {}
         self.registry: Known = Registry()
         self.decider = self._decider(self.registry)
@@ -156,9 +160,9 @@ class Tracker:
     def make_room(self) -> bool:
         """Let those connections go that are idle longest; return whether any was."""
         idle = [other for other in self.connections if other.is_idle]
-        idle.sort(key=lambda other: other.deadline_s)
+        idle.sort(key=lambda other: other.idle_since_s)
         # A hundredth at once, so that a crowd at the door costs one look at all connections for many newcomers.
-        for other in idle[: 1 + self._settings.max_connections // 100]:
+        for other in idle[: 1 + len(self.connections) // 100]:
             other.abort()
             self.leave(other)
         return bool(idle)

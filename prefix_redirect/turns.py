@@ -7,14 +7,15 @@ So that an answered hit is a recorded one, even when the process is killed the i
 from __future__ import annotations
 
 import asyncio
+import bisect
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from analytics_core.clock import Clock
 from analytics_core.spool import pack_time
 from prefix_redirect.spool_writer import SpoolWriter, SyncWork
 
-__all__ = ("Answering", "Turns")
+__all__ = ("Answering", "Latencies", "Turns")
 
 _SYNC_S: Final = 0.1
 
@@ -35,6 +36,29 @@ class Answering(Protocol):
         ...
 
 
+_Held: TypeAlias = tuple[Answering, bytes, float]
+"""A connection, its answers, and when the turn began in which they were asked for."""
+
+
+class Latencies:
+    """How long clients wait for us: from the begin of the turn in which they were read to their answers' leaving.
+
+    Counted once a turn for all connections that it answers.
+    """
+
+    BOUNDS_S: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(self.BOUNDS_S) + 1)
+        """By the smallest bound that is not below, those above all bounds last."""
+        self.sum_s = 0.0
+
+    def note(self, took_s: float, answered: int) -> None:
+        """Count some connections that waited as long."""
+        self.counts[bisect.bisect_left(self.BOUNDS_S, took_s)] += answered
+        self.sum_s += took_s * answered
+
+
 class Turns:
     """Ends the loop's turns and keeps the spool synced.
 
@@ -53,12 +77,13 @@ class Turns:
         self._clock = clock
         self._holds_answers = holds_answers
         self._answering: list[Answering] = []
-        self._held: list[tuple[Answering, bytes]] = []
+        self._held: list[_Held] = []
         self._syncer = ThreadPoolExecutor(1, "spool-sync")
         self._sync: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.last_sync_s = 0.0
         """Seconds that the last sync took, waiting included."""
+        self.latencies = Latencies()
         self.is_begun = False
         self.now_s = 0.0
         """When this turn began, on the loop's clock."""
@@ -95,11 +120,12 @@ class Turns:
         writer = self._writer
         writer.write_turn()
         if self._holds_answers and (writer.is_dirty or self._sync is not None):
-            self._held += [(connection, connection.take_answers()) for connection in answering]
+            self._held += [(connection, connection.take_answers(), self.now_s) for connection in answering]
             self.start_sync()
             return
         for connection in answering:
             connection.send_turn()
+        self.latencies.note(self._loop.time() - self.now_s, len(answering))
         self.plan_sync()
 
     def plan_sync(self) -> None:
@@ -123,7 +149,7 @@ class Turns:
         self._sync = self._loop.run_in_executor(self._syncer, work.run)
         self._sync.add_done_callback(lambda _: self._end_sync(work, held, started_s))
 
-    def _end_sync(self, work: SyncWork, held: list[tuple[Answering, bytes]], started_s: float) -> None:
+    def _end_sync(self, work: SyncWork, held: list[_Held], started_s: float) -> None:
         self._sync = None
         self.last_sync_s = self._loop.time() - started_s
         self._writer.end_sync(work)
@@ -133,9 +159,11 @@ class Turns:
         else:
             self.plan_sync()
 
-    def _release(self, held: list[tuple[Answering, bytes]]) -> None:
-        for connection, answers in held:
+    def _release(self, held: list[_Held]) -> None:
+        now_s = self._loop.time()
+        for connection, answers, begun_s in held:
             connection.send_answers(answers)
+            self.latencies.note(now_s - begun_s, 1)
 
     async def close(self) -> None:
         """Wait for the sync that runs, send what is held, then write, seal and sync the rest."""

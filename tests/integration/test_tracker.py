@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import socket
 import struct
@@ -15,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from analytics_core.addresses import format_address, pack_address
 from analytics_core.enclosures import identify
@@ -513,6 +516,96 @@ def test_health_metrics_and_certificates_are_on_the_admin_port(tracker: TrackerP
     assert tracker.admin("/internal/tls-ask?domain=evil.example.net")[0] == 404
     assert tracker.admin("/internal/tls-ask")[0] == 404
     assert tracker.admin("/elsewhere")[0] == 404
+
+
+def samples_of(tracker: TrackerProcess) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """Scrape a tracker as Prometheus does."""
+    status, text = tracker.admin("/metrics")
+    assert status == 200
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+def test_metrics_tell_what_was_answered_how_fast_and_what_waits(tmp_path: Path) -> None:
+    write_registry(tmp_path / "registry.snapshot", REGISTRY)
+    with TrackerProcess(tmp_path) as tracker:
+        with tracker.connect() as connection:
+            for _ in range(3):
+                assert connection.ask("/e/cdn.example.com/a.mp3").status == 302
+            assert connection.ask("/go/offer").status == 302
+            assert connection.ask("/nothing").status == 404
+        slot = ("slot", "0")
+        wait_until(
+            lambda: samples_of(tracker)[("castledger_tracker_oldest_hit_seconds", frozenset({slot}))] > 0, "the look"
+        )
+        samples = samples_of(tracker)
+        assert samples[("castledger_tracker_hits_total", frozenset({slot, ("kind", "request")}))] == 3
+        assert samples[("castledger_tracker_hits_total", frozenset({slot, ("kind", "click")}))] == 1
+        assert samples[("castledger_tracker_answers_total", frozenset({slot, ("status", "404")}))] == 1
+        assert samples[("castledger_tracker_answer_seconds_count", frozenset({slot}))] == 5
+        buckets = {
+            dict(labels)["le"]: value
+            for (name, labels), value in samples.items()
+            if name == "castledger_tracker_answer_seconds_bucket"
+        }
+        assert buckets["+Inf"] == 5
+        assert sorted(buckets.values()) == [buckets[bound] for bound in sorted(buckets, key=float)]
+
+
+def test_any_slot_answers_for_all(tmp_path: Path) -> None:
+    environ = {"TRACKER_WORKERS": "2"}
+    answered = ("castledger_tracker_redirected_hits_total", frozenset({("slot", "7")}))
+    with TrackerProcess(tmp_path, environ=environ) as one:
+        with TrackerProcess(tmp_path, "--slot", "7", environ=environ) as other:
+            for _ in range(4):
+                other.ask("/e/cdn.example.com/a.mp3")
+            one.ask("/e/cdn.example.com/a.mp3")
+            wait_until(lambda: samples_of(one).get(answered) == 4, "the other slot's numbers")
+            samples = samples_of(one)
+            assert samples[("castledger_tracker_redirected_hits_total", frozenset({("slot", "0")}))] == 1
+            other.stop()
+        assert answered not in samples_of(one)
+    assert not any(path.name.startswith("metrics-7") for path in (tmp_path / "spool").iterdir())
+
+
+def test_without_descriptors_who_is_there_is_served_and_others_wait(tmp_path: Path) -> None:
+    with TrackerProcess(tmp_path) as tracker, contextlib.ExitStack() as stack:
+        pid = tracker.process.pid
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        idle = [stack.enter_context(tracker.connect()) for _ in range(3)]
+        held = stack.enter_context(tracker.connect())
+        for connection in (*idle, held):
+            assert connection.ask("/e/cdn.example.com/1.mp3").status == 302
+        taken = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (taken + 4, hard))
+        # Connections that are in the middle of a request stay; only idle ones may be let go.
+        held.send(b"GET /e/cdn.example.com/2.mp3 HTTP/1.1\r\n")
+        busy = [stack.enter_context(tracker.connect()) for _ in range(12)]
+        for connection in busy:
+            connection.send(b"GET /e/cdn.example.com/3.mp3 HTTP/1.1\r\n")
+        # The one that is idle longest goes, as often as a client could not be taken in.
+        assert idle[0].read() is None
+        failures = ("castledger_tracker_accept_failures_total", frozenset({("slot", "0")}))
+        held.send(b"\r\n")
+        answer = held.read()
+        assert answer is not None
+        assert answer.status == 302
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+        wait_until(lambda: samples_of(tracker)[failures] > 0, "the failures to be told")
+        status, said = tracker.admin("/health/ready")
+        assert (status, b"ulimit" in said) == (503, True)
+        for connection in busy:
+            connection.send(b"\r\n")
+            answer = connection.read()
+            assert answer is not None
+            assert answer.status == 302
+        # A moment's rest behind each: as fast as we can ask would be tens of thousands.
+        assert samples_of(tracker)[failures] < 1000
+        wait_until(lambda: tracker.admin("/health/ready")[0] == 200, "an end of it")
+    assert len(read_spool(tmp_path / "spool")[0]) == 4 + 1 + 12
 
 
 def test_a_spool_that_cannot_be_written_is_told_and_players_are_redirected_all_the_same(tmp_path: Path) -> None:
