@@ -389,3 +389,29 @@ def test_a_head_longer_than_the_first_look_is_read_whole(tmp_path: Path) -> None
                 writer.close()
 
     run(main())
+
+
+def test_a_drain_ends_however_clients_behave(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, limits=Limits(drain_s=1.5)) as (tracker, port):
+            silent, first = await asyncio.open_connection("127.0.0.1", port)
+            halfway, second = await asyncio.open_connection("127.0.0.1", port)
+            second.write(REQUEST[:20])
+            deaf = socket.create_connection(("127.0.0.1", port))
+            deaf.setblocking(False)
+            # It asks for more than all buffers hold, and reads nothing.
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    deaf.send(REQUEST * 1000)
+                    await asyncio.sleep(0)
+            await until(lambda: any(not one.is_idle for one in tracker.connections))
+            draining = asyncio.create_task(tracker.drain())
+            assert await everything(silent) == b""
+            await draining
+            assert not tracker.connections
+            assert await everything(halfway) == b""
+            deaf.close()
+            first.close()
+            second.close()
+
+    run(main())
