@@ -84,6 +84,10 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     torn_bytes: int
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def _instant(at_us: int) -> dt.datetime | None:
     try:
         return _EPOCH + dt.timedelta(microseconds=at_us)
@@ -248,7 +252,10 @@ def tell_list(looks: Sequence[Look]) -> str:
         for row in rows
     ]
     waiting = [one for one in looks if one.state not in (SegmentState.DAMAGED, SegmentState.REPAIRED)]
-    lines.append(f"{sum(one.hits for one in waiting):,} hits wait in {len(waiting)} segments; times are UTC")
+    lines.append(
+        f"{_count(sum(one.hits for one in waiting), 'hit')} in {_count(len(waiting), 'segment')}; what has landed stays "
+        "until its segment is complete, for a minute as a rule; times are UTC"
+    )
     if any(one.state is SegmentState.DAMAGED for one in looks):
         lines.append("damaged segments: `castledger spool repair FILE` saves what stands behind the damage")
     return "\n".join(lines) + "\n"
@@ -256,7 +263,7 @@ def tell_list(looks: Sequence[Look]) -> str:
 
 def tell_faults(one: Look) -> str:
     """Write what is wrong with a segment, or that nothing is."""
-    rest = f"{one.hits:,} hits in {one.frames:,} whole frames"
+    rest = f"{_count(one.hits, 'hit')} in {_count(one.frames, 'whole frame')}"
     torn = f"; {one.torn_bytes} bytes at its end were never finished, and never answered" if one.torn_bytes else ""
     if not one.faults:
         return f"{one.file}: {one.state.value}, sound: {rest}{torn}\n"
@@ -363,7 +370,7 @@ def repair(path: Path, *, offset: int | None = None, is_dry: bool = False) -> st
     hits = sum(frame.hits for frame in frames)
     if not frames:
         raise ConfigError([f"{path}: no whole frame with hits stands behind the damage; delete the file"])
-    what = f"{hits:,} hits of {len(frames):,} frames behind the damage; {lost:,} bytes are lost"
+    what = f"{_count(hits, 'hit')} of {_count(len(frames), 'frame')} behind the damage; {lost:,} bytes are lost"
     if is_dry:
         return f"would save {what}"
     segment = salvage(header, frames, data[HEADER_BYTES:])

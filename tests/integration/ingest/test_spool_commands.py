@@ -108,7 +108,7 @@ async def test_segments_are_listed_with_what_has_become_of_them(
     ]
     assert {one["source"] for one in listed} == {"tracker-0"}
     text = run(capsys, "ls", "--spool-dir", folder)[1]
-    assert "3 hits wait in 2 segments" in text
+    assert "3 hits in 2 segments" in text
     os.close(descriptor)
     assert any(" left " in f" {line} " for line in run(capsys, "ls", "--spool-dir", folder)[1].splitlines())
     assert path.exists()
