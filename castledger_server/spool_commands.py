@@ -253,8 +253,8 @@ def tell_list(looks: Sequence[Look]) -> str:
     ]
     waiting = [one for one in looks if one.state not in (SegmentState.DAMAGED, SegmentState.REPAIRED)]
     lines.append(
-        f"{_count(sum(one.hits for one in waiting), 'hit')} in {_count(len(waiting), 'segment')}; what has landed stays "
-        "until its segment is complete, for a minute as a rule; times are UTC"
+        f"{_count(sum(one.hits for one in waiting), 'hit')} in {_count(len(waiting), 'segment')}; what has landed "
+        "stays until its segment is complete, for a minute as a rule; times are UTC"
     )
     if any(one.state is SegmentState.DAMAGED for one in looks):
         lines.append("damaged segments: `castledger spool repair FILE` saves what stands behind the damage")
