@@ -107,6 +107,52 @@ def test_other_suffixes_are_not(suffix: str) -> None:
     assert ruling(f"new.example.org/a.mp3.{suffix}", HostPolicyMode.MEDIA) is Ruling.UNKNOWN_HOST
 
 
+# Hosts where anyone may put a file: one podcast of each is registered, only the first of a podcast that was verified.
+SHARED = Registry(
+    hosts=frozenset({"s3.amazonaws.com", "drive.google.com", "storage.googleapis.com"}),
+    click_keys=frozenset({identify("https://s3.amazonaws.com/show/1.mp3").key.hex}),
+    own_hosts=frozenset({"pod.example.net"}),
+)
+ATTACKS = [
+    # target, a player's request, a browser's
+    ("s3.amazonaws.com/show/1.mp3", Ruling.REDIRECT, Ruling.REDIRECT),
+    # Fail open for audio: a player that is sent to a foreign file there plays nothing, and counts for nobody.
+    ("s3.amazonaws.com/phisher/login.html", Ruling.REDIRECT, Ruling.UNKNOWN_CLICK),
+    ("s3.amazonaws.com/phisher/1.mp3", Ruling.REDIRECT, Ruling.UNKNOWN_CLICK),
+    ("s3.amazonaws.com/show/1.mp3/../../phisher/login.html", Ruling.REDIRECT, Ruling.UNKNOWN_CLICK),
+    ("s3.amazonaws.com/show/%2e%2e/phisher/login.html", Ruling.REDIRECT, Ruling.UNKNOWN_CLICK),
+    ("s3.amazonaws.com//show/1.mp3", Ruling.REDIRECT, Ruling.UNKNOWN_CLICK),
+    ("s3.amazonaws.com/SHOW/1.mp3", Ruling.REDIRECT, Ruling.UNKNOWN_CLICK),
+    ("s3.amazonaws.com/show/1.mp3?response-content-type=text/html", Ruling.REDIRECT, Ruling.UNKNOWN_CLICK),
+    ("drive.google.com/uc?id=1&export=download", Ruling.REDIRECT, Ruling.UNKNOWN_CLICK),
+    ("storage.googleapis.com/unverified/1.mp3", Ruling.REDIRECT, Ruling.UNKNOWN_CLICK),
+    # Names that only look like a known host.
+    ("s3.amazonaws.com.evil.org/login", Ruling.UNKNOWN_HOST, Ruling.UNKNOWN_CLICK),
+    ("xs3.amazonaws.com/login", Ruling.UNKNOWN_HOST, Ruling.UNKNOWN_CLICK),
+    ("sub.s3.amazonaws.com/login", Ruling.UNKNOWN_HOST, Ruling.UNKNOWN_CLICK),
+    ("s3.amazonaws.com:444/login", Ruling.REDIRECT, Ruling.UNKNOWN_CLICK),
+    # Known services and ourselves in front, however deep: the innermost is judged.
+    ("op3.dev/e/evil.org/login", Ruling.UNKNOWN_HOST, Ruling.UNKNOWN_CLICK),
+    ("dts.podtrac.com/redirect.mp3/evil.org/login", Ruling.UNKNOWN_HOST, Ruling.UNKNOWN_CLICK),
+    ("pdst.fm/e/op3.dev/e/pdst.fm/e/op3.dev/e/evil.org/login", Ruling.UNKNOWN_HOST, Ruling.UNKNOWN_CLICK),
+    ("pod.example.net/e/pod.example.net/e/evil.org/login", Ruling.UNKNOWN_HOST, Ruling.UNKNOWN_CLICK),
+    ("pdst.fm/e/op3.dev/e/s3.amazonaws.com/show/1.mp3", Ruling.REDIRECT, Ruling.REDIRECT),
+    ("op3.dev/e/s3.amazonaws.com/phisher/login.html", Ruling.REDIRECT, Ruling.UNKNOWN_CLICK),
+]
+
+
+@pytest.mark.parametrize(("raw", "player", "browser"), ATTACKS)
+@pytest.mark.parametrize("mode", [HostPolicyMode.MEDIA, HostPolicyMode.KNOWN])
+def test_shared_hosts_and_chains_open_no_way_for_browsers(
+    raw: str, player: Ruling, browser: Ruling, mode: HostPolicyMode
+) -> None:
+    target = parse_target(raw.encode())
+    assert isinstance(target, Target), target
+    policy = HostPolicy(SHARED, mode=mode)
+    assert policy.rule(target, navigation=False) is player
+    assert policy.rule(target, navigation=True) is browser
+
+
 def test_the_settings_add_to_the_registrys_deny_list_and_own_hosts() -> None:
     policy = HostPolicy(REGISTRY, deny_hosts=("bad.example.com",), own_hosts=("me.example.com",))
     denied = parse_target(b"x.bad.example.com/a.mp3")
