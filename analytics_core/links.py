@@ -20,6 +20,7 @@ __all__ = (
     "UTM",
     "LinkArguments",
     "format_click_id",
+    "link_target",
     "new_slug",
     "parse_click_id",
     "parse_link_arguments",
@@ -36,6 +37,8 @@ CLICK_PARAMETER: Final = "cl_click"
 """Under which name a click's id reaches the target."""
 
 MAX_TARGET_CHARS: Final = 2048
+# With the link's own parameters; a request's, and a click's id, then fit into a header line as a rule.
+_MAX_SET_CHARS: Final = 4096
 _MAX_UTM_CHARS: Final = 200
 _SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 # Without vowels, so that no word comes of it, and without what is misread.
@@ -145,6 +148,30 @@ def set_parameters(url: str, wanted: Mapping[str, str]) -> str:
     return f"{path}?{'&'.join(parts)}{mark}{fragment}"
 
 
+def link_target(url: str, utm: Mapping[str, str]) -> str:
+    """Write where a link leads: its URL with its campaign parameters, in their fixed order.
+
+    Args:
+        url: As :func:`parse_target_url` writes it.
+        utm: By name, without ``utm_``.
+
+    Raises:
+        InvalidInput: On ``utm``: it becomes too long to be redirected to.
+
+    >>> link_target("https://a.example/", {"medium": "podcast", "source": "show"})
+    'https://a.example/?utm_source=show&utm_medium=podcast'
+    """
+    target = set_parameters(url, {f"utm_{name}": utm[name] for name in UTM if name in utm})
+    if len(target) > _MAX_SET_CHARS:
+        raise InvalidInput(
+            "utm",
+            f"url and utm make a target of {len(target)} characters; at most {_MAX_SET_CHARS} are redirected to, and "
+            "each character beyond ASCII takes several: shorten them",
+            code="target_too_long",
+        )
+    return target
+
+
 def _pair(name: str, value: str) -> str:
     return f"{quote(name, safe='')}={quote(value, safe='')}"
 
@@ -195,7 +222,7 @@ def parse_click_id(text: str) -> UUID:
 
 
 def parse_link_arguments(arguments: bytes) -> LinkArguments:
-    """Read what a tracker recorded of a click beside its target; what is not there is empty.
+    """Read what a tracker recorded of a click beside its target; what is not there, or is no slug, is empty.
 
     >>> parse_link_arguments(b"go=offer").slug
     'offer'
@@ -207,4 +234,5 @@ def parse_link_arguments(arguments: bytes) -> LinkArguments:
             click_id = parse_click_id(found[b"click"])
         except InvalidInput:
             click_id = None
-    return LinkArguments(found.get(b"go", ""), click_id)
+    slug = found.get(b"go", "")
+    return LinkArguments(slug if _SLUG.fullmatch(slug) else "", click_id)

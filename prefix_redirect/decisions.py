@@ -7,15 +7,14 @@ Every answer but a redirect's is built once, at import. Nothing of a request rea
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final, TypeAlias
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 
 from analytics_core.hits import MAX_TEXT_BYTES, HitKind
-from analytics_core.ids import new_id
 from analytics_core.links import CLICK_PARAMETER, format_click_id, requested_utm, set_parameters
 from prefix_redirect.host_policy import HostPolicy, Ruling
 from prefix_redirect.targets import TargetFault, parse_target, split_prefix
@@ -24,7 +23,7 @@ __all__ = ("Decider", "Decision", "NewClick", "decide", "refuse", "status_line")
 
 
 NewClick: TypeAlias = Callable[[], UUID]
-"""Makes ids of clicks that nobody can guess."""
+"""Makes ids of clicks that nobody can guess: all random, since one that tells the time leaves little to guess."""
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -113,9 +112,7 @@ def refuse(status: int) -> Decision:
     return _REFUSALS[status]
 
 
-def decide(
-    method: bytes, raw: bytes, *, navigation: bool, policy: HostPolicy, new_click: NewClick = new_id
-) -> Decision:
+def decide(method: bytes, raw: bytes, *, navigation: bool, policy: HostPolicy, new_click: NewClick = uuid4) -> Decision:
     """Decide on one request.
 
     Args:
@@ -167,14 +164,18 @@ def _decide_link(raw: bytes, policy: HostPolicy, new_click: NewClick) -> Decisio
     link = policy.registry.links.get(slug)
     if link is None or not link.target.lower().startswith(("http://", "https://")):
         return _NO_LINK
-    wanted = requested_utm(query.decode("latin-1"))
+    if policy.denies(link.target):
+        return _RULINGS[Ruling.DENIED]
     arguments = b"go=" + slug.encode()
+    told = {}
     if link.wants_click_id:
         click = format_click_id(new_click())
-        wanted[CLICK_PARAMETER] = click
+        told[CLICK_PARAMETER] = click
         arguments += b",click=" + click.encode()
-    url = set_parameters(link.target, wanted)
-    location = _UNSAFE.sub(lambda byte: b"%%%02X" % byte[0][0], url.encode())
+    location = _locate(link.target, {**requested_utm(query.decode("latin-1")), **told})
+    if len(location) > MAX_TEXT_BYTES:
+        # What a request asks for may be too much; the link leads on all the same.
+        location = _locate(link.target, told)
     if len(location) > MAX_TEXT_BYTES:
         return _NO_LINK
     return Decision(
@@ -185,6 +186,10 @@ def _decide_link(raw: bytes, policy: HostPolicy, new_click: NewClick) -> Decisio
         target=location,
         arguments=arguments,
     )
+
+
+def _locate(target: str, parameters: Mapping[str, str]) -> bytes:
+    return _UNSAFE.sub(lambda byte: b"%%%02X" % byte[0][0], set_parameters(target, parameters).encode())
 
 
 class Decider:
@@ -198,7 +203,7 @@ class Decider:
         new_click: Makes ids of clicks.
     """
 
-    def __init__(self, policy: HostPolicy, *, remembered: int = 4096, new_click: NewClick = new_id) -> None:
+    def __init__(self, policy: HostPolicy, *, remembered: int = 4096, new_click: NewClick = uuid4) -> None:
         self.policy = policy
         self._new_click = new_click
         self._remembered = remembered

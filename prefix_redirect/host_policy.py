@@ -11,6 +11,7 @@ import enum
 import re
 from collections.abc import Collection
 from typing import Final
+from urllib.parse import urlsplit
 
 from analytics_core.enclosures import EnclosureIdentity, identify
 from analytics_core.errors import InvalidInput
@@ -126,6 +127,16 @@ class HostPolicy:
         if self.mode is HostPolicyMode.MEDIA and innermost.host_kind is HostKind.PUBLIC:
             return Ruling.REDIRECT if innermost.path.lower().endswith(MEDIA_SUFFIXES) else Ruling.UNKNOWN_HOST
         return Ruling.UNKNOWN_HOST
+
+    def denies(self, url: str) -> bool:
+        """Say whether a link may not lead to a URL: its host, or a domain above it, is on a deny list."""
+        if not self._deny_hosts:
+            return False
+        try:
+            host = urlsplit(url).hostname or ""
+        except ValueError:
+            return True
+        return self._is_denied((host.removesuffix("."),))
 
     def _identify(self, target: Target) -> EnclosureIdentity | None:
         try:

@@ -10,6 +10,7 @@ import msgspec
 
 from analytics_core.db.analytics import Scope
 from analytics_core.db.pool import Connection
+from analytics_core.hits import HitKind
 
 __all__ = (
     "DayCounts",
@@ -137,7 +138,7 @@ from (
         l.range_kind, l.range_first, l.range_last, l.method, l.flags, l.country, l.user_agent, l.agent_kind, l.app,
         l.device, l.agent_rule, l.referrer, null::text as target, l.listener_key
     from api.listener_events l
-    where l.occurred_at >= $1 and l.occurred_at < $2
+    where l.occurred_at >= $1 and l.occurred_at < $2 and l.kind = $10
         and ($3::integer is null or l.podcast_no = $3) and ($4::integer is null or l.episode_no = $4)
         and ($5::smallint is null or l.verdict = $5)
         and ($6::timestamptz is null or (l.occurred_at, l.segment_no, l.ordinal) > ($6, $7::integer, $8::integer))
@@ -173,7 +174,7 @@ from (
         l.range_kind, l.range_first, l.range_last, l.method, l.flags, l.country, l.user_agent, l.agent_kind, l.app,
         l.device, l.agent_rule, l.referrer, null::text as target, l.listener_key
     from api.listener_events l
-    where l.occurred_at >= $3 and l.occurred_at <= $4 and l.segment_no = $1 and l.ordinal = $2
+    where l.occurred_at >= $3 and l.occurred_at <= $4 and l.segment_no = $1 and l.ordinal = $2 and l.kind = $5
     union all
     select w.occurred_at, w.segment_no, w.ordinal, w.podcast_no, 0, w.verdict_bits, 0,
         w.range_kind, w.range_first, w.range_last, w.method, w.flags, w.country, w.user_agent, w.agent_kind, w.app,
@@ -209,7 +210,7 @@ async def count_day(conn: Connection, scope: Scope, *, day: dt.date) -> DayCount
 
 
 async def list_hits(conn: Connection, wanted: HitFilter, *, after: HitPlace | None, limit: int) -> list[HitRow]:
-    """List hits in the order in which they occurred, behind *after*."""
+    """List hits in the order in which they occurred, behind *after*; clicks on links are not among them."""
     rows = await conn.fetch(
         _LIST_HITS,
         wanted.start,
@@ -221,18 +222,25 @@ async def list_hits(conn: Connection, wanted: HitFilter, *, after: HitPlace | No
         None if after is None else after.segment_no,
         None if after is None else after.ordinal,
         limit,
+        int(HitKind.REQUEST),
         timeout=_TIMEOUT_S,
     )
     return [msgspec.convert(row, HitRow) for row in rows]
 
 
 async def find_hit(conn: Connection, segment_no: int, ordinal: int) -> HitRow | None:
-    """Find one hit: in its segment's minutes, or among those that wait."""
+    """Find one hit, which is no click: in its segment's minutes, or among those that wait."""
     segment = await conn.fetchrow(_SEGMENT, segment_no)
     if segment is None:
         return None
     # A segment with no hit landed has no times; then the range below is null and only waiting hits are found.
     row = await conn.fetchrow(
-        _FIND_HIT, segment_no, ordinal, segment["first_hit_at"], segment["last_hit_at"], timeout=_TIMEOUT_S
+        _FIND_HIT,
+        segment_no,
+        ordinal,
+        segment["first_hit_at"],
+        segment["last_hit_at"],
+        int(HitKind.REQUEST),
+        timeout=_TIMEOUT_S,
     )
     return None if row is None else msgspec.convert(row, HitRow)

@@ -13,7 +13,7 @@ from analytics_core.db.podcasts import CATALOGUE_CHANNEL
 from analytics_core.db.pool import Connection, Tenant
 from analytics_core.errors import Conflict
 from analytics_core.ids import new_id
-from analytics_core.links import UTM, set_parameters
+from analytics_core.links import link_target
 from analytics_core.registry import Link
 
 __all__ = (
@@ -122,10 +122,6 @@ on conflict do nothing"""
 _NOTIFY: Final[LiteralString] = """/* links.notify */ select pg_notify($1, '')"""
 
 
-def _target(url: str, utm: Mapping[str, str]) -> str:
-    return set_parameters(url, {f"utm_{name}": utm[name] for name in UTM if name in utm})
-
-
 async def add_link(
     conn: Connection,
     tenant: Tenant,
@@ -149,12 +145,13 @@ async def add_link(
 
     Raises:
         Conflict: ``slug_taken``, or ``too_many_links``.
+        InvalidInput: ``target_too_long``.
     """
     if await conn.fetchval(_COUNT) >= MAX_LINKS:
         raise Conflict("too_many_links", f"there are {MAX_LINKS} links already; delete those that are not needed")
     link_id = new_id()
     added = await conn.fetchval(
-        _ADD, tenant.tenant_id, link_id, tenant.tenant_no, slug, url, _target(url, utm), dict(utm), click_id, now
+        _ADD, tenant.tenant_id, link_id, tenant.tenant_no, slug, url, link_target(url, utm), dict(utm), click_id, now
     )
     if added is None:
         raise Conflict("slug_taken", f"the slug {slug!r} is taken, or was; choose another")
@@ -163,8 +160,12 @@ async def add_link(
 
 
 async def change_link(conn: Connection, link_id: UUID, *, url: str, utm: Mapping[str, str], click_id: bool) -> bool:
-    """Have a link lead elsewhere; ``False`` when the tenant has no such link that is in use."""
-    changed = await conn.fetchval(_CHANGE, link_id, url, _target(url, utm), dict(utm), click_id)
+    """Have a link lead elsewhere; ``False`` when the tenant has no such link that is in use.
+
+    Raises:
+        InvalidInput: ``target_too_long``.
+    """
+    changed = await conn.fetchval(_CHANGE, link_id, url, link_target(url, utm), dict(utm), click_id)
     await conn.execute(_NOTIFY, CATALOGUE_CHANNEL)
     return changed is not None
 

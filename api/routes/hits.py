@@ -89,7 +89,10 @@ def _show(row: HitRow) -> HitAnswer:
     opt={"query": (PODCAST_ID, EPISODE_ID, HIT_FROM, HIT_TO, VERDICT, LIMIT, HIT_CURSOR)},
 )
 async def list_hits(request: Request[Any, Any, Any]) -> Page[HitAnswer]:
-    """List hits in the order in which they occurred, those that wait for their episode too."""
+    """List hits in the order in which they occurred, those that wait for their episode too.
+
+    Clicks on links are not among them: no verdict is about those.
+    """
     resources = resources_of(request)
     query = Query.of(request)
     podcast_id, episode_id, verdict = query.get(PODCAST_ID), query.get(EPISODE_ID), query.get(VERDICT)

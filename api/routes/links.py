@@ -14,7 +14,7 @@ from analytics_core.db.links import get_link as read_link
 from analytics_core.db.links import list_links as read_links
 from analytics_core.db.pool import Connection
 from analytics_core.errors import InvalidInput, NotFound
-from analytics_core.links import new_slug, parse_slug, parse_target_url
+from analytics_core.links import link_target, new_slug, parse_slug, parse_target_url
 from api.auth import caller_of
 from api.bodies import read_json
 from api.errors import Fault, InvalidRequest
@@ -65,7 +65,9 @@ async def create_link(request: Request[Any, Any, Any]) -> Link:
     slug = _collect(faults, "/slug", lambda: new_slug() if wanted.slug is None else parse_slug(wanted.slug))
     own_hosts = resources.own_hosts
     url = _collect(faults, "/url", lambda: parse_target_url(wanted.url, own_hosts=own_hosts))
-    if slug is None or url is None:
+    if url is not None:
+        _collect(faults, "/utm", lambda: link_target(url, wanted.utm.as_mapping()))
+    if faults or slug is None or url is None:
         raise InvalidRequest(faults)
     async with resources.database.tenant(tenant, readonly=False) as conn:
         link_id = await add_link(
@@ -119,6 +121,11 @@ async def update_link(request: Request[Any, Any, Any]) -> Link:
                 raise InvalidRequest([Fault("/url", error.code, error.reason)]) from error
         utm = row.utm if change.utm is msgspec.UNSET else change.utm.as_mapping()
         click_id = row.click_id if change.click_id is msgspec.UNSET else change.click_id
+        try:
+            link_target(url, utm)
+        except InvalidInput as error:
+            pointer = "/url" if change.utm is msgspec.UNSET else "/utm"
+            raise InvalidRequest([Fault(pointer, error.code, error.reason)]) from error
         if not await change_link(conn, wanted, url=url, utm=utm, click_id=click_id):
             raise NotFound("link")
         return _show(await _find(conn, wanted), resources)

@@ -50,11 +50,14 @@ class ChangeLink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
-    """A link: `short_url` is what you hand out, `target` what it leads to. `clicks` are those of anyone but bots."""
+    """A link: `short_url` is what you hand out, `target` what it leads to. `clicks` are those of anyone but bots.
+
+    `short_url` is null while the installation has no public URL.
+    """
 
     link_id: UUID
     slug: str
-    short_url: str
+    short_url: str | None
     url: str
     target: str
     utm: Utm
@@ -70,7 +73,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             link_id=row.link_id,
             slug=row.slug,
-            short_url=f"{public_url.rstrip('/')}/go/{row.slug}",
+            short_url=f"{public_url.rstrip('/')}/go/{row.slug}" if public_url else None,
             url=row.url,
             target=row.target,
             utm=Utm(**row.utm),

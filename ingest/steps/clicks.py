@@ -43,8 +43,13 @@ class LinkColumns:
 async def resolve_links(conn: Connection, batch: Batch) -> LinkColumns:
     """Find the link of each distinct text of arguments; one that was taken away since is still known."""
     ownership = await read_ownership(conn)
-    read = [parse_link_arguments(arguments) for arguments in batch.arguments.values]
-    owners = await find_links(conn, sorted({one.slug for one in read}))
+    # The table may hold the texts of other hits too.
+    clicked = set(batch.arguments.codes.tolist())
+    read = [
+        parse_link_arguments(arguments if code in clicked else b"")
+        for code, arguments in enumerate(batch.arguments.values)
+    ]
+    owners = await find_links(conn, sorted({one.slug for one in read if one.slug}))
     nobody = LinkOwner("", 0, 0)
     found = [owners.get(one.slug, nobody) for one in read]
     nothing = np.zeros(len(read), np.int64)

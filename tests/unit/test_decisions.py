@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from analytics_core.enclosures import identify
 from analytics_core.hits import HitKind
-from analytics_core.links import format_click_id
+from analytics_core.links import UTM, format_click_id
 from analytics_core.registry import Link, Registry
 from prefix_redirect.decisions import Decider, Decision, decide, refuse, status_line
 from prefix_redirect.host_policy import HostPolicy
@@ -164,6 +164,34 @@ def test_a_click_has_an_id_of_its_own_where_the_target_is_told_one() -> None:
         assert header(decision, "Location") == f"https://shop.example.com/?cl_click={text}#top"
         assert decision.arguments == f"go=offer,click={text}".encode()
     assert len(decider) == 0
+
+
+def test_ids_of_clicks_have_nothing_in_common() -> None:
+    decider = Decider(HostPolicy(Registry(links={"offer": Link("https://shop.example.com/", True)})))
+    made = [decider.decide(b"GET", b"/go/offer", navigation=True).arguments.partition(b"click=")[2] for _ in range(20)]
+    # Those that begin with the time, or count, are alike at their beginning.
+    assert len({text[:8] for text in made}) == 20
+
+
+def test_a_link_to_a_denied_host_leads_nowhere() -> None:
+    links = {"offer": Link("https://a.Evil.example.com./x"), "good": Link("https://shop.example.com/evil.example.com")}
+    policy = HostPolicy(Registry(links=links, deny_hosts=frozenset({"evil.example.com"})))
+    denied = decide(b"GET", b"/go/offer", navigation=True, policy=policy)
+    assert (denied.status, denied.record) == (404, False)
+    assert b"does not redirect to that host" in denied.body
+    assert decide(b"GET", b"/go/good", navigation=True, policy=policy).status == 302
+
+
+def test_parameters_of_a_request_that_are_too_long_do_not_cost_it_its_way() -> None:
+    policy = HostPolicy(Registry(links={"offer": Link("https://shop.example.com/?utm_source=show", True)}))
+    query = "&".join(f"utm_{name}=" + "%FF" * 200 for name in UTM)
+    ids = iter([UUID(int=1)])
+    decision = decide(
+        b"GET", f"/go/offer?{query}".encode(), navigation=True, policy=policy, new_click=lambda: next(ids)
+    )
+    assert header(decision, "Location") == (
+        f"https://shop.example.com/?utm_source=show&cl_click={format_click_id(UUID(int=1))}"
+    )
 
 
 @pytest.mark.parametrize("slug", ["nothing", "", "/offer", "offer//", "offer%2F", "script", "long", "\xff"])

@@ -13,6 +13,7 @@ from analytics_core.errors import InvalidInput
 from analytics_core.links import (
     UTM,
     format_click_id,
+    link_target,
     new_slug,
     parse_click_id,
     parse_link_arguments,
@@ -61,6 +62,14 @@ def test_parameters_are_set_and_the_rest_is_left_byte_for_byte(url: str, wanted:
     kept = others(url.partition("#")[0].partition("?")[2])
     assert [part for part in others(after.query) if part] == [part for part in kept if part]
     assert set_parameters(changed, wanted) == changed
+
+
+def test_a_target_that_campaign_parameters_make_too_long_is_refused() -> None:
+    url = "https://shop.example.com/#top"
+    assert link_target(url, {"source": "ü" * 200}) == "https://shop.example.com/?utm_source=" + "%C3%BC" * 200 + "#top"
+    with pytest.raises(InvalidInput, match="4096") as refused:
+        link_target(url, dict.fromkeys(UTM, "€" * 200))
+    assert (refused.value.path, refused.value.code) == ("utm", "target_too_long")
 
 
 @given(wishes)
@@ -154,6 +163,9 @@ def test_any_other_text_is_no_id_of_a_click(text: str) -> None:
         assert parse_link_arguments(b"go=a,click=" + text.encode().replace(b",", b"")).click_id is None
 
 
-@pytest.mark.parametrize("arguments", [b"", b"pg=1", b"going=a", b"click=AAAA", b",,=", b"\xff=go"])
+@pytest.mark.parametrize(
+    "arguments",
+    [b"", b"pg=1", b"going=a", b"click=AAAA", b",,=", b"\xff=go", b"go=a\x00b", b"go=A", b"go=" + b"a" * 65],
+)
 def test_other_arguments_name_no_link(arguments: bytes) -> None:
     assert parse_link_arguments(arguments) == ("", None)

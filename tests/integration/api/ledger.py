@@ -15,9 +15,10 @@ from litestar import Litestar
 
 from analytics_core.db.pool import Tenant, connect
 from analytics_core.db.tenants import create_key, create_tenant
+from analytics_core.hits import HitKind
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
-from analytics_core.verdicts import Evidence, Verdict, first_verdict
+from analytics_core.verdicts import NO_VERDICT, Evidence, Verdict, first_verdict
 
 _Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -179,6 +180,7 @@ class Ledger:
         byte_range: tuple[int, int, int] = (0, -1, -1),
         country: int = 0,
         flags: int = 0,
+        kind: HitKind = HitKind.REQUEST,
     ) -> str:
         """Land one hit, as the winner of its download when it is the first of its kind; returns its id."""
         moment = dt.datetime.fromisoformat(at)
@@ -197,20 +199,21 @@ class Ledger:
         self._ordinal += 1
         await self.ingest.execute("select ops.ensure_partitions(array[$1::date])", day)
         key = UUID(int=listener)
-        verdict = first_verdict(bits)
+        is_click = kind is HitKind.CLICK
+        verdict = NO_VERDICT if is_click else first_verdict(bits)
         agent_no = agent_no if agent_no is not None else await self.agent("Castaway/1.0")
         await self.ingest.execute(
             """insert into ts.listener_events (occurred_at, range_kind, range_first, range_last, listener_key,
                 segment_no, ordinal, tenant_no, podcast_no, episode_no, agent_no, referrer_no, feed_app_no,
                 verdict_bits, verdict, evidence, country, kind, method, flags, source, rules)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, 0, $12, $13, $14, $15, 1, $16, $17, 1, 1)""",
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, 0, $12, $13, $14, $15, $18, $16, $17, 1, 1)""",
             moment,
             *byte_range,
             key,
             self.segment_no,
             ordinal,
             names["tenant_no"],
-            names["podcast_no"],
+            0 if is_click else names["podcast_no"],
             names["episode_no"],
             agent_no,
             bits,
@@ -219,6 +222,7 @@ class Ledger:
             country,
             1 if bits & Verdict.HEAD.bit else 0,
             flags,
+            int(kind),
         )
         await self.ingest.execute(
             """update ops.segments set first_hit_at = least(first_hit_at, $2), last_hit_at = greatest(last_hit_at, $2)
@@ -226,7 +230,7 @@ class Ledger:
             self.segment_no,
             moment,
         )
-        if bits == 0:
+        if bits == 0 and not is_click:
             await self.ingest.execute(
                 """insert into ts.downloads as d (day, episode_no, listener_key, occurred_at, segment_no, ordinal,
                     tenant_no, podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source)

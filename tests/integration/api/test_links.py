@@ -10,10 +10,12 @@ from uuid import UUID
 import pytest
 
 from analytics_core.clock import FixedClock
-from analytics_core.db.links import Click, add_clicks
+from analytics_core.db.links import Click, LinkRow, add_clicks
 from analytics_core.db.podcasts import CATALOGUE_CHANNEL
+from analytics_core.hits import HitKind
 from analytics_core.registry import Link, read_registry
 from analytics_core.settings import Settings
+from api.schemas.links import Link as ShownLink
 from ingest.registry_writer import RegistryWriter
 from tests.integration.api.ledger import Api, Ledger, codes, problem
 
@@ -117,6 +119,7 @@ async def test_clicks_are_counted_by_link_and_bots_apart(api: Api, ledger: Ledge
         ({"utm": {"sauce": "x"}}, {("/utm", "invalid")}),
         ({"utm": {"source": "a\nb"}}, {("/utm", "invalid")}),
         ({"utm": {"source": "a" * 201}}, {("/utm", "invalid")}),
+        ({"utm": dict.fromkeys(("source", "medium", "campaign"), "€" * 200)}, {("/utm", "target_too_long")}),
         ({"click_id": "yes"}, {("/click_id", "invalid")}),
         ({"target": SHOP}, {("/target", "unknown_field")}),
     ],
@@ -126,6 +129,32 @@ async def test_bad_input_is_named_and_nothing_is_made(api: Api, wanted: dict[str
     assert answer.status_code == 422
     assert codes(answer) == faults
     assert (await api.data("/links"))["data"] == []
+
+
+async def test_a_change_that_makes_a_target_too_long_is_refused_whichever_part_it_changes(api: Api) -> None:
+    made = await make(api, utm={"source": "€" * 200, "medium": "€" * 100})
+    path = f"/links/{made['link_id']}"
+    long_url = "https://shop.example.com/" + "a" * 2000
+    answer = await api.request("PATCH", path, json={"url": long_url})
+    assert codes(answer) == {("/url", "target_too_long")}
+    answer = await api.request("PATCH", path, json={"utm": dict.fromkeys(made["utm"], "€" * 200), "url": long_url})
+    assert codes(answer) == {("/utm", "target_too_long")}
+    assert await api.data(path) == made
+
+
+async def test_clicks_are_not_among_the_hits_that_verdicts_are_about(api: Api, ledger: Ledger) -> None:
+    podcast = await api.add_podcast()
+    click = await ledger.land("2026-11-24T01:00+00:00", None, podcast_id=podcast["podcast_id"], kind=HitKind.CLICK)
+    hit = await ledger.land("2026-11-24T02:00+00:00", None, podcast_id=podcast["podcast_id"], bits=2)
+    listed = await api.data("/analytics/hits", **{"from": "2026-11-24", "to": "2026-11-25"})
+    assert [row["hit_id"] for row in listed["data"]] == [hit]
+    problem(await api.get(f"/analytics/hits/{click}"), 404, "not_found")
+
+
+def test_a_link_has_no_address_while_the_installation_has_none() -> None:
+    row = LinkRow(UUID(int=1), "offer", SHOP, SHOP, {}, False, dt.datetime(2026, 11, 24, tzinfo=dt.UTC), None, 0, 0)
+    assert ShownLink.of(row, public_url="").short_url is None
+    assert ShownLink.of(row, public_url="https://pod.example.com").short_url == "https://pod.example.com/go/offer"
 
 
 async def test_a_slug_has_one_owner_and_links_are_seen_by_it_alone(api: Api, ledger: Ledger) -> None:

@@ -99,6 +99,27 @@ async def test_clicks_land_beside_hits_and_count_as_no_download(
     assert await ledger.conn.fetchval("select sum(downloads) from app.metrics_daily where dimension = 'total'") == 2
 
 
+async def test_arguments_that_no_tracker_writes_stop_nothing(
+    ledger: Ledger, podcast: MadePodcast, database: DatabaseSettings
+) -> None:
+    await make_links(database, podcast)
+    write_segment(
+        ledger.folder,
+        [
+            make_hit(minute(1), arguments="go=a\x00b"),
+            click(minute(2), "go=offer"),
+            click(minute(3), "go=a\x00b,click=\x00"),
+            make_hit(minute(4), arguments="go=offer", agent=b"Another/1.0"),
+        ],
+    )
+    assert await ledger.ship_all() == 4
+    rows = await ledger.conn.fetch("select ordinal, kind, tenant_no from ts.listener_events order by 1")
+    no = podcast.tenant.tenant_no
+    assert [tuple(row) for row in rows] == [(0, 1, no), (1, 2, no), (2, 2, 0), (3, 1, no)]
+    clicks = await ledger.conn.fetch("select ordinal from app.clicks")
+    assert [row["ordinal"] for row in clicks] == [1]
+
+
 async def test_a_batch_of_clicks_alone_lands_and_goes_with_its_tenant(
     ledger: Ledger, podcast: MadePodcast, database: DatabaseSettings
 ) -> None:
