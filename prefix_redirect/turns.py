@@ -81,6 +81,8 @@ class Turns:
         self._syncer = ThreadPoolExecutor(1, "spool-sync")
         self._sync: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._dirty_since_s: float | None = None
+        """When the first bytes were seen that no sync covers, the running one included."""
         self.last_sync_s = 0.0
         """Seconds that the last sync took, waiting included."""
         self.latencies = Latencies()
@@ -129,9 +131,15 @@ class Turns:
         self.plan_sync()
 
     def plan_sync(self) -> None:
-        """See to it that what was written is synced soon."""
-        if self._timer is None and self._sync is None and self._writer.is_dirty:
-            self._timer = self._loop.call_later(_SYNC_S, self.start_sync)
+        """See to it that what was written is synced a tenth of a second later, or when the running sync ends."""
+        if self._timer is not None or not self._writer.is_dirty:
+            return
+        if self._dirty_since_s is None:
+            self._dirty_since_s = self._loop.time()
+        if self._sync is None:
+            # What was written while a sync ran has waited already: power may go at any moment.
+            waited_s = self._loop.time() - self._dirty_since_s
+            self._timer = self._loop.call_later(max(0.0, _SYNC_S - waited_s), self.start_sync)
 
     def start_sync(self) -> None:
         """Sync now, unless a sync runs; then the next one follows it."""
@@ -141,6 +149,7 @@ class Turns:
         if self._sync is not None:
             return
         held, self._held = self._held, []
+        self._dirty_since_s = None
         work = self._writer.begin_sync()
         if work is None:
             self._release(held)
