@@ -1,0 +1,138 @@
+"""Trackers learn at once what they have to know, and go on alone when everything else is dead."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from analytics_core.spool import HEADER_BYTES, decode_hits, read_frames
+from castledger_server.processes import is_running
+from tests.acceptance.whole import Up, until
+from tests.trackers import TrackerProcess
+
+_AGENT = "Overcast/3.0 (+http://overcast.fm/; iOS podcast app)"
+_GUID = "0f5b9a3e-6d64-5d7c-9a0e-0c3f5a1b7d21"
+# No file of a kind that players are redirected to anywhere: only what a feed has registered is.
+_FEED = f"""<?xml version="1.0" encoding="UTF-8"?>
+<rss version="2.0" xmlns:podcast="https://podcastindex.org/namespace/1.0"><channel>
+<title>Alone</title><podcast:guid>{_GUID}</podcast:guid>
+<item><title>One</title><guid>one</guid><pubDate>Mon, 05 Oct 2026 06:00:00 GMT</pubDate>
+<enclosure url="https://files.example.org/listen?episode=1" length="12000000" type="audio/mpeg"/></item>
+</channel></rss>"""
+_PATH = f"/e,pg={_GUID}/files.example.org/listen?episode=1"
+
+
+@pytest.fixture
+def up(folder: Path) -> Iterator[Up]:
+    up = Up(folder)
+    yield up
+    if up.process.poll() is None:
+        up.kill_all()
+
+
+def _ask(said: dict[str, str], path: str, *, agent: str = _AGENT) -> int:
+    tracker = urlsplit(said["tracker_url"])
+    connection = HTTPConnection(str(tracker.hostname), tracker.port, timeout=20)
+    try:
+        connection.request("GET", path, headers={"User-Agent": agent})
+        answer = connection.getresponse()
+        answer.read()
+    except ConnectionError:
+        return 0
+    finally:
+        connection.close()
+    return answer.status
+
+
+def _add(said: dict[str, str]) -> str:
+    answer = httpx.post(
+        f"{said['api_url']}/api/v1/podcasts",
+        content=_FEED,
+        headers={"Authorization": f"Bearer {said['api_key']}", "Content-Type": "application/rss+xml"},
+        timeout=30,
+    )
+    podcast_id: str = answer.raise_for_status().json()["podcast_id"]
+    return podcast_id
+
+
+def _pids(up: Up, *words: str) -> list[int]:
+    """Processes of ours whose command line has all of some words."""
+
+    def has(pid: int) -> bool:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+        return all(word in command for word in words)
+
+    return [pid for pid in up.family() if is_running(pid) and has(pid)]
+
+
+def _spooled(folder: Path) -> list[str]:
+    """User agents of all hits in the spool."""
+    found = []
+    for path in sorted(path for path in folder.iterdir() if path.suffix in (".open", ".sealed")):
+        data = path.read_bytes()[HEADER_BYTES:]
+        found += [hit.agent.decode() for frame in read_frames(data, offset=HEADER_BYTES) for hit in decode_hits(frame)]
+    return found
+
+
+def test_a_podcast_that_is_added_is_redirected_within_two_seconds(up: Up) -> None:
+    said = up.wait()
+    assert _ask(said, _PATH) == 404
+    _add(said)
+    added_s = time.monotonic()
+    until(lambda: _ask(said, _PATH) == 302 or time.monotonic() - added_s > 2, "time stands still")
+    assert _ask(said, _PATH) == 302, "two seconds were not enough"
+
+
+def test_with_all_else_dead_a_restarted_tracker_redirects_and_records(folder: Path, up: Up) -> None:
+    said = up.wait()
+    podcast_id = _add(said)
+    until(lambda: _ask(said, _PATH, agent="before") == 302, "the podcast is not known")
+
+    # The supervisor stands still, so that nothing comes back, and everything but the trackers dies.
+    trackers = _pids(up, "prefix_redirect")
+    assert trackers
+    os.kill(up.process.pid, signal.SIGSTOP)
+    try:
+        others = [pid for pid in up.family() if pid not in (up.process.pid, *trackers)]
+        for pid in others:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: not any(is_running(pid) for pid in others), "a killed process lives")
+        assert _ask(said, _PATH, agent="alone") == 302
+    finally:
+        os.kill(up.process.pid, signal.SIGCONT)
+    up.kill_all()
+
+    # Only a tracker comes back, over what it finds on its disk.
+    data_dir = folder / "ledger"
+    with TrackerProcess(data_dir) as tracker:
+        assert tracker.ask(_PATH, "User-Agent: restarted").status == 302
+        assert tracker.ask("/e/nobody.example.org/listen?episode=1").status == 404
+        assert tracker.admin("/health/ready")[0] == 200
+    agents = _spooled(data_dir / "spool")
+    assert agents.count("alone") == 1
+    assert agents.count("restarted") == 1
+
+    # And nothing of it is lost: all lands once the rest is back.
+    again = Up(folder)
+    try:
+        said = again.wait()
+        with httpx.Client(
+            base_url=f"{said['api_url']}/api/v1", headers={"Authorization": f"Bearer {said['api_key']}"}, timeout=30
+        ) as api:
+            today = time.strftime("%Y-%m-%d", time.gmtime())
+
+            def hits() -> int:
+                query = {"podcast_id": podcast_id, "day": today}
+                return int(api.get("/analytics/explain", params=query).raise_for_status().json()["hits"])
+
+            until(lambda: hits() >= 3, "hits went missing")
+    finally:
+        again.kill_all()
