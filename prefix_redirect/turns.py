@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol, TypeAlias
 
@@ -78,6 +79,7 @@ class Turns:
         self._holds_answers = holds_answers
         self._answering: list[Answering] = []
         self._held: list[_Held] = []
+        self._begun_s = 0.0
         self._syncer = ThreadPoolExecutor(1, "spool-sync")
         self._sync: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -102,6 +104,8 @@ class Turns:
     def begin(self) -> None:
         """Begin a turn: to be called before anything of it is asked, unless it has begun."""
         self.is_begun = True
+        # The loop's own time stands still for a whole turn, and has milliseconds only.
+        self._begun_s = time.perf_counter()
         self.now_s = self._loop.time()
         self.now_ns = int(self.now_s * 1e9)
         self.at = pack_time(self._clock.now_us())
@@ -122,12 +126,12 @@ class Turns:
         writer = self._writer
         writer.write_turn()
         if self._holds_answers and (writer.is_dirty or self._sync is not None):
-            self._held += [(connection, connection.take_answers(), self.now_s) for connection in answering]
+            self._held += [(connection, connection.take_answers(), self._begun_s) for connection in answering]
             self.start_sync()
             return
         for connection in answering:
             connection.send_turn()
-        self.latencies.note(self._loop.time() - self.now_s, len(answering))
+        self.latencies.note(time.perf_counter() - self._begun_s, len(answering))
         self.plan_sync()
 
     def plan_sync(self) -> None:
@@ -169,7 +173,7 @@ class Turns:
             self.plan_sync()
 
     def _release(self, held: list[_Held]) -> None:
-        now_s = self._loop.time()
+        now_s = time.perf_counter()
         for connection, answers, begun_s in held:
             connection.send_answers(answers)
             self.latencies.note(now_s - begun_s, 1)
