@@ -104,7 +104,7 @@ class Turns:
     def begin(self) -> None:
         """Begin a turn: to be called before anything of it is asked, unless it has begun."""
         self.is_begun = True
-        # The loop's own time stands still for a whole turn, and has milliseconds only.
+        # The loop's own time has whole milliseconds only, longer than most turns.
         self._begun_s = time.perf_counter()
         self.now_s = self._loop.time()
         self.now_ns = int(self.now_s * 1e9)
