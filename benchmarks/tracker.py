@@ -288,14 +288,16 @@ def _crowd(bench: Workbench, port: int, *, count: int, slow: bool, core: int) ->
         crowd.wait()
 
 
-def _with_crowds(bench: Workbench, tracker: Tracker, *, rate: float, seconds: int, core: int) -> dict[str, Any]:
+def _with_crowds(
+    bench: Workbench, tracker: Tracker, *, rate: float, rounds: int, seconds: int, core: int
+) -> dict[str, Any]:
     """Measure what connections cost that do next to nothing."""
     before = resident_mib(tracker.pid)
     with _crowd(bench, tracker.port, count=IDLE, slow=False, core=core):
         idle = resident_mib(tracker.pid) - before
     tracker.account(IDLE, in_flight=0)
     alone, among = [], []
-    for _ in range(3):
+    for _ in range(rounds):
         run = _ask_open_loop(bench, tracker.port, rate=rate, seconds=seconds, core=core)
         tracker.account(run["answered"], in_flight=0)
         alone.append(run["p99_us"])
@@ -371,9 +373,11 @@ def measure(bench: Workbench, options: argparse.Namespace) -> Comparison:
     )
     rate = round(ours / 2)
     found: dict[int, list[dict[str, Any]]] = {tracker.port: [], nginx_port: []}
-    for _ in range(rounds):
+    # Where others take the core away, a tail differs by ten times between rounds: many short ones tell more than few.
+    tails, tail_s = 2 * rounds, max(seconds // 2, 2)
+    for _ in range(tails):
         for port, runs in found.items():
-            run = _ask_open_loop(bench, port, rate=rate, seconds=seconds, core=client_core)
+            run = _ask_open_loop(bench, port, rate=rate, seconds=tail_s, core=client_core)
             runs.append(run)
             if port == tracker.port:
                 tracker.account(run["answered"], in_flight=0)
@@ -391,7 +395,7 @@ def measure(bench: Workbench, options: argparse.Namespace) -> Comparison:
         f"and {middle(nginx_port, 'late_us'):.0f} us",
         flush=True,
     )
-    crowds = _with_crowds(bench, tracker, rate=round(ours / 4), seconds=seconds, core=client_core)
+    crowds = _with_crowds(bench, tracker, rate=round(ours / 4), rounds=tails, seconds=tail_s, core=client_core)
     while tracker.answers < options.hits_for_memory and bench.elapsed_s < BUDGET_S:
         tracker.account(wrk.ask(tracker.port, seconds=10, varied=True).answers, in_flight=CONNECTIONS)
     memory, peak = resident_mib(tracker.pid), peak_mib(tracker.pid)
