@@ -29,6 +29,7 @@ _STATUSES: Final = (200, 204, 302, 400, 404, 405, 408, 414, 431)
 _IDLE_GRACE_S: Final = 1.0
 _PASSING_S: Final = 1.0
 _TICK_S: Final = 0.02
+_ENDED_A_TURN: Final = 20
 
 
 class OpenConnection(Protocol):
@@ -172,10 +173,17 @@ class Tracker:
         self.connections.pop(connection, None)
 
     def sweep(self) -> None:
-        """End the connections whose time is up: to be called about once a second."""
+        """End the connections whose time is up, some in each turn: to be called about once a second."""
         now_s = self.loop.time()
-        for connection in [other for other in self.connections if other.deadline_s <= now_s]:
-            connection.expire()
+        self._expire([other for other in self.connections if other.deadline_s <= now_s])
+
+    def _expire(self, due: list[OpenConnection]) -> None:
+        # A crowd that came together goes together: ended all at once, thousands would hold up everybody else.
+        for connection in due[:_ENDED_A_TURN]:
+            if connection in self.connections and connection.deadline_s <= self.loop.time():
+                connection.expire()
+        if len(due) > _ENDED_A_TURN:
+            self.loop.call_soon(self._expire, due[_ENDED_A_TURN:])
 
     async def settle(self) -> None:
         """Wait until no connection is in use that is now: those that take their time are not waited for for ever."""

@@ -100,6 +100,50 @@ def test_a_client_that_dawdles_over_its_headers_is_timed_out(tmp_path: Path, beg
     run(main())
 
 
+class Silent:
+    """A connection whose time is up, as the tracker sees it."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.deadline_s = self.idle_since_s = 0.0
+        self.is_idle = False
+        self.is_over = False
+        self._tracker = tracker
+
+    def as_member(self) -> None:
+        return None
+
+    def expire(self) -> None:
+        self.is_over = True
+        self._tracker.leave(self)
+
+    def close_if_idle(self) -> None:
+        raise AssertionError("its time is up")
+
+    def abort(self) -> None:
+        self._tracker.leave(self)
+
+
+def test_a_crowd_whose_time_is_up_holds_up_nobody(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(tmp_path) as (tracker, port):
+            crowd = [Silent(tracker) for _ in range(1000)]
+            tracker.connections |= dict.fromkeys(crowd)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            # Swept here, in the turn in which the request is sent: its answer need not wait until all are gone.
+            tracker.sweep()
+            writer.write(REQUEST)
+            crowd[-1].deadline_s = tracker.loop.time() + 60
+            assert (await reader.readline()).startswith(b"HTTP/1.1 302 ")
+            gone = sum(one.is_over for one in crowd)
+            assert 0 < gone < len(crowd) - 1
+            await until(lambda: all(one.is_over for one in crowd[:-1]))
+            assert not crowd[-1].is_over
+            crowd[-1].abort()
+            writer.close()
+
+    run(main())
+
+
 def test_dripping_bytes_do_not_keep_a_connection_open(tmp_path: Path) -> None:
     async def main() -> None:
         async with serving(tmp_path, limits=SHORT) as (tracker, port):
