@@ -33,6 +33,7 @@ from ingest.metrics import Metrics
 from ingest.pipeline import Judged, Pipeline
 from ingest.spool_reader import Ending, Reading, SegmentFile, SpoolFolder, oldest_hit_us
 from ingest.writer import CUTOFF_SOURCE, TRY_AGAIN, FenceLost, OwnershipMoved, count_landed, land_batch
+from ingest.written_keys import WrittenKeys
 
 __all__ = ("Shipped", "Shipper", "UnknownTargets")
 
@@ -96,6 +97,7 @@ class Shipper:
         self._metrics = metrics
         self._batch_hits = batch_hits
         self._on_unknown = on_unknown
+        self._written = WrittenKeys()
         self._rows: dict[UUID, SegmentRow] = {}
         self._reported: set[str] = set()
         self._cutoff_s = 0.0
@@ -195,7 +197,7 @@ class Shipper:
         began = time.perf_counter()
         for attempt in range(1, _TRIES + 1):
             try:
-                await land_batch(conn, judged, checkpoints=checkpoints, cutoff=cutoff)
+                await land_batch(conn, judged, checkpoints=checkpoints, cutoff=cutoff, written=self._written)
                 break
             except TRY_AGAIN:
                 self._metrics.batches.labels("retried").inc()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
+import itertools
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,12 +13,15 @@ import asyncpg
 import numpy as np
 
 from analytics_core.db.hits import (
+    Downloads,
     HitColumns,
     add_marks,
+    copy_downloads,
     copy_hits,
     ensure_partitions,
     lock_finality,
     note_days,
+    read_download_keys,
     upsert_downloads,
 )
 from analytics_core.db.links import add_clicks
@@ -31,6 +36,7 @@ from ingest.batches import distinct
 from ingest.metrics import Metrics
 from ingest.pipeline import Judged
 from ingest.winners import pick_winners
+from ingest.written_keys import MOST_KEYS, WrittenKeys
 
 __all__ = (
     "CUTOFF_SOURCE",
@@ -86,7 +92,39 @@ def _pairs(hits: HitColumns) -> tuple[list[tuple[int, dt.date]], np.ndarray[tupl
     return pairs, codes
 
 
-async def write_hits(conn: Connection, hits: HitColumns) -> HitColumns:
+async def _merge_day(conn: Connection, downloads: Downloads, written: WrittenKeys) -> Downloads:
+    """Write those of one day's downloads that are not there yet; return those that have to be merged."""
+    day = int(downloads.day[0])
+    keys = written.of_day(day)
+    if keys is None:
+        if not written.is_worth_reading(day, len(downloads)):
+            return downloads
+        keys = written.begin(day)
+        await read_download_keys(conn, _EPOCH + dt.timedelta(days=day), limit=MOST_KEYS, take=keys.add)
+    is_there = keys.holds(downloads.episode_no, downloads.listener_key)
+    new = downloads.select(~is_there)
+    if not await copy_downloads(conn, new):
+        # Another process writes to this day.
+        written.forget(day)
+        return downloads
+    keys.add(new.episode_no, new.listener_key)
+    return downloads.select(is_there)
+
+
+async def _merge(conn: Connection, downloads: Downloads, written: WrittenKeys | None) -> None:
+    """Merge downloads into the stored ones."""
+    if written is None or not len(downloads):
+        await upsert_downloads(conn, downloads)
+        return
+    starts = np.flatnonzero(np.diff(downloads.day, prepend=-1))
+    left = [
+        await _merge_day(conn, downloads.select(np.arange(start, end)), written)
+        for start, end in itertools.pairwise([*starts.tolist(), len(downloads)])
+    ]
+    await upsert_downloads(conn, functools.reduce(HitColumns.followed_by, left))
+
+
+async def write_hits(conn: Connection, hits: HitColumns, written: WrittenKeys | None = None) -> HitColumns:
     """Write judged hits with the downloads that they make.
 
     A hit of a day that is final is flagged ``LATE`` and makes no download.
@@ -94,6 +132,7 @@ async def write_hits(conn: Connection, hits: HitColumns) -> HitColumns:
     Args:
         conn: In a transaction.
         hits: New ones: no hit may be written twice.
+        written: What this process knows to be there.
 
     Returns:
         The hits as they were written.
@@ -111,7 +150,7 @@ async def write_hits(conn: Connection, hits: HitColumns) -> HitColumns:
         hits = dataclasses.replace(hits, flags=hits.flags | np.where(late, int(HitFlag.LATE), 0))
     await copy_hits(conn, hits)
     downloads = pick_winners(hits)
-    await upsert_downloads(conn, downloads)
+    await _merge(conn, downloads, written)
     await add_marks(conn, downloads)
     return hits
 
@@ -126,7 +165,12 @@ async def _write_pending(conn: Connection, hits: Sequence[PendingHit]) -> None:
 
 
 async def land_batch(
-    conn: Connection, judged: Judged, *, checkpoints: Sequence[Checkpoint], cutoff: dt.datetime | None
+    conn: Connection,
+    judged: Judged,
+    *,
+    checkpoints: Sequence[Checkpoint],
+    cutoff: dt.datetime | None,
+    written: WrittenKeys | None = None,
 ) -> None:
     """Land a batch in one transaction.
 
@@ -135,6 +179,7 @@ async def land_batch(
         judged: The batch.
         checkpoints: A step for each of its segments, the fence: all of them move, or nothing lands.
         cutoff: Up to when the ledger is complete once the batch has landed; ``None`` when that is unknown.
+        written: What this process knows to be there.
 
     Raises:
         FenceLost: Someone else landed it; nothing was written.
@@ -149,7 +194,7 @@ async def land_batch(
             await hold_ownership(conn, judged.ownership)
         # Days before downloads, as everywhere, so that writers meet in one order.
         await _write_pending(conn, judged.pending)
-        await write_hits(conn, judged.hits)
+        await write_hits(conn, judged.hits, written)
         await add_clicks(conn, judged.clicks)
         await note_sightings(conn, judged.sightings)
         if cutoff is not None:

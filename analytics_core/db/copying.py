@@ -7,8 +7,8 @@ has the same shape, so that a table's rows are one big-endian structured array.
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Final, LiteralString, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -96,6 +96,61 @@ class CopyFormat:
             source=_stream(rows),
             format="binary",
         )
+
+    async def read(
+        self,
+        conn: Connection,
+        query: LiteralString,
+        *arguments: object,
+        take: Callable[[Mapping[str, npt.NDArray[Any]]], None],
+    ) -> int:
+        """Read what a query returns by column, a piece at a time, in bounded memory.
+
+        Args:
+            conn: Any.
+            query: Returns the format's columns in their order, none of them null.
+            arguments: Of the query.
+            take: Called with columns as :meth:`encode` takes them.
+
+        Returns:
+            The number of rows.
+        """
+        left = b""
+        is_begun = False
+        count = 0
+
+        async def receive(data: bytes) -> None:
+            nonlocal left, is_begun, count
+            left += data
+            if not is_begun:
+                if len(left) < len(_HEADER):
+                    return
+                left, is_begun = left[len(_HEADER) :], True
+            rows = len(left) // self.dtype.itemsize
+            if rows:
+                take(self._decode(left, rows))
+                left = left[rows * self.dtype.itemsize :]
+                count += rows
+
+        await conn.copy_from_query(query, *arguments, output=receive, format="binary")
+        if left != _TRAILER:
+            raise AssertionError("a COPY of fixed widths ends with its trailer")
+        return count
+
+    def _decode(self, data: bytes, count: int) -> dict[str, npt.NDArray[Any]]:
+        rows = np.frombuffer(data, self.dtype, count)
+        columns: dict[str, npt.NDArray[Any]] = {}
+        for name, kind in self.columns:
+            match kind:
+                case "uuid":
+                    columns[name] = rows[name].astype(np.uint64)
+                case "timestamptz":
+                    columns[name] = rows[name].astype(np.int64) + EPOCH_US
+                case "date":
+                    columns[name] = rows[name].astype(np.int64) + EPOCH_DAYS
+                case _:
+                    columns[name] = rows[name].astype(np.int64)
+        return columns
 
 
 async def _stream(rows: npt.NDArray[Any]) -> AsyncIterator[bytes]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Final, LiteralString, Self, TypeAlias
 
+import asyncpg
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,14 @@ __all__ = (
     "HitSource",
     "Integers",
     "add_marks",
+    "copy_downloads",
     "copy_hits",
     "ensure_partitions",
     "hold_days_open",
     "lock_finality",
     "mark_final",
     "note_days",
+    "read_download_keys",
     "upsert_downloads",
 )
 
@@ -149,26 +152,25 @@ _HITS: Final = CopyFormat(
     ),
 )
 
-_STAGED: Final = CopyFormat(
-    "staged_downloads",
-    schema="pg_temp",
-    columns=(
-        ("day", "date"),
-        ("episode_no", "integer"),
-        ("listener_key", "uuid"),
-        ("occurred_at", "timestamptz"),
-        ("segment_no", "integer"),
-        ("ordinal", "integer"),
-        ("tenant_no", "integer"),
-        ("podcast_no", "integer"),
-        ("agent_no", "integer"),
-        ("referrer_no", "integer"),
-        ("feed_app_no", "integer"),
-        ("country", "smallint"),
-        ("evidence", "smallint"),
-        ("source", "smallint"),
-    ),
+_DOWNLOAD_COLUMNS: Final = (
+    ("day", "date"),
+    ("episode_no", "integer"),
+    ("listener_key", "uuid"),
+    ("occurred_at", "timestamptz"),
+    ("segment_no", "integer"),
+    ("ordinal", "integer"),
+    ("tenant_no", "integer"),
+    ("podcast_no", "integer"),
+    ("agent_no", "integer"),
+    ("referrer_no", "integer"),
+    ("feed_app_no", "integer"),
+    ("country", "smallint"),
+    ("evidence", "smallint"),
+    ("source", "smallint"),
 )
+_DOWNLOADS: Final = CopyFormat("downloads", schema="ts", columns=_DOWNLOAD_COLUMNS)
+_STAGED: Final = CopyFormat("staged_downloads", schema="pg_temp", columns=_DOWNLOAD_COLUMNS)
+_KEYS: Final = CopyFormat("downloads", schema="ts", columns=(("episode_no", "integer"), ("listener_key", "uuid")))
 
 _MARKS: Final = CopyFormat(
     "dirty_marks",
@@ -220,6 +222,10 @@ on conflict (day, episode_no, listener_key) do update
         evidence = excluded.evidence, source = excluded.source
     where (excluded.evidence, old.occurred_at, old.segment_no, old.ordinal)
         > (old.evidence, excluded.occurred_at, excluded.segment_no, excluded.ordinal)"""
+
+
+_READ_KEYS: Final[LiteralString] = """/* downloads.read_keys */
+select episode_no, listener_key from ts.downloads where day = $1 limit $2"""
 
 
 async def ensure_partitions(conn: Connection, days: Collection[dt.date]) -> None:
@@ -297,6 +303,45 @@ async def upsert_downloads(conn: Connection, downloads: Downloads) -> None:
     await conn.execute(_STAGE)
     await _STAGED.copy(conn, {**downloads.as_mapping(), "day": downloads.day})
     await conn.execute(_UPSERT)
+
+
+async def copy_downloads(conn: Connection, downloads: Downloads) -> bool:
+    """Write downloads that are probably not there yet.
+
+    Args:
+        conn: In a transaction; what is done here is undone alone when it fails.
+        downloads: Eligible hits, one a key, sorted by key.
+
+    Returns:
+        Whether they were written: not one of them was there.
+    """
+    if not len(downloads):
+        return True
+    try:
+        async with conn.transaction():
+            await _DOWNLOADS.copy(conn, {**downloads.as_mapping(), "day": downloads.day})
+    except asyncpg.UniqueViolationError:
+        return False
+    return True
+
+
+async def read_download_keys(
+    conn: Connection, day: dt.date, *, limit: int, take: Callable[[Integers, Keys], None]
+) -> int:
+    """Read the keys of a UTC day's downloads, some thousand at a time.
+
+    Args:
+        conn: In a transaction.
+        day: The day.
+        limit: Most that are read.
+        take: Called with numbers of episodes and as many keys of listeners.
+
+    Returns:
+        How many there were; no more than *limit*.
+    """
+    return await _KEYS.read(
+        conn, _READ_KEYS, day, limit, take=lambda columns: take(columns["episode_no"], columns["listener_key"])
+    )
 
 
 async def add_marks(conn: Connection, downloads: Downloads) -> int:
