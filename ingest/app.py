@@ -101,6 +101,7 @@ class Ingest:
             metrics=metrics,
             batch_hits=settings.ingest.batch_hits,
             on_unknown=UnknownTargetPolls(clock, self.poll_wanted),
+            lend=lambda: connection(pool),
         )
         self.poller = Poller(pool, settings.feed, clock=clock, metrics=metrics, own_hosts=hosts)
         self._registry = RegistryWriter(settings.tracker)
@@ -227,6 +228,7 @@ class Ingest:
 
     async def close(self) -> None:
         """Let go of connections and polls."""
+        self.shipper.forget()
         await self.poller.close()
         if self._conn is not None:
             self._conn.terminate()

@@ -6,6 +6,7 @@ columns. Nothing is written but dictionaries: landing is the writer's.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import datetime as dt
@@ -37,7 +38,7 @@ from ingest.metrics import Metrics
 from ingest.secrets import SecretStore
 from ingest.steps.agents import AgentColumns, TermColumns, number_agents, number_terms
 from ingest.steps.clicks import name_clicks, resolve_links
-from ingest.steps.listeners import ListenerColumns, key_listeners, unpack_key
+from ingest.steps.listeners import ListenerColumns, ListenerSecrets, find_secrets, key_listeners, unpack_key
 from ingest.steps.places import PlaceColumns, place_addresses
 from ingest.steps.targets import TargetColumns, resolve_targets
 from ingest.steps.verdicts import (
@@ -146,7 +147,7 @@ class Pipeline:
             self._forget_before(links.targets.ownership)
             agents = await number_agents(conn, batch, self._agents)
             terms = await number_terms(conn, batch, links.targets, self._referrers, self._feed_apps)
-            listeners = await key_listeners(batch, links.targets, self._secrets)
+            listeners = key_listeners(batch, links.targets, await find_secrets(batch, links.targets, self._secrets))
             places = place_addresses(batch, self._countries, self._networks)
             ranges, evidence, _ = _weigh(batch, links.targets)
             nothing = np.zeros(len(batch), np.int64)
@@ -163,8 +164,25 @@ class Pipeline:
             agents = await number_agents(conn, batch, self._agents)
         with self._timed("terms"):
             terms = await number_terms(conn, batch, targets, self._referrers, self._feed_apps)
+        secrets = await find_secrets(batch, targets, self._secrets)
+        # In a thread: meanwhile the batch before is on its way to the database.
+        judged = await asyncio.to_thread(self._work_out, batch, targets, agents, terms, secrets)
+        if not judged.pending:
+            return judged
+        with self._timed("hosts"):
+            return dataclasses.replace(judged, sightings=self.unknown_hosts.find(judged.pending))
+
+    def _work_out(
+        self,
+        batch: Batch,
+        targets: TargetColumns,
+        agents: AgentColumns,
+        terms: TermColumns,
+        secrets: ListenerSecrets,
+    ) -> Judged:
+        """Do all that needs no database."""
         with self._timed("key"):
-            listeners = await key_listeners(batch, targets, self._secrets)
+            listeners = key_listeners(batch, targets, secrets)
         with self._timed("place"):
             places = place_addresses(batch, self._countries, self._networks)
         with self._timed("range"):
@@ -172,11 +190,7 @@ class Pipeline:
         with self._timed("judge"):
             verdicts = judge_facts(_facts(batch, targets, agents, places, tiny))
         with self._timed("split"):
-            judged = _split(batch, targets, agents, terms, listeners, places, ranges, evidence, verdicts)
-        if not judged.pending:
-            return judged
-        with self._timed("hosts"):
-            return dataclasses.replace(judged, sightings=self.unknown_hosts.find(judged.pending))
+            return _split(batch, targets, agents, terms, listeners, places, ranges, evidence, verdicts)
 
     def _forget_before(self, ownership: int) -> None:
         """Drop what was remembered under another generation of ownership: an erasure may have taken it along.

@@ -11,8 +11,11 @@ import datetime as dt
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final, NamedTuple
 from uuid import UUID
+
+import msgspec
 
 from analytics_core.clock import Clock
 from analytics_core.db.hits import HitColumns
@@ -35,13 +38,17 @@ from ingest.spool_reader import Ending, Reading, SegmentFile, SpoolFolder, oldes
 from ingest.writer import CUTOFF_SOURCE, TRY_AGAIN, FenceLost, OwnershipMoved, count_landed, land_batch
 from ingest.written_keys import WrittenKeys
 
-__all__ = ("Shipped", "Shipper", "UnknownTargets")
+__all__ = ("Lender", "Shipped", "Shipper", "UnknownTargets")
 
 UnknownTargets = Callable[[Connection, Sequence[PendingHit]], Awaitable[None]]
 """Called with the waiting hits of a batch that has landed."""
 
+Lender = Callable[[], AbstractAsyncContextManager[Connection]]
+"""Lends a connection, as ingest."""
+
 _TRIES: Final = 5
 _CUTOFF_S: Final = 1.0
+_LOOK_BYTES: Final = 256 * 1024
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 _log = logging.getLogger("castledger.ingest.shipper")
@@ -68,6 +75,48 @@ class _Part(NamedTuple):
     row: SegmentRow
     reading: Reading
 
+    @property
+    def row_after(self) -> SegmentRow:
+        """The segment's checkpoint once the batch has landed."""
+        row, reading = self.row, self.reading
+        return msgspec.structs.replace(row, committed=reading.end, hits=row.hits + reading.hits)
+
+
+class _Walk:
+    """What a look at the spool has found that has not landed, and how much of it batches have taken.
+
+    Args:
+        began: When the look was taken: what was answered before is in it.
+        left: Segments with something unread, oldest first, each with its checkpoint.
+    """
+
+    def __init__(self, began: dt.datetime, left: list[tuple[SegmentFile, SegmentRow]]) -> None:
+        self.began = began
+        self.left = left
+        """What no batch has taken; checkpoints are those once all taken batches have landed."""
+        self.bytes = sum(file.size - row.committed for file, row in left)
+        """What has not landed."""
+
+
+class _Taken(NamedTuple):
+    """A batch that is ready to land.
+
+    Attributes:
+        walk: Where it was taken.
+        parts: Of which segments; empty when nothing was left.
+        batch: Their hits.
+        judged: What became of them.
+        cutoff: Up to when the ledger is complete once it has landed; ``None`` when that is unknown.
+        caught_up: Whether it was the last of the walk.
+    """
+
+    walk: _Walk
+    parts: Sequence[_Part]
+    batch: Batch
+    judged: Judged
+    cutoff: dt.datetime | None
+    caught_up: bool
+
 
 class Shipper:
     """Ships one spool.
@@ -79,6 +128,8 @@ class Shipper:
         metrics: Counts.
         batch_hits: Hits after which a batch is full.
         on_unknown: Told about targets that belong to no episode.
+        lend: Lends a second connection, on which the next batch is judged while one lands; without it they take
+            turns.
     """
 
     def __init__(
@@ -90,6 +141,7 @@ class Shipper:
         metrics: Metrics,
         batch_hits: int,
         on_unknown: UnknownTargets | None = None,
+        lend: Lender | None = None,
     ) -> None:
         self._spool = spool
         self._pipeline = pipeline
@@ -97,6 +149,8 @@ class Shipper:
         self._metrics = metrics
         self._batch_hits = batch_hits
         self._on_unknown = on_unknown
+        self._lend = lend
+        self._ahead: asyncio.Task[_Taken] | None = None
         self._written = WrittenKeys()
         self._rows: dict[UUID, SegmentRow] = {}
         self._reported: set[str] = set()
@@ -105,6 +159,13 @@ class Shipper:
     def forget(self) -> None:
         """Drop what is remembered of the database: after a lost connection or a lost fence it may be wrong."""
         self._rows.clear()
+        self._drop_ahead()
+
+    def _drop_ahead(self) -> None:
+        """Drop the batch that was judged ahead: it follows on one that has not landed as it was."""
+        if self._ahead is not None:
+            self._ahead.cancel()
+            self._ahead = None
 
     async def ship(self, conn: Connection) -> Shipped:
         """Land one batch of what is in the spool.
@@ -130,47 +191,83 @@ class Shipper:
             raise
 
     async def _ship(self, conn: Connection) -> Shipped:
-        began = self._clock.now()
-        files = await asyncio.to_thread(self._spool.scan)
-        await self._learn(conn, files)
-        parts: list[_Part] = []
-        unread: list[SegmentFile] = []
-        left, caught_up, backlog = self._batch_hits, True, 0
-        for file in files:
-            row = self._rows.get(file.segment_id) if file.segment_id is not None else None
-            if row is not None and row.finished_why is not None:
-                await self._clean_up(file, row.finished_why)
-                continue
-            if file.header is None or row is None:
-                await self._drop_unreadable(conn, file, row)
-                continue
-            if file.size < row.committed:
-                await self._finish(conn, file, row, Ending.SHORTER)
-                continue
-            backlog += file.size - row.committed
-            if left <= 0:
-                unread.append(file)
-                continue
-            if file.size == row.committed and not file.is_final:
-                continue
-            reading = await asyncio.to_thread(self._spool.read, file, offset=row.committed, max_hits=left)
-            if reading.end > reading.start:
-                parts.append(_Part(file, row, reading))
-                left -= reading.hits
-                caught_up = caught_up and not reading.is_partial
-            else:
-                await self._end(conn, file, row, reading)
-        caught_up = caught_up and not unread
-        self._metrics.backlog_bytes.set(backlog)
-        cutoff = began if caught_up else await self._behind(parts, unread)
-        if parts:
-            await self._land(conn, parts, cutoff)
+        taken = await self._next(conn)
+        walk, cutoff = taken.walk, taken.cutoff
+        self._metrics.backlog_bytes.set(walk.bytes)
+        if taken.parts:
+            if self._lend is not None and walk.left:
+                self._ahead = asyncio.create_task(self._take_ahead(self._lend, walk), name="judging ahead")
+                # Whoever drops it does not ask what became of it.
+                self._ahead.add_done_callback(lambda task: task.cancelled() or task.exception())
+            await self._land(conn, taken)
+            walk.bytes -= sum(part.reading.end - part.reading.start for part in taken.parts)
         elif time.monotonic() - self._cutoff_s >= _CUTOFF_S and cutoff is not None:
             self._cutoff_s = time.monotonic()
             await advance_cutoff(conn, source=CUTOFF_SOURCE, at=cutoff)
         if cutoff is not None:
             self._metrics.lag_seconds.set((self._clock.now() - cutoff).total_seconds())
-        return Shipped(sum(part.reading.hits for part in parts), caught_up, moved=bool(parts))
+        return Shipped(sum(part.reading.hits for part in taken.parts), taken.caught_up, moved=bool(taken.parts))
+
+    async def _next(self, conn: Connection) -> _Taken:
+        """Take the batch that was judged ahead, or else look at the spool anew."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            taken = await ahead
+            if taken.parts:
+                return taken
+        return await self._take(conn, await self._look(conn))
+
+    async def _look(self, conn: Connection) -> _Walk:
+        """Look at the spool, and finish segments of which nothing more will land."""
+        began = self._clock.now()
+        files = await asyncio.to_thread(self._spool.scan)
+        await self._learn(conn, files)
+        left = []
+        for file in files:
+            row = self._rows.get(file.segment_id) if file.segment_id is not None else None
+            if row is not None and row.finished_why is not None:
+                await self._clean_up(file, row.finished_why)
+            elif file.header is None or row is None:
+                await self._drop_unreadable(conn, file, row)
+            elif file.size < row.committed:
+                await self._finish(conn, file, row, Ending.SHORTER)
+            elif file.size > row.committed or file.is_final:
+                left.append((file, row))
+        return _Walk(began, left)
+
+    async def _take_ahead(self, lend: Lender, walk: _Walk) -> _Taken:
+        async with lend() as conn:
+            return await self._take(conn, walk)
+
+    async def _take(self, conn: Connection, walk: _Walk) -> _Taken:
+        """Take the next batch of a walk and judge it."""
+        parts: list[_Part] = []
+        left: list[tuple[SegmentFile, SegmentRow]] = []
+        room = self._batch_hits
+        for file, row in walk.left:
+            if room <= 0:
+                left.append((file, row))
+                continue
+            reading = await asyncio.to_thread(self._spool.read, file, offset=row.committed, max_hits=room)
+            if reading.end > reading.start:
+                part = _Part(file, row, reading)
+                parts.append(part)
+                room -= reading.hits
+                if reading.is_partial:
+                    left.append((file, part.row_after))
+            elif self._rows.get(row.segment_id) == row:
+                # Nothing of it is on its way: what stands there now is all that will ever land.
+                await self._end(conn, file, row, reading)
+        walk.left = left
+        batch = await asyncio.to_thread(build_batch, [_piece(part) for part in parts])
+        return _Taken(
+            walk,
+            parts,
+            batch,
+            await self._judge(conn, batch),
+            walk.began if not left else await self._behind(left),
+            caught_up=not left,
+        )
 
     async def _learn(self, conn: Connection, files: Sequence[SegmentFile]) -> None:
         """Read the checkpoints of segments that are new to us; the database gives new ones their numbers."""
@@ -189,15 +286,13 @@ class Shipper:
                 known |= await find_segments(conn, [header.segment_id for header in missing])
             self._rows |= known
 
-    async def _land(self, conn: Connection, parts: Sequence[_Part], cutoff: dt.datetime | None) -> None:
-        checkpoints = [_checkpoint(part) for part in parts]
-        pieces = [Piece(part.row.segment_no, part.row.hits, part.reading.rows, part.reading.texts) for part in parts]
-        batch = await asyncio.to_thread(build_batch, pieces)
-        judged = await self._judge(conn, batch)
+    async def _land(self, conn: Connection, taken: _Taken) -> None:
+        checkpoints = [_checkpoint(part) for part in taken.parts]
+        judged = taken.judged
         began = time.perf_counter()
         for attempt in range(1, _TRIES + 1):
             try:
-                await land_batch(conn, judged, checkpoints=checkpoints, cutoff=cutoff, written=self._written)
+                await land_batch(conn, judged, checkpoints=checkpoints, cutoff=taken.cutoff, written=self._written)
                 break
             except TRY_AGAIN:
                 self._metrics.batches.labels("retried").inc()
@@ -205,16 +300,14 @@ class Shipper:
                     raise
             except OwnershipMoved:
                 self._metrics.batches.labels("rejudged").inc()
+                self._drop_ahead()
                 self._pipeline.catalogue.forget()
-                judged = await self._judge(conn, batch)
+                judged = await self._judge(conn, taken.batch)
                 if attempt == _TRIES:
                     raise
         self._metrics.step_seconds.labels("land").inc(time.perf_counter() - began)
-        for part, step in zip(parts, checkpoints, strict=True):
-            row = part.row
-            self._rows[row.segment_id] = SegmentRow(
-                row.segment_no, row.segment_id, step.after, row.hits + step.hits, None
-            )
+        for part in taken.parts:
+            self._rows[part.row.segment_id] = part.row_after
         count_landed(self._metrics, judged)
         if judged.pending and self._on_unknown is not None:
             await self._on_unknown(conn, judged.pending)
@@ -222,21 +315,21 @@ class Shipper:
     async def _judge(self, conn: Connection, batch: Batch) -> Judged:
         return await self._pipeline.judge(conn, batch) if len(batch) else Judged(HitColumns.empty(), [])
 
-    async def _behind(self, parts: Sequence[_Part], unread: Sequence[SegmentFile]) -> dt.datetime | None:
-        """Find the time of the oldest hit that stays in the spool when these parts have landed."""
-        times = [file.header.created_us for file in unread if file.header is not None]
-        for part in parts:
-            if part.reading.is_partial:
+    async def _behind(self, left: Sequence[tuple[SegmentFile, SegmentRow]]) -> dt.datetime | None:
+        """Find the time of the oldest hit that stays in the spool when what was taken has landed."""
+        times = []
+        for file, row in left:
+            if file.header is not None and row.committed == HEADER_BYTES:
+                times.append(file.header.created_us)
+                continue
+            for look_bytes in (_LOOK_BYTES, 2 * MAX_FRAME_BYTES):
                 peek = await asyncio.to_thread(
-                    self._spool.read,
-                    part.file,
-                    offset=part.reading.end,
-                    max_hits=1,
-                    max_bytes=2 * MAX_FRAME_BYTES,
+                    self._spool.read, file, offset=row.committed, max_hits=1, max_bytes=look_bytes
                 )
                 at_us = oldest_hit_us(peek)
                 if at_us is not None:
                     times.append(at_us)
+                    break
         return _EPOCH + dt.timedelta(microseconds=min(times)) if times else None
 
     async def _end(self, conn: Connection, file: SegmentFile, row: SegmentRow, reading: Reading) -> None:
@@ -290,6 +383,10 @@ class Shipper:
         if file.path.name not in self._reported:
             self._reported.add(file.path.name)
             _log.error("the segment %s %s", file.path.name, fault)
+
+
+def _piece(part: _Part) -> Piece:
+    return Piece(part.row.segment_no, part.row.hits, part.reading.rows, part.reading.texts)
 
 
 def _checkpoint(part: _Part) -> Checkpoint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ from ingest.steps.targets import TargetColumns
 
 __all__ = (
     "ListenerColumns",
+    "ListenerSecrets",
+    "find_secrets",
     "hash_addresses",
     "hash_tenants",
     "key_listeners",
@@ -44,6 +46,20 @@ class ListenerColumns:
     k0: Keys
     listener_key: Keys
     is_rekeyed: npt.NDArray[np.bool_]
+
+
+class ListenerSecrets(NamedTuple):
+    """What a batch's listeners are keyed with.
+
+    Attributes:
+        months: Each hit's UTC month, by its place in *installation*.
+        installation: The installation's secret of each month.
+        tenants: Tenants' secrets by month and tenant.
+    """
+
+    months: Codes
+    installation: list[MonthSecret]
+    tenants: dict[tuple[int, int], MonthSecret]
 
 
 def pack_keys(keys: Sequence[bytes]) -> Keys:
@@ -79,12 +95,27 @@ def _months(batch: Batch) -> tuple[list[int], Codes]:
     return [instants[month] for month in index], of_day[day_codes]
 
 
-async def key_listeners(batch: Batch, targets: TargetColumns, secrets: SecretStore) -> ListenerColumns:
-    """Make the keys of each distinct listener: of address and agent first, then of that and the tenant."""
+async def find_secrets(batch: Batch, targets: TargetColumns, secrets: SecretStore) -> ListenerSecrets:
+    """Find the secrets of a batch's months, the installation's and the tenants'."""
     instants, months = _months(batch)
+    tenant_no = targets.tenant_no[targets.codes]
+    places, _ = distinct(months, tenant_no)
+    return ListenerSecrets(
+        months=months,
+        installation=[await secrets.get(month_of(at), INSTALLATION) for at in instants],
+        tenants={
+            (month, tenant): await secrets.get(month_of(instants[month]), tenant)
+            for month, tenant in zip(months[places].tolist(), tenant_no[places].tolist(), strict=True)
+            if tenant
+        },
+    )
+
+
+def key_listeners(batch: Batch, targets: TargetColumns, secrets: ListenerSecrets) -> ListenerColumns:
+    """Make the keys of each distinct listener: of address and agent first, then of that and the tenant."""
+    months, installation, of_tenants = secrets.months, secrets.installation, secrets.tenants
     address = truncated(batch.address)
     places, codes = distinct(batch.agent.codes, address[:, 1], address[:, 0], months)
-    installation = [await secrets.get(month_of(at), INSTALLATION) for at in instants]
     month_of_pair = months[places]
     k0 = hash_addresses(
         address[places].astype(">u8").tobytes(),
@@ -96,11 +127,6 @@ async def key_listeners(batch: Batch, targets: TargetColumns, secrets: SecretSto
     key_places, key_codes = distinct(tenant_no, codes)
     pair_of_key = codes[key_places]
     wanted = list(zip(month_of_pair[pair_of_key].tolist(), tenant_no[key_places].tolist(), strict=True))
-    of_tenants = {
-        (month, tenant): await secrets.get(month_of(instants[month]), tenant)
-        for month, tenant in dict.fromkeys(wanted)
-        if tenant
-    }
     keys = hash_tenants([k0[pair] for pair in pair_of_key.tolist()], wanted, of_tenants)
     fresh = np.array(
         [
