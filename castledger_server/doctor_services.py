@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 
+from analytics_core.db.dead_letters import count_dead_letters
 from analytics_core.db.pool import CONNECTION_LOST, connect
 from analytics_core.db.sums import WrongSum, find_wrong_sums
 from analytics_core.errors import CastledgerError
@@ -127,6 +128,7 @@ def _look_at_schema(database: DatabaseSettings) -> Iterator[Finding]:
     if not differences and not status.pending and not status.faults:
         yield Finding(Level.OK, "schema", "is what the migrations made")
         yield from _look_at_sums(database)
+        yield _look_at_dead_letters(database)
 
 
 def _look_at_sums(database: DatabaseSettings) -> Iterator[Finding]:
@@ -149,6 +151,24 @@ def _look_at_sums(database: DatabaseSettings) -> Iterator[Finding]:
         yield Finding(Level.FAIL, "sums", f"{found}; report it, and mark its day as docs/running.md says under Rollups")
     if not wrong:
         yield Finding(Level.OK, "sums", "of yesterday and today are what the rollups say")
+
+
+def _look_at_dead_letters(database: DatabaseSettings) -> Finding:
+    async def count() -> int:
+        conn = await connect(database, Role.INGEST, application_name="castledger doctor")
+        try:
+            return await count_dead_letters(conn)
+        finally:
+            await conn.close()
+
+    try:
+        letters = asyncio.run(count())
+    except (TimeoutError, CastledgerError, asyncpg.PostgresError) as error:
+        return Finding(Level.WARN, "dead letters", f"could not be counted ({error})")
+    if letters:
+        text = f"{letters} hits could not land; ops.dead_letters says why (docs/running.md, Dead letters)"
+        return Finding(Level.WARN, "dead letters", text)
+    return Finding(Level.OK, "dead letters", "none: all that was read could land")
 
 
 def look_at_redis(settings: RedisSettings | None) -> Iterator[Finding]:

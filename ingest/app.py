@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import datetime as dt
 import gc
 import logging
 import time
@@ -13,6 +14,7 @@ from typing import Final
 
 from analytics_core.admin_server import AdminServer
 from analytics_core.clock import Clock, SystemClock
+from analytics_core.db.dead_letters import drop_dead_letters
 from analytics_core.db.podcasts import read_known_hosts
 from analytics_core.db.pool import Connection, Pool, check_role, connect, connection, open_pool
 from analytics_core.db.rollups import count_marks
@@ -45,6 +47,7 @@ _POLL_S: Final = 2.0
 _CHORES_S: Final = 600.0
 _STOP_S: Final = 6.0
 _MANY_HITS: Final = 20_000
+_KEEP_DEAD_LETTERS: Final = dt.timedelta(days=30)
 _NOT_MIGRATED: Final = "DATABASE_URL: the schema is not there; run `castledger migrate up`"
 
 _log = logging.getLogger("castledger.ingest")
@@ -176,13 +179,14 @@ class Ingest:
         return _SCAN_S
 
     async def do_chores(self) -> float:
-        """Destroy old secrets, let hits go that waited in vain, make days final."""
+        """Destroy old secrets, let hits go that waited in vain, make days final, drop old dead letters."""
         now = self._clock.now()
         async with connection(self._pool) as conn:
             destroyed = await destroy_old_secrets(conn, now=now)
             self.secrets.forget_old()
             released = await release_aged(conn, self.secrets, now=now)
             final = await finalise_days(conn, now=now, after_days=self._settings.ingest.final_after_days)
+            await drop_dead_letters(conn, before=now - _KEEP_DEAD_LETTERS)
         _log.info("chores: %d secrets destroyed, %d hits released, %d days final", destroyed, released, final)
         return _CHORES_S
 

@@ -103,6 +103,20 @@ class Batch:
 
         return type(self)(*(cut(getattr(self, field.name)) for field in dataclasses.fields(self)))
 
+    def extract(self, places: npt.NDArray[np.intp]) -> Self:
+        """Take some of the hits, by their places, with their own texts alone."""
+
+        def cut(column: Any) -> Any:
+            return _own(column, places) if isinstance(column, Texts) else column[places]
+
+        return type(self)(*(cut(getattr(self, field.name)) for field in dataclasses.fields(self)))
+
+
+def _own(texts: Texts, places: npt.NDArray[np.intp]) -> Texts:
+    """Take some hits' texts, and the empty one, which is always there."""
+    kept, codes = np.unique(np.append(texts.codes[places], 0), return_inverse=True)
+    return Texts([texts.values[code] for code in kept.tolist()], codes[:-1].astype(np.int64, copy=False))
+
 
 def text_bytes(rows: bytes | memoryview) -> int:
     """Add up how many bytes of text rows say that they have."""

@@ -18,7 +18,7 @@ class Metrics:
         self.batches = Counter(
             "castledger_ingest_batches",
             "Batches by what became of them: landed, fenced (another shipper had landed it), retried, failed, "
-            "rejudged (a podcast had moved to another tenant).",
+            "rejudged (a podcast had moved to another tenant), split (some of their hits were refused).",
             ("outcome",),
             registry=self.registry,
         )
@@ -36,6 +36,13 @@ class Metrics:
         )
         self.damaged = Counter(
             "castledger_ingest_damaged_segments", "Segments that were set aside as damaged.", registry=self.registry
+        )
+        self.dead_letters = Counter(
+            "castledger_ingest_dead_letters",
+            "Hits that could not be judged or that the database refuses, by step and reason (a SQLSTATE or the name of "
+            "an exception).",
+            ("step", "reason"),
+            registry=self.registry,
         )
         self.polls = Counter(
             "castledger_ingest_polls",

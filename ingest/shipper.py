@@ -34,8 +34,18 @@ from analytics_core.spool import HEADER_BYTES, MAX_FRAME_BYTES, Totals
 from ingest.batches import Batch, Piece, build_batch, hit_times
 from ingest.metrics import Metrics
 from ingest.pipeline import Judged, Pipeline
+from ingest.sieve import Places, Sieve, is_refusal
 from ingest.spool_reader import Ending, Reading, SegmentFile, SpoolFolder, oldest_hit_us
-from ingest.writer import CUTOFF_SOURCE, TRY_AGAIN, FenceLost, OwnershipMoved, count_landed, land_batch
+from ingest.writer import (
+    CUTOFF_SOURCE,
+    TRY_AGAIN,
+    FenceLost,
+    OwnershipMoved,
+    count_landed,
+    land_apart,
+    land_batch,
+    write_letter,
+)
 from ingest.written_keys import WrittenKeys
 
 __all__ = ("Lender", "Shipped", "Shipper", "UnknownTargets")
@@ -152,6 +162,7 @@ class Shipper:
         self._lend = lend
         self._ahead: asyncio.Task[_Taken] | None = None
         self._written = WrittenKeys()
+        self._sieve = Sieve()
         self._rows: dict[UUID, SegmentRow] = {}
         self._reported: set[str] = set()
         self._cutoff_s = 0.0
@@ -292,7 +303,7 @@ class Shipper:
         began = time.perf_counter()
         for attempt in range(1, _TRIES + 1):
             try:
-                await land_batch(conn, judged, checkpoints=checkpoints, cutoff=taken.cutoff, written=self._written)
+                judged = await self._write(conn, judged, taken, checkpoints)
                 break
             except TRY_AGAIN:
                 self._metrics.batches.labels("retried").inc()
@@ -308,12 +319,58 @@ class Shipper:
         self._metrics.step_seconds.labels("land").inc(time.perf_counter() - began)
         for part in taken.parts:
             self._rows[part.row.segment_id] = part.row_after
+        self._sieve.note(landed=len(judged), refused=len(judged.dead))
         count_landed(self._metrics, judged)
+        if judged.dead:
+            first = judged.dead[0]
+            _log.error(
+                "%d hits could not land and are kept as dead letters; the first: %s, %s",
+                len(judged.dead),
+                first.reason,
+                first.message,
+            )
         if judged.pending and self._on_unknown is not None:
             await self._on_unknown(conn, judged.pending)
 
+    async def _write(
+        self, conn: Connection, judged: Judged, taken: _Taken, checkpoints: Sequence[Checkpoint]
+    ) -> Judged:
+        """Land a batch, without the hits that the database refuses."""
+        try:
+            await land_batch(conn, judged, checkpoints=checkpoints, cutoff=taken.cutoff, written=self._written)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            self._metrics.batches.labels("split").inc()
+            return await land_apart(
+                conn,
+                judged,
+                taken.batch,
+                checkpoints=checkpoints,
+                cutoff=taken.cutoff,
+                sieve=self._sieve,
+                find_hosts=self._pipeline.unknown_hosts.find,
+                error=error,
+            )
+        return judged
+
     async def _judge(self, conn: Connection, batch: Batch) -> Judged:
-        return await self._pipeline.judge(conn, batch) if len(batch) else Judged(HitColumns.empty(), [])
+        """Judge a batch, without the hits over which a step stumbles."""
+        if not len(batch):
+            return Judged(HitColumns.empty(), [])
+
+        async def attempt(places: Places) -> Judged:
+            return await self._pipeline.judge(conn, batch.extract(places))
+
+        try:
+            return await self._pipeline.judge(conn, batch)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            self._metrics.batches.labels("split").inc()
+            sifted = await self._sieve.sift(len(batch), attempt, attempt, error)
+        letters = [write_letter(batch, refusal, step="judge") for refusal in sifted.refused]
+        return Judged.joined(sifted.passed, dead=letters)
 
     async def _behind(self, left: Sequence[tuple[SegmentFile, SegmentRow]]) -> dt.datetime | None:
         """Find the time of the oldest hit that stays in the spool when what was taken has landed."""

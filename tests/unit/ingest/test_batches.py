@@ -333,3 +333,13 @@ def test_rows_are_written_as_postgresql_reads_them() -> None:
     first = struct.pack(">hihiiiqiiiqi16s", 6, 2, -2, 4, 3, 8, -(2**40), 4, 1, 8, 7, 16, key.bytes)
     assert rows.tobytes()[: len(first)] == first
     assert len(rows.tobytes()) == 2 * len(first)
+
+
+@given(HITS, st.data())
+def test_extracted_hits_are_themselves_and_bring_no_texts_of_others(hits: list[Hit], data: st.DataObject) -> None:
+    batch = build_batch([pieces(hits, frame_hits=4, segment_no=1, ordinal=0)])
+    chosen = data.draw(st.lists(st.integers(0, len(hits) - 1), unique=True, max_size=10)) if hits else []
+    own = batch.extract(np.array(chosen, np.intp))
+    assert as_hits(own) == [as_hits(batch)[place] for place in chosen]
+    assert set(own.target.values) == {b""} | {hits[place].target for place in chosen}
+    assert set(own.agent.values) == {b""} | {hits[place].agent for place in chosen}
