@@ -31,7 +31,7 @@ from analytics_core.db.segments import (
 )
 from analytics_core.errors import Unavailable
 from analytics_core.spool import HEADER_BYTES, MAX_FRAME_BYTES, Totals
-from ingest.batches import Batch, Piece, build_batch, hit_times
+from ingest.batches import Batch, Piece, build_batch, stored_times
 from ingest.metrics import Metrics
 from ingest.pipeline import Judged, Pipeline
 from ingest.sieve import Places, Sieve, is_refusal
@@ -270,13 +270,13 @@ class Shipper:
                 # Nothing of it is on its way: what stands there now is all that will ever land.
                 await self._end(conn, file, row, reading)
         walk.left = left
-        batch = await asyncio.to_thread(build_batch, [_piece(part) for part in parts])
+        batch = await asyncio.to_thread(build_batch, [_piece(part) for part in parts], received_us=_micros(walk.began))
         return _Taken(
             walk,
             parts,
             batch,
             await self._judge(conn, batch),
-            walk.began if not left else await self._behind(left),
+            walk.began if not left else await self._behind(left, walk.began),
             caught_up=not left,
         )
 
@@ -298,7 +298,7 @@ class Shipper:
             self._rows |= known
 
     async def _land(self, conn: Connection, taken: _Taken) -> None:
-        checkpoints = [_checkpoint(part) for part in taken.parts]
+        checkpoints = [_checkpoint(part, taken.walk.began) for part in taken.parts]
         judged = taken.judged
         began = time.perf_counter()
         for attempt in range(1, _TRIES + 1):
@@ -372,7 +372,7 @@ class Shipper:
         letters = [write_letter(batch, refusal, step="judge") for refusal in sifted.refused]
         return Judged.joined(sifted.passed, dead=letters)
 
-    async def _behind(self, left: Sequence[tuple[SegmentFile, SegmentRow]]) -> dt.datetime | None:
+    async def _behind(self, left: Sequence[tuple[SegmentFile, SegmentRow]], at: dt.datetime) -> dt.datetime | None:
         """Find the time of the oldest hit that stays in the spool when what was taken has landed."""
         times = []
         for file, row in left:
@@ -383,7 +383,7 @@ class Shipper:
                 peek = await asyncio.to_thread(
                     self._spool.read, file, offset=row.committed, max_hits=1, max_bytes=look_bytes
                 )
-                at_us = oldest_hit_us(peek)
+                at_us = oldest_hit_us(peek, received_us=_micros(at))
                 if at_us is not None:
                     times.append(at_us)
                     break
@@ -446,9 +446,13 @@ def _piece(part: _Part) -> Piece:
     return Piece(part.row.segment_no, part.row.hits, part.reading.rows, part.reading.texts)
 
 
-def _checkpoint(part: _Part) -> Checkpoint:
+def _micros(at: dt.datetime) -> int:
+    return (at - _EPOCH) // dt.timedelta(microseconds=1)
+
+
+def _checkpoint(part: _Part, received: dt.datetime) -> Checkpoint:
     reading = part.reading
-    times = hit_times(reading.rows)
+    times, _ = stored_times(reading.rows, _micros(received))
     return Checkpoint(
         segment_id=part.row.segment_id,
         before=reading.start,

@@ -21,7 +21,7 @@ from analytics_core.spool import (
     parse_header,
     read_frames,
 )
-from ingest.batches import hit_times, text_bytes
+from ingest.batches import stored_times, text_bytes
 
 __all__ = ("Ending", "Reading", "SegmentFile", "SpoolFolder", "oldest_hit_us")
 
@@ -231,7 +231,7 @@ def _sound(frames: list[Frame]) -> tuple[list[Frame], str]:
     raise AssertionError("frames that differ together differ one by one")
 
 
-def oldest_hit_us(reading: Reading) -> int | None:
-    """Find the time of the earliest hit in a reading; ``None`` without hits."""
-    times = hit_times(reading.rows)
+def oldest_hit_us(reading: Reading, *, received_us: int) -> int | None:
+    """Find the time under which the earliest hit of a reading is kept; ``None`` without hits."""
+    times, _ = stored_times(reading.rows, received_us)
     return int(times.min()) if len(times) else None

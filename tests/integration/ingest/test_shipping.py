@@ -283,6 +283,21 @@ async def test_a_final_day_keeps_its_figures_and_late_hits_are_kept(ledger: Ledg
     assert [mark["day"] for mark in marks] == [yesterday.date()]
 
 
+async def test_hits_whose_time_cannot_be_right_are_kept_under_that_of_their_reading(
+    ledger: Ledger, podcast: MadePodcast
+) -> None:
+    far = [dt.datetime(1970, 1, 1, tzinfo=dt.UTC), NOW + dt.timedelta(hours=25), dt.datetime(2016, 1, 1, tzinfo=dt.UTC)]
+    near = [NOW + dt.timedelta(hours=23), minute(0)]
+    write_segment(ledger.folder, [make_hit(at, address=f"192.0.2.{number}") for number, at in enumerate([*far, *near])])
+    await ledger.ship_all()
+    rows = await ledger.conn.fetch("select occurred_at, flags from ts.listener_events order by ordinal")
+    assert [tuple(row) for row in rows] == [(NOW, HitFlag.SKEW)] * 3 + [(at, 0) for at in near]
+    segment = await ledger.conn.fetchrow("select first_hit_at, last_hit_at from ops.segments")
+    assert segment is not None
+    assert tuple(segment) == (minute(0), near[0])
+    assert {row[0] for row in await ledger.downloads()} == {DAY, near[0].date()}
+
+
 async def test_a_month_whose_secret_is_gone_is_keyed_anew_and_says_so(ledger: Ledger, podcast: MadePodcast) -> None:
     old = dt.datetime(2026, 8, 3, tzinfo=dt.UTC)
     write_segment(ledger.folder, [make_hit(old), make_hit(old + dt.timedelta(minutes=1)), make_hit(minute(0))])
