@@ -15,6 +15,7 @@ import httpx
 
 from analytics_core.db.dead_letters import count_dead_letters
 from analytics_core.db.pool import CONNECTION_LOST, connect
+from analytics_core.db.spool_faults import FaultCount, count_spool_faults
 from analytics_core.db.sums import WrongSum, find_wrong_sums
 from analytics_core.errors import CastledgerError
 from analytics_core.roles import Role
@@ -32,6 +33,7 @@ _FAR_OFF_S: Final = 60.0
 _OLDEST_REDIS: Final = (6, 2)
 _ROBOTS: Final = "User-agent: *\nDisallow: /"
 _NAMED: Final = 20
+_LOSS_DAYS: Final = 30
 
 
 class _Server(NamedTuple):
@@ -128,7 +130,7 @@ def _look_at_schema(database: DatabaseSettings) -> Iterator[Finding]:
     if not differences and not status.pending and not status.faults:
         yield Finding(Level.OK, "schema", "is what the migrations made")
         yield from _look_at_sums(database)
-        yield _look_at_dead_letters(database)
+        yield from _look_at_losses(database)
 
 
 def _look_at_sums(database: DatabaseSettings) -> Iterator[Finding]:
@@ -153,22 +155,33 @@ def _look_at_sums(database: DatabaseSettings) -> Iterator[Finding]:
         yield Finding(Level.OK, "sums", "of yesterday and today are what the rollups say")
 
 
-def _look_at_dead_letters(database: DatabaseSettings) -> Finding:
-    async def count() -> int:
+def _look_at_losses(database: DatabaseSettings) -> Iterator[Finding]:
+    """Count hits that could not land and places of the spool that could not be read, in the last days."""
+
+    async def count() -> tuple[int, FaultCount]:
         conn = await connect(database, Role.INGEST, application_name="castledger doctor")
         try:
-            return await count_dead_letters(conn)
+            since = dt.datetime.now(dt.UTC) - dt.timedelta(days=_LOSS_DAYS)
+            return await count_dead_letters(conn), await count_spool_faults(conn, since=since)
         finally:
             await conn.close()
 
     try:
-        letters = asyncio.run(count())
+        letters, damage = asyncio.run(count())
     except (TimeoutError, CastledgerError, asyncpg.PostgresError) as error:
-        return Finding(Level.WARN, "dead letters", f"could not be counted ({error})")
+        yield Finding(Level.WARN, "losses", f"could not be counted ({str(error) or 'it takes too long'})")
+        return
     if letters:
         text = f"{letters} hits could not land; ops.dead_letters says why (docs/running.md, Dead letters)"
-        return Finding(Level.WARN, "dead letters", text)
-    return Finding(Level.OK, "dead letters", "none: all that was read could land")
+        yield Finding(Level.WARN, "losses", text)
+    if damage.faults:
+        text = (
+            f"{damage.faults} places of the spool could not be read in {_LOSS_DAYS} days, {damage.lost_hits} hits are "
+            f"known to be missing; the last: {damage.last_file} at offset {damage.last_start} (docs/spool.md, Damage)"
+        )
+        yield Finding(Level.WARN, "losses", text)
+    if not letters and not damage.faults:
+        yield Finding(Level.OK, "losses", f"all that was recorded in {_LOSS_DAYS} days could be read and landed")
 
 
 def look_at_redis(settings: RedisSettings | None) -> Iterator[Finding]:

@@ -37,6 +37,16 @@ class Metrics:
         self.damaged = Counter(
             "castledger_ingest_damaged_segments", "Segments that were set aside as damaged.", registry=self.registry
         )
+        self.damaged_bytes = Counter(
+            "castledger_ingest_damaged_bytes",
+            "Bytes of the spool that could not be read, between what could.",
+            registry=self.registry,
+        )
+        self.damaged_hits = Counter(
+            "castledger_ingest_damaged_hits",
+            "Hits that are missing where the spool was damaged, as far as running totals tell.",
+            registry=self.registry,
+        )
         self.dead_letters = Counter(
             "castledger_ingest_dead_letters",
             "Hits that could not be judged or that the database refuses, by step and reason (a SQLSTATE or the name of "

@@ -28,9 +28,12 @@ from analytics_core.db.segments import (
     find_segments,
     finish_segment,
     register_segments,
+    skip_gap,
 )
+from analytics_core.db.spool_faults import SpoolFault, add_spool_fault, has_spool_faults
 from analytics_core.errors import Unavailable
 from analytics_core.spool import HEADER_BYTES, MAX_FRAME_BYTES, Totals
+from analytics_core.spool_recovery import Gap
 from ingest.batches import Batch, Piece, build_batch, stored_times
 from ingest.metrics import Metrics
 from ingest.pipeline import Judged, Pipeline
@@ -89,7 +92,8 @@ class _Part(NamedTuple):
     def row_after(self) -> SegmentRow:
         """The segment's checkpoint once the batch has landed."""
         row, reading = self.row, self.reading
-        return msgspec.structs.replace(row, committed=reading.end, hits=row.hits + reading.hits)
+        recorded = row.recorded if reading.totals is None else reading.totals.recorded
+        return msgspec.structs.replace(row, committed=reading.end, hits=row.hits + reading.hits, recorded=recorded)
 
 
 class _Walk:
@@ -268,7 +272,11 @@ class Shipper:
                     left.append((file, part.row_after))
             elif self._rows.get(row.segment_id) == row:
                 # Nothing of it is on its way: what stands there now is all that will ever land.
-                await self._end(conn, file, row, reading)
+                behind = await self._end(conn, file, row, reading)
+                if behind is not None:
+                    left.append((file, behind))
+            elif reading.fault is not None and file.is_final:
+                left.append((file, row))
         walk.left = left
         batch = await asyncio.to_thread(build_batch, [_piece(part) for part in parts], received_us=_micros(walk.began))
         return _Taken(
@@ -389,16 +397,60 @@ class Shipper:
                     break
         return _EPOCH + dt.timedelta(microseconds=min(times)) if times else None
 
-    async def _end(self, conn: Connection, file: SegmentFile, row: SegmentRow, reading: Reading) -> None:
-        """Finish a segment that has no whole frame left."""
+    async def _end(self, conn: Connection, file: SegmentFile, row: SegmentRow, reading: Reading) -> SegmentRow | None:
+        """Finish a segment that has no whole frame left, or return its checkpoint behind damage."""
         if reading.is_partial:
-            return
+            return None
+        if not file.is_final:
+            if reading.fault is not None:
+                self._report(file, f"is damaged while its writer lives: {reading.fault}; it is read on once complete")
+            return None
         if reading.fault is not None:
-            self._report(file, f"is damaged: {reading.fault}; what stands before has landed")
-            if file.is_final:
-                await self._finish(conn, file, row, Ending.DAMAGED)
-        elif file.is_final:
-            await self._finish(conn, file, row, self._spool.ending(file, offset=row.committed))
+            return await self._skip(conn, file, row)
+        ending = self._spool.ending(file, offset=row.committed)
+        if file.header_fault is not None:
+            await self._note_fault(conn, file, row, Gap(0, HEADER_BYTES, file.header_fault, False), None)
+        if await has_spool_faults(conn, row.segment_no):
+            ending = Ending.DAMAGED
+        await self._finish(conn, file, row, ending)
+        return None
+
+    async def _skip(self, conn: Connection, file: SegmentFile, row: SegmentRow) -> SegmentRow:
+        """Move a checkpoint past damage, which is noted in the same transaction."""
+        gap, recorded = await asyncio.to_thread(self._spool.find_gap, file, offset=row.committed)
+        lost = None if recorded is None or row.recorded is None else max(recorded - row.recorded, 0)
+        async with conn.transaction():
+            if not await skip_gap(conn, row.segment_id, before=gap.start, after=gap.end):
+                raise FenceLost(f"segment {row.segment_id} has moved on from {gap.start}")
+            await self._note_fault(conn, file, row, gap, lost)
+        behind = msgspec.structs.replace(row, committed=gap.end, recorded=recorded if lost is None else row.recorded)
+        self._rows[row.segment_id] = behind
+        self._metrics.damaged_bytes.inc(gap.end - gap.start)
+        if lost is not None:
+            self._metrics.damaged_hits.inc(lost)
+        return behind
+
+    async def _note_fault(
+        self, conn: Connection, file: SegmentFile, row: SegmentRow | None, gap: Gap, lost: int | None
+    ) -> None:
+        fault = SpoolFault(
+            file=file.path.stem,
+            start=gap.start,
+            end=gap.end,
+            segment_no=row.segment_no if row is not None else None,
+            reason=gap.reason,
+            lost_hits=lost,
+        )
+        await add_spool_fault(conn, fault)
+        missing = "an unknown number of" if lost is None else lost
+        _log.error(
+            "%s is damaged from offset %d to %d: %s; %s hits are missing",
+            fault.file,
+            gap.start,
+            gap.end,
+            gap.reason,
+            missing,
+        )
 
     async def _finish(self, conn: Connection, file: SegmentFile, row: SegmentRow, ending: Ending) -> None:
         if not file.is_final:
@@ -408,7 +460,7 @@ class Shipper:
             self._report(file, f"came back with {file.size} bytes, though {row.committed} have landed")
         if not await finish_segment(conn, row.segment_id, committed=row.committed, why=ending.value):
             raise FenceLost(f"segment {row.segment_id} was finished by someone else")
-        self._rows[row.segment_id] = SegmentRow(row.segment_no, row.segment_id, row.committed, row.hits, ending.value)
+        self._rows[row.segment_id] = msgspec.structs.replace(row, finished_why=ending.value)
         await self._clean_up(file, ending.value)
 
     async def _clean_up(self, file: SegmentFile, why: str) -> None:
@@ -429,7 +481,8 @@ class Shipper:
             self._report(file, "ends before its header does")
         else:
             ending = Ending.DAMAGED
-            self._report(file, "has a damaged header; nothing of it can land")
+            reason = file.header_fault or "neither its header nor its name tells what it is"
+            await self._note_fault(conn, file, row, Gap(0, file.size, reason, False), None)
         if row is not None:
             await self._finish(conn, file, row, ending)
         else:

@@ -7,7 +7,6 @@ import enum
 import fcntl
 import logging
 import os
-import re
 from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -17,10 +16,13 @@ from analytics_core.spool import (
     Frame,
     SegmentHeader,
     SpoolCorrupt,
+    SpoolVersion,
     Totals,
     parse_header,
+    parse_segment_name,
     read_frames,
 )
+from analytics_core.spool_recovery import Gap, find_frames
 from ingest.batches import stored_times, text_bytes
 
 __all__ = ("Ending", "Reading", "SegmentFile", "SpoolFolder", "oldest_hit_us")
@@ -31,8 +33,6 @@ DAMAGED_SUFFIX: Final = ".damaged"
 
 _MAX_BYTES: Final = 32 * 1024 * 1024
 """A batch holds no more of the spool than this, whatever the number of its hits; any frame fits."""
-
-_NAME_ID: Final = re.compile(r"([0-9a-f]{32})\.(?:open|sealed)")
 
 _log = logging.getLogger("castledger.ingest.spool")
 
@@ -61,6 +61,7 @@ class SegmentFile(NamedTuple):
         segment_id: From the header, else from its name; ``None`` when neither tells.
         size: Its length at the time of the look. All that was answered before the look is in it.
         is_final: Whether nobody writes to it any more.
+        header_fault: What is wrong with its header; with a header all the same, that is what its name says.
     """
 
     path: Path
@@ -68,6 +69,7 @@ class SegmentFile(NamedTuple):
     segment_id: UUID | None
     size: int
     is_final: bool
+    header_fault: str | None = None
 
 
 class Reading(NamedTuple):
@@ -131,17 +133,17 @@ class SpoolFolder:
         with path.open("rb") as file:
             is_final = name.endswith(SEALED_SUFFIX) or _is_unlocked(file.fileno())
             size = os.fstat(file.fileno()).st_size
-            header = self._headers.get(name)
+            header, fault = self._headers.get(name), None
             if header is None and size >= HEADER_BYTES:
                 try:
                     header = parse_header(file.read(HEADER_BYTES))
                     self._headers[name] = header
-                except SpoolCorrupt:
-                    header = None
-        if header is not None:
-            return SegmentFile(path, header, header.segment_id, size, is_final)
-        match = _NAME_ID.search(name)
-        return SegmentFile(path, None, UUID(match[1]) if match else None, size, is_final)
+                except SpoolVersion as error:
+                    fault = str(error)
+                except SpoolCorrupt as error:
+                    fault, header = str(error), parse_segment_name(name)
+        named = header or parse_segment_name(name)
+        return SegmentFile(path, header, named.segment_id if named else None, size, is_final, fault)
 
     def read(self, file: SegmentFile, *, offset: int, max_hits: int, max_bytes: int = _MAX_BYTES) -> Reading:
         """Read whole frames of a segment, up to the length that the scan saw.
@@ -186,6 +188,28 @@ class SpoolFolder:
             is_partial=is_partial and fault is None,
             fault=fault,
         )
+
+    def find_gap(self, file: SegmentFile, *, offset: int) -> tuple[Gap, int | None]:
+        """Find how far the damage reaches that begins at *offset*.
+
+        Args:
+            file: A final one.
+            offset: Where something stands that is no whole frame.
+
+        Returns:
+            The gap, and the writer's running total of recorded hits behind it; ``None`` when no frame follows.
+
+        Raises:
+            OSError: The file cannot be read, or is gone.
+        """
+        with file.path.open("rb") as handle:
+            data = os.pread(handle.fileno(), file.size - offset, offset)
+        found = find_frames(data, offset=offset)
+        gap = next(found)
+        if not isinstance(gap, Gap):
+            raise AssertionError("where reading stopped there is a gap")
+        behind = next(found, None)
+        return gap, behind.totals.recorded - behind.hits if isinstance(behind, Frame) else None
 
     def ending(self, file: SegmentFile, *, offset: int) -> Ending:
         """Say how a final segment ended whose last whole frame ends at *offset*."""

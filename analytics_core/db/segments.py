@@ -21,9 +21,11 @@ __all__ = (
     "move_checkpoint",
     "read_cutoff",
     "register_segments",
+    "skip_gap",
 )
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_LAST_US: Final = 7_258_118_400_000_000 - 1  # the end of the year 2199
 
 
 class SegmentRow(msgspec.Struct, frozen=True):
@@ -32,6 +34,7 @@ class SegmentRow(msgspec.Struct, frozen=True):
     Attributes:
         committed: Offset up to which its frames have landed.
         hits: Hits that have landed: the next one's ordinal.
+        recorded: The writer's running total with the last frame that has landed; ``None`` before the first.
         finished_why: Why nothing more will land; ``None`` while it may.
     """
 
@@ -40,6 +43,7 @@ class SegmentRow(msgspec.Struct, frozen=True):
     committed: int
     hits: int
     finished_why: str | None
+    recorded: int | None = None
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +75,8 @@ order by n.created_at, n.segment_id
 on conflict (segment_id) do nothing"""
 
 _FIND: Final[LiteralString] = """/* segments.find */
-select segment_no, segment_id, committed, hits, finished_why from ops.segments where segment_id = any($1::uuid[])"""
+select segment_no, segment_id, committed, hits, finished_why, (totals->>'recorded')::bigint as recorded
+from ops.segments where segment_id = any($1::uuid[])"""
 
 _MOVE: Final[LiteralString] = """/* segments.move_checkpoint */
 update ops.segments set committed = $3, hits = hits + $4, first_hit_at = least(first_hit_at, $5),
@@ -82,6 +87,9 @@ _FINISH: Final[LiteralString] = """/* segments.finish */
 update ops.segments set finished_at = now(), finished_why = $3
 where segment_id = $1 and committed = $2 and finished_at is null"""
 
+_SKIP: Final[LiteralString] = """/* segments.skip */
+update ops.segments set committed = $3 where segment_id = $1 and committed = $2 and finished_at is null"""
+
 _ADVANCE: Final[LiteralString] = """/* ingest_status.advance */
 insert into ops.ingest_status as old (source, cutoff_at) values ($1, $2)
 on conflict (source) do update set cutoff_at = excluded.cutoff_at where old.cutoff_at < excluded.cutoff_at"""
@@ -91,7 +99,8 @@ select min(cutoff_at) from ops.ingest_status"""
 
 
 def _instant(at_us: int | None) -> dt.datetime | None:
-    return None if at_us is None else _EPOCH + dt.timedelta(microseconds=at_us)
+    # A segment's creation may be anything where a clock is wrong, and a damaged name may say anything.
+    return None if at_us is None else _EPOCH + dt.timedelta(microseconds=min(max(at_us, 0), _LAST_US))
 
 
 async def register_segments(conn: Connection, headers: Sequence[SegmentHeader], *, start: int) -> None:
@@ -139,6 +148,11 @@ async def move_checkpoint(conn: Connection, step: Checkpoint) -> bool:
 async def finish_segment(conn: Connection, segment_id: UUID, *, committed: int, why: str) -> bool:
     """Note that nothing more will land from a segment; ``False`` when someone else moved or finished it."""
     return str(await conn.execute(_FINISH, segment_id, committed, why)) == "UPDATE 1"
+
+
+async def skip_gap(conn: Connection, segment_id: UUID, *, before: int, after: int) -> bool:
+    """Move a segment's checkpoint past damage; ``False`` when someone else has moved it before."""
+    return str(await conn.execute(_SKIP, segment_id, before, after)) == "UPDATE 1"
 
 
 async def advance_cutoff(conn: Connection, *, source: str, at: dt.datetime) -> None:

@@ -1,4 +1,4 @@
--- What could not land is named: hits that were refused, one row each.
+-- What could not land is named: hits that were refused, and damage in the spool.
 
 -- Neither an address nor a listener's key. `tenant_no` is null where the hit was refused before it was found out.
 create table ops.dead_letters (
@@ -16,3 +16,18 @@ create table ops.dead_letters (
 );
 create index dead_letters_buried on ops.dead_letters (buried_at);
 grant select, insert, delete on ops.dead_letters to castledger_ingest;
+
+-- Bytes of segments that are no whole frame: where they stand, and how many hits are missing, as far as the totals in
+-- the frames around them tell. `file` is the segment's name without its ending.
+create table ops.spool_faults (
+    file text not null check (length(file) <= 255),
+    start_offset bigint not null,
+    end_offset bigint not null check (end_offset > start_offset),
+    segment_no integer,
+    reason text not null check (length(reason) <= 500),
+    lost_hits bigint check (lost_hits >= 0),
+    found_at timestamptz not null default now(),
+    primary key (file, start_offset)
+);
+create index spool_faults_segment on ops.spool_faults (segment_no);
+grant select, insert on ops.spool_faults to castledger_ingest;

@@ -175,26 +175,18 @@ async def test_a_segment_shorter_than_what_landed_is_finished(ledger: Ledger, po
     assert list(ledger.folder.iterdir()) == []
 
 
-async def test_damage_in_the_middle_costs_only_what_follows_it(ledger: Ledger, podcast: MadePodcast) -> None:
-    hits = [make_hit(minute(number), address=f"192.0.2.{number}") for number in range(9)]
-    path = write_segment(ledger.folder, hits, frame_hits=3)
-    data = bytearray(path.read_bytes())
-    data[len(data) * 2 // 3] ^= 1
-    path.write_bytes(data)
-    assert await ledger.ship_all() in (3, 6)
-    assert await ledger.ending() == "damaged"
-    assert [kept.name for kept in ledger.folder.iterdir()] == [path.with_suffix(".damaged").name]
-    assert path.with_suffix(".damaged").read_bytes() == data
-    assert await ledger.ship_all() == 0
-
-
-async def test_a_damaged_header_is_set_aside(ledger: Ledger, podcast: MadePodcast) -> None:
+async def test_a_segment_that_neither_header_nor_name_tell_of_is_set_aside(
+    ledger: Ledger, podcast: MadePodcast
+) -> None:
     path = write_segment(ledger.folder, [make_hit(minute(0))])
-    path.write_bytes(b"x" + path.read_bytes()[1:])
+    stray = path.rename(path.with_name("stray.sealed"))
+    stray.write_bytes(b"x" + stray.read_bytes()[1:])
     sound = write_segment(ledger.folder, [make_hit(minute(1))])
     assert await ledger.ship_all() == 1
-    assert {kept.name for kept in ledger.folder.iterdir()} == {path.with_suffix(".damaged").name}
+    assert {kept.name for kept in ledger.folder.iterdir()} == {"stray.damaged"}
     assert sound.exists() is False
+    faults = await ledger.conn.fetch("select file, start_offset, segment_no, reason from ops.spool_faults")
+    assert [tuple(fault) for fault in faults] == [("stray", 0, None, "not a spool segment")]
 
 
 async def test_many_segments_share_a_batch_and_full_batches_are_cut(ledger: Ledger, podcast: MadePodcast) -> None:
