@@ -15,6 +15,7 @@ import httpx
 
 from analytics_core.db.dead_letters import count_dead_letters
 from analytics_core.db.pool import CONNECTION_LOST, connect
+from analytics_core.db.segments import SilentSource, list_silent
 from analytics_core.db.spool_faults import FaultCount, count_spool_faults
 from analytics_core.db.sums import WrongSum, find_wrong_sums
 from analytics_core.errors import CastledgerError
@@ -34,6 +35,7 @@ _OLDEST_REDIS: Final = (6, 2)
 _ROBOTS: Final = "User-agent: *\nDisallow: /"
 _NAMED: Final = 20
 _LOSS_DAYS: Final = 30
+_SILENT_AFTER: Final = dt.timedelta(minutes=3)
 
 
 class _Server(NamedTuple):
@@ -156,21 +158,28 @@ def _look_at_sums(database: DatabaseSettings) -> Iterator[Finding]:
 
 
 def _look_at_losses(database: DatabaseSettings) -> Iterator[Finding]:
-    """Count hits that could not land and places of the spool that could not be read, in the last days."""
+    """Name trackers that are silent, and count what could not be read or could not land in the last days."""
 
-    async def count() -> tuple[int, FaultCount]:
+    async def count() -> tuple[int, FaultCount, list[SilentSource]]:
         conn = await connect(database, Role.INGEST, application_name="castledger doctor")
         try:
             since = dt.datetime.now(dt.UTC) - dt.timedelta(days=_LOSS_DAYS)
-            return await count_dead_letters(conn), await count_spool_faults(conn, since=since)
+            return (
+                await count_dead_letters(conn),
+                await count_spool_faults(conn, since=since),
+                await list_silent(conn, after=_SILENT_AFTER),
+            )
         finally:
             await conn.close()
 
     try:
-        letters, damage = asyncio.run(count())
+        letters, damage, silent = asyncio.run(count())
     except (TimeoutError, CastledgerError, asyncpg.PostgresError) as error:
         yield Finding(Level.WARN, "losses", f"could not be counted ({str(error) or 'it takes too long'})")
         return
+    for one in silent:
+        text = f"{one.source} has not been heard of since {one.last_frame_at:%Y-%m-%d %H:%M} UTC; see whether it runs"
+        yield Finding(Level.WARN, "trackers", text)
     if letters:
         text = f"{letters} hits could not land; ops.dead_letters says why (docs/running.md, Dead letters)"
         yield Finding(Level.WARN, "losses", text)

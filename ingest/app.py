@@ -35,16 +35,19 @@ from ingest.registry_writer import RegistryWriter, own_hosts
 from ingest.rollups import refresh_listeners, refresh_rollups
 from ingest.secrets import SecretStore, destroy_old_secrets
 from ingest.shipper import Shipper
+from ingest.silence import SilenceWatch
 from ingest.spool_reader import SpoolFolder
 
 __all__ = ("Ingest", "run_ingest")
 
 _NAME: Final = "castledger-ingest"
 _WATCH: Final = "watch"
+_TRACKERS: Final = "trackers"
 _SCAN_S: Final = 0.25
 _REFRESH_S: Final = 0.5
 _POLL_S: Final = 2.0
 _CHORES_S: Final = 600.0
+_SILENCE_S: Final = 15.0
 _STOP_S: Final = 6.0
 _MANY_HITS: Final = 20_000
 _KEEP_DEAD_LETTERS: Final = dt.timedelta(days=30)
@@ -117,6 +120,7 @@ class Ingest:
             self.poll_wanted.set,
         ):
             self._watch.subscribe(callback)
+        self._silence = SilenceWatch(metrics)
         self._conn: Connection | None = None
         self._landed = 0
 
@@ -178,6 +182,12 @@ class Ingest:
         await self._watch.listen(on_listening=lambda: health.say(_WATCH, None))
         return _SCAN_S
 
+    async def listen_for_trackers(self, health: Health) -> float:
+        """Look whether every tracker that did not stop is heard of."""
+        async with connection(self._pool) as conn:
+            health.say(_TRACKERS, await self._silence.look(conn))
+        return _SILENCE_S
+
     async def do_chores(self) -> float:
         """Destroy old secrets, let hits go that waited in vain, make days final, drop old dead letters."""
         now = self._clock.now()
@@ -215,6 +225,7 @@ class Ingest:
             "registry": (self.write_registry, self.registry_wanted),
             "claims": (self.settle_claims, self.claims_wanted),
             "chores": (self.do_chores, None),
+            "silence": (lambda: self.listen_for_trackers(health), None),
         }
         tasks = [
             asyncio.create_task(run_job(name, work, stop=stop, health=health, wake=wake), name=name)

@@ -37,6 +37,12 @@ class Metrics:
         self.damaged = Counter(
             "castledger_ingest_damaged_segments", "Segments that were set aside as damaged.", registry=self.registry
         )
+        self.silent = Gauge(
+            "castledger_ingest_silent_tracker",
+            "1 for a tracker that has not been heard of for three minutes though it did not stop.",
+            ("source",),
+            registry=self.registry,
+        )
         self.damaged_bytes = Counter(
             "castledger_ingest_damaged_bytes",
             "Bytes of the spool that could not be read, between what could.",

@@ -514,4 +514,5 @@ def _checkpoint(part: _Part, received: dt.datetime) -> Checkpoint:
         first_us=int(times.min()) if len(times) else None,
         last_us=int(times.max()) if len(times) else None,
         totals=reading.totals or Totals(),
+        read_at=received,
     )

@@ -15,9 +15,11 @@ from analytics_core.spool import SegmentHeader, Totals
 __all__ = (
     "Checkpoint",
     "SegmentRow",
+    "SilentSource",
     "advance_cutoff",
     "find_segments",
     "finish_segment",
+    "list_silent",
     "move_checkpoint",
     "read_cutoff",
     "register_segments",
@@ -25,6 +27,7 @@ __all__ = (
 )
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_GIVEN_UP: Final = dt.timedelta(days=7)
 _LAST_US: Final = 7_258_118_400_000_000 - 1  # the end of the year 2199
 
 
@@ -46,6 +49,18 @@ class SegmentRow(msgspec.Struct, frozen=True):
     recorded: int | None = None
 
 
+class SilentSource(msgspec.Struct, frozen=True):
+    """A tracker of which nothing is heard though it did not stop.
+
+    Attributes:
+        source: Its name.
+        last_frame_at: When it was last heard of.
+    """
+
+    source: str
+    last_frame_at: dt.datetime
+
+
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """A step of a segment's checkpoint.
 
@@ -56,6 +71,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
         first_us: Time of its earliest hit, microseconds since 1970; ``None`` without hits.
         last_us: Time of its latest hit.
         totals: The writer's running totals at its end.
+        read_at: When its last frame was read.
     """
 
     segment_id: UUID
@@ -65,6 +81,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     first_us: int | None
     last_us: int | None
     totals: Totals
+    read_at: dt.datetime
 
 
 _REGISTER: Final[LiteralString] = """/* segments.register */
@@ -80,7 +97,7 @@ from ops.segments where segment_id = any($1::uuid[])"""
 
 _MOVE: Final[LiteralString] = """/* segments.move_checkpoint */
 update ops.segments set committed = $3, hits = hits + $4, first_hit_at = least(first_hit_at, $5),
-    last_hit_at = greatest(last_hit_at, $6), totals = $7
+    last_hit_at = greatest(last_hit_at, $6), totals = $7, last_frame_at = greatest(last_frame_at, $8)
 where segment_id = $1 and committed = $2 and finished_at is null"""
 
 _FINISH: Final[LiteralString] = """/* segments.finish */
@@ -89,6 +106,20 @@ where segment_id = $1 and committed = $2 and finished_at is null"""
 
 _SKIP: Final[LiteralString] = """/* segments.skip */
 update ops.segments set committed = $3 where segment_id = $1 and committed = $2 and finished_at is null"""
+
+# Of each source the newest segment alone counts. What is sealed was stopped, or is followed by another within a minute.
+# The time is the one up to which all was read: while ingest is behind, or was away, nobody is taken for silent.
+_SILENT: Final[LiteralString] = """/* segments.silent */
+select source, last_frame_at from (
+    select distinct on (s.source) s.source, s.finished_why, c.cutoff_at,
+        coalesce(s.last_frame_at, s.created_at) as last_frame_at
+    from ops.segments s, (select min(cutoff_at) as cutoff_at from ops.ingest_status) c
+    where s.finished_at is null or s.finished_at > now() - $2::interval
+    order by s.source, s.created_at desc, s.segment_no desc
+) newest
+where finished_why is distinct from 'sealed' and last_frame_at < cutoff_at - $1::interval
+    and last_frame_at > cutoff_at - $2::interval
+order by source"""
 
 _ADVANCE: Final[LiteralString] = """/* ingest_status.advance */
 insert into ops.ingest_status as old (source, cutoff_at) values ($1, $2)
@@ -141,6 +172,7 @@ async def move_checkpoint(conn: Connection, step: Checkpoint) -> bool:
         _instant(step.first_us),
         _instant(step.last_us),
         totals,
+        step.read_at,
     )
     return str(status) == "UPDATE 1"
 
@@ -153,6 +185,14 @@ async def finish_segment(conn: Connection, segment_id: UUID, *, committed: int, 
 async def skip_gap(conn: Connection, segment_id: UUID, *, before: int, after: int) -> bool:
     """Move a segment's checkpoint past damage; ``False`` when someone else has moved it before."""
     return str(await conn.execute(_SKIP, segment_id, before, after)) == "UPDATE 1"
+
+
+async def list_silent(conn: Connection, *, after: dt.timedelta) -> list[SilentSource]:
+    """List the sources of which no frame was read for *after*, though they did not stop.
+
+    One that has been silent for a week is given up: it is not expected back.
+    """
+    return [msgspec.convert(row, SilentSource) for row in await conn.fetch(_SILENT, after, _GIVEN_UP)]
 
 
 async def advance_cutoff(conn: Connection, *, source: str, at: dt.datetime) -> None:

@@ -31,3 +31,7 @@ create table ops.spool_faults (
 );
 create index spool_faults_segment on ops.spool_faults (segment_no);
 grant select, insert on ops.spool_faults to castledger_ingest;
+
+-- When ingest last read a frame of a segment: a tracker that lives writes one a minute. Null before the first since then.
+alter table ops.segments add column last_frame_at timestamptz;
+create index segments_finished on ops.segments (finished_at);
