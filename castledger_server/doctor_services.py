@@ -6,14 +6,16 @@ import asyncio
 import datetime as dt
 import ipaddress
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
 
+from analytics_core.accounts import ANSWERED, LOST, difference
 from analytics_core.db.dead_letters import count_dead_letters
+from analytics_core.db.ledger import read_accounts
 from analytics_core.db.pool import CONNECTION_LOST, connect
 from analytics_core.db.segments import SilentSource, list_silent
 from analytics_core.db.spool_faults import FaultCount, count_spool_faults
@@ -160,7 +162,7 @@ def _look_at_sums(database: DatabaseSettings) -> Iterator[Finding]:
 def _look_at_losses(database: DatabaseSettings) -> Iterator[Finding]:
     """Name trackers that are silent, and count what could not be read or could not land in the last days."""
 
-    async def count() -> tuple[int, FaultCount, list[SilentSource]]:
+    async def count() -> tuple[int, FaultCount, list[SilentSource], dict[str, int]]:
         conn = await connect(database, Role.INGEST, application_name="castledger doctor")
         try:
             since = dt.datetime.now(dt.UTC) - dt.timedelta(days=_LOSS_DAYS)
@@ -168,15 +170,17 @@ def _look_at_losses(database: DatabaseSettings) -> Iterator[Finding]:
                 await count_dead_letters(conn),
                 await count_spool_faults(conn, since=since),
                 await list_silent(conn, after=_SILENT_AFTER),
+                await read_accounts(conn, start=since, end=dt.datetime.now(dt.UTC) + dt.timedelta(days=1)),
             )
         finally:
             await conn.close()
 
     try:
-        letters, damage, silent = asyncio.run(count())
+        letters, damage, silent, accounts = asyncio.run(count())
     except (TimeoutError, CastledgerError, asyncpg.PostgresError) as error:
         yield Finding(Level.WARN, "losses", f"could not be counted ({str(error) or 'it takes too long'})")
         return
+    yield _tell_balance(accounts)
     for one in silent:
         text = f"{one.source} has not been heard of since {one.last_frame_at:%Y-%m-%d %H:%M} UTC; see whether it runs"
         yield Finding(Level.WARN, "trackers", text)
@@ -191,6 +195,18 @@ def _look_at_losses(database: DatabaseSettings) -> Iterator[Finding]:
         yield Finding(Level.WARN, "losses", text)
     if not letters and not damage.faults:
         yield Finding(Level.OK, "losses", f"all that was recorded in {_LOSS_DAYS} days could be read and landed")
+
+
+def _tell_balance(accounts: Mapping[str, int]) -> Finding:
+    answered, off = accounts.get(ANSWERED, 0), difference(accounts)
+    if off:
+        text = (
+            f"does not balance: {answered} answers in {_LOSS_DAYS} days, of what became of them {abs(off)} "
+            f"{'are missing' if off > 0 else 'are too many'}; report it, it is a fault of ours"
+        )
+        return Finding(Level.FAIL, "ledger", text)
+    missing = sum(hits for what, hits in accounts.items() if what.startswith(LOST))
+    return Finding(Level.OK, "ledger", f"balances: {answered} answers in {_LOSS_DAYS} days, {missing} of them lost")
 
 
 def look_at_redis(settings: RedisSettings | None) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from typing import Final
 from analytics_core.admin_server import AdminServer
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.dead_letters import drop_dead_letters
+from analytics_core.db.ledger import drop_entries, link_segments
 from analytics_core.db.podcasts import read_known_hosts
 from analytics_core.db.pool import Connection, Pool, check_role, connect, connection, open_pool
 from analytics_core.db.rollups import count_marks
@@ -51,6 +52,7 @@ _SILENCE_S: Final = 15.0
 _STOP_S: Final = 6.0
 _MANY_HITS: Final = 20_000
 _KEEP_DEAD_LETTERS: Final = dt.timedelta(days=30)
+_KEEP_ENTRIES: Final = dt.timedelta(days=400)
 _NOT_MIGRATED: Final = "DATABASE_URL: the schema is not there; run `castledger migrate up`"
 
 _log = logging.getLogger("castledger.ingest")
@@ -185,6 +187,7 @@ class Ingest:
     async def listen_for_trackers(self, health: Health) -> float:
         """Look whether every tracker that did not stop is heard of."""
         async with connection(self._pool) as conn:
+            await link_segments(conn)
             health.say(_TRACKERS, await self._silence.look(conn))
         return _SILENCE_S
 
@@ -197,6 +200,7 @@ class Ingest:
             released = await release_aged(conn, self.secrets, now=now)
             final = await finalise_days(conn, now=now, after_days=self._settings.ingest.final_after_days)
             await drop_dead_letters(conn, before=now - _KEEP_DEAD_LETTERS)
+            await drop_entries(conn, before=now - _KEEP_ENTRIES)
         _log.info("chores: %d secrets destroyed, %d hits released, %d days final", destroyed, released, final)
         return _CHORES_S
 

@@ -18,7 +18,8 @@ from uuid import UUID
 import msgspec
 
 from analytics_core.clock import Clock
-from analytics_core.db.hits import HitColumns
+from analytics_core.db.hits import HitColumns, Integers
+from analytics_core.db.ledger import Entry
 from analytics_core.db.pending import PendingHit
 from analytics_core.db.pool import CONNECTION_LOST, Connection
 from analytics_core.db.segments import (
@@ -35,6 +36,7 @@ from analytics_core.errors import Unavailable
 from analytics_core.spool import HEADER_BYTES, MAX_FRAME_BYTES, Totals
 from analytics_core.spool_recovery import Gap
 from ingest.batches import Batch, Piece, build_batch, stored_times
+from ingest.bookkeeping import book_answers
 from ingest.metrics import Metrics
 from ingest.pipeline import Judged, Pipeline
 from ingest.sieve import Places, Sieve, is_refusal
@@ -92,8 +94,8 @@ class _Part(NamedTuple):
     def row_after(self) -> SegmentRow:
         """The segment's checkpoint once the batch has landed."""
         row, reading = self.row, self.reading
-        recorded = row.recorded if reading.totals is None else reading.totals.recorded
-        return msgspec.structs.replace(row, committed=reading.end, hits=row.hits + reading.hits, recorded=recorded)
+        totals = reading.totals or row.totals
+        return msgspec.structs.replace(row, committed=reading.end, hits=row.hits + reading.hits, totals=totals)
 
 
 class _Walk:
@@ -306,12 +308,19 @@ class Shipper:
             self._rows |= known
 
     async def _land(self, conn: Connection, taken: _Taken) -> None:
-        checkpoints = [_checkpoint(part, taken.walk.began) for part in taken.parts]
+        received = _micros(taken.walk.began)
+        times = [stored_times(part.reading.rows, received)[0] for part in taken.parts]
+        checkpoints = [_checkpoint(*pair, taken.walk.began) for pair in zip(taken.parts, times, strict=True)]
+        answers = [
+            entry
+            for part, step, of_part in zip(taken.parts, checkpoints, times, strict=True)
+            for entry in book_answers(part.row.segment_no, step, of_part)
+        ]
         judged = taken.judged
         began = time.perf_counter()
         for attempt in range(1, _TRIES + 1):
             try:
-                judged = await self._write(conn, judged, taken, checkpoints)
+                judged = await self._write(conn, judged, taken, checkpoints, answers)
                 break
             except TRY_AGAIN:
                 self._metrics.batches.labels("retried").inc()
@@ -341,11 +350,18 @@ class Shipper:
             await self._on_unknown(conn, judged.pending)
 
     async def _write(
-        self, conn: Connection, judged: Judged, taken: _Taken, checkpoints: Sequence[Checkpoint]
+        self,
+        conn: Connection,
+        judged: Judged,
+        taken: _Taken,
+        checkpoints: Sequence[Checkpoint],
+        answers: Sequence[Entry],
     ) -> Judged:
         """Land a batch, without the hits that the database refuses."""
         try:
-            await land_batch(conn, judged, checkpoints=checkpoints, cutoff=taken.cutoff, written=self._written)
+            await land_batch(
+                conn, judged, checkpoints=checkpoints, answers=answers, cutoff=taken.cutoff, written=self._written
+            )
         except Exception as error:
             if not is_refusal(error):
                 raise
@@ -355,6 +371,7 @@ class Shipper:
                 judged,
                 taken.batch,
                 checkpoints=checkpoints,
+                answers=answers,
                 cutoff=taken.cutoff,
                 sieve=self._sieve,
                 find_hosts=self._pipeline.unknown_hosts.find,
@@ -418,12 +435,12 @@ class Shipper:
     async def _skip(self, conn: Connection, file: SegmentFile, row: SegmentRow) -> SegmentRow:
         """Move a checkpoint past damage, which is noted in the same transaction."""
         gap, recorded = await asyncio.to_thread(self._spool.find_gap, file, offset=row.committed)
-        lost = None if recorded is None or row.recorded is None else max(recorded - row.recorded, 0)
+        lost = None if recorded is None or row.totals is None else max(recorded - row.totals.recorded, 0)
         async with conn.transaction():
             if not await skip_gap(conn, row.segment_id, before=gap.start, after=gap.end):
                 raise FenceLost(f"segment {row.segment_id} has moved on from {gap.start}")
             await self._note_fault(conn, file, row, gap, lost)
-        behind = msgspec.structs.replace(row, committed=gap.end, recorded=recorded if lost is None else row.recorded)
+        behind = msgspec.structs.replace(row, committed=gap.end)
         self._rows[row.segment_id] = behind
         self._metrics.damaged_bytes.inc(gap.end - gap.start)
         if lost is not None:
@@ -503,9 +520,8 @@ def _micros(at: dt.datetime) -> int:
     return (at - _EPOCH) // dt.timedelta(microseconds=1)
 
 
-def _checkpoint(part: _Part, received: dt.datetime) -> Checkpoint:
+def _checkpoint(part: _Part, times: Integers, received: dt.datetime) -> Checkpoint:
     reading = part.reading
-    times, _ = stored_times(reading.rows, _micros(received))
     return Checkpoint(
         segment_id=part.row.segment_id,
         before=reading.start,
@@ -513,6 +529,7 @@ def _checkpoint(part: _Part, received: dt.datetime) -> Checkpoint:
         hits=reading.hits,
         first_us=int(times.min()) if len(times) else None,
         last_us=int(times.max()) if len(times) else None,
+        totals_before=part.row.totals or reading.opening or Totals(),
         totals=reading.totals or Totals(),
         read_at=received,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from analytics_core.accounts import opening_totals
 from analytics_core.spool import (
     HEADER_BYTES,
     Frame,
@@ -81,7 +82,8 @@ class Reading(NamedTuple):
         hits: The number of hits.
         rows: Their rows.
         texts: Their texts, and nothing else.
-        totals: The writer's totals with the last frame; ``None`` without a frame.
+        opening: The writer's totals before the first frame; ``None`` without a frame.
+        totals: The same with the last frame.
         is_partial: Whether more was there but was not wanted.
         fault: Why reading stopped where it did, if that is damage.
     """
@@ -91,6 +93,7 @@ class Reading(NamedTuple):
     hits: int
     rows: bytes
     texts: bytes
+    opening: Totals | None
     totals: Totals | None
     is_partial: bool
     fault: str | None
@@ -184,6 +187,7 @@ class SpoolFolder:
             hits=sum(frame.hits for frame in frames),
             rows=rows,
             texts=texts,
+            opening=opening_totals(frames[0].totals, frames[0].hits) if frames else None,
             totals=last.totals if last else None,
             is_partial=is_partial and fault is None,
             fault=fault,

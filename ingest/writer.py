@@ -26,6 +26,7 @@ from analytics_core.db.hits import (
     read_download_keys,
     upsert_downloads,
 )
+from analytics_core.db.ledger import Entry, add_entries
 from analytics_core.db.links import add_clicks
 from analytics_core.db.ownership import lock_ownership, read_ownership
 from analytics_core.db.pending import PendingHit, add_pending
@@ -36,6 +37,7 @@ from analytics_core.hits import MAX_AGENT_BYTES, HitFlag
 from analytics_core.hosts import HostSighting
 from analytics_core.verdicts import NO_VERDICT, Verdict
 from ingest.batches import Batch, Texts, distinct
+from ingest.bookkeeping import book_judged
 from ingest.metrics import Metrics
 from ingest.pipeline import MAX_TARGET_CHARS, Judged
 from ingest.sieve import Places, Refusal, Sieve, describe, is_refusal
@@ -180,6 +182,7 @@ async def land_batch(
     judged: Judged,
     *,
     checkpoints: Sequence[Checkpoint],
+    answers: Sequence[Entry] = (),
     cutoff: dt.datetime | None,
     written: WrittenKeys | None = None,
 ) -> None:
@@ -189,6 +192,7 @@ async def land_batch(
         conn: Outside a transaction.
         judged: The batch.
         checkpoints: A step for each of its segments, the fence: all of them move, or nothing lands.
+        answers: What the trackers say of the same steps.
         cutoff: Up to when the ledger is complete once the batch has landed; ``None`` when that is unknown.
         written: What this process knows to be there.
 
@@ -200,6 +204,7 @@ async def land_batch(
         await _pass_fence(conn, judged, checkpoints)
         await _write(conn, judged, written)
         await add_dead_letters(conn, judged.dead)
+        await add_entries(conn, [*answers, *book_judged(judged)])
         await note_sightings(conn, judged.sightings)
         if cutoff is not None:
             await advance_cutoff(conn, source=CUTOFF_SOURCE, at=cutoff)
@@ -227,6 +232,7 @@ async def land_apart(
     batch: Batch,
     *,
     checkpoints: Sequence[Checkpoint],
+    answers: Sequence[Entry],
     cutoff: dt.datetime | None,
     sieve: Sieve,
     find_hosts: Callable[[Sequence[PendingHit]], Sequence[HostSighting]],
@@ -241,6 +247,7 @@ async def land_apart(
         judged: The batch.
         batch: What it was judged from.
         checkpoints: As for :func:`land_batch`.
+        answers: The same.
         cutoff: The same.
         sieve: Finds the hits.
         find_hosts: Finds unknown hosts in those that wait.
@@ -277,6 +284,7 @@ async def land_apart(
         letters = [_letter(judged, batch, refusal) for refusal in sifted.refused]
         landed = Judged.joined(sifted.passed, dead=[*judged.dead, *letters])
         await add_dead_letters(conn, landed.dead)
+        await add_entries(conn, [*answers, *book_judged(landed)])
         await _note_sightings(conn, find_hosts(landed.pending))
         if cutoff is not None:
             await advance_cutoff(conn, source=CUTOFF_SOURCE, at=cutoff)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from analytics_core.db.ledger import read_totals
 from analytics_core.db.pool import Connection
 from analytics_core.spool import SegmentHeader, Totals
 
@@ -37,7 +38,7 @@ class SegmentRow(msgspec.Struct, frozen=True):
     Attributes:
         committed: Offset up to which its frames have landed.
         hits: Hits that have landed: the next one's ordinal.
-        recorded: The writer's running total with the last frame that has landed; ``None`` before the first.
+        totals: The writer's with the last frame that has landed; ``None`` before the first.
         finished_why: Why nothing more will land; ``None`` while it may.
     """
 
@@ -46,7 +47,7 @@ class SegmentRow(msgspec.Struct, frozen=True):
     committed: int
     hits: int
     finished_why: str | None
-    recorded: int | None = None
+    totals: Totals | None = None
 
 
 class SilentSource(msgspec.Struct, frozen=True):
@@ -70,7 +71,8 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
         hits: Number of its hits.
         first_us: Time of its earliest hit, microseconds since 1970; ``None`` without hits.
         last_us: Time of its latest hit.
-        totals: The writer's running totals at its end.
+        totals_before: The writer's running totals at its beginning.
+        totals: The same at its end.
         read_at: When its last frame was read.
     """
 
@@ -80,6 +82,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     hits: int
     first_us: int | None
     last_us: int | None
+    totals_before: Totals
     totals: Totals
     read_at: dt.datetime
 
@@ -92,12 +95,13 @@ order by n.created_at, n.segment_id
 on conflict (segment_id) do nothing"""
 
 _FIND: Final[LiteralString] = """/* segments.find */
-select segment_no, segment_id, committed, hits, finished_why, (totals->>'recorded')::bigint as recorded
+select segment_no, segment_id, committed, hits, finished_why, totals
 from ops.segments where segment_id = any($1::uuid[])"""
 
 _MOVE: Final[LiteralString] = """/* segments.move_checkpoint */
 update ops.segments set committed = $3, hits = hits + $4, first_hit_at = least(first_hit_at, $5),
-    last_hit_at = greatest(last_hit_at, $6), totals = $7, last_frame_at = greatest(last_frame_at, $8)
+    last_hit_at = greatest(last_hit_at, $6), totals = $7, last_frame_at = greatest(last_frame_at, $8),
+    opening = coalesce(opening, $9)
 where segment_id = $1 and committed = $2 and finished_at is null"""
 
 _FINISH: Final[LiteralString] = """/* segments.finish */
@@ -153,7 +157,17 @@ async def register_segments(conn: Connection, headers: Sequence[SegmentHeader], 
 
 async def find_segments(conn: Connection, segment_ids: Sequence[UUID]) -> dict[UUID, SegmentRow]:
     """Read what is known of segments, by their ids; unknown ones are left out."""
-    rows = [msgspec.convert(row, SegmentRow) for row in await conn.fetch(_FIND, list(segment_ids))]
+    rows = [
+        SegmentRow(
+            row["segment_no"],
+            row["segment_id"],
+            row["committed"],
+            row["hits"],
+            row["finished_why"],
+            read_totals(row["totals"]),
+        )
+        for row in await conn.fetch(_FIND, list(segment_ids))
+    ]
     return {row.segment_id: row for row in rows}
 
 
@@ -173,6 +187,7 @@ async def move_checkpoint(conn: Connection, step: Checkpoint) -> bool:
         _instant(step.last_us),
         totals,
         step.read_at,
+        msgspec.structs.asdict(step.totals_before),
     )
     return str(status) == "UPDATE 1"
 

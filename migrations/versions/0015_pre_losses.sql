@@ -35,3 +35,22 @@ grant select, insert on ops.spool_faults to castledger_ingest;
 -- When ingest last read a frame of a segment: a tracker that lives writes one a minute. Null before the first since then.
 alter table ops.segments add column last_frame_at timestamptz;
 create index segments_finished on ops.segments (finished_at);
+
+-- The ledger of answers: for every minute and source what was answered and what became of it, hit by hit. `what` is
+-- `answered`; a verdict, `click`, `pending` or `dead`, of hits that were read; or `lost:` with a reason. Written with the
+-- hits themselves; over any range of whole batches `answered` is the sum of all others.
+create table ops.ledger_minutes (
+    minute timestamptz not null,
+    source text not null,
+    what text not null,
+    hits bigint not null,
+    primary key (minute, source, what)
+);
+grant select, insert, update, delete on ops.ledger_minutes to castledger_ingest;
+
+-- The writer's totals before the first frame, and whether what happened between this segment and the one before it, as
+-- far as totals tell, is in the ledger.
+alter table ops.segments add column opening jsonb;
+alter table ops.segments add column is_linked boolean not null default false;
+create index segments_unlinked on ops.segments (created_at) where opening is not null and not is_linked;
+create index segments_source on ops.segments (source, created_at);

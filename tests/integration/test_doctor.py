@@ -185,6 +185,20 @@ def test_hits_that_could_not_land_and_damage_are_told(database: DatabaseSettings
     assert "7 hits are known to be missing; the last: 000-tracker at offset 120" in damage
 
 
+def test_a_ledger_that_does_not_balance_is_told(database: DatabaseSettings, tmp_path: Path) -> None:
+    async def enter(what: str, hits: int) -> None:
+        conn = await asyncpg.connect(str(database.url))
+        await conn.execute("insert into ops.ledger_minutes values (now(), 'tracker-0', $1, $2)", what, hits)
+        await conn.close()
+
+    asyncio.run(enter("answered", 9))
+    assert levels(look(tmp_path, DATABASE_URL=str(database.url)), "ledger") == [Level.FAIL]
+    asyncio.run(enter("eligible", 7))
+    asyncio.run(enter("lost:flood", 2))
+    ((level, text),) = said(look(tmp_path, DATABASE_URL=str(database.url)), "ledger")
+    assert (level, text) == (Level.OK, "balances: 9 answers in 30 days, 2 of them lost")
+
+
 def test_a_database_that_was_never_migrated_waits(empty_database: DatabaseSettings, tmp_path: Path) -> None:
     found = said(look(tmp_path, DATABASE_URL=str(empty_database.url)), "migrations")
     assert [level for level, _ in found] == [Level.FAIL]
