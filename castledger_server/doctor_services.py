@@ -15,9 +15,9 @@ import httpx
 
 from analytics_core.accounts import ANSWERED, LOST, difference
 from analytics_core.db.dead_letters import count_dead_letters
-from analytics_core.db.ledger import read_accounts
+from analytics_core.db.ledger import SilentSource, read_accounts
 from analytics_core.db.pool import CONNECTION_LOST, connect
-from analytics_core.db.segments import SilentSource, list_silent
+from analytics_core.db.segments import list_silent
 from analytics_core.db.spool_faults import FaultCount, count_spool_faults
 from analytics_core.db.sums import WrongSum, find_wrong_sums
 from analytics_core.errors import CastledgerError

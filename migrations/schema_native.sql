@@ -966,3 +966,18 @@ alter table ops.segments add column opening jsonb;
 alter table ops.segments add column is_linked boolean not null default false;
 create index segments_unlinked on ops.segments (created_at) where opening is not null and not is_linked;
 create index segments_source on ops.segments (source, created_at);
+
+-- Both are of the whole installation, and shown to its own tenant alone.
+create view api.ledger_minutes with (security_barrier) as
+    select minute, source, what, hits from ops.ledger_minutes
+    where exists (select from app.tenants t where t.tenant_no = app.tenant_no() and t.is_installation);
+
+create view api.trackers with (security_barrier) as
+    select distinct on (s.source) s.source, s.finished_why, coalesce(s.last_frame_at, s.created_at) as last_frame_at,
+        (select min(cutoff_at) from ops.ingest_status) as cutoff_at
+    from ops.segments s
+    where (s.finished_at is null or s.finished_at > now() - interval '7 days')
+        and exists (select from app.tenants t where t.tenant_no = app.tenant_no() and t.is_installation)
+    order by s.source, s.created_at desc, s.segment_no desc;
+
+grant select on api.ledger_minutes, api.trackers to castledger_api;

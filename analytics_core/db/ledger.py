@@ -12,7 +12,19 @@ from analytics_core.accounts import growth
 from analytics_core.db.pool import Connection
 from analytics_core.spool import Totals
 
-__all__ = ("Entry", "add_entries", "drop_entries", "link_segments", "read_accounts", "read_totals")
+__all__ = (
+    "BucketRow",
+    "Entry",
+    "SilentSource",
+    "add_entries",
+    "drop_entries",
+    "link_segments",
+    "list_buckets",
+    "list_silent_trackers",
+    "read_accounts",
+    "read_complete_until",
+    "read_totals",
+)
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -67,7 +79,47 @@ update ops.segments set is_linked = true where segment_no = any($1::integer[])""
 _READ: Final[LiteralString] = """/* ledger.read */
 select what, sum(hits)::bigint as hits from ops.ledger_minutes where minute >= $1 and minute < $2 group by what"""
 
+_BUCKETS: Final[LiteralString] = """/* ledger.buckets */
+select start, source, jsonb_object_agg(what, hits) as accounts from (
+    select date_trunc($1, minute, 'UTC') as start, source, what, sum(hits)::bigint as hits
+    from api.ledger_minutes where minute >= $2 and minute < $3 group by 1, 2, 3
+) b where hits <> 0 group by 1, 2 order by 1, 2"""
+
+_SILENT: Final[LiteralString] = """/* ledger.silent */
+select source, last_frame_at from api.trackers
+where finished_why is distinct from 'sealed' and last_frame_at < cutoff_at - $1::interval
+    and last_frame_at > cutoff_at - interval '7 days'
+order by source"""
+
+_CUTOFF: Final[LiteralString] = """/* ledger.cutoff */ select cutoff_at from api.cutoff"""
+
 _DROP: Final[LiteralString] = """/* ledger.drop */ delete from ops.ledger_minutes where minute < $1"""
+
+
+class SilentSource(msgspec.Struct, frozen=True):
+    """A tracker of which nothing is heard though it did not stop.
+
+    Attributes:
+        source: Its name.
+        last_frame_at: When it was last heard of.
+    """
+
+    source: str
+    last_frame_at: dt.datetime
+
+
+class BucketRow(msgspec.Struct, frozen=True):
+    """What happened to answers of a source in a span of time.
+
+    Attributes:
+        start: Where the span begins, UTC.
+        source: The tracker.
+        accounts: Hits by account.
+    """
+
+    start: dt.datetime
+    source: str
+    accounts: dict[str, int]
 
 
 def read_totals(stored: Mapping[str, Any] | None) -> Totals | None:
@@ -120,6 +172,29 @@ async def link_segments(conn: Connection, *, limit: int = 1_000) -> int:
 async def read_accounts(conn: Connection, *, start: dt.datetime, end: dt.datetime) -> dict[str, int]:
     """Add up all sources' accounts from *start* to before *end*."""
     return {row["what"]: row["hits"] for row in await conn.fetch(_READ, start, end)}
+
+
+async def list_buckets(conn: Connection, *, interval: str, start: dt.datetime, end: dt.datetime) -> list[BucketRow]:
+    """List sources' accounts by minute, hour or day (UTC), as the API, for the installation's own tenant.
+
+    Args:
+        conn: In a transaction of that tenant; any other sees nothing.
+        interval: ``minute``, ``hour`` or ``day``.
+        start: Of the first minute.
+        end: Behind the last.
+    """
+    return [msgspec.convert(row, BucketRow) for row in await conn.fetch(_BUCKETS, interval, start, end)]
+
+
+async def list_silent_trackers(conn: Connection, *, after: dt.timedelta) -> list[SilentSource]:
+    """List the trackers of which nothing was heard for *after*, though they did not stop; seen as by buckets."""
+    return [msgspec.convert(row, SilentSource) for row in await conn.fetch(_SILENT, after)]
+
+
+async def read_complete_until(conn: Connection) -> dt.datetime | None:
+    """Read up to when the ledger is complete, as the API; ``None`` before anything was ingested."""
+    until: dt.datetime | None = await conn.fetchval(_CUTOFF)
+    return until
 
 
 async def drop_entries(conn: Connection, *, before: dt.datetime) -> int:

@@ -9,14 +9,13 @@ from uuid import UUID
 
 import msgspec
 
-from analytics_core.db.ledger import read_totals
+from analytics_core.db.ledger import SilentSource, read_totals
 from analytics_core.db.pool import Connection
 from analytics_core.spool import SegmentHeader, Totals
 
 __all__ = (
     "Checkpoint",
     "SegmentRow",
-    "SilentSource",
     "advance_cutoff",
     "find_segments",
     "finish_segment",
@@ -48,18 +47,6 @@ class SegmentRow(msgspec.Struct, frozen=True):
     hits: int
     finished_why: str | None
     totals: Totals | None = None
-
-
-class SilentSource(msgspec.Struct, frozen=True):
-    """A tracker of which nothing is heard though it did not stop.
-
-    Attributes:
-        source: Its name.
-        last_frame_at: When it was last heard of.
-    """
-
-    source: str
-    last_frame_at: dt.datetime
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
