@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from analytics_core.byte_ranges import parse_range
 from analytics_core.clock import Clock
-from analytics_core.db.hits import HitColumns, HitSource
+from analytics_core.db.hits import Downloads, HitColumns, HitSource
 from analytics_core.db.links import Click
 from analytics_core.db.pending import PendingHit
 from analytics_core.db.pool import Connection
@@ -50,6 +50,7 @@ from ingest.steps.verdicts import (
     weigh_ranges,
 )
 from ingest.unknown_hosts import UnknownHosts
+from ingest.winners import pick_winners
 
 __all__ = ("MAX_TARGET_CHARS", "Judged", "Pipeline")
 
@@ -69,6 +70,7 @@ class Judged:
         ownership: The generation of ownership that they were judged under; ``None`` where there is no hit.
         sightings: Unknown hosts among those that wait.
         clicks: Those on known links, whose hits are among *hits*.
+        winners: The best of *hits* for each download, unless some of them turn out to be late.
     """
 
     hits: HitColumns
@@ -76,6 +78,7 @@ class Judged:
     ownership: int | None = None
     sightings: Sequence[HostSighting] = ()
     clicks: Sequence[Click] = ()
+    winners: Downloads | None = None
 
 
 class Pipeline:
@@ -190,7 +193,9 @@ class Pipeline:
         with self._timed("judge"):
             verdicts = judge_facts(_facts(batch, targets, agents, places, tiny))
         with self._timed("split"):
-            return _split(batch, targets, agents, terms, listeners, places, ranges, evidence, verdicts)
+            judged = _split(batch, targets, agents, terms, listeners, places, ranges, evidence, verdicts)
+        with self._timed("winners"):
+            return dataclasses.replace(judged, winners=pick_winners(judged.hits))
 
     def _forget_before(self, ownership: int) -> None:
         """Drop what was remembered under another generation of ownership: an erasure may have taken it along.
