@@ -6,13 +6,14 @@ It is the service's own code with its other jobs left out: no polling, no rollup
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import resource
 import sys
 import time
 from typing import Any
+
+import uvloop
 
 from analytics_core.clock import SystemClock
 from analytics_core.db.pool import connection, open_pool
@@ -71,7 +72,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="ship_spool", description=__doc__)
     parser.add_argument("--rollups", action="store_true", help="bring rollups up to date afterwards, timed apart")
     options = parser.parse_args()
-    print(json.dumps(asyncio.run(_ship(rollups=options.rollups))))
+    print(json.dumps(uvloop.run(_ship(rollups=options.rollups))))
     return 0
 
 

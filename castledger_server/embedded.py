@@ -27,7 +27,7 @@ from castledger_server.accounts import Account, choose_account, first_unreachabl
 from castledger_server.data_dir import FolderLock, claim_data_dir, is_claimed, write_secret
 from castledger_server.postgres_config import LOCAL_CONFIG_FILE, config_text, hba_text
 from castledger_server.postgres_programs import Programs, choose_programs, copy_programs, find_programs, look_at
-from castledger_server.processes import die_with_parent, is_running, kill_group
+from castledger_server.processes import die_with_parent, is_running, kill_group, memory_bytes
 
 __all__ = ("DATABASE", "LOGIN", "EmbeddedPostgres")
 
@@ -336,6 +336,7 @@ class EmbeddedPostgres:
             hba_file=hba_file,
             socket_dir=self._socket_dir,
             local_config=self._home / LOCAL_CONFIG_FILE,
+            memory_bytes=memory_bytes(),
         )
         for path, text in ((hba_file, hba_text()), (self._home / "postgresql.conf", config)):
             write_secret(path, text.encode())

@@ -5,14 +5,29 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-__all__ = ("die_with_parent", "is_running", "kill_group", "start_mark")
+__all__ = ("die_with_parent", "is_running", "kill_group", "memory_bytes", "start_mark")
 
 _PR_SET_PDEATHSIG: Final = 1
 _prctl: Final = getattr(ctypes.CDLL(None), "prctl", None)
+
+
+_CGROUP_LIMITS: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+def memory_bytes(limits: Sequence[Path] = _CGROUP_LIMITS) -> int:
+    """Tell how much memory there is for us: the machine's, or less where a container is allowed less."""
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for path in limits:
+        try:
+            # Without a limit the one says "max", the other a number that no machine has.
+            there = min(there, int(path.read_text()))
+        except (OSError, ValueError):
+            continue
+    return there
 
 
 def die_with_parent(by: signal.Signals) -> Callable[[], None]:

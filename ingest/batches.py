@@ -6,6 +6,8 @@ Rules then judge each distinct value, or combination of values, a single time.
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self, TypeAlias
@@ -159,15 +161,13 @@ def stored_times(rows: bytes | memoryview, received_us: int) -> tuple[npt.NDArra
 
 def _encode(texts: bytes, ends: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Texts:
     """Slice each text once and give each distinct one a code."""
-    index: dict[bytes, int] = {b"": 0}
-    code_of = index.setdefault
+    # A missing key gets the next number, in C: half the time of a ``setdefault`` a text.
+    index: defaultdict[bytes, int] = defaultdict(itertools.count(1).__next__, {b"": 0})
     codes = np.zeros(len(lengths), np.int64)
     filled = np.flatnonzero(lengths)
     stops = ends[filled]
     starts = stops - lengths[filled]
-    codes[filled] = [
-        code_of(texts[start:stop], len(index)) for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)
-    ]
+    codes[filled] = [index[texts[start:stop]] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
     return Texts(list(index), codes)
 
 

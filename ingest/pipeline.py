@@ -23,7 +23,7 @@ import numpy.typing as npt
 from analytics_core.byte_ranges import parse_range
 from analytics_core.clock import Clock
 from analytics_core.db.dead_letters import DeadLetter
-from analytics_core.db.hits import HitColumns, HitSource
+from analytics_core.db.hits import Downloads, HitColumns, HitSource
 from analytics_core.db.links import Click
 from analytics_core.db.pending import PendingHit
 from analytics_core.db.pool import Connection
@@ -53,6 +53,7 @@ from ingest.steps.verdicts import (
     weigh_ranges,
 )
 from ingest.unknown_hosts import UnknownHosts
+from ingest.winners import pick_winners
 
 __all__ = ("MAX_TARGET_CHARS", "Judged", "Pipeline")
 
@@ -72,6 +73,8 @@ class Judged:
         ownership: The generation of ownership that they were judged under; ``None`` where there is no hit.
         sightings: Unknown hosts among those that wait.
         clicks: Those on known links, whose hits are among *hits*.
+        winners: The best of *hits* for each download, unless some of them turn out to be late; ``None`` when they have
+            not been picked yet.
         dead: Hits that could not be judged, in neither of the two.
     """
 
@@ -80,6 +83,7 @@ class Judged:
     ownership: int | None = None
     sightings: Sequence[HostSighting] = ()
     clicks: Sequence[Click] = ()
+    winners: Downloads | None = None
     dead: Sequence[DeadLetter] = ()
 
     def __len__(self) -> int:
@@ -94,7 +98,7 @@ class Judged:
         if self.clicks:
             ids = set(zip(hits.segment_no.tolist(), hits.ordinal.tolist(), strict=True))
             clicks = [click for click in self.clicks if (click.segment_no, click.ordinal) in ids]
-        return dataclasses.replace(self, hits=hits, pending=pending, sightings=(), clicks=clicks, dead=())
+        return dataclasses.replace(self, hits=hits, pending=pending, sightings=(), clicks=clicks, winners=None, dead=())
 
     @classmethod
     def joined(cls, parts: Sequence[Judged], *, dead: Sequence[DeadLetter]) -> Judged:
@@ -107,7 +111,7 @@ class Judged:
             min(generations, default=None),
             merge_sightings(sighting for part in parts for sighting in part.sightings),
             [click for part in parts for click in part.clicks],
-            dead,
+            dead=dead,
         )
 
 
@@ -223,7 +227,9 @@ class Pipeline:
         with self._timed("judge"):
             verdicts = judge_facts(_facts(batch, targets, agents, places, tiny))
         with self._timed("split"):
-            return _split(batch, targets, agents, terms, listeners, places, ranges, evidence, verdicts)
+            judged = _split(batch, targets, agents, terms, listeners, places, ranges, evidence, verdicts)
+        with self._timed("winners"):
+            return dataclasses.replace(judged, winners=pick_winners(judged.hits))
 
     def _forget_before(self, ownership: int) -> None:
         """Drop what was remembered under another generation of ownership: an erasure may have taken it along.

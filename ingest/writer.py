@@ -137,7 +137,9 @@ async def _merge(conn: Connection, downloads: Downloads, written: WrittenKeys | 
     await upsert_downloads(conn, functools.reduce(HitColumns.followed_by, left))
 
 
-async def write_hits(conn: Connection, hits: HitColumns, written: WrittenKeys | None = None) -> HitColumns:
+async def write_hits(
+    conn: Connection, hits: HitColumns, *, winners: Downloads | None = None, written: WrittenKeys | None = None
+) -> HitColumns:
     """Write judged hits with the downloads that they make.
 
     A hit of a day that is final is flagged ``LATE`` and makes no download.
@@ -145,6 +147,7 @@ async def write_hits(conn: Connection, hits: HitColumns, written: WrittenKeys | 
     Args:
         conn: In a transaction.
         hits: New ones: no hit may be written twice.
+        winners: The best of them as they are, where that is known already.
         written: What this process knows to be there.
 
     Returns:
@@ -161,8 +164,9 @@ async def write_hits(conn: Connection, hits: HitColumns, written: WrittenKeys | 
     if final:
         late = np.array([pair in final for pair in pairs], np.bool_)[codes]
         hits = dataclasses.replace(hits, flags=hits.flags | np.where(late, int(HitFlag.LATE), 0))
+        winners = None
     await copy_hits(conn, hits)
-    downloads = pick_winners(hits)
+    downloads = pick_winners(hits) if winners is None else winners
     await _merge(conn, downloads, written)
     await add_marks(conn, downloads)
     return hits
@@ -222,7 +226,7 @@ async def _pass_fence(conn: Connection, judged: Judged, checkpoints: Sequence[Ch
 async def _write(conn: Connection, judged: Judged, written: WrittenKeys | None = None) -> None:
     # Days before downloads, as everywhere, so that writers meet in one order.
     await _write_pending(conn, judged.pending)
-    await write_hits(conn, judged.hits, written)
+    await write_hits(conn, judged.hits, winners=judged.winners, written=written)
     await add_clicks(conn, judged.clicks)
 
 

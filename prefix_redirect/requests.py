@@ -128,6 +128,7 @@ class RequestReader:
         "_header_bytes",
         "_header_count",
         "_is_line_repaired",
+        "_later_bytes",
         "_limits",
         "_max_url",
         "_most_header_bytes",
@@ -160,6 +161,7 @@ class RequestReader:
         self._body_bytes = 0
         self._header_bytes = 0
         self._header_count = 0
+        self._later_bytes: int | None = None
         self.method = b""
         self.url = b""
         self.headers: dict[bytes, bytes] = {}
@@ -208,9 +210,9 @@ class RequestReader:
             return 400 if head is None else self._repair(head)
         if self.stage == _HEAD:
             self._tail = self._head(data)
-            if self._tail is None:
-                self._header_bytes += len(data)
-            raw = self._header_bytes if self._tail is None else len(self._tail)
+            # Where a body hides where the request began, only what came after that piece is certainly of its head.
+            self._later_bytes = 0 if self._later_bytes is None else self._later_bytes + len(data)
+            raw = self._later_bytes if self._tail is None else len(self._tail)
             if raw > self._limits.line_bytes + self._limits.header_bytes:
                 return 431
         elif self._tail != b"":
@@ -256,6 +258,7 @@ class RequestReader:
         self.headers = {}
         self._header_bytes = 0
         self._header_count = 0
+        self._later_bytes = None
         self.is_repaired = self._is_line_repaired
         self._is_line_repaired = False
 

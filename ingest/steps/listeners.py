@@ -116,27 +116,29 @@ def key_listeners(batch: Batch, targets: TargetColumns, secrets: ListenerSecrets
     months, installation, of_tenants = secrets.months, secrets.installation, secrets.tenants
     address = truncated(batch.address)
     places, codes = distinct(batch.agent.codes, address[:, 1], address[:, 0], months)
-    month_of_pair = months[places]
     k0 = hash_addresses(
         address[places].astype(">u8").tobytes(),
         [batch.agent.values[code] for code in batch.agent.codes[places].tolist()],
-        month_of_pair.tolist(),
+        months[places].tolist(),
         installation,
     )
     tenant_no = targets.tenant_no[targets.codes]
     key_places, key_codes = distinct(tenant_no, codes)
     pair_of_key = codes[key_places]
-    wanted = list(zip(month_of_pair[pair_of_key].tolist(), tenant_no[key_places].tolist(), strict=True))
-    keys = hash_tenants([k0[pair] for pair in pair_of_key.tolist()], wanted, of_tenants)
-    fresh = np.array(
-        [
-            installation[month].is_fresh or (tenant > 0 and of_tenants[month, tenant].is_fresh)
-            for month, tenant in wanted
-        ],
-        np.bool_,
+    # Few are the months and tenants that a batch is of.
+    scope_places, scope_codes = distinct(months[key_places], tenant_no[key_places])
+    at = key_places[scope_places]
+    scopes = list(zip(months[at].tolist(), tenant_no[at].tolist(), strict=True))
+    keys = hash_tenants(
+        [k0[pair] for pair in pair_of_key.tolist()],
+        scope_codes.tolist(),
+        [of_tenants[scope].secret if scope[1] else None for scope in scopes],
     )
+    is_fresh = [installation[scope[0]].is_fresh or (scope[1] > 0 and of_tenants[scope].is_fresh) for scope in scopes]
     return ListenerColumns(
-        k0=pack_keys(k0)[codes], listener_key=pack_keys(keys)[key_codes], is_rekeyed=fresh[key_codes]
+        k0=pack_keys(k0)[codes],
+        listener_key=pack_keys(keys)[key_codes],
+        is_rekeyed=np.array(is_fresh, np.bool_)[scope_codes][key_codes],
     )
 
 
@@ -162,23 +164,22 @@ def hash_addresses(
     return keys
 
 
-def hash_tenants(
-    early: Sequence[bytes], wanted: Sequence[tuple[int, int]], secrets: dict[tuple[int, int], MonthSecret]
-) -> list[bytes]:
+def hash_tenants(early: Sequence[bytes], scopes: Sequence[int], secrets: Sequence[bytes | None]) -> list[bytes]:
     """Make tenants' keys as ``analytics_core.listeners.listener_key`` makes one.
 
     Args:
         early: First-stage keys.
-        wanted: For each its month and tenant.
-        secrets: Of those; a key without one stays what it is.
+        scopes: For each the place of its month's and tenant's secret.
+        secrets: Those secrets; without one a key stays what it is.
     """
-    keyed = {pair: hashlib.blake2b(key=month.secret, digest_size=KEY_BYTES) for pair, month in secrets.items()}
+    keyed = [secret and hashlib.blake2b(key=secret, digest_size=KEY_BYTES) for secret in secrets]
     keys = []
-    for key, pair in zip(early, wanted, strict=True):
-        if pair not in keyed:
+    for key, scope in zip(early, scopes, strict=True):
+        hasher = keyed[scope]
+        if not hasher:
             keys.append(key)
             continue
-        digest = keyed[pair].copy()
+        digest = hasher.copy()
         digest.update(key)
         keys.append(digest.digest())
     return keys

@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from analytics_core.byte_ranges import ByteRange
-from analytics_core.downloads import HitFacts, evidence_of, judge
+from analytics_core.byte_ranges import ByteRange, RangeKind
+from analytics_core.downloads import HitFacts, believable_length_bytes, judge, threshold_bytes
 from analytics_core.hits import Method
 from analytics_core.profiles import DEFAULT_PROFILE
 from analytics_core.verdicts import Evidence, first_verdict
@@ -59,7 +59,9 @@ def weigh_ranges(
     sizes: Sequence[tuple[int, int]],
     size_codes: Codes,
 ) -> tuple[RangeColumns, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Weigh how much of its episode each hit asked for.
+    """Weigh how much of its episode each hit asked for, as ``analytics_core.downloads.evidence_of`` weighs one.
+
+    By column, since there are nearly as many pairs of range and size as there are hits.
 
     Args:
         ranges: Distinct ranges.
@@ -70,19 +72,37 @@ def weigh_ranges(
     Returns:
         Each hit's range, its ``Evidence``, and whether it asked for too little.
     """
-    numbers, codes = np.unique(range_codes * len(sizes) + size_codes, return_inverse=True)
-    found = []
-    for number in numbers.tolist():
-        length, duration = sizes[number % len(sizes)]
-        found.append(
-            evidence_of(
-                ranges[number // len(sizes)], None if length < 0 else length, None if duration < 0 else duration
-            )
-        )
-    evidence = np.array([int(weight) for weight, _ in found], np.int64)
-    tiny = np.array([is_tiny for _, is_tiny in found], np.bool_)
     table = np.array(ranges, np.int64).reshape(-1, 3)[range_codes]
-    return RangeColumns(table[:, 0], table[:, 1], table[:, 2]), evidence[codes], tiny[codes]
+    kind, first, last = table[:, 0], table[:, 1], table[:, 2]
+    believed = [_believed(*size) for size in sizes]
+    length = np.array([one for one, _ in believed], np.int64)[size_codes]
+    threshold = np.array([one for _, one in believed], np.int64)[size_codes]
+    is_known, is_open, is_closed = length >= 0, kind == RangeKind.OPEN, kind == RangeKind.CLOSED
+    is_suffix = kind == RangeKind.SUFFIX
+    is_probe = is_closed & (first == 0) & (last == 1)
+    # The bytes of the file behind the first that they ask for: what they say where its length is unknown, and of an
+    # open range then enough. One less than all of them, for those of the largest range do not fit into 63 bits.
+    more = np.where(is_known, np.minimum(last, length - 1), last) - first
+    more = np.where(is_open, np.where(is_known, length - 1 - first, threshold), more)
+    is_whole = (kind == RangeKind.NONE) | (kind == RangeKind.INVALID) | (is_open & (first == 0))
+    is_whole |= is_suffix & is_known & (last >= length)
+    is_whole |= ~is_suffix & is_known & (first == 0) & (more == length - 1) & ~is_probe
+    evidence = np.select(
+        (is_whole, is_probe, ~is_suffix & (more >= threshold - 1)),
+        (int(Evidence.FULL), int(_PROBE), int(Evidence.PARTIAL)),
+        int(Evidence.NONE),
+    )
+    return RangeColumns(kind, first, last), evidence, evidence == Evidence.NONE
+
+
+_PROBE: Final = Evidence.PROBE if DEFAULT_PROFILE.counts_probes else Evidence.NONE
+
+
+def _believed(length_bytes: int, duration_s: int) -> tuple[int, int]:
+    """Return the length that is believed, -1 for none, and the threshold of an episode."""
+    length, duration = (None if size < 0 else size for size in (length_bytes, duration_s))
+    believed = believable_length_bytes(length, duration)
+    return -1 if believed is None else believed, threshold_bytes(length, duration)
 
 
 # Each fact's place in a number that stands for all of them.

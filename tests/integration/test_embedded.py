@@ -22,8 +22,9 @@ from analytics_core.errors import ConfigError, Conflict
 from castledger_server.accounts import choose_account, first_unreachable, run_as
 from castledger_server.data_dir import FolderLock, claim_data_dir, is_claimed
 from castledger_server.embedded import EmbeddedPostgres
+from castledger_server.postgres_config import shared_buffers_mb
 from castledger_server.postgres_programs import Programs, choose_programs, find_programs
-from castledger_server.processes import is_running
+from castledger_server.processes import is_running, memory_bytes
 
 _DEADLINE_S = 60.0
 _FOUND = find_programs()
@@ -347,9 +348,17 @@ def test_an_operators_own_settings_win(data_dir: Path) -> None:
     url = postgres.start()
     try:
         assert _query(url, "show work_mem") == "3MB"
-        assert _query(url, "show shared_buffers") == "32MB"
+        assert _query(url, "show shared_buffers") == f"{shared_buffers_mb(memory_bytes())}MB"
     finally:
         postgres.stop()
+
+
+def test_a_container_has_what_it_is_allowed(tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    machine = memory_bytes([])
+    for text, expected in (("268435456\n", 2**28), ("max\n", machine), (f"{2**63 - 4096}\n", machine)):
+        limit.write_text(text)
+        assert memory_bytes([tmp_path / "none", limit]) == expected
 
 
 def test_a_server_that_cannot_start_says_why(data_dir: Path) -> None:

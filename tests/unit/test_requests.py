@@ -178,6 +178,17 @@ def test_an_endless_header_is_refused_before_it_ends() -> None:
     assert client.feed(*([b"b" * 1000] * 2)) == 431
 
 
+@pytest.mark.parametrize("cut", [30, 9000, 15_000])
+def test_a_body_before_it_is_no_part_of_a_head(cut: int) -> None:
+    # Longer than any head may be, in one piece with the begin of the next request, whose head is cut at will.
+    posted = b"POST /1 HTTP/1.1\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60_000
+    head = get(b"/2", b"A: " + b"b" * 7_900, b"C: " + b"d" * 7_900)
+    client = Client()
+    assert client.feed(posted + head[:cut], *(head[at : at + 1000] for at in range(cut, len(head), 1000))) == 0
+    assert [url for _, url, _, _ in client.seen] == [b"/1", b"/2"]
+    assert client.feed(posted + get(b"/3")[:-2], *([b"A: " + b"b" * 1000] * 25)) == 431
+
+
 def test_the_stage_tells_idle_from_busy() -> None:
     client = Client()
     stages = []

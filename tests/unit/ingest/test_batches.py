@@ -157,7 +157,6 @@ def test_distinct_finds_each_combination_once(rows: list[tuple[int, int, int]]) 
 )
 def test_keys_by_column_are_the_keys_of_one_listener(people: list[tuple[bytes, bytes]]) -> None:
     secrets = [MonthSecret(bytes([month]) * 32, False) for month in (1, 2)]
-    tenants = {(1, 7): MonthSecret(b"t" * 32, False)}
     addresses = [a if len(a) == 16 else bytes(10) + b"\xff\xff" + a for a, _ in people]
     agents = [agent for _, agent in people]
     months = [number % 2 for number in range(len(people))]
@@ -167,10 +166,9 @@ def test_keys_by_column_are_the_keys_of_one_listener(people: list[tuple[bytes, b
         early_key(address, agent, secrets[month].secret)
         for address, agent, month in zip(addresses, agents, months, strict=True)
     ]
-    keys = hash_tenants(k0, [(month, 7 if month else 0) for month in months], tenants)
-    assert keys == [
-        listener_key(early, tenants[1, 7].secret) if month else early for early, month in zip(k0, months, strict=True)
-    ]
+    tenants = b"t" * 32
+    keys = hash_tenants(k0, months, [None, tenants])
+    assert keys == [listener_key(early, tenants) if month else early for early, month in zip(k0, months, strict=True)]
     packed = pack_keys(keys)
     assert [unpack_key(key) for key in packed] == keys
     # Two columns sort as the bytes do, and so as PostgreSQL sorts uuids.
@@ -219,18 +217,29 @@ def test_facts_by_column_are_judged_as_one_hits_are(facts: list[HitFacts]) -> No
     assert [bool(one) for one in evidence.tolist()] == [verdict == 0 for verdict in found.verdict.tolist()]
 
 
-RANGES = st.sampled_from(
-    [
-        ByteRange(RangeKind.NONE, -1, -1),
-        ByteRange(RangeKind.CLOSED, 0, 1),
-        ByteRange(RangeKind.CLOSED, 0, 5_000_000),
-        ByteRange(RangeKind.OPEN, 4_000_000, -1),
-        ByteRange(RangeKind.SUFFIX, -1, 2**63 - 1),
-    ]
+# Around what decides: the file's end, a minute of it, the largest offset there is.
+OFFSETS = (
+    st.sampled_from([0, 1, 2, 2**63 - 2, 2**63 - 1])
+    | st.builds(
+        int.__add__, st.sampled_from([1_000_000, 1_259_999, 2_740_000, 3_999_999, 4_000_000]), st.integers(-2, 2)
+    )
+    | st.integers(0, 2**63 - 1)
 )
+RANGES = st.one_of(
+    st.sampled_from([ByteRange(RangeKind.NONE, -1, -1), ByteRange(RangeKind.INVALID, -1, -1)]),
+    st.builds(lambda first: ByteRange(RangeKind.OPEN, first, -1), OFFSETS),
+    st.builds(lambda last: ByteRange(RangeKind.SUFFIX, -1, last), OFFSETS),
+    st.builds(
+        lambda kind, ends: ByteRange(kind, min(ends), max(ends)),
+        st.sampled_from([RangeKind.CLOSED, RangeKind.MULTIPLE]),
+        st.tuples(OFFSETS, OFFSETS),
+    ),
+)
+LENGTHS = st.sampled_from([-1, 0, 1, 2, 300_000, 1_260_000, 4_000_000, 2**53]) | st.integers(1, 2**53)
+DURATIONS = st.sampled_from([-1, 0, 1, 30, 250, 86_400])
 
 
-@given(st.lists(st.tuples(RANGES, st.sampled_from([-1, 0, 4_000_000]), st.sampled_from([-1, 250])), max_size=20))
+@given(st.lists(st.tuples(RANGES, LENGTHS, DURATIONS), max_size=20))
 def test_ranges_by_column_weigh_what_one_hits_does(rows: list[tuple[ByteRange, int, int]]) -> None:
     ranges = list(dict.fromkeys(row[0] for row in rows))
     sizes = list(dict.fromkeys((row[1], row[2]) for row in rows))
