@@ -14,7 +14,7 @@ from typing import Final
 
 from analytics_core.admin_server import AdminServer
 from analytics_core.clock import Clock, SystemClock
-from analytics_core.db.hits import ensure_partitions
+from analytics_core.db.hits import drop_hits, ensure_partitions
 from analytics_core.db.podcasts import read_known_hosts
 from analytics_core.db.pool import Connection, Pool, check_role, connect, connection, open_pool
 from analytics_core.db.rollups import count_marks
@@ -38,7 +38,7 @@ from ingest.secrets import SecretStore, destroy_old_secrets
 from ingest.shipper import Shipper
 from ingest.spool_reader import SpoolFolder
 
-__all__ = ("DAYS_AHEAD", "Ingest", "run_ingest")
+__all__ = ("DAYS_AHEAD", "KEEP_HITS", "Ingest", "run_ingest")
 
 _NAME: Final = "castledger-ingest"
 _WATCH: Final = "watch"
@@ -50,6 +50,9 @@ _CHORES_EVERY: Final = dt.timedelta(seconds=_CHORES_S)
 _PARTITIONS_EVERY: Final = dt.timedelta(hours=1)
 DAYS_AHEAD: Final = 3
 """Days after today that have their partitions before a hit needs them."""
+
+KEEP_HITS: Final = dt.timedelta(days=762)
+"""How long hits are kept: 25 months, the longest of which have 762 days."""
 
 _STOP_S: Final = 6.0
 _MANY_HITS: Final = 20_000
@@ -186,6 +189,7 @@ class Ingest:
         """List what is done from time to time, once for all ingest processes, by way of the queue."""
         return [
             JobKind("partitions", _PARTITIONS_EVERY, self._make_partitions),
+            JobKind("retention", _PARTITIONS_EVERY, self._drop_hits),
             JobKind("secrets", _CHORES_EVERY, self._destroy_secrets),
             JobKind("pending", _CHORES_EVERY, self._release_aged),
             JobKind("finality", _CHORES_EVERY, self._finalise_days),
@@ -198,6 +202,10 @@ class Ingest:
         async with conn.transaction():
             await ensure_partitions(conn, days)
         return {"days": len(days)}
+
+    async def _drop_hits(self, conn: Connection) -> Mapping[str, int]:
+        before = self._clock.now().astimezone(dt.UTC).date() - KEEP_HITS
+        return {"dropped_days": await drop_hits(conn, before=before)}
 
     async def _destroy_secrets(self, conn: Connection) -> Mapping[str, int]:
         return {"destroyed": await destroy_old_secrets(conn, now=self._clock.now())}

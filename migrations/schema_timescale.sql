@@ -932,3 +932,10 @@ create index job_runs_job on ops.job_runs (kind, key, run_no);
 
 grant select, insert, update on ops.jobs to castledger_ingest;
 grant select, insert, delete on ops.job_runs to castledger_ingest;
+
+-- A policy drops the chunks of hits that are kept no longer; ingest may ask for it on either branch.
+create function ops.drop_hits(before date) returns integer language sql security definer
+    set search_path = pg_catalog, pg_temp
+as $$ select 0 $$;
+revoke execute on function ops.drop_hits(date) from public;
+grant execute on function ops.drop_hits(date) to castledger_ingest;
