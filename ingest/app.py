@@ -9,12 +9,13 @@ import datetime as dt
 import gc
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 from analytics_core.admin_server import AdminServer
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.dead_letters import drop_dead_letters
+from analytics_core.db.hits import drop_hits, ensure_partitions
 from analytics_core.db.ledger import drop_entries, link_segments
 from analytics_core.db.podcasts import read_known_hosts
 from analytics_core.db.pool import Connection, Pool, check_role, connect, connection, open_pool
@@ -27,6 +28,7 @@ from analytics_core.roles import Role
 from analytics_core.settings import Settings
 from ingest.catalogue_watch import CatalogueWatch
 from ingest.finality import finalise_days
+from ingest.job_queue import JobKind, JobQueue
 from ingest.jobs import Health, backoff_s, run_job
 from ingest.metrics import Metrics
 from ingest.pending import rejudge_pending, release_aged
@@ -39,7 +41,7 @@ from ingest.shipper import Shipper
 from ingest.silence import SilenceWatch
 from ingest.spool_reader import SpoolFolder
 
-__all__ = ("Ingest", "run_ingest")
+__all__ = ("DAYS_AHEAD", "KEEP_HITS", "Ingest", "run_ingest")
 
 _NAME: Final = "castledger-ingest"
 _WATCH: Final = "watch"
@@ -49,6 +51,14 @@ _REFRESH_S: Final = 0.5
 _POLL_S: Final = 2.0
 _CHORES_S: Final = 600.0
 _SILENCE_S: Final = 15.0
+_CHORES_EVERY: Final = dt.timedelta(seconds=_CHORES_S)
+_PARTITIONS_EVERY: Final = dt.timedelta(hours=1)
+DAYS_AHEAD: Final = 3
+"""Days after today that have their partitions before a hit needs them."""
+
+KEEP_HITS: Final = dt.timedelta(days=762)
+"""How long hits are kept: 25 months, the longest of which have 762 days."""
+
 _STOP_S: Final = 6.0
 _MANY_HITS: Final = 20_000
 _KEEP_DEAD_LETTERS: Final = dt.timedelta(days=30)
@@ -191,18 +201,50 @@ class Ingest:
             health.say(_TRACKERS, await self._silence.look(conn))
         return _SILENCE_S
 
-    async def do_chores(self) -> float:
-        """Destroy old secrets, let hits go that waited in vain, make days final, drop old dead letters."""
+    def job_kinds(self) -> list[JobKind]:
+        """List what is done from time to time, once for all ingest processes, by way of the queue."""
+        return [
+            JobKind("partitions", _PARTITIONS_EVERY, self._make_partitions),
+            JobKind("retention", _PARTITIONS_EVERY, self._drop_hits),
+            JobKind("secrets", _CHORES_EVERY, self._destroy_secrets),
+            JobKind("pending", _CHORES_EVERY, self._release_aged),
+            JobKind("finality", _CHORES_EVERY, self._finalise_days),
+            JobKind("books", _CHORES_EVERY, self._drop_old_books),
+        ]
+
+    async def _make_partitions(self, conn: Connection) -> Mapping[str, int]:
+        """Have partitions of today and the days ahead, so that no batch has to wait for one to be made."""
+        today = self._clock.now().astimezone(dt.UTC).date()
+        days = [today + dt.timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
+        async with conn.transaction():
+            await ensure_partitions(conn, days)
+        return {"days": len(days)}
+
+    async def _drop_hits(self, conn: Connection) -> Mapping[str, int]:
+        before = self._clock.now().astimezone(dt.UTC).date() - KEEP_HITS
+        return {"dropped_days": await drop_hits(conn, before=before)}
+
+    async def _destroy_secrets(self, conn: Connection) -> Mapping[str, int]:
+        return {"destroyed": await destroy_old_secrets(conn, now=self._clock.now())}
+
+    async def _release_aged(self, conn: Connection) -> Mapping[str, int]:
+        return {"released": await release_aged(conn, self.secrets, now=self._clock.now())}
+
+    async def _finalise_days(self, conn: Connection) -> Mapping[str, int]:
+        after_days = self._settings.ingest.final_after_days
+        return {"final": await finalise_days(conn, now=self._clock.now(), after_days=after_days)}
+
+    async def _drop_old_books(self, conn: Connection) -> Mapping[str, int]:
         now = self._clock.now()
-        async with connection(self._pool) as conn:
-            destroyed = await destroy_old_secrets(conn, now=now)
-            self.secrets.forget_old()
-            released = await release_aged(conn, self.secrets, now=now)
-            final = await finalise_days(conn, now=now, after_days=self._settings.ingest.final_after_days)
-            await drop_dead_letters(conn, before=now - _KEEP_DEAD_LETTERS)
-            await drop_entries(conn, before=now - _KEEP_ENTRIES)
-        _log.info("chores: %d secrets destroyed, %d hits released, %d days final", destroyed, released, final)
-        return _CHORES_S
+        return {
+            "dead_letters": await drop_dead_letters(conn, before=now - _KEEP_DEAD_LETTERS),
+            "entries": await drop_entries(conn, before=now - _KEEP_ENTRIES),
+        }
+
+    async def work_jobs(self, queue: JobQueue) -> float:
+        """Run a job that is due; old secrets go from the memory of this process, whoever destroyed them."""
+        self.secrets.forget_old()
+        return await queue.run_due()
 
     async def drain(self) -> None:
         """Land all that is in the spool, judge waiting hits again, bring rollups and listeners up to date.
@@ -221,6 +263,7 @@ class Ingest:
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Run all jobs until told to stop; then let the work in hand end, and give up what takes too long."""
+        queue = JobQueue(self._pool, self.job_kinds(), health=health, metrics=self._metrics)
         jobs = {
             "shipping": (self.ship, None),
             "rollups": (self.refresh, None),
@@ -228,8 +271,8 @@ class Ingest:
             "polling": (self.poll, self.poll_wanted),
             "registry": (self.write_registry, self.registry_wanted),
             "claims": (self.settle_claims, self.claims_wanted),
-            "chores": (self.do_chores, None),
             "silence": (lambda: self.listen_for_trackers(health), None),
+            "jobs": (lambda: self.work_jobs(queue), None),
         }
         tasks = [
             asyncio.create_task(run_job(name, work, stop=stop, health=health, wake=wake), name=name)

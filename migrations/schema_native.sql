@@ -981,3 +981,96 @@ create view api.trackers with (security_barrier) as
     order by s.source, s.created_at desc, s.segment_no desc;
 
 grant select on api.ledger_minutes, api.trackers to castledger_api;
+
+-- Jobs: what ingest does from time to time, once for all its processes, with a history.
+
+-- One row a kind and key, so that no job runs twice at once. A lease that ran out is anybody's; whoever ends a job
+-- names the lease that it holds, so that one who was too slow changes nothing.
+create table ops.jobs (
+    kind text not null check (length(kind) between 1 and 40),
+    key text not null default '' check (length(key) <= 200),
+    due_at timestamptz not null default now(),
+    failures integer not null default 0,
+    lease uuid,
+    leased_at timestamptz,
+    leased_until timestamptz,
+    primary key (kind, key),
+    check ((lease is null) = (leased_until is null) and (lease is null) = (leased_at is null))
+);
+
+create table ops.job_runs (
+    run_no bigint generated always as identity primary key,
+    kind text not null,
+    key text not null,
+    started_at timestamptz not null,
+    ended_at timestamptz not null default now(),
+    outcome text not null check (outcome in ('done', 'failed', 'lost')),
+    counts jsonb not null default '{}',
+    error text check (length(error) <= 500)
+);
+create index job_runs_job on ops.job_runs (kind, key, run_no);
+
+grant select, insert, update on ops.jobs to castledger_ingest;
+grant select, insert, delete on ops.job_runs to castledger_ingest;
+
+-- Hits of days that are kept no longer go by whole partitions, as a policy does it on TimescaleDB.
+
+-- Each of the two tables for itself: a day may have lost its hits and still have its downloads.
+create or replace function ops.ensure_partitions(days date[]) returns void language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    wanted date;
+    name text;
+begin
+    for wanted in select distinct d from unnest(days) as d order by d loop
+        name := to_char(wanted, '"listener_events_"YYYYMMDD');
+        if to_regclass('ts.' || name) is null then
+            perform pg_advisory_xact_lock(hashtext('castledger.partitions'));
+            if to_regclass('ts.' || name) is null then
+                execute format('create table ts.%I (like ts.listener_events including defaults including indexes)', name);
+                execute format('alter table ts.listener_events attach partition ts.%I for values from (%L) to (%L)',
+                    name, wanted::timestamp at time zone 'UTC', (wanted + 1)::timestamp at time zone 'UTC');
+            end if;
+        end if;
+        name := to_char(wanted, '"downloads_"YYYYMMDD');
+        if to_regclass('ts.' || name) is null then
+            perform pg_advisory_xact_lock(hashtext('castledger.partitions'));
+            if to_regclass('ts.' || name) is null then
+                execute format('create table ts.%I (like ts.downloads including defaults including indexes)', name);
+                execute format('alter table ts.downloads attach partition ts.%I for values from (%L) to (%L)',
+                    name, wanted, wanted + 1);
+            end if;
+        end if;
+    end loop;
+end
+$$;
+
+-- At most a month of partitions at once; a day that is not final for some tenant keeps its hits. Dropping locks the
+-- table: who waits for it is held up no longer than the timeout, and the job is tried again.
+create function ops.drop_hits(before date) returns integer language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+    set lock_timeout = '2s'
+as $$
+declare
+    name text;
+    dropped integer := 0;
+begin
+    perform pg_advisory_xact_lock(hashtext('castledger.partitions'));
+    for name in
+        select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
+        where i.inhparent = 'ts.listener_events'::regclass
+            and to_date(right(c.relname, 8), 'YYYYMMDD') < before
+            and not exists (
+                select from ops.days d
+                where d.day = to_date(right(c.relname, 8), 'YYYYMMDD') and d.final_at is null)
+        order by c.relname limit 31
+    loop
+        execute format('drop table ts.%I', name);
+        dropped := dropped + 1;
+    end loop;
+    return dropped;
+end
+$$;
+revoke execute on function ops.drop_hits(date) from public;
+grant execute on function ops.drop_hits(date) to castledger_ingest;

@@ -973,3 +973,41 @@ create view api.trackers with (security_barrier) as
     order by s.source, s.created_at desc, s.segment_no desc;
 
 grant select on api.ledger_minutes, api.trackers to castledger_api;
+
+-- Jobs: what ingest does from time to time, once for all its processes, with a history.
+
+-- One row a kind and key, so that no job runs twice at once. A lease that ran out is anybody's; whoever ends a job
+-- names the lease that it holds, so that one who was too slow changes nothing.
+create table ops.jobs (
+    kind text not null check (length(kind) between 1 and 40),
+    key text not null default '' check (length(key) <= 200),
+    due_at timestamptz not null default now(),
+    failures integer not null default 0,
+    lease uuid,
+    leased_at timestamptz,
+    leased_until timestamptz,
+    primary key (kind, key),
+    check ((lease is null) = (leased_until is null) and (lease is null) = (leased_at is null))
+);
+
+create table ops.job_runs (
+    run_no bigint generated always as identity primary key,
+    kind text not null,
+    key text not null,
+    started_at timestamptz not null,
+    ended_at timestamptz not null default now(),
+    outcome text not null check (outcome in ('done', 'failed', 'lost')),
+    counts jsonb not null default '{}',
+    error text check (length(error) <= 500)
+);
+create index job_runs_job on ops.job_runs (kind, key, run_no);
+
+grant select, insert, update on ops.jobs to castledger_ingest;
+grant select, insert, delete on ops.job_runs to castledger_ingest;
+
+-- A policy drops the chunks of hits that are kept no longer; ingest may ask for it on either branch.
+create function ops.drop_hits(before date) returns integer language sql security definer
+    set search_path = pg_catalog, pg_temp
+as $$ select 0 $$;
+revoke execute on function ops.drop_hits(date) from public;
+grant execute on function ops.drop_hits(date) to castledger_ingest;

@@ -25,6 +25,7 @@ __all__ = (
     "add_marks",
     "copy_downloads",
     "copy_hits",
+    "drop_hits",
     "ensure_partitions",
     "hold_days_open",
     "lock_finality",
@@ -178,6 +179,8 @@ _MARKS: Final = CopyFormat(
     columns=(("tenant_no", "integer"), ("podcast_no", "integer"), ("episode_no", "integer"), ("day", "date")),
 )
 
+_DROP_HITS: Final[LiteralString] = """/* hits.drop */ select ops.drop_hits($1)"""
+
 _ENSURE: Final[LiteralString] = """/* hits.ensure_partitions */ select ops.ensure_partitions($1::date[])"""
 
 _LOCK_SHARED: Final[LiteralString] = """/* days.lock_shared */
@@ -223,9 +226,17 @@ on conflict (day, episode_no, listener_key) do update
     where (excluded.evidence, old.occurred_at, old.segment_no, old.ordinal)
         > (old.evidence, excluded.occurred_at, excluded.segment_no, excluded.ordinal)"""
 
-
 _READ_KEYS: Final[LiteralString] = """/* downloads.read_keys */
 select episode_no, listener_key from ts.downloads where day = $1 limit $2"""
+
+
+async def drop_hits(conn: Connection, *, before: dt.date) -> int:
+    """Drop the hits of UTC days before one, by whole partitions and at most a month of them, as far as days are final.
+
+    Returns:
+        How many days went; 0 on TimescaleDB, where a policy does it.
+    """
+    return int(await conn.fetchval(_DROP_HITS, before))
 
 
 async def ensure_partitions(conn: Connection, days: Collection[dt.date]) -> None:
