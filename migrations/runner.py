@@ -287,12 +287,15 @@ async def verify(settings: DatabaseSettings) -> Status:
     return status
 
 
-async def migrate_up(settings: DatabaseSettings, *, phase: str | None = None) -> list[Migration]:
+async def migrate_up(
+    settings: DatabaseSettings, *, phase: str | None = None, more: Sequence[Migration] = ()
+) -> list[Migration]:
     """Apply what waits, in order; a second runner waits for the first and then finds nothing to do.
 
     Args:
         settings: Which database, by a login that owns it.
         phase: ``pre`` stops before the first file that is only safe after the new code runs; ``None`` applies all.
+        more: Migrations that follow this version's own, such as those of a version that is yet to come.
 
     Returns:
         What was applied now; empty when nothing waited.
@@ -314,7 +317,7 @@ async def migrate_up(settings: DatabaseSettings, *, phase: str | None = None) ->
             "insert into migrations.installation (storage) values ($1) on conflict do nothing", storage.value
         )
         applied = await _read_applied(conn)
-        known = discover(storage)
+        known = [*discover(storage), *more]
         if faults := _faults(known, applied):
             raise MigrationError("\n".join(faults))
         done = {row.version for row in applied}
