@@ -137,7 +137,8 @@ from (
     select width_bucket(d.occurred_at, $3::timestamptz[]) - 1 as bucket, count(*) as downloads
     from api.downloads d
     where d.podcast_no = any($1::integer[]) and ($2::integer is null or d.episode_no = $2)
-        and d.day between ($4::timestamptz at time zone 'UTC')::date and ($5::timestamptz at time zone 'UTC')::date
+        and d.day between ($4::timestamptz at time zone 'UTC')::date
+            and (($5::timestamptz - interval '1 microsecond') at time zone 'UTC')::date
         and d.occurred_at >= $4 and d.occurred_at < $5
     group by 1, d.listener_key
 ) k group by k.bucket order by k.bucket"""
