@@ -23,6 +23,7 @@ from api.requests import Observer
 from api.resources import Resources
 from api.routes.analytics import explain_day, get_downloads
 from api.routes.claims import check_claim, claim_podcast, get_one_claim, list_podcast_claims
+from api.routes.curves import get_curves
 from api.routes.documentation import get_docs, get_openapi, publish
 from api.routes.health import get_health
 from api.routes.hits import get_hit, list_hits
@@ -44,6 +45,7 @@ _CLOSED: Final = (
     create_podcast,
     delete_link,
     explain_day,
+    get_curves,
     get_downloads,
     get_hit,
     get_link,

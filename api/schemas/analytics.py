@@ -14,6 +14,7 @@ __all__ = (
     "DayExplanation",
     "Dimension",
     "DownloadsAnswer",
+    "Envelope",
     "Figure",
     "HitAnswer",
     "Lists",
@@ -62,6 +63,20 @@ class Figure(msgspec.Struct, frozen=True):
     downloads: int
     downloads_strict: int
     listeners: int | None
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """How figures were counted, and how complete and settled they are.
+
+    Every hit from before `cutoff` has landed. `partial` is true while hits that belong to the figures may be missing.
+    """
+
+    cutoff: dt.datetime | None
+    profile: str
+    rules: str
+    lists: Lists
+    state: State
+    partial: bool
 
 
 class DownloadsAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -155,6 +155,10 @@ CASES: Final[dict[str, list[Case]]] = {
         Case("/analytics/downloads", {**_CUT, "episode_id": "{episode}", "by": "app", "interval": "hour"}),
         Case("/analytics/downloads", {**_RANGE, "by": "app", "interval": "month"}),
     ],
+    "/analytics/curves": [
+        Case("/analytics/curves", {"podcast_id": "{podcast}"}),
+        Case("/analytics/curves", {"episode_id": "{episode}", "origin": "first_hit"}),
+    ],
     "/analytics/explain": [
         Case("/analytics/explain", {"podcast_id": "{podcast}", "day": "2026-11-20"}, 1, HITS | DOWNLOADS),
         Case("/analytics/explain", {"episode_id": "{episode}", "day": "2026-11-20"}, 1, HITS | DOWNLOADS),
