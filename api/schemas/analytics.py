@@ -18,9 +18,13 @@ __all__ = (
     "Figure",
     "HitAnswer",
     "Lists",
+    "NoListeners",
     "State",
     "VerdictFigure",
 )
+
+
+NoListeners = Literal["by", "across_months", "downloads_not_kept", "too_many_downloads"]
 
 
 class Dimension(enum.Enum):
@@ -55,7 +59,8 @@ class Figure(msgspec.Struct, frozen=True):
     """The downloads of one bucket, or of one key in it.
 
     `start` carries the offset of the time zone asked for. `listeners` are distinct listener keys, null under `by`
-    and where they cannot be known.
+    and where they cannot be known. Under `by`, the row `other` has as `values` how many values of the range it holds
+    together; it is null for a value of its own, be it called `other` or not.
     """
 
     start: dt.datetime
@@ -63,6 +68,7 @@ class Figure(msgspec.Struct, frozen=True):
     downloads: int
     downloads_strict: int
     listeners: int | None
+    values: int | None = None
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,10 +88,11 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
 class DownloadsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Downloads by time.
 
-    Every bucket of the range is there, with 0 where nothing was counted; under `by` only keys with downloads are.
-    `from` and `to` say which range was taken. `partial` is true while hits of the range may be missing: it reaches
-    beyond `cutoff`, before which every hit has landed, or landed hits are not summed up yet. `listeners_reason` says
-    why some `listeners` are null: `by`, `across_months` or `downloads_not_kept`.
+    Every bucket of the range is there, with 0 where nothing was counted; under `by` only values with downloads are, and
+    those beyond the limit together as `other`. `from` and `to` say which range was taken. `partial` is true while hits
+    of the range may be missing: it reaches beyond `cutoff`, before which every hit has landed, or landed hits are not
+    summed up yet. `listeners_reason` says why some `listeners` are null: `by`, `across_months`, `downloads_not_kept`,
+    or `too_many_downloads` where listeners of a range that is none of whole UTC days would have to be counted anew.
     """
 
     data: list[Figure]
@@ -99,7 +106,7 @@ class DownloadsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     interval: str
     start: dt.datetime = msgspec.field(name="from")
     end: dt.datetime = msgspec.field(name="to")
-    listeners_reason: Literal["by", "across_months", "downloads_not_kept"] | None
+    listeners_reason: NoListeners | None
 
 
 class VerdictFigure(msgspec.Struct, frozen=True):

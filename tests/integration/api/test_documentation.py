@@ -88,6 +88,7 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         "to",
         "interval",
         "by",
+        "limit",
         "tz",
     ]
     assert {"401", "422", "503"} <= set(downloads["responses"])
