@@ -62,11 +62,15 @@ class StatusRow(msgspec.Struct, frozen=True):
         cutoff_at: Every hit answered before has landed; ``None`` before the first one did.
         is_dirty: Hits have landed that the rollups do not hold yet.
         final_days: How many of the days asked for are final.
+        is_counting: Listeners of their months are going to be counted anew.
+        version: Of the figures: while it stays the same and nothing is dirty, they do.
     """
 
     cutoff_at: dt.datetime | None
     is_dirty: bool
     final_days: int
+    is_counting: bool
+    version: str
 
 
 _PODCAST_NUMBERS: Final[LiteralString] = """/* analytics.podcast_numbers */
@@ -74,9 +78,17 @@ select podcast_no from app.podcasts order by podcast_no"""
 
 _STATUS: Final[LiteralString] = """/* analytics.status */
 select (select cutoff_at from api.cutoff) as cutoff_at,
-    exists (select from api.dirty_marks m where m.podcast_no = any($1::integer[]) and m.day between $3 and $4
-        and ($2::integer is null or m.episode_no = $2)) as is_dirty,
-    (select count(*) from api.days d where d.day between $3 and $4 and d.final_at is not null) as final_days"""
+    exists (select from api.dirty_marks m where m.podcast_no = any($1::integer[])
+        and m.day between $3::date and $4::date and ($2::integer is null or m.episode_no = $2)) as is_dirty,
+    (select count(*) from api.days d where d.day between $3 and $4 and d.final_at is not null) as final_days,
+    exists (select from api.listener_marks m where m.podcast_no = any($1::integer[])
+        and m.month between date_trunc('month', $3::date::timestamp)::date and $4) as is_counting,
+    md5(concat_ws(' ',
+        (select string_agg(v.podcast_no || ':' || v.version, ',' order by v.podcast_no)
+            from api.figure_versions v where v.podcast_no = any($1::integer[])),
+        (select max(l.counted_at) from app.listener_months l
+            where l.podcast_no = any($1::integer[]) and l.episode_no = 0
+                and l.month between date_trunc('month', $3::date::timestamp)::date and $4)::text)) as version"""
 
 # Whole days come from the months, one row for up to 31; only days that a bucket cuts are read one by one.
 _SUM: Final[LiteralString] = """/* analytics.sum */

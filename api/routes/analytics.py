@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from litestar import Request, get
+from litestar import Request, Response, get
 
 from analytics_core.db.analytics import (
     MAX_SUMS,
     FigureRow,
-    ListenerRow,
     Scope,
-    count_listeners,
     read_status,
     sum_downloads,
 )
@@ -24,10 +22,11 @@ from analytics_core.db.pool import Connection
 from analytics_core.db.rankings import rank_keys
 from analytics_core.ids import EpisodeNo
 from analytics_core.profiles import DEFAULT_PROFILE
-from analytics_core.reports import Bucket, in_one_month, plan_buckets, slice_days, utc_days
+from analytics_core.reports import Bucket, plan_buckets, slice_days, utc_days
+from api.audience import read_audience
 from api.auth import caller_of
 from api.errors import Fault, InvalidRequest
-from api.explanations import is_partial, read_day, state_of
+from api.explanations import is_partial, read_day, state_of, version_tag
 from api.queries import Parameter, Query, Refusal, choice, utc_day, whole_number
 from api.ranges import FROM, INTERVAL, TO, TZ, read_range
 from api.resources import resources_of
@@ -36,8 +35,10 @@ from api.schemas.analytics import (
     Dimension,
     DownloadsAnswer,
     Figure,
+    NoListeners,
 )
 from api.scopes import EPISODE_ID, PODCAST_ID, find_scope
+from api.tags import answer_unchanged, answer_with
 
 __all__ = ("explain_day", "get_downloads")
 
@@ -68,7 +69,6 @@ TOP: Final = Parameter(
 DAY: Final[Parameter[dt.date | None]] = Parameter(
     "day", utc_day, None, "The day, in UTC.", {"type": "string", "format": "date"}, required=True
 )
-Reason = Literal["by", "across_months", "downloads_not_kept"]
 
 
 class _Broken(NamedTuple):
@@ -128,30 +128,19 @@ async def _break_down(
 
 
 def _dense(
-    rows: Sequence[FigureRow], listeners: Sequence[ListenerRow], buckets: Sequence[Bucket], tz: ZoneInfo
-) -> tuple[list[Figure], Reason | None]:
-    """Fill every bucket, and say why some have no figure of listeners."""
-    figures = {row.bucket: row for row in rows}
-    counted = {row.bucket: row for row in listeners}
-    reason: Reason | None = None
-    filled: list[Figure] = []
-    for number, bucket in enumerate(buckets):
-        figure = figures.get(number) or FigureRow(number, "", 0, 0)
-        found = counted.get(number) or ListenerRow(number, 0, 0)
-        people: int | None = found.listeners
-        if not in_one_month(bucket.start, bucket.end):
-            people, reason = None, "across_months"
-        elif found.downloads < figure.downloads:
-            # The rollup knows downloads whose rows are gone: whose they were cannot be told any more.
-            people, reason = None, reason or "downloads_not_kept"
-        filled.append(Figure(bucket.start.astimezone(tz), None, figure.downloads, figure.downloads_strict, people))
-    return filled, reason
+    downloads: Sequence[FigureRow], listeners: Sequence[int | None], buckets: Sequence[Bucket], tz: ZoneInfo
+) -> list[Figure]:
+    """Put buckets, their downloads and their listeners together."""
+    return [
+        Figure(bucket.start.astimezone(tz), None, row.downloads, row.downloads_strict, people)
+        for bucket, row, people in zip(buckets, downloads, listeners, strict=True)
+    ]
 
 
 @get(
     "/analytics/downloads", tags=["analytics"], opt={"query": (PODCAST_ID, EPISODE_ID, FROM, TO, INTERVAL, BY, TOP, TZ)}
 )
-async def get_downloads(request: Request[Any, Any, Any]) -> DownloadsAnswer:
+async def get_downloads(request: Request[Any, Any, Any]) -> Response[DownloadsAnswer]:
     """Count downloads and listeners by time.
 
     Of an episode, of a podcast, or of all podcasts when neither is given. Downloads are deduplicated by UTC day; `tz`
@@ -168,11 +157,16 @@ async def get_downloads(request: Request[Any, Any, Any]) -> DownloadsAnswer:
     query.finish()
     buckets = plan_buckets(*wanted, interval=interval, tz=tz)
     first, last = utc_days(*wanted)
-    listeners: list[ListenerRow] = []
+    lists = await asyncio.to_thread(resources.lists.read)
     async with resources.database.tenant(caller_of(request).tenant, snapshot=True) as conn:
         scope, _ = await find_scope(conn, podcast_id=podcast_id, episode_id=episode_id)
         status = await read_status(conn, scope, first=first, last=last)
-        reason: Reason | None = "by"
+        state, partial = state_of(status, first, last, now=now), is_partial(status, wanted.end)
+        partial = partial or (by is None and status.is_counting)
+        tag = version_tag(status, wanted, state, partial, lists)
+        if (unchanged := answer_unchanged(request, tag)) is not None:
+            return unchanged
+        reason: NoListeners | None = "by"
         if by is not None:
             broken = await _break_down(conn, scope, buckets, by=by, limit=top)
             if len(broken.rows) > MAX_SUMS:
@@ -180,28 +174,29 @@ async def get_downloads(request: Request[Any, Any, Any]) -> DownloadsAnswer:
                 raise InvalidRequest([Fault("by", "too_many_rows", message)])
             figures = broken.figures(buckets, tz)
         else:
-            rows = await sum_downloads(conn, scope, list(slice_days(buckets)))
-            if any(in_one_month(*bucket) for bucket in buckets):
-                listeners = await count_listeners(conn, scope, buckets)
-            figures, reason = _dense(rows, listeners, buckets, tz)
-    return DownloadsAnswer(
+            found = {row.bucket: row for row in await sum_downloads(conn, scope, list(slice_days(buckets)))}
+            rows = [found.get(number) or FigureRow(number, "", 0, 0) for number in range(len(buckets))]
+            listeners, reason = await read_audience(conn, scope, buckets, [row.downloads for row in rows])
+            figures = _dense(rows, listeners, buckets, tz)
+    answer = DownloadsAnswer(
         data=figures,
         cutoff=status.cutoff_at,
         profile=DEFAULT_PROFILE.name,
         rules=DEFAULT_PROFILE.rules_version,
-        lists=await asyncio.to_thread(resources.lists.read),
-        state=state_of(status, first, last, now=now),
-        partial=is_partial(status, wanted.end),
+        lists=lists,
+        state=state,
+        partial=partial,
         tz=tz.key,
         interval=interval.value,
         start=wanted.start.astimezone(tz),
         end=wanted.end.astimezone(tz),
         listeners_reason=reason,
     )
+    return answer_with(request, answer, tag=tag)
 
 
 @get("/analytics/explain", tags=["analytics"], opt={"query": (PODCAST_ID, EPISODE_ID, DAY)})
-async def explain_day(request: Request[Any, Any, Any]) -> DayExplanation:
+async def explain_day(request: Request[Any, Any, Any]) -> Response[DayExplanation]:
     """Explain a UTC day: how many hits there were, what became of them, and which are downloads.
 
     Of an episode, or of a podcast with its hits that wait for their episode.
@@ -218,6 +213,7 @@ async def explain_day(request: Request[Any, Any, Any]) -> DayExplanation:
         scope, owner_id = await find_scope(conn, podcast_id=podcast_id, episode_id=episode_id)
         if owner_id is None:
             raise AssertionError("a podcast or an episode was named")
-        return await read_day(
+        answer = await read_day(
             conn, scope, podcast_id=owner_id, episode_id=episode_id, day=day, now=resources.clock.now()
         )
+    return answer_with(request, answer)

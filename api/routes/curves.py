@@ -7,7 +7,7 @@ import datetime as dt
 import enum
 from typing import Any, Final
 
-from litestar import Request, get
+from litestar import Request, Response, get
 
 from analytics_core.db.analytics import Scope, read_status
 from analytics_core.db.days import first_day
@@ -23,6 +23,7 @@ from api.queries import Parameter, Query, choice
 from api.resources import resources_of
 from api.schemas.curves import Curve, CurvePoint, CurvesAnswer, NoPoint
 from api.scopes import EPISODE_ID, PODCAST_ID, find_podcast, find_scope
+from api.tags import answer_with
 
 __all__ = ("get_curves",)
 
@@ -99,7 +100,7 @@ def _span(curves: list[Curve], now: dt.datetime) -> tuple[dt.datetime, dt.dateti
 
 
 @get("/analytics/curves", tags=["analytics"], opt={"query": (PODCAST_ID, EPISODE_ID, ORIGIN, LIMIT, _CURSOR)})
-async def get_curves(request: Request[Any, Any, Any]) -> CurvesAnswer:
+async def get_curves(request: Request[Any, Any, Any]) -> Response[CurvesAnswer]:
     """Tell what episodes had after 1, 3, 7, 14, 28, 30, 60 and 90 days.
 
     Of an episode, or of all of a podcast, newest first. A day is 24 hours from the quarter hour of the publish date, or
@@ -142,7 +143,7 @@ async def get_curves(request: Request[Any, Any, Any]) -> CurvesAnswer:
     cursor = None
     if more is not None:
         cursor = write_cursor(_CURVES, more.published_at or more.first_seen_at, more.episode_id)
-    return CurvesAnswer(
+    answer = CurvesAnswer(
         data=curves,
         next_cursor=cursor,
         origin=origin.value,
@@ -153,3 +154,4 @@ async def get_curves(request: Request[Any, Any, Any]) -> CurvesAnswer:
         state=state_of(status, first, last, now=now),
         partial=is_partial(status, end),
     )
+    return answer_with(request, answer)

@@ -19,9 +19,9 @@ create function ops.raise_figure_versions() returns trigger language plpgsql sec
     set search_path = pg_catalog, pg_temp
 as $$
 begin
-    insert into ops.figure_versions as old (podcast_no, tenant_no, version)
+    insert into ops.figure_versions as known (podcast_no, tenant_no, version)
     select podcast_no, max(tenant_no), 1 from removed group by podcast_no order by podcast_no
-    on conflict (podcast_no) do update set tenant_no = excluded.tenant_no, version = old.version + 1;
+    on conflict (podcast_no) do update set tenant_no = excluded.tenant_no, version = known.version + 1;
     return null;
 end
 $$;

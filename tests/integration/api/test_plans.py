@@ -263,6 +263,24 @@ async def test_every_route_is_bound_in_statements_and_in_what_they_read(
     assert faults == []
 
 
+async def test_every_route_tags_its_answers_and_knows_the_tag_again(filled: Filled) -> None:
+    for case in (case for cases in CASES.values() for case in cases):
+        path = case.path.format(**filled.names)
+        params = {name: value.format(**filled.names) for name, value in case.query.items()}
+        answer = await filled.api.request("GET", path, params=params)
+        tag = answer.headers["etag"]
+        assert tag.startswith('W/"')
+        assert answer.headers["cache-control"] == "private, no-cache"
+        filled.sent.clear()
+        again = await filled.api.request("GET", path, params=params, headers={"If-None-Match": f'"x", {tag}'})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag), case
+        if case.path == "/analytics/downloads":
+            # What the tag says is known without adding anything up.
+            assert not [sent for sent in filled.sent if "analytics.sum" in sent.text or "rankings." in sent.text]
+        other = await filled.api.request("GET", path, params=params, headers={"If-None-Match": '"x"'})
+        assert other.status_code == 200
+
+
 def is_rollup(name: str) -> bool:
     """Tell whether a table grows with what is counted, so that it must never be read as a whole."""
     return name in {"metrics_daily", "podcast_daily", "podcast_months", "listener_months", "episodes", "pending_hits"}
