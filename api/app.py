@@ -29,6 +29,7 @@ from api.routes.health import get_health
 from api.routes.hits import get_hit, list_hits
 from api.routes.keys import create_api_key, list_api_keys, revoke_api_key
 from api.routes.links import create_link, delete_link, get_link, list_links, update_link
+from api.routes.overviews import get_overview
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
 from api.routes.unknown_hosts import accept_unknown_host, get_unknown_hosts
 
@@ -51,6 +52,7 @@ _CLOSED: Final = (
     get_link,
     get_one_claim,
     get_one_podcast,
+    get_overview,
     get_unknown_hosts,
     list_api_keys,
     list_episodes,
