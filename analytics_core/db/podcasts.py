@@ -27,6 +27,7 @@ __all__ = (
     "add_podcast",
     "due_podcasts",
     "feed_key",
+    "get_number",
     "get_podcast",
     "get_titles",
     "list_podcasts",
@@ -108,6 +109,9 @@ select p.podcast_id, p.podcast_no, p.title, p.feed_url, p.podcast_guid, p.link, 
         where e.tenant_id = p.tenant_id and e.podcast_id = p.podcast_id and e.removed_at is null) as episodes,
     p.feed_error, p.feed_checked_at, p.created_at, p.archived_at, p.transferred_at
 from app.podcasts p where p.podcast_id = $1"""
+
+_GET_NUMBER: Final[LiteralString] = """/* podcasts.get_number */
+select podcast_no from app.podcasts where podcast_id = $1"""
 
 _GET_TITLES: Final[LiteralString] = """/* podcasts.get_titles */
 select podcast_no, podcast_id, title from app.podcasts where podcast_no = any($1::integer[])"""
@@ -237,6 +241,12 @@ async def get_podcast(conn: Connection, podcast_id: UUID) -> PodcastRow | None:
     """Read one podcast of the transaction's tenant."""
     row = await conn.fetchrow(_GET, podcast_id)
     return None if row is None else msgspec.convert(row, PodcastRow)
+
+
+async def get_number(conn: Connection, podcast_id: UUID) -> PodcastNo | None:
+    """Tell the number of a podcast of the transaction's tenant: all that figures need of it."""
+    number: int | None = await conn.fetchval(_GET_NUMBER, podcast_id)
+    return None if number is None else PodcastNo(number)
 
 
 async def get_titles(conn: Connection, podcast_nos: Sequence[PodcastNo]) -> list[PodcastTitle]:
