@@ -138,7 +138,9 @@ def _dense(
 
 
 @get(
-    "/analytics/downloads", tags=["analytics"], opt={"query": (PODCAST_ID, EPISODE_ID, FROM, TO, INTERVAL, BY, TOP, TZ)}
+    "/analytics/downloads",
+    tags=["analytics"],
+    opt={"is_tagged": True, "query": (PODCAST_ID, EPISODE_ID, FROM, TO, INTERVAL, BY, TOP, TZ)},
 )
 async def get_downloads(request: Request[Any, Any, Any]) -> Response[DownloadsAnswer]:
     """Count downloads and listeners by time.
@@ -195,7 +197,7 @@ async def get_downloads(request: Request[Any, Any, Any]) -> Response[DownloadsAn
     return answer_with(request, answer, tag=tag)
 
 
-@get("/analytics/explain", tags=["analytics"], opt={"query": (PODCAST_ID, EPISODE_ID, DAY)})
+@get("/analytics/explain", tags=["analytics"], opt={"is_tagged": True, "query": (PODCAST_ID, EPISODE_ID, DAY)})
 async def explain_day(request: Request[Any, Any, Any]) -> Response[DayExplanation]:
     """Explain a UTC day: how many hits there were, what became of them, and which are downloads.
 

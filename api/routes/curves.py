@@ -99,7 +99,11 @@ def _span(curves: list[Curve], now: dt.datetime) -> tuple[dt.datetime, dt.dateti
     return min(starts, default=now), max(ends, default=now)
 
 
-@get("/analytics/curves", tags=["analytics"], opt={"query": (PODCAST_ID, EPISODE_ID, ORIGIN, LIMIT, _CURSOR)})
+@get(
+    "/analytics/curves",
+    tags=["analytics"],
+    opt={"is_tagged": True, "query": (PODCAST_ID, EPISODE_ID, ORIGIN, LIMIT, _CURSOR)},
+)
 async def get_curves(request: Request[Any, Any, Any]) -> Response[CurvesAnswer]:
     """Tell what episodes had after 1, 3, 7, 14, 28, 30, 60 and 90 days.
 

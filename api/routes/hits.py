@@ -87,7 +87,7 @@ def _show(row: HitRow) -> HitAnswer:
 @get(
     "/analytics/hits",
     tags=["analytics"],
-    opt={"query": (PODCAST_ID, EPISODE_ID, HIT_FROM, HIT_TO, VERDICT, LIMIT, HIT_CURSOR)},
+    opt={"is_tagged": True, "query": (PODCAST_ID, EPISODE_ID, HIT_FROM, HIT_TO, VERDICT, LIMIT, HIT_CURSOR)},
 )
 async def list_hits(request: Request[Any, Any, Any]) -> Response[Page[HitAnswer]]:
     """List hits in the order in which they occurred, those that wait for their episode too.
@@ -117,7 +117,7 @@ async def list_hits(request: Request[Any, Any, Any]) -> Response[Page[HitAnswer]
     return answer_with(request, Page([_show(row) for row in rows[:limit]], cursor))
 
 
-@get("/analytics/hits/{hit_id:str}", tags=["analytics"])
+@get("/analytics/hits/{hit_id:str}", tags=["analytics"], opt={"is_tagged": True})
 async def get_hit(request: Request[Any, Any, Any]) -> Response[HitAnswer]:
     """Read one hit."""
     try:

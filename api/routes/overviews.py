@@ -90,7 +90,7 @@ async def _former(
     )
 
 
-@get("/analytics/overview", tags=["analytics"], opt={"query": (PODCAST_ID, FROM, TO, TOP, TZ)})
+@get("/analytics/overview", tags=["analytics"], opt={"is_tagged": True, "query": (PODCAST_ID, FROM, TO, TOP, TZ)})
 async def get_overview(request: Request[Any, Any, Any]) -> Response[OverviewAnswer]:
     """Show a range at a glance: downloads against the range before, listeners, and what has the most downloads.
 

@@ -80,6 +80,7 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         operation = document["paths"][path][method]
         assert operation["summary"]
         assert all(parameter.get("description") for parameter in operation["parameters"] if parameter["in"] == "query")
+        assert ("304" in operation["responses"]) is path.startswith("/api/v1/analytics/")
     assert {ref.rsplit("/", 1)[-1] for ref in refs_in(document)} == set(document["components"]["schemas"])
     downloads = document["paths"]["/api/v1/analytics/downloads"]["get"]
     assert [parameter["name"] for parameter in downloads["parameters"]] == [

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from analytics_core.db.erasure import erase_tenant
 from analytics_core.db.listeners import count_month
+from analytics_core.db.pool import open_pool, tenant_transaction
+from analytics_core.roles import Role
+from analytics_core.settings import DatabaseSettings
 from analytics_core.verdicts import Evidence
 from tests.integration.api.ledger import Api, Ledger
 from tests.integration.api.test_downloads import PATH, World, figures
@@ -140,6 +144,18 @@ async def test_listeners_that_wait_to_be_counted_make_an_answer_partial(world: W
     query = {"podcast_id": world.podcast, "from_": "2026-11-01", "to": "2026-11-02"}
     assert (await world.api.data(PATH, **query))["partial"] is True
     assert (await world.api.data(PATH, by="app", **query))["partial"] is False
+
+
+async def test_versions_go_with_their_tenant(world: World, database: DatabaseSettings) -> None:
+    tenant = await world.ledger.tenant_of("home")
+    assert await world.ledger.operator.fetchval("select count(*) from ops.figure_versions") == 2
+    pool = await open_pool(database, Role.OWNER, application_name="test", max_size=1)
+    try:
+        async with tenant_transaction(pool, tenant) as conn:
+            await erase_tenant(conn, tenant)
+    finally:
+        await pool.close()
+    assert await world.ledger.operator.fetchval("select count(*) from ops.figure_versions") == 0
 
 
 async def test_listeners_of_very_many_downloads_are_not_counted_anew(world: World) -> None:
