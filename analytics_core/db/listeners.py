@@ -107,8 +107,9 @@ select (
 )::bigint from app.listener_months l where l.podcast_no = $1 and l.episode_no = $2 and l.month = $3"""
 
 _READ_MONTHS: Final[LiteralString] = """/* listeners.read_months */
-select month, days, former, listeners from app.listener_months
-where podcast_no = $1 and episode_no = $2 and month = any($3::date[])"""
+select l.month, l.days, l.former, l.listeners,
+    exists (select from api.listener_marks m where m.podcast_no = l.podcast_no and m.month = l.month) as is_old
+from app.listener_months l where l.podcast_no = $1 and l.episode_no = $2 and l.month = any($3::date[])"""
 
 
 def _month_of(day: dt.date) -> dt.date:
@@ -181,7 +182,9 @@ def _whole_days(bucket: Bucket) -> tuple[dt.date, dt.date] | None:
     return utc_days(*bucket)
 
 
-async def listeners_of_buckets(conn: Connection, scope: Scope, buckets: Sequence[Bucket]) -> dict[int, int]:
+async def listeners_of_buckets(
+    conn: Connection, scope: Scope, buckets: Sequence[Bucket]
+) -> tuple[dict[int, int], set[int]]:
     """Tell how many distinct listeners buckets had, as of when their months were counted last.
 
     Args:
@@ -190,11 +193,11 @@ async def listeners_of_buckets(conn: Connection, scope: Scope, buckets: Sequence
         buckets: In UTC.
 
     Returns:
-        By the bucket's place. One is left out that is none of whole UTC days of one month, or whose month was not
-        counted yet.
+        By the bucket's place, and the places whose months are going to be counted anew. A bucket is left out that is
+        none of whole UTC days of one month, or whose month was not counted yet.
     """
     if len(scope.podcast_nos) != 1:
-        return {}
+        return {}, set()
     wanted = {place: days for place, bucket in enumerate(buckets) if (days := _whole_days(bucket)) is not None}
     months = sorted({_month_of(first) for first, _ in wanted.values()})
     rows = await conn.fetch(_READ_MONTHS, scope.podcast_nos[0], scope.episode_no or 0, months) if months else []
@@ -213,4 +216,5 @@ async def listeners_of_buckets(conn: Connection, scope: Scope, buckets: Sequence
                 for former, listeners in counted.get(day, ())
                 if former < first.day
             )
-    return found
+    old_months = {row["month"] for row in rows if row["is_old"]}
+    return found, {place for place in found if _month_of(wanted[place][0]) in old_months}

@@ -164,8 +164,7 @@ async def get_downloads(request: Request[Any, Any, Any]) -> Response[DownloadsAn
         scope, _ = await find_scope(conn, podcast_id=podcast_id, episode_id=episode_id)
         status = await read_status(conn, scope, first=first, last=last)
         state, partial = state_of(status, first, last, now=now), is_partial(status, wanted.end)
-        partial = partial or (by is None and status.is_counting)
-        tag = version_tag(status, wanted, state, partial, lists)
+        tag = version_tag(status, wanted, state, partial, status.is_counting, lists)
         if (unchanged := answer_unchanged(request, tag)) is not None:
             return unchanged
         reason: NoListeners | None = "by"
@@ -178,7 +177,8 @@ async def get_downloads(request: Request[Any, Any, Any]) -> Response[DownloadsAn
         else:
             found = {row.bucket: row for row in await sum_downloads(conn, scope, list(slice_days(buckets)))}
             rows = [found.get(number) or FigureRow(number, "", 0, 0) for number in range(len(buckets))]
-            listeners, reason = await read_audience(conn, scope, buckets, [row.downloads for row in rows])
+            listeners, reason, is_old = await read_audience(conn, scope, buckets, [row.downloads for row in rows])
+            partial = partial or is_old
             figures = _dense(rows, listeners, buckets, tz)
     answer = DownloadsAnswer(
         data=figures,

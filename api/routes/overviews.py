@@ -110,14 +110,14 @@ async def get_overview(request: Request[Any, Any, Any]) -> Response[OverviewAnsw
         # The range before is part of the answer: what lands there changes it too.
         status = await read_status(conn, scope, first=before.start.date(), last=last)
         settled = await read_status(conn, scope, first=first, last=last)
-        state, partial = state_of(settled, first, last, now=now), is_partial(status, wanted.end) or status.is_counting
-        tag = version_tag(status, wanted, state, partial, lists)
+        state, partial = state_of(settled, first, last, now=now), is_partial(status, wanted.end)
+        tag = version_tag(status, wanted, state, partial, status.is_counting, lists)
         if (unchanged := answer_unchanged(request, tag)) is not None:
             return unchanged
         sums = {row.bucket: row for row in await sum_downloads(conn, scope, list(slice_days([before, span])))}
         figures = {number: sums.get(number) or FigureRow(number, "", 0, 0) for number in (0, 1)}
         total = figures[1]
-        (listeners,), reason = await read_audience(conn, scope, [span], [total.downloads])
+        (listeners,), reason, is_old = await read_audience(conn, scope, [span], [total.downloads])
         tops = {
             by: await _top(conn, scope, span, total, by=by, limit=limit)
             for by in ("episode", "app", "country", *(("podcast",) if podcast_id is None else ()))
@@ -129,7 +129,7 @@ async def get_overview(request: Request[Any, Any, Any]) -> Response[OverviewAnsw
         rules=DEFAULT_PROFILE.rules_version,
         lists=lists,
         state=state,
-        partial=partial,
+        partial=partial or is_old,
         tz=tz.key,
         start=wanted.start.astimezone(tz),
         end=wanted.end.astimezone(tz),

@@ -135,14 +135,21 @@ async def test_listeners_of_whole_days_are_known_after_their_downloads_are_gone(
     assert (everything["data"][0]["listeners"], everything["listeners_reason"]) == (None, "downloads_not_kept")
 
 
-async def test_listeners_that_wait_to_be_counted_make_an_answer_partial(world: World) -> None:
+async def test_listeners_that_wait_to_be_counted_are_counted_anew_or_make_an_answer_partial(world: World) -> None:
+    query = {"podcast_id": world.podcast, "from_": "2026-11-01", "to": "2026-11-02"}
+    await count_listeners(world.ledger, world.podcast, "2026-11-01")
+    await world.ledger.land("2026-11-01T20:00+00:00", world.episodes[0], listener=50)
+    await world.ledger.roll_up()
     await world.ledger.ingest.execute(
         """insert into ops.listener_marks (tenant_no, podcast_no, month)
         select tenant_no, podcast_no, date '2026-11-01' from app.podcasts where podcast_id::text = $1""",
         world.podcast,
     )
-    query = {"podcast_id": world.podcast, "from_": "2026-11-01", "to": "2026-11-02"}
-    assert (await world.api.data(PATH, **query))["partial"] is True
+    answer = await world.api.data(PATH, **query)
+    assert (answer["data"][0]["listeners"], answer["partial"]) == (4, False)
+    await world.ledger.ingest.execute("delete from ts.downloads")
+    answer = await world.api.data(PATH, **query)
+    assert (answer["data"][0]["listeners"], answer["partial"], answer["listeners_reason"]) == (3, True, None)
     assert (await world.api.data(PATH, by="app", **query))["partial"] is False
 
 
