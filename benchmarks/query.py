@@ -180,7 +180,7 @@ def find_reports(made: Made, episode_ids: Sequence[str], today: dt.date) -> list
         return {"podcast_id": made.large.podcast_id, "from": str(end - 335 * _DAY), "to": str(end)}
 
     def by(dimension: str, **more: str) -> Callable[[int], dict[str, str]]:
-        return lambda number: {**year(number), "by": dimension, **more}
+        return lambda number: {**year(number), "by": dimension, "limit": "20", **more}
 
     def of_episode(number: int) -> dict[str, str]:
         return {**year(number), "podcast_id": "", "episode_id": episode_ids[number % len(episode_ids)]}
@@ -265,7 +265,12 @@ def check_sums(client: Client, made: Made, year: MadeYear) -> None:
         WrongResult: One does not.
     """
     query = {"podcast_id": made.large.podcast_id, "from": str(year.first), "to": str(year.today + _DAY)}
-    for more in ({}, {"by": "app"}, {"by": "episode"}, {"by": "country", "tz": "Asia/Kathmandu", "limit": "5"}):
+    for more in (
+        {},
+        {"by": "app", "limit": "20"},
+        {"by": "episode", "limit": "20"},
+        {"by": "country", "tz": "Asia/Kathmandu", "limit": "5"},
+    ):
         rows = client.rows("downloads", {**query, **more, "interval": "month"})
         total = sum(row["downloads"] for row in rows)
         if "tz" not in more and total != made.large.downloads:

@@ -62,9 +62,9 @@ BY: Final[Parameter[Dimension | None]] = Parameter(
 TOP: Final = Parameter(
     "limit",
     whole_number(1, MAX_VALUES),
-    20,
+    MAX_VALUES,
     "With `by`: how many values to name, those with the most downloads in the range; all others are one row `other`.",
-    {"type": "integer", "minimum": 1, "maximum": MAX_VALUES, "default": 20},
+    {"type": "integer", "minimum": 1, "maximum": MAX_VALUES, "default": MAX_VALUES},
 )
 DAY: Final[Parameter[dt.date | None]] = Parameter(
     "day", utc_day, None, "The day, in UTC.", {"type": "string", "format": "date"}, required=True
