@@ -159,12 +159,23 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
 
 
 @contextlib.asynccontextmanager
-async def tenant_transaction(pool: Pool, tenant: Tenant, *, readonly: bool = False) -> AsyncIterator[Connection]:
+async def tenant_transaction(
+    pool: Pool, tenant: Tenant, *, readonly: bool = False, snapshot: bool = False
+) -> AsyncIterator[Connection]:
     """Lend a connection inside a transaction that sees one tenant's rows: the only way to them.
+
+    Args:
+        pool: In the role of the API.
+        tenant: Whose rows.
+        readonly: Whether writing is an error.
+        snapshot: Whether all statements see the same instant, so that their figures fit one another.
 
     Raises:
         Unavailable: The database does not answer, or went away.
     """
-    async with connection(pool) as conn, conn.transaction(readonly=readonly):
+    async with (
+        connection(pool) as conn,
+        conn.transaction(isolation="repeatable_read" if snapshot else None, readonly=readonly),
+    ):
         await conn.execute(_SET_TENANT, str(UUID(int=tenant.tenant_id.int)), str(int(tenant.tenant_no)))
         yield conn
