@@ -1,0 +1,1 @@
+-- Plain PostgreSQL has no columnstore: its BRIN indexes and partitions stay as they are.
