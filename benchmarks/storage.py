@@ -115,7 +115,7 @@ async def _try(conn: Connection, table: str, way: tuple[str, str], number: int, 
     await conn.execute(_COPY.format(name=name, table=table, column=column, segment=way[0], order=way[1]))
     await conn.execute(_COMPRESS.format(name=name))
     rows = await conn.fetchval(f"select count(*) from theirs.{name}")
-    size = await conn.fetchrow(_SIZE.format(name=name))
+    (size,) = await conn.fetch(_SIZE.format(name=name))
     batches = 0
     for row in await conn.fetch(_BATCHES, name):
         await conn.execute(f"analyze {row[0]}")
