@@ -349,10 +349,10 @@ select public.create_hypertable('ts.listener_events', public.by_range('occurred_
 select public.create_hypertable('ts.downloads', public.by_range('day', interval '1 day'), create_default_indexes => false);
 create index listener_events_at on ts.listener_events using brin (occurred_at) with (pages_per_range = 32);
 
-alter table ts.listener_events set (timescaledb.compress, timescaledb.compress_segmentby = 'podcast_no',
-    timescaledb.compress_orderby = 'episode_no, occurred_at');
-alter table ts.downloads set (timescaledb.compress, timescaledb.compress_segmentby = 'podcast_no',
-    timescaledb.compress_orderby = 'episode_no, listener_key');
+alter table ts.listener_events set (timescaledb.compress, timescaledb.compress_segmentby = '',
+    timescaledb.compress_orderby = 'podcast_no, episode_no, occurred_at');
+alter table ts.downloads set (timescaledb.compress, timescaledb.compress_segmentby = '',
+    timescaledb.compress_orderby = 'podcast_no, episode_no, listener_key');
 select public.add_compression_policy('ts.listener_events', interval '2 days');
 select public.add_compression_policy('ts.downloads', interval '14 days');
 -- Hits by policy; downloads by our own job, which heeds what is final.

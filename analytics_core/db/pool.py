@@ -61,6 +61,20 @@ class Tenant(msgspec.Struct, frozen=True):
     tenant_no: TenantNo
 
 
+def _session_settings(role: Role, application_name: str) -> dict[str, str]:
+    """Name what a session starts with.
+
+    TimescaleDB refuses to change more than 100,000 compressed rows in a transaction unless it is told otherwise, which
+    a batch of late hits may well do; where it is not, PostgreSQL takes the name as one of an extension to come.
+    """
+    return {
+        "role": role.value,
+        "application_name": application_name,
+        "timezone": "UTC",
+        "timescaledb.max_tuples_decompressed_per_dml_transaction": "0",
+    }
+
+
 async def _init(conn: Connection) -> None:
     await conn.set_type_codec(
         "jsonb",
@@ -103,7 +117,7 @@ async def connect(
     try:
         conn: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
             str(settings.url),
-            server_settings={"role": role.value, "application_name": application_name, "timezone": "UTC"},
+            server_settings=_session_settings(role, application_name),
             timeout=_TIMEOUT_S,
         )
     except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
@@ -131,7 +145,7 @@ async def open_pool(
             min_size=min_size,
             max_size=max_size,
             max_inactive_connection_lifetime=60.0,
-            server_settings={"role": role.value, "application_name": application_name, "timezone": "UTC"},
+            server_settings=_session_settings(role, application_name),
             timeout=_TIMEOUT_S,
             init=_init,
             reset=_keep,
