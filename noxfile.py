@@ -61,6 +61,14 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def torture(session: nox.Session) -> None:
+    """Kill, cut and fill up what hits pass through for ten minutes, or the seconds behind `--`, and count after it."""
+    install(session, "test")
+    seconds = session.posargs[0] if session.posargs else "600"
+    session.run("pytest", "-s", "tests/torture", env={"CASTLEDGER_TORTURE_SECONDS": seconds})
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Run the benchmarks, or those named behind `--`; each prints one JSON line last and takes up to ten minutes."""
     session.install("-q", "-e", ".[bench]")

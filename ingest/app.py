@@ -18,7 +18,7 @@ from analytics_core.db.dead_letters import drop_dead_letters
 from analytics_core.db.hits import drop_hits, ensure_partitions
 from analytics_core.db.ledger import drop_entries, link_segments
 from analytics_core.db.podcasts import read_known_hosts
-from analytics_core.db.pool import Connection, Pool, check_role, connect, connection, open_pool
+from analytics_core.db.pool import CONNECTION_LOST, Connection, Pool, check_role, connect, connection, open_pool
 from analytics_core.db.rollups import count_marks
 from analytics_core.db.transfers import settle_claims
 from analytics_core.errors import ConfigError, Unavailable
@@ -311,12 +311,19 @@ async def _open(settings: Settings, clock: Clock, metrics: Metrics) -> AsyncIter
 
 
 async def _check(settings: Settings) -> None:
-    """Make sure that we are who we should be, in a database that was migrated."""
+    """Make sure that we are who we should be, in a database that was migrated.
+
+    Raises:
+        ConfigError: We are not, or it was not.
+        Unavailable: The database does not answer, or went away.
+    """
     conn = await connect(settings.require_database(), Role.INGEST, application_name=_NAME)
     try:
         await check_role(conn, Role.INGEST)
         if await conn.fetchval("/* schema.is_there */ select to_regclass('app.metrics_daily') is null"):
             raise ConfigError([_NOT_MIGRATED])
+    except CONNECTION_LOST as error:
+        raise Unavailable("the database does not answer") from error
     finally:
         conn.terminate()
 

@@ -120,13 +120,17 @@ async def connect(
             server_settings=_session_settings(role, application_name),
             timeout=_TIMEOUT_S,
         )
+        try:
+            await _init(conn)
+        except BaseException:
+            conn.terminate()
+            raise
     except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
         raise ConfigError(
             [f"DATABASE_URL: the login cannot take the role {role.value}; run `castledger migrate up`"]
         ) from error
     except CONNECTION_LOST as error:
         raise Unavailable("the database does not answer") from error
-    await _init(conn)
     return conn
 
 
