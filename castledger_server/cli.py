@@ -13,6 +13,7 @@ from typing import Final, TextIO
 
 from analytics_core.errors import CastledgerError, ConfigError, Conflict, InvalidInput
 from analytics_core.settings import Settings, load_settings
+from castledger_server.jobs_cli import add_jobs
 from castledger_server.spool_cli import add_spool
 
 __all__ = ("main",)
@@ -360,6 +361,7 @@ def _parser() -> argparse.ArgumentParser:
     classify.set_defaults(run=_classify)
     _add_explain(commands)
     add_spool(commands)
+    add_jobs(commands)
     _add_demo(commands)
     return parser
 

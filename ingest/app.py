@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import datetime as dt
 import gc
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 from analytics_core.admin_server import AdminServer
 from analytics_core.clock import Clock, SystemClock
+from analytics_core.db.hits import ensure_partitions
 from analytics_core.db.podcasts import read_known_hosts
 from analytics_core.db.pool import Connection, Pool, check_role, connect, connection, open_pool
 from analytics_core.db.rollups import count_marks
@@ -24,6 +26,7 @@ from analytics_core.roles import Role
 from analytics_core.settings import Settings
 from ingest.catalogue_watch import CatalogueWatch
 from ingest.finality import finalise_days
+from ingest.job_queue import JobKind, JobQueue
 from ingest.jobs import Health, backoff_s, run_job
 from ingest.metrics import Metrics
 from ingest.pending import rejudge_pending, release_aged
@@ -35,7 +38,7 @@ from ingest.secrets import SecretStore, destroy_old_secrets
 from ingest.shipper import Shipper
 from ingest.spool_reader import SpoolFolder
 
-__all__ = ("Ingest", "run_ingest")
+__all__ = ("DAYS_AHEAD", "Ingest", "run_ingest")
 
 _NAME: Final = "castledger-ingest"
 _WATCH: Final = "watch"
@@ -43,6 +46,11 @@ _SCAN_S: Final = 0.25
 _REFRESH_S: Final = 0.5
 _POLL_S: Final = 2.0
 _CHORES_S: Final = 600.0
+_CHORES_EVERY: Final = dt.timedelta(seconds=_CHORES_S)
+_PARTITIONS_EVERY: Final = dt.timedelta(hours=1)
+DAYS_AHEAD: Final = 3
+"""Days after today that have their partitions before a hit needs them."""
+
 _STOP_S: Final = 6.0
 _MANY_HITS: Final = 20_000
 _NOT_MIGRATED: Final = "DATABASE_URL: the schema is not there; run `castledger migrate up`"
@@ -175,16 +183,37 @@ class Ingest:
         await self._watch.listen(on_listening=lambda: health.say(_WATCH, None))
         return _SCAN_S
 
-    async def do_chores(self) -> float:
-        """Destroy old secrets, let hits go that waited in vain, make days final."""
-        now = self._clock.now()
-        async with connection(self._pool) as conn:
-            destroyed = await destroy_old_secrets(conn, now=now)
-            self.secrets.forget_old()
-            released = await release_aged(conn, self.secrets, now=now)
-            final = await finalise_days(conn, now=now, after_days=self._settings.ingest.final_after_days)
-        _log.info("chores: %d secrets destroyed, %d hits released, %d days final", destroyed, released, final)
-        return _CHORES_S
+    def job_kinds(self) -> list[JobKind]:
+        """List what is done from time to time, once for all ingest processes, by way of the queue."""
+        return [
+            JobKind("partitions", _PARTITIONS_EVERY, self._make_partitions),
+            JobKind("secrets", _CHORES_EVERY, self._destroy_secrets),
+            JobKind("pending", _CHORES_EVERY, self._release_aged),
+            JobKind("finality", _CHORES_EVERY, self._finalise_days),
+        ]
+
+    async def _make_partitions(self, conn: Connection) -> Mapping[str, int]:
+        """Have partitions of today and the days ahead, so that no batch has to wait for one to be made."""
+        today = self._clock.now().astimezone(dt.UTC).date()
+        days = [today + dt.timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
+        async with conn.transaction():
+            await ensure_partitions(conn, days)
+        return {"days": len(days)}
+
+    async def _destroy_secrets(self, conn: Connection) -> Mapping[str, int]:
+        return {"destroyed": await destroy_old_secrets(conn, now=self._clock.now())}
+
+    async def _release_aged(self, conn: Connection) -> Mapping[str, int]:
+        return {"released": await release_aged(conn, self.secrets, now=self._clock.now())}
+
+    async def _finalise_days(self, conn: Connection) -> Mapping[str, int]:
+        after_days = self._settings.ingest.final_after_days
+        return {"final": await finalise_days(conn, now=self._clock.now(), after_days=after_days)}
+
+    async def work_jobs(self, queue: JobQueue) -> float:
+        """Run a job that is due; old secrets go from the memory of this process, whoever destroyed them."""
+        self.secrets.forget_old()
+        return await queue.run_due()
 
     async def drain(self) -> None:
         """Land all that is in the spool, judge waiting hits again, bring rollups and listeners up to date.
@@ -203,6 +232,7 @@ class Ingest:
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Run all jobs until told to stop; then let the work in hand end, and give up what takes too long."""
+        queue = JobQueue(self._pool, self.job_kinds(), health=health, metrics=self._metrics)
         jobs = {
             "shipping": (self.ship, None),
             "rollups": (self.refresh, None),
@@ -210,7 +240,7 @@ class Ingest:
             "polling": (self.poll, self.poll_wanted),
             "registry": (self.write_registry, self.registry_wanted),
             "claims": (self.settle_claims, self.claims_wanted),
-            "chores": (self.do_chores, None),
+            "jobs": (lambda: self.work_jobs(queue), None),
         }
         tasks = [
             asyncio.create_task(run_job(name, work, stop=stop, health=health, wake=wake), name=name)

@@ -43,3 +43,17 @@ class Metrics:
             ("outcome",),
             registry=self.registry,
         )
+        self.job_runs = Counter(
+            "castledger_ingest_job_runs",
+            "Runs of jobs, by kind and outcome: done, failed, lost (it outlived its lease, and another has it).",
+            ("kind", "outcome"),
+            registry=self.registry,
+        )
+        self.job_seconds = Counter(
+            "castledger_ingest_job_seconds", "Seconds spent in jobs.", ("kind",), registry=self.registry
+        )
+        self.jobs_overdue_seconds = Gauge(
+            "castledger_ingest_jobs_overdue_seconds",
+            "How long the job has waited that is due longest; 0 when none is due.",
+            registry=self.registry,
+        )
