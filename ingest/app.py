@@ -33,6 +33,7 @@ from ingest.pending import rejudge_pending, release_aged
 from ingest.pipeline import Pipeline
 from ingest.polling import Poller, UnknownTargetPolls
 from ingest.registry_writer import RegistryWriter, own_hosts
+from ingest.retention import drop_old
 from ingest.rollups import refresh_listeners, refresh_rollups
 from ingest.secrets import SecretStore, destroy_old_secrets
 from ingest.shipper import Shipper
@@ -48,6 +49,7 @@ _POLL_S: Final = 2.0
 _CHORES_S: Final = 600.0
 _CHORES_EVERY: Final = dt.timedelta(seconds=_CHORES_S)
 _PARTITIONS_EVERY: Final = dt.timedelta(hours=1)
+_RETENTION_EVERY: Final = dt.timedelta(hours=1)
 DAYS_AHEAD: Final = 3
 """Days after today that have their partitions before a hit needs them."""
 
@@ -190,6 +192,7 @@ class Ingest:
             JobKind("secrets", _CHORES_EVERY, self._destroy_secrets),
             JobKind("pending", _CHORES_EVERY, self._release_aged),
             JobKind("finality", _CHORES_EVERY, self._finalise_days),
+            JobKind("retention", _RETENTION_EVERY, self._drop_old),
         ]
 
     async def _make_partitions(self, conn: Connection) -> Mapping[str, int]:
@@ -209,6 +212,9 @@ class Ingest:
     async def _finalise_days(self, conn: Connection) -> Mapping[str, int]:
         after_days = self._settings.ingest.final_after_days
         return {"final": await finalise_days(conn, now=self._clock.now(), after_days=after_days)}
+
+    async def _drop_old(self, conn: Connection) -> Mapping[str, int]:
+        return await drop_old(conn, now=self._clock.now(), hits_months=self._settings.ingest.hits_months)
 
     async def work_jobs(self, queue: JobQueue) -> float:
         """Run a job that is due; old secrets go from the memory of this process, whoever destroyed them."""

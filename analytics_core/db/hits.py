@@ -121,6 +121,7 @@ class DayRow(msgspec.Struct, frozen=True):
     tenant_no: int
     day: dt.date
     is_final: bool
+    is_dropped: bool
 
 
 _HITS: Final = CopyFormat(
@@ -186,14 +187,15 @@ select pg_advisory_xact_lock_shared(hashtext('castledger.finality'))"""
 _LOCK: Final[LiteralString] = """/* days.lock */ select pg_advisory_xact_lock(hashtext('castledger.finality'))"""
 
 _FIND_DAYS: Final[LiteralString] = """/* days.find */
-select d.tenant_no, d.day, d.final_at is not null as is_final
+select d.tenant_no, d.day, d.final_at is not null as is_final, d.hits_dropped_at is not null as is_dropped
 from unnest($1::integer[], $2::date[]) as n(tenant_no, day) join ops.days d using (tenant_no, day)"""
 
 _ADD_DAYS: Final[LiteralString] = """/* days.add */
 insert into ops.days as old (tenant_no, day, rekeyed)
 select n.tenant_no, n.day, n.rekeyed from unnest($1::integer[], $2::date[], $3::boolean[]) as n(tenant_no, day, rekeyed)
 order by n.tenant_no, n.day
-on conflict (tenant_no, day) do update set rekeyed = true where excluded.rekeyed and not old.rekeyed"""
+on conflict (tenant_no, day) do update set rekeyed = old.rekeyed or excluded.rekeyed, hits_dropped_at = null
+    where excluded.rekeyed and not old.rekeyed or old.hits_dropped_at is not null"""
 
 _MARK_FINAL: Final[LiteralString] = """/* days.mark_final */
 update ops.days set final_at = $2
@@ -256,7 +258,8 @@ async def note_days(
         msgspec.convert(row, DayRow)
         for row in await conn.fetch(_FIND_DAYS, [tenant_no for tenant_no, _ in wanted], [day for _, day in wanted])
     ]
-    known = {(row.tenant_no, row.day) for row in found}
+    # A day whose hits are gone has some again, which are to go as well.
+    known = {(row.tenant_no, row.day) for row in found if not row.is_dropped}
     added = [pair for pair in wanted if pair not in known or pair in rekeyed]
     if added:
         await conn.execute(
