@@ -11,7 +11,7 @@ from pathlib import Path
 from analytics_core.errors import InvalidInput
 from analytics_core.settings import DatabaseSettings, Settings, load_settings
 
-__all__ = ("add_retention", "keep_hits", "list_lines")
+__all__ = ("add_data_dir", "add_retention", "find_settings", "keep_hits", "list_lines")
 
 _NAME = "castledger retention"
 
@@ -21,7 +21,7 @@ def add_retention(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     retention = commands.add_parser("retention", help="see and set for how long tenants' hits are kept")
     actions = retention.add_subparsers(metavar="ACTION", required=True)
     ls = actions.add_parser("ls", help="list tenants, and for how long their hits are kept")
-    _add_data_dir(ls)
+    add_data_dir(ls)
     ls.set_defaults(run=_list)
     keep = actions.add_parser(
         "set",
@@ -35,11 +35,12 @@ def add_retention(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     keep.add_argument("tenant", metavar="TENANT", help="as `castledger retention ls` names it")
     keep.add_argument("days", metavar="DAYS", help="how many, or `default` for as long as those of all")
-    _add_data_dir(keep)
+    add_data_dir(keep)
     keep.set_defaults(run=_set)
 
 
-def _add_data_dir(parser: argparse.ArgumentParser) -> None:
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the folder of a running ``up``."""
     parser.add_argument(
         "--data-dir",
         type=Path,
@@ -48,7 +49,8 @@ def _add_data_dir(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+def find_settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+    """Load the settings; without a database of their own, with that of a running ``up``."""
     from castledger_server.data_dir import read_running_up
 
     data_dir: Path | None = options.data_dir
@@ -61,7 +63,7 @@ def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Settin
 
 
 def _list(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    settings = _settings(options, environ)
+    settings = find_settings(options, environ)
     months = settings.ingest.hits_months
     for line in asyncio.run(list_lines(settings.require_database(), hits_months=months)):
         sys.stdout.write(f"{line}\n")
@@ -80,7 +82,7 @@ def _set(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
                 "DAYS", f"is from {MIN_RETENTION_DAYS} to {MAX_RETENTION_DAYS}, or `default`, not {options.days!r}"
             )
         days = int(options.days)
-    settings = _settings(options, environ)
+    settings = find_settings(options, environ)
     asyncio.run(keep_hits(settings.require_database(), options.tenant, days))
     kept = "as long as those of all" if days is None else f"for {days} days"
     sys.stdout.write(f"hits of {options.tenant} are kept {kept}\n")

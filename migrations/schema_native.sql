@@ -948,7 +948,7 @@ create index job_runs_job on ops.job_runs (kind, key, run_no);
 grant select, insert, update on ops.jobs to castledger_ingest;
 grant select, insert, delete on ops.job_runs to castledger_ingest;
 
--- Retention: hits, downloads and clicks go when their time is over; what was made of them stays.
+-- Retention: hits, downloads and clicks go when their time is over; what was made of them stays. Erasures, with proof.
 
 create index days_day on ops.days (day);
 create index days_with_hits on ops.days (tenant_no, day) where hits_dropped_at is null;
@@ -1043,3 +1043,25 @@ revoke execute on function ops.list_kept_days(text) from public;
 revoke execute on function ops.drop_day(text, date) from public;
 grant execute on function ops.delete_hits(integer, date), ops.list_kept_days(text), ops.drop_day(text, date)
     to castledger_ingest;
+
+-- Erasures of a listener: what was taken away, and that nothing was left. Whom it was about is kept as a hash under the
+-- record's own id, so that it can be compared with a name that is given, and with nothing else.
+create table app.erasures (
+    tenant_no integer not null,
+    erasure_id uuid not null,
+    kind text not null check (kind in ('listener')),
+    subject_hash bytea not null check (length(subject_hash) = 32),
+    month date not null check (extract(day from month) = 1),
+    started_at timestamptz not null,
+    removed jsonb not null default '{}',
+    finished_at timestamptz,
+    remaining jsonb,
+    digest bytea check (length(digest) = 32),
+    primary key (tenant_no, erasure_id),
+    check ((finished_at is null) = (digest is null) and (finished_at is null) = (remaining is null))
+);
+alter table app.erasures enable row level security;
+alter table app.erasures force row level security;
+create policy tenant on app.erasures for select to castledger_api using (tenant_no = (select app.tenant_no()));
+create policy erasure on app.erasures to castledger_owner using (tenant_no = app.tenant_no());
+grant select on app.erasures to castledger_api;
