@@ -47,6 +47,8 @@ class HitFlag(enum.IntFlag):
     """Keyed under a secret made for a month whose own secret had been destroyed."""
     LINE_REPAIRED = 64
     """The request line held raw bytes that had to be percent-encoded before it could be parsed."""
+    SKEW = 128
+    """Kept under the time at which it was received: its own cannot be right."""
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,6 +30,7 @@ __all__ = (
     "FrameKind",
     "SegmentHeader",
     "SpoolCorrupt",
+    "SpoolVersion",
     "Totals",
     "decode_hits",
     "encode_header",
@@ -39,6 +40,7 @@ __all__ = (
     "holds_its_texts",
     "pack_time",
     "parse_header",
+    "parse_segment_name",
     "read_frames",
     "segment_name",
 )
@@ -61,11 +63,16 @@ _TIME: Final = struct.Struct("<q")
 ROW_REST: Final = struct.Struct("<HHHHHHBBH")
 """A row behind its time and address: a writer that has seen the like before keeps it packed."""
 
+_NAME: Final = re.compile(r"([0-9]{19})-([a-z0-9-]{1,30})-([0-9a-f]{32})")
 _SAFE_SOURCE = re.compile(r"[a-z0-9-]{1,30}")
 
 
 class SpoolCorrupt(Exception):
     """A segment's header or a frame is not what a tracker wrote."""
+
+
+class SpoolVersion(SpoolCorrupt):
+    """A segment is of a version of the format that is not known here."""
 
 
 class FrameKind(enum.IntEnum):
@@ -136,6 +143,22 @@ def segment_name(header: SegmentHeader) -> str:
     return f"{header.created_us:019d}-{header.source}-{header.segment_id.hex}"
 
 
+def parse_segment_name(name: str) -> SegmentHeader | None:
+    """Read from a segment's name what its header says: the same, for where that cannot be read.
+
+    Args:
+        name: With or without an ending.
+
+    >>> header = SegmentHeader(UUID(int=1), 1_700_000_000_000_000, "tracker-0")
+    >>> parse_segment_name(segment_name(header) + ".sealed") == header
+    True
+    >>> parse_segment_name("reserve") is None
+    True
+    """
+    match = _NAME.fullmatch(name.partition(".")[0])
+    return SegmentHeader(UUID(match[3]), int(match[1]), match[2]) if match else None
+
+
 def encode_header(header: SegmentHeader) -> bytes:
     """Write a segment's first ``HEADER_BYTES`` bytes.
 
@@ -154,14 +177,21 @@ def parse_header(data: bytes) -> SegmentHeader:
 
     Raises:
         SpoolCorrupt: The bytes are too few, not ours, or damaged.
+        SpoolVersion: They are of another version of the format; nothing behind them may be taken for frames.
     """
     if len(data) < HEADER_BYTES:
         raise SpoolCorrupt("the segment is shorter than its header")
     body = data[: _HEADER.size]
     magic, segment_id, created_us, length, source = _HEADER.unpack(body)
+    crc = struct.unpack_from("<I", data, _HEADER.size)[0]
     if magic != MAGIC:
+        # One of ours, but for its first bytes, has the checksum of one of ours.
+        if magic[:-1] == MAGIC[:-1] and zlib.crc32(MAGIC + body[len(MAGIC) :]) != crc:
+            raise SpoolVersion(
+                f"a segment of version {magic[-1:].decode('ascii', 'backslashreplace')}, which is not known"
+            )
         raise SpoolCorrupt("not a spool segment")
-    if zlib.crc32(body) != struct.unpack_from("<I", data, _HEADER.size)[0]:
+    if zlib.crc32(body) != crc:
         raise SpoolCorrupt("the segment's header is damaged")
     return SegmentHeader(UUID(bytes=segment_id), created_us, source[:length].decode())
 

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from typing import Final, NamedTuple
-from uuid import UUID
 
 from analytics_core.spool import (
     FRAME_HEADER_BYTES,
     HEADER_BYTES,
     Frame,
-    FrameKind,
-    SegmentHeader,
     SpoolCorrupt,
-    Totals,
-    encode_header,
-    encode_totals_frame,
     holds_its_texts,
     read_frames,
 )
 
-__all__ = ("Gap", "find_frames", "salvage")
+__all__ = ("Gap", "find_frames")
 
 _MAGIC: Final = b"CLbf"
 
@@ -86,24 +79,3 @@ def find_frames(data: bytes, *, offset: int = HEADER_BYTES) -> Iterator[Frame | 
 def _torn(rest: memoryview) -> str:
     whole = len(rest) >= FRAME_HEADER_BYTES
     return f"{len(rest)} bytes of a frame that is not whole" + ("" if whole else "'s header")
-
-
-def salvage(header: SegmentHeader, frames: list[Frame], data: bytes, *, offset: int = HEADER_BYTES) -> bytes:
-    """Make a segment of frames that stood behind damage, byte for byte as they were.
-
-    Its id follows from the old one, the first frame's place and the frames: making it twice makes the same segment, and
-    the ledger takes a segment once.
-
-    Args:
-        header: Of the damaged segment.
-        frames: Those to keep, at least one, in their order.
-        data: Bytes of the damaged segment from *offset* on.
-        offset: Where in the segment *data* begins.
-    """
-    body = b"".join(data[frame.start - offset : frame.end - offset] for frame in frames if frame.kind is FrameKind.HITS)
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(header.segment_id.bytes + frames[0].start.to_bytes(8, "little"))
-    digest.update(body)
-    new = SegmentHeader(UUID(bytes=digest.digest()), header.created_us, header.source)
-    totals: Totals = frames[-1].totals
-    return encode_header(new) + body + encode_totals_frame(FrameKind.SEAL, totals)

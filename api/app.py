@@ -27,6 +27,7 @@ from api.routes.documentation import get_docs, get_openapi, publish
 from api.routes.health import get_health
 from api.routes.hits import get_hit, list_hits
 from api.routes.keys import create_api_key, list_api_keys, revoke_api_key
+from api.routes.ledger import get_ledger
 from api.routes.links import create_link, delete_link, get_link, list_links, update_link
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
 from api.routes.unknown_hosts import accept_unknown_host, get_unknown_hosts
@@ -46,6 +47,7 @@ _CLOSED: Final = (
     explain_day,
     get_downloads,
     get_hit,
+    get_ledger,
     get_link,
     get_one_claim,
     get_one_podcast,

@@ -22,6 +22,7 @@ _REF: Final = "#/components/schemas/{name}"
 _REFUSALS: Final = {
     400: "Malformed.",
     401: "No valid API key.",
+    403: "The key is valid, and its tenant may not see this.",
     404: "There is no such thing, or it is another tenant's.",
     409: "It clashes with what is stored.",
     413: "Too large.",

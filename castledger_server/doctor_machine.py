@@ -116,7 +116,8 @@ def look_at_spool(folder: Path) -> Iterator[Finding]:
         yield Finding(
             Level.WARN,
             "spool",
-            f"{len(damaged)} damaged segments are kept; what could be read of them has landed, so they may be removed",
+            f"{len(damaged)} damaged segments are kept; what is whole in them has landed, so they may be removed "
+            "(docs/spool.md, Damage)",
         )
     sealed = [(path, seen) for path, seen in files if path.suffix == ".sealed"]
     hits, left = 0, _MOST_READ_BYTES

@@ -6,14 +6,19 @@ import asyncio
 import datetime as dt
 import ipaddress
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
 
+from analytics_core.accounts import ANSWERED, LOST, difference
+from analytics_core.db.dead_letters import count_dead_letters
+from analytics_core.db.ledger import SilentSource, read_accounts
 from analytics_core.db.pool import CONNECTION_LOST, connect
+from analytics_core.db.segments import list_silent
+from analytics_core.db.spool_faults import FaultCount, count_spool_faults
 from analytics_core.db.sums import WrongSum, find_wrong_sums
 from analytics_core.errors import CastledgerError
 from analytics_core.roles import Role
@@ -31,6 +36,8 @@ _FAR_OFF_S: Final = 60.0
 _OLDEST_REDIS: Final = (6, 2)
 _ROBOTS: Final = "User-agent: *\nDisallow: /"
 _NAMED: Final = 20
+_LOSS_DAYS: Final = 30
+_SILENT_AFTER: Final = dt.timedelta(minutes=3)
 
 
 class _Server(NamedTuple):
@@ -127,6 +134,7 @@ def _look_at_schema(database: DatabaseSettings) -> Iterator[Finding]:
     if not differences and not status.pending and not status.faults:
         yield Finding(Level.OK, "schema", "is what the migrations made")
         yield from _look_at_sums(database)
+        yield from _look_at_losses(database)
 
 
 def _look_at_sums(database: DatabaseSettings) -> Iterator[Finding]:
@@ -149,6 +157,56 @@ def _look_at_sums(database: DatabaseSettings) -> Iterator[Finding]:
         yield Finding(Level.FAIL, "sums", f"{found}; report it, and mark its day as docs/running.md says under Rollups")
     if not wrong:
         yield Finding(Level.OK, "sums", "of yesterday and today are what the rollups say")
+
+
+def _look_at_losses(database: DatabaseSettings) -> Iterator[Finding]:
+    """Name trackers that are silent, and count what could not be read or could not land in the last days."""
+
+    async def count() -> tuple[int, FaultCount, list[SilentSource], dict[str, int]]:
+        conn = await connect(database, Role.INGEST, application_name="castledger doctor")
+        try:
+            since = dt.datetime.now(dt.UTC) - dt.timedelta(days=_LOSS_DAYS)
+            return (
+                await count_dead_letters(conn),
+                await count_spool_faults(conn, since=since),
+                await list_silent(conn, after=_SILENT_AFTER),
+                await read_accounts(conn, start=since, end=dt.datetime.now(dt.UTC) + dt.timedelta(days=1)),
+            )
+        finally:
+            await conn.close()
+
+    try:
+        letters, damage, silent, accounts = asyncio.run(count())
+    except (TimeoutError, CastledgerError, asyncpg.PostgresError) as error:
+        yield Finding(Level.WARN, "losses", f"could not be counted ({str(error) or 'it takes too long'})")
+        return
+    yield _tell_balance(accounts)
+    for one in silent:
+        text = f"{one.source} has not been heard of since {one.last_frame_at:%Y-%m-%d %H:%M} UTC; see whether it runs"
+        yield Finding(Level.WARN, "trackers", text)
+    if letters:
+        text = f"{letters} hits could not land; ops.dead_letters says why (docs/running.md, Dead letters)"
+        yield Finding(Level.WARN, "losses", text)
+    if damage.faults:
+        text = (
+            f"{damage.faults} places of the spool could not be read in {_LOSS_DAYS} days, {damage.lost_hits} hits are "
+            f"known to be missing; the last: {damage.last_file} at offset {damage.last_start} (docs/spool.md, Damage)"
+        )
+        yield Finding(Level.WARN, "losses", text)
+    if not letters and not damage.faults:
+        yield Finding(Level.OK, "losses", f"all that was recorded in {_LOSS_DAYS} days could be read and landed")
+
+
+def _tell_balance(accounts: Mapping[str, int]) -> Finding:
+    answered, off = accounts.get(ANSWERED, 0), difference(accounts)
+    if off:
+        text = (
+            f"does not balance: {answered} answers in {_LOSS_DAYS} days, of what became of them {abs(off)} "
+            f"{'are missing' if off > 0 else 'are too many'}; report it, it is a fault of ours"
+        )
+        return Finding(Level.FAIL, "ledger", text)
+    missing = sum(hits for what, hits in accounts.items() if what.startswith(LOST))
+    return Finding(Level.OK, "ledger", f"balances: {answered} answers in {_LOSS_DAYS} days, {missing} of them lost")
 
 
 def look_at_redis(settings: RedisSettings | None) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ __all__ = ("add_spool",)
 
 def add_spool(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``spool`` with its actions to the command line."""
-    spool = commands.add_parser("spool", help="look at recorded hits that have not landed yet, check and repair them")
+    spool = commands.add_parser("spool", help="look at recorded hits that have not landed yet, and check them")
     actions = spool.add_subparsers(metavar="ACTION", required=True)
     ls = _action(
         actions,
@@ -23,8 +23,8 @@ def add_spool(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "list the spool's segments",
         description=(
             "List the segments that wait in the spool, oldest first. A segment is `writing` while a tracker has it,\n"
-            "`left` when its tracker died, `sealed` when it is complete; `damaged` ones were set aside by ingest, and\n"
-            "`repaired` ones have given up what could be saved."
+            "`left` when its tracker died, `sealed` when it is complete; `damaged` ones have landed as far as they\n"
+            "are whole."
         ),
         epilog="examples:\n  castledger spool ls\n  castledger spool ls --json | jq '[.[].hits] | add'\n",
     )
@@ -58,31 +58,6 @@ def add_spool(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     verify.add_argument("files", nargs="*", type=Path, metavar="FILE")
     _add_folder(verify)
     verify.set_defaults(run=_verify)
-    repair = _action(
-        actions,
-        "repair",
-        "save the hits behind the damage of a segment that ingest set aside",
-        description=(
-            "Save what stands behind the damage of a segment that ingest has set aside (*.damaged); what stands\n"
-            "before it has landed. The hits go into a new segment, which ingest lands by itself; the old one becomes\n"
-            "*.repaired and may be deleted. Doing it twice lands nothing twice."
-        ),
-        epilog=(
-            "examples:\n"
-            "  castledger spool repair --dry-run /var/lib/castledger/spool/*.damaged\n"
-            "  castledger spool repair /var/lib/castledger/spool/*.damaged\n"
-        ),
-    )
-    repair.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    repair.add_argument("--dry-run", action="store_true", help="say what could be saved, and change nothing")
-    repair.add_argument(
-        "--from",
-        dest="offset",
-        type=int,
-        metavar="OFFSET",
-        help="where to begin when the header is damaged: nothing of such a segment has landed, so 0 for all of it",
-    )
-    repair.set_defaults(run=_repair)
 
 
 def _action(
@@ -146,11 +121,3 @@ def _verify(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if not looks:
         sys.stdout.write("there is no segment in the spool: all hits have landed\n")
     return 1 if any(one.faults for one in looks) else 0
-
-
-def _repair(options: argparse.Namespace, _: Mapping[str, str]) -> int:
-    from castledger_server.spool_commands import repair
-
-    for path in options.files:
-        sys.stdout.write(f"{path.name}: {repair(path, offset=options.offset, is_dry=options.dry_run)}\n")
-    return 0

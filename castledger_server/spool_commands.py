@@ -1,12 +1,10 @@
-"""What ``castledger spool`` does: look at segments, print their hits, find damage, and save what stands behind it."""
+"""What ``castledger spool`` does: look at segments, print their hits, and find damage."""
 
 from __future__ import annotations
 
 import datetime as dt
 import enum
 import fcntl
-import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -26,14 +24,12 @@ from analytics_core.spool import (
     Totals,
     decode_hits,
     parse_header,
-    segment_name,
 )
-from analytics_core.spool_recovery import Gap, find_frames, salvage
+from analytics_core.spool_recovery import Gap, find_frames
 from ingest.batches import hit_times
 
-__all__ = ("Look", "SegmentState", "as_json", "hit_lines", "look", "look_at", "repair", "tell_faults", "tell_list")
+__all__ = ("Look", "SegmentState", "as_json", "hit_lines", "look", "look_at", "tell_faults", "tell_list")
 
-_NAME: Final = re.compile(r"(\d{19})-([a-z0-9-]{1,30})-([0-9a-f]{32})\.\w+")
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _SHOWN_FAULTS: Final = 20
 
@@ -45,14 +41,12 @@ class SegmentState(enum.Enum):
     LEFT = "left"
     SEALED = "sealed"
     DAMAGED = "damaged"
-    REPAIRED = "repaired"
 
 
 _SUFFIXES: Final = {
     ".open": SegmentState.LEFT,
     ".sealed": SegmentState.SEALED,
     ".damaged": SegmentState.DAMAGED,
-    ".repaired": SegmentState.REPAIRED,
 }
 
 
@@ -251,13 +245,13 @@ def tell_list(looks: Sequence[Look]) -> str:
         f"{row[4]:<{widths[4]}}  {row[5]}"
         for row in rows
     ]
-    waiting = [one for one in looks if one.state not in (SegmentState.DAMAGED, SegmentState.REPAIRED)]
+    waiting = [one for one in looks if one.state is not SegmentState.DAMAGED]
     lines.append(
         f"{_count(sum(one.hits for one in waiting), 'hit')} in {_count(len(waiting), 'segment')}; what has landed "
         "stays until its segment is complete, for a minute as a rule; times are UTC"
     )
     if any(one.state is SegmentState.DAMAGED for one in looks):
-        lines.append("damaged segments: `castledger spool repair FILE` saves what stands behind the damage")
+        lines.append("damaged segments: what is whole in them has landed; remove them once their disk was looked at")
     return "\n".join(lines) + "\n"
 
 
@@ -320,87 +314,3 @@ def hit_lines(path: Path, *, addresses: bool) -> Iterator[bytes]:
             fields = {"segment": path.stem, "ordinal": ordinal, **_fields(hit, addresses=addresses)}
             yield msgspec.json.encode(fields) + b"\n"
             ordinal += 1
-
-
-def _former_header(path: Path, data: bytes, offset: int | None) -> tuple[SegmentHeader, int | None]:
-    """Find out what a damaged segment was; from its name where its header does not tell, and only when asked to."""
-    header = _header_of(data)
-    if not isinstance(header, str):
-        if offset is not None:
-            raise ConfigError([f"--from: the header of {path.name} is sound; leave --from out"])
-        return header, None
-    match = _NAME.fullmatch(path.name)
-    if match is None:
-        raise ConfigError([f"{path}: {header}, and its name does not tell what it was"])
-    if offset is None:
-        raise ConfigError(
-            [f"{path}: {header}, so nothing of it has landed; `--from 0` saves every whole frame that is in it"]
-        )
-    return SegmentHeader(UUID(match[3]), int(match[1]), match[2]), max(offset, HEADER_BYTES)
-
-
-def repair(path: Path, *, offset: int | None = None, is_dry: bool = False) -> str:
-    """Save the hits behind a segment's damage in a new segment, and rename the old one.
-
-    What stands before the damage has landed: that is when ingest sets a segment aside.
-
-    Args:
-        path: A segment that ingest has set aside.
-        offset: Where to begin when the header is damaged.
-        is_dry: Whether only to say what would be done.
-
-    Returns:
-        What was done, in words.
-
-    Raises:
-        ConfigError: It was not set aside, or nothing can be saved from it; nothing was changed.
-    """
-    if path.suffix != ".damaged":
-        raise ConfigError([f"{path}: only segments that ingest has set aside (*.damaged) are repaired"])
-    data, _ = _read(path)
-    header, start = _former_header(path, data, offset)
-    found = list(find_frames(data[HEADER_BYTES:]))
-    gaps = [one for one in found if isinstance(one, Gap) and not one.is_torn]
-    if start is None:
-        if not gaps:
-            raise ConfigError([f"{path}: no damage is found in it; move it to its name with .sealed to have it landed"])
-        start = gaps[0].end
-    frames = [one for one in found if isinstance(one, Frame) and one.start >= start and one.hits]
-    lost = sum(gap.end - gap.start for gap in gaps)
-    hits = sum(frame.hits for frame in frames)
-    if not frames:
-        raise ConfigError([f"{path}: no whole frame with hits stands behind the damage; delete the file"])
-    what = f"{_count(hits, 'hit')} of {_count(len(frames), 'frame')} behind the damage; {lost:,} bytes are lost"
-    if is_dry:
-        return f"would save {what}"
-    segment = salvage(header, frames, data[HEADER_BYTES:])
-    new = path.with_name(segment_name(parse_header(segment)) + ".sealed")
-    try:
-        _write(new, segment, like=path)
-        path.rename(path.with_suffix(".repaired"))
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise ConfigError([f"{path}: could not be repaired ({error.strerror}); it is as it was"]) from error
-    return f"saved {what}; ingest lands them from {new.name}"
-
-
-def _write(path: Path, data: bytes, *, like: Path) -> None:
-    """Write a segment whole or not at all, owned as another file is."""
-    part = path.with_suffix(".new")
-    owner = like.stat()
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        if os.geteuid() == 0:
-            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,7 +14,9 @@ from typing import Final
 
 from analytics_core.admin_server import AdminServer
 from analytics_core.clock import Clock, SystemClock
+from analytics_core.db.dead_letters import drop_dead_letters
 from analytics_core.db.hits import ensure_partitions
+from analytics_core.db.ledger import drop_entries, link_segments
 from analytics_core.db.podcasts import read_known_hosts
 from analytics_core.db.pool import Connection, Pool, check_role, connect, connection, open_pool
 from analytics_core.db.rollups import count_marks
@@ -37,12 +39,14 @@ from ingest.retention import drop_old
 from ingest.rollups import refresh_listeners, refresh_rollups
 from ingest.secrets import SecretStore, destroy_old_secrets
 from ingest.shipper import Shipper
+from ingest.silence import SilenceWatch
 from ingest.spool_reader import SpoolFolder
 
 __all__ = ("DAYS_AHEAD", "Ingest", "run_ingest")
 
 _NAME: Final = "castledger-ingest"
 _WATCH: Final = "watch"
+_TRACKERS: Final = "trackers"
 _SCAN_S: Final = 0.25
 _REFRESH_S: Final = 0.5
 _POLL_S: Final = 2.0
@@ -53,8 +57,11 @@ _RETENTION_EVERY: Final = dt.timedelta(hours=1)
 DAYS_AHEAD: Final = 3
 """Days after today that have their partitions before a hit needs them."""
 
+_SILENCE_S: Final = 15.0
 _STOP_S: Final = 6.0
 _MANY_HITS: Final = 20_000
+_KEEP_DEAD_LETTERS: Final = dt.timedelta(days=30)
+_KEEP_ENTRIES: Final = dt.timedelta(days=400)
 _NOT_MIGRATED: Final = "DATABASE_URL: the schema is not there; run `castledger migrate up`"
 
 _log = logging.getLogger("castledger.ingest")
@@ -124,6 +131,7 @@ class Ingest:
             self.poll_wanted.set,
         ):
             self._watch.subscribe(callback)
+        self._silence = SilenceWatch(metrics)
         self._conn: Connection | None = None
         self._landed = 0
 
@@ -185,6 +193,13 @@ class Ingest:
         await self._watch.listen(on_listening=lambda: health.say(_WATCH, None))
         return _SCAN_S
 
+    async def listen_for_trackers(self, health: Health) -> float:
+        """Look whether every tracker that did not stop is heard of."""
+        async with connection(self._pool) as conn:
+            await link_segments(conn)
+            health.say(_TRACKERS, await self._silence.look(conn))
+        return _SILENCE_S
+
     def job_kinds(self) -> list[JobKind]:
         """List what is done from time to time, once for all ingest processes, by way of the queue."""
         return [
@@ -214,7 +229,12 @@ class Ingest:
         return {"final": await finalise_days(conn, now=self._clock.now(), after_days=after_days)}
 
     async def _drop_old(self, conn: Connection) -> Mapping[str, int]:
-        return await drop_old(conn, now=self._clock.now(), hits_months=self._settings.ingest.hits_months)
+        now = self._clock.now()
+        return {
+            "dead letters": await drop_dead_letters(conn, before=now - _KEEP_DEAD_LETTERS),
+            "ledger entries": await drop_entries(conn, before=now - _KEEP_ENTRIES),
+            **await drop_old(conn, now=now, hits_months=self._settings.ingest.hits_months),
+        }
 
     async def work_jobs(self, queue: JobQueue) -> float:
         """Run a job that is due; old secrets go from the memory of this process, whoever destroyed them."""
@@ -247,6 +267,7 @@ class Ingest:
             "registry": (self.write_registry, self.registry_wanted),
             "claims": (self.settle_claims, self.claims_wanted),
             "jobs": (lambda: self.work_jobs(queue), None),
+            "silence": (lambda: self.listen_for_trackers(health), None),
         }
         tasks = [
             asyncio.create_task(run_job(name, work, stop=stop, health=health, wake=wake), name=name)

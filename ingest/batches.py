@@ -15,9 +15,22 @@ from typing import Any, Final, NamedTuple, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from analytics_core.hits import HitFlag
+from analytics_core.skew import settle_times
 from analytics_core.spool import ROW_BYTES
 
-__all__ = ("ROW_DTYPE", "Batch", "Codes", "Piece", "Texts", "build_batch", "distinct", "hit_times", "text_bytes")
+__all__ = (
+    "ROW_DTYPE",
+    "Batch",
+    "Codes",
+    "Piece",
+    "Texts",
+    "build_batch",
+    "distinct",
+    "hit_times",
+    "stored_times",
+    "text_bytes",
+)
 
 Codes: TypeAlias = npt.NDArray[np.int64]
 """For each hit the place of its value in a table of distinct ones."""
@@ -41,9 +54,13 @@ ROW_DTYPE: Final = np.dtype(
 
 _TEXTS: Final = ("target", "arguments", "agent", "referrer", "byte_range")
 
-# Years 2000 to 2199: outside of them a time is a fault of the sender's clock, and days have no partition.
+# Years 2000 to 2199: outside of them a time is a fault of the sender's clock.
 _EARLIEST_US: Final = 946_684_800_000_000
 _LATEST_US: Final = 7_258_118_400_000_000 - 1
+
+
+# Flags of a later version that do not fit the column say nothing to this one; this one is not the writer's to set.
+_RECORDED: Final = 0x7FFF & ~int(HitFlag.SKEW)
 
 
 class Texts(NamedTuple):
@@ -105,6 +122,20 @@ class Batch:
 
         return type(self)(*(cut(getattr(self, field.name)) for field in dataclasses.fields(self)))
 
+    def extract(self, places: npt.NDArray[np.intp]) -> Self:
+        """Take some of the hits, by their places, with their own texts alone."""
+
+        def cut(column: Any) -> Any:
+            return _own(column, places) if isinstance(column, Texts) else column[places]
+
+        return type(self)(*(cut(getattr(self, field.name)) for field in dataclasses.fields(self)))
+
+
+def _own(texts: Texts, places: npt.NDArray[np.intp]) -> Texts:
+    """Take some hits' texts, and the empty one, which is always there."""
+    kept, codes = np.unique(np.append(texts.codes[places], 0), return_inverse=True)
+    return Texts([texts.values[code] for code in kept.tolist()], codes[:-1].astype(np.int64, copy=False))
+
 
 def text_bytes(rows: bytes | memoryview) -> int:
     """Add up how many bytes of text rows say that they have."""
@@ -113,9 +144,19 @@ def text_bytes(rows: bytes | memoryview) -> int:
 
 
 def hit_times(rows: bytes | memoryview) -> npt.NDArray[np.int64]:
-    """Read the times of rows; those outside the years 2000 to 2199 are moved to their ends."""
+    """Read the times of rows to show them; those outside the years 2000 to 2199 are moved to their ends."""
     times: npt.NDArray[np.int64] = np.frombuffer(rows, ROW_DTYPE)["at_us"].astype(np.int64)
     return np.clip(times, _EARLIEST_US, _LATEST_US)
+
+
+def stored_times(rows: bytes | memoryview, received_us: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Read the times under which rows are kept, and which of them are not their own.
+
+    Args:
+        rows: Any number.
+        received_us: When they were read, microseconds since 1970-01-01 UTC.
+    """
+    return settle_times(np.frombuffer(rows, ROW_DTYPE)["at_us"].astype(np.int64), received_us)
 
 
 def _encode(texts: bytes, ends: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Texts:
@@ -130,11 +171,12 @@ def _encode(texts: bytes, ends: npt.NDArray[np.int64], lengths: npt.NDArray[np.i
     return Texts(list(index), codes)
 
 
-def build_batch(pieces: Sequence[Piece]) -> Batch:
+def build_batch(pieces: Sequence[Piece], *, received_us: int) -> Batch:
     """Read pieces of the spool as one batch.
 
     Args:
         pieces: In any order; each one's texts are exactly as long as its rows say.
+        received_us: When they were read, microseconds since 1970-01-01 UTC.
 
     Returns:
         The hits, piece by piece in their order.
@@ -153,11 +195,11 @@ def build_batch(pieces: Sequence[Piece]) -> Batch:
         raise ValueError("a piece's texts are not as long as its rows say")
     columns = [_encode(texts, ends[:, place], lengths[:, place]) for place in range(len(_TEXTS))]
     counts = [piece.hits for piece in pieces]
+    at_us, is_skewed = stored_times(rows, received_us)
     return Batch(
-        at_us=hit_times(rows),
+        at_us=at_us,
         address=table["address"].astype(np.uint64),
-        # Flags of a later version that do not fit the column say nothing to this one.
-        flags=table["flags"].astype(np.int64) & 0x7FFF,
+        flags=table["flags"].astype(np.int64) & _RECORDED | np.where(is_skewed, int(HitFlag.SKEW), 0),
         method=table["method"].astype(np.int64),
         kind=table["kind"].astype(np.int64),
         segment_no=np.repeat(np.array([piece.segment_no for piece in pieces], np.int64), counts),

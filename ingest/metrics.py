@@ -18,7 +18,7 @@ class Metrics:
         self.batches = Counter(
             "castledger_ingest_batches",
             "Batches by what became of them: landed, fenced (another shipper had landed it), retried, failed, "
-            "rejudged (a podcast had moved to another tenant).",
+            "rejudged (a podcast had moved to another tenant), split (some of their hits were refused).",
             ("outcome",),
             registry=self.registry,
         )
@@ -36,6 +36,29 @@ class Metrics:
         )
         self.damaged = Counter(
             "castledger_ingest_damaged_segments", "Segments that were set aside as damaged.", registry=self.registry
+        )
+        self.silent = Gauge(
+            "castledger_ingest_silent_tracker",
+            "1 for a tracker that has not been heard of for three minutes though it did not stop.",
+            ("source",),
+            registry=self.registry,
+        )
+        self.damaged_bytes = Counter(
+            "castledger_ingest_damaged_bytes",
+            "Bytes of the spool that could not be read, between what could.",
+            registry=self.registry,
+        )
+        self.damaged_hits = Counter(
+            "castledger_ingest_damaged_hits",
+            "Hits that are missing where the spool was damaged, as far as running totals tell.",
+            registry=self.registry,
+        )
+        self.dead_letters = Counter(
+            "castledger_ingest_dead_letters",
+            "Hits that could not be judged or that the database refuses, by step and reason (a SQLSTATE or the name of "
+            "an exception).",
+            ("step", "reason"),
+            registry=self.registry,
         )
         self.polls = Counter(
             "castledger_ingest_polls",

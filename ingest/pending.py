@@ -13,6 +13,7 @@ from analytics_core.byte_ranges import ByteRange, RangeKind
 from analytics_core.db.catalogue import OwnerRow
 from analytics_core.db.dictionaries import AgentKindRow, read_agent_kinds
 from analytics_core.db.hits import HitColumns
+from analytics_core.db.ledger import add_entries
 from analytics_core.db.ownership import lock_ownership, read_ownership
 from analytics_core.db.pending import (
     PendingHit,
@@ -28,6 +29,7 @@ from analytics_core.listeners import listener_key
 from analytics_core.profiles import DEFAULT_PROFILE
 from analytics_core.verdicts import Verdict, first_verdict
 from ingest.batches import distinct
+from ingest.bookkeeping import book_rejudged
 from ingest.catalogue import Episode, episode_of, match_targets
 from ingest.secrets import SecretStore
 from ingest.steps.listeners import pack_keys
@@ -88,7 +90,8 @@ async def _move(
             by_key = {(target.enclosure_key, target.podcast_no): owner for target, owner in owners.items()}
             episodes = [episode_of(by_key[hit.enclosure_key, hit.podcast_no]) for hit in hits]
             kinds = await read_agent_kinds(conn, {hit.agent_no for hit in hits})
-            await write_hits(conn, await _judge_again(hits, episodes, kinds, secrets))
+            written = await write_hits(conn, await _judge_again(hits, episodes, kinds, secrets))
+            await add_entries(conn, book_rejudged(hits, written))
         return len(hits)
 
 
@@ -104,7 +107,8 @@ async def release_aged(conn: Connection, secrets: SecretStore, *, now: dt.dateti
             if hits:
                 keys, rekeyed = await _keys(hits, [hit.tenant_no for hit in hits], secrets)
                 columns = _columns(hits, [(hit.tenant_no, hit.podcast_no, 0) for hit in hits], keys, rekeyed)
-                await write_hits(conn, columns)
+                written = await write_hits(conn, columns)
+                await add_entries(conn, book_rejudged(hits, written))
         released += len(hits)
         if len(hits) < limit:
             return released

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime as dt
+import functools
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,13 +22,14 @@ import numpy.typing as npt
 
 from analytics_core.byte_ranges import parse_range
 from analytics_core.clock import Clock
+from analytics_core.db.dead_letters import DeadLetter
 from analytics_core.db.hits import Downloads, HitColumns, HitSource
 from analytics_core.db.links import Click
 from analytics_core.db.pending import PendingHit
 from analytics_core.db.pool import Connection
 from analytics_core.geo import CountryLookup
 from analytics_core.hits import HitFlag, HitKind, Method
-from analytics_core.hosts import HostSighting
+from analytics_core.hosts import HostSighting, merge_sightings
 from analytics_core.networks import NetworkLists
 from analytics_core.profiles import DEFAULT_PROFILE
 from analytics_core.verdicts import NO_VERDICT
@@ -36,6 +38,7 @@ from ingest.catalogue import Catalogue
 from ingest.dictionaries import AgentNumbers, TermNumbers
 from ingest.metrics import Metrics
 from ingest.secrets import SecretStore
+from ingest.sieve import Places
 from ingest.steps.agents import AgentColumns, TermColumns, number_agents, number_terms
 from ingest.steps.clicks import name_clicks, resolve_links
 from ingest.steps.listeners import ListenerColumns, ListenerSecrets, find_secrets, key_listeners, unpack_key
@@ -70,7 +73,9 @@ class Judged:
         ownership: The generation of ownership that they were judged under; ``None`` where there is no hit.
         sightings: Unknown hosts among those that wait.
         clicks: Those on known links, whose hits are among *hits*.
-        winners: The best of *hits* for each download, unless some of them turn out to be late.
+        winners: The best of *hits* for each download, unless some of them turn out to be late; ``None`` when they have
+            not been picked yet.
+        dead: Hits that could not be judged, in neither of the two.
     """
 
     hits: HitColumns
@@ -79,6 +84,35 @@ class Judged:
     sightings: Sequence[HostSighting] = ()
     clicks: Sequence[Click] = ()
     winners: Downloads | None = None
+    dead: Sequence[DeadLetter] = ()
+
+    def __len__(self) -> int:
+        return len(self.hits) + len(self.pending)
+
+    def take(self, places: Places) -> Judged:
+        """Take some of those that are judged, by their places: *hits* first, *pending* behind; none of the dead."""
+        own = places[places < len(self.hits)]
+        hits = self.hits.select(own)
+        pending = [self.pending[place - len(self.hits)] for place in places[places >= len(self.hits)].tolist()]
+        clicks: Sequence[Click] = ()
+        if self.clicks:
+            ids = set(zip(hits.segment_no.tolist(), hits.ordinal.tolist(), strict=True))
+            clicks = [click for click in self.clicks if (click.segment_no, click.ordinal) in ids]
+        return dataclasses.replace(self, hits=hits, pending=pending, sightings=(), clicks=clicks, winners=None, dead=())
+
+    @classmethod
+    def joined(cls, parts: Sequence[Judged], *, dead: Sequence[DeadLetter]) -> Judged:
+        """Put parts of a batch together again, without those hits that are *dead*."""
+        generations = [part.ownership for part in parts if part.ownership is not None]
+        return cls(
+            functools.reduce(HitColumns.followed_by, (part.hits for part in parts), HitColumns.empty()),
+            [hit for part in parts for hit in part.pending],
+            # The oldest: what was looked up under it has to hold still.
+            min(generations, default=None),
+            merge_sightings(sighting for part in parts for sighting in part.sightings),
+            [click for part in parts for click in part.clicks],
+            dead=dead,
+        )
 
 
 class Pipeline:

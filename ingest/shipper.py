@@ -18,7 +18,8 @@ from uuid import UUID
 import msgspec
 
 from analytics_core.clock import Clock
-from analytics_core.db.hits import HitColumns
+from analytics_core.db.hits import HitColumns, Integers
+from analytics_core.db.ledger import Entry
 from analytics_core.db.pending import PendingHit
 from analytics_core.db.pool import CONNECTION_LOST, Connection
 from analytics_core.db.segments import (
@@ -28,14 +29,28 @@ from analytics_core.db.segments import (
     find_segments,
     finish_segment,
     register_segments,
+    skip_gap,
 )
+from analytics_core.db.spool_faults import SpoolFault, add_spool_fault, has_spool_faults
 from analytics_core.errors import Unavailable
 from analytics_core.spool import HEADER_BYTES, MAX_FRAME_BYTES, Totals
-from ingest.batches import Batch, Piece, build_batch, hit_times
+from analytics_core.spool_recovery import Gap
+from ingest.batches import Batch, Piece, build_batch, stored_times
+from ingest.bookkeeping import book_answers
 from ingest.metrics import Metrics
 from ingest.pipeline import Judged, Pipeline
+from ingest.sieve import Places, Sieve, is_refusal
 from ingest.spool_reader import Ending, Reading, SegmentFile, SpoolFolder, oldest_hit_us
-from ingest.writer import CUTOFF_SOURCE, TRY_AGAIN, FenceLost, OwnershipMoved, count_landed, land_batch
+from ingest.writer import (
+    CUTOFF_SOURCE,
+    TRY_AGAIN,
+    FenceLost,
+    OwnershipMoved,
+    count_landed,
+    land_apart,
+    land_batch,
+    write_letter,
+)
 from ingest.written_keys import WrittenKeys
 
 __all__ = ("Lender", "Shipped", "Shipper", "UnknownTargets")
@@ -79,7 +94,8 @@ class _Part(NamedTuple):
     def row_after(self) -> SegmentRow:
         """The segment's checkpoint once the batch has landed."""
         row, reading = self.row, self.reading
-        return msgspec.structs.replace(row, committed=reading.end, hits=row.hits + reading.hits)
+        totals = reading.totals or row.totals
+        return msgspec.structs.replace(row, committed=reading.end, hits=row.hits + reading.hits, totals=totals)
 
 
 class _Walk:
@@ -152,6 +168,7 @@ class Shipper:
         self._lend = lend
         self._ahead: asyncio.Task[_Taken] | None = None
         self._written = WrittenKeys()
+        self._sieve = Sieve()
         self._rows: dict[UUID, SegmentRow] = {}
         self._reported: set[str] = set()
         self._cutoff_s = 0.0
@@ -257,15 +274,19 @@ class Shipper:
                     left.append((file, part.row_after))
             elif self._rows.get(row.segment_id) == row:
                 # Nothing of it is on its way: what stands there now is all that will ever land.
-                await self._end(conn, file, row, reading)
+                behind = await self._end(conn, file, row, reading)
+                if behind is not None:
+                    left.append((file, behind))
+            elif reading.fault is not None and file.is_final:
+                left.append((file, row))
         walk.left = left
-        batch = await asyncio.to_thread(build_batch, [_piece(part) for part in parts])
+        batch = await asyncio.to_thread(build_batch, [_piece(part) for part in parts], received_us=_micros(walk.began))
         return _Taken(
             walk,
             parts,
             batch,
             await self._judge(conn, batch),
-            walk.began if not left else await self._behind(left),
+            walk.began if not left else await self._behind(left, walk.began),
             caught_up=not left,
         )
 
@@ -287,12 +308,19 @@ class Shipper:
             self._rows |= known
 
     async def _land(self, conn: Connection, taken: _Taken) -> None:
-        checkpoints = [_checkpoint(part) for part in taken.parts]
+        received = _micros(taken.walk.began)
+        times = [stored_times(part.reading.rows, received)[0] for part in taken.parts]
+        checkpoints = [_checkpoint(*pair, taken.walk.began) for pair in zip(taken.parts, times, strict=True)]
+        answers = [
+            entry
+            for part, step, of_part in zip(taken.parts, checkpoints, times, strict=True)
+            for entry in book_answers(part.row.segment_no, step, of_part)
+        ]
         judged = taken.judged
         began = time.perf_counter()
         for attempt in range(1, _TRIES + 1):
             try:
-                await land_batch(conn, judged, checkpoints=checkpoints, cutoff=taken.cutoff, written=self._written)
+                judged = await self._write(conn, judged, taken, checkpoints, answers)
                 break
             except TRY_AGAIN:
                 self._metrics.batches.labels("retried").inc()
@@ -308,14 +336,68 @@ class Shipper:
         self._metrics.step_seconds.labels("land").inc(time.perf_counter() - began)
         for part in taken.parts:
             self._rows[part.row.segment_id] = part.row_after
+        self._sieve.note(landed=len(judged), refused=len(judged.dead))
         count_landed(self._metrics, judged)
+        if judged.dead:
+            first = judged.dead[0]
+            _log.error(
+                "%d hits could not land and are kept as dead letters; the first: %s, %s",
+                len(judged.dead),
+                first.reason,
+                first.message,
+            )
         if judged.pending and self._on_unknown is not None:
             await self._on_unknown(conn, judged.pending)
 
-    async def _judge(self, conn: Connection, batch: Batch) -> Judged:
-        return await self._pipeline.judge(conn, batch) if len(batch) else Judged(HitColumns.empty(), [])
+    async def _write(
+        self,
+        conn: Connection,
+        judged: Judged,
+        taken: _Taken,
+        checkpoints: Sequence[Checkpoint],
+        answers: Sequence[Entry],
+    ) -> Judged:
+        """Land a batch, without the hits that the database refuses."""
+        try:
+            await land_batch(
+                conn, judged, checkpoints=checkpoints, answers=answers, cutoff=taken.cutoff, written=self._written
+            )
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            self._metrics.batches.labels("split").inc()
+            return await land_apart(
+                conn,
+                judged,
+                taken.batch,
+                checkpoints=checkpoints,
+                answers=answers,
+                cutoff=taken.cutoff,
+                sieve=self._sieve,
+                find_hosts=self._pipeline.unknown_hosts.find,
+                error=error,
+            )
+        return judged
 
-    async def _behind(self, left: Sequence[tuple[SegmentFile, SegmentRow]]) -> dt.datetime | None:
+    async def _judge(self, conn: Connection, batch: Batch) -> Judged:
+        """Judge a batch, without the hits over which a step stumbles."""
+        if not len(batch):
+            return Judged(HitColumns.empty(), [])
+
+        async def attempt(places: Places) -> Judged:
+            return await self._pipeline.judge(conn, batch.extract(places))
+
+        try:
+            return await self._pipeline.judge(conn, batch)
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            self._metrics.batches.labels("split").inc()
+            sifted = await self._sieve.sift(len(batch), attempt, attempt, error)
+        letters = [write_letter(batch, refusal, step="judge") for refusal in sifted.refused]
+        return Judged.joined(sifted.passed, dead=letters)
+
+    async def _behind(self, left: Sequence[tuple[SegmentFile, SegmentRow]], at: dt.datetime) -> dt.datetime | None:
         """Find the time of the oldest hit that stays in the spool when what was taken has landed."""
         times = []
         for file, row in left:
@@ -326,22 +408,66 @@ class Shipper:
                 peek = await asyncio.to_thread(
                     self._spool.read, file, offset=row.committed, max_hits=1, max_bytes=look_bytes
                 )
-                at_us = oldest_hit_us(peek)
+                at_us = oldest_hit_us(peek, received_us=_micros(at))
                 if at_us is not None:
                     times.append(at_us)
                     break
         return _EPOCH + dt.timedelta(microseconds=min(times)) if times else None
 
-    async def _end(self, conn: Connection, file: SegmentFile, row: SegmentRow, reading: Reading) -> None:
-        """Finish a segment that has no whole frame left."""
+    async def _end(self, conn: Connection, file: SegmentFile, row: SegmentRow, reading: Reading) -> SegmentRow | None:
+        """Finish a segment that has no whole frame left, or return its checkpoint behind damage."""
         if reading.is_partial:
-            return
+            return None
+        if not file.is_final:
+            if reading.fault is not None:
+                self._report(file, f"is damaged while its writer lives: {reading.fault}; it is read on once complete")
+            return None
         if reading.fault is not None:
-            self._report(file, f"is damaged: {reading.fault}; what stands before has landed")
-            if file.is_final:
-                await self._finish(conn, file, row, Ending.DAMAGED)
-        elif file.is_final:
-            await self._finish(conn, file, row, self._spool.ending(file, offset=row.committed))
+            return await self._skip(conn, file, row)
+        ending = self._spool.ending(file, offset=row.committed)
+        if file.header_fault is not None:
+            await self._note_fault(conn, file, row, Gap(0, HEADER_BYTES, file.header_fault, False), None)
+        if await has_spool_faults(conn, row.segment_no):
+            ending = Ending.DAMAGED
+        await self._finish(conn, file, row, ending)
+        return None
+
+    async def _skip(self, conn: Connection, file: SegmentFile, row: SegmentRow) -> SegmentRow:
+        """Move a checkpoint past damage, which is noted in the same transaction."""
+        gap, recorded = await asyncio.to_thread(self._spool.find_gap, file, offset=row.committed)
+        lost = None if recorded is None or row.totals is None else max(recorded - row.totals.recorded, 0)
+        async with conn.transaction():
+            if not await skip_gap(conn, row.segment_id, before=gap.start, after=gap.end):
+                raise FenceLost(f"segment {row.segment_id} has moved on from {gap.start}")
+            await self._note_fault(conn, file, row, gap, lost)
+        behind = msgspec.structs.replace(row, committed=gap.end)
+        self._rows[row.segment_id] = behind
+        self._metrics.damaged_bytes.inc(gap.end - gap.start)
+        if lost is not None:
+            self._metrics.damaged_hits.inc(lost)
+        return behind
+
+    async def _note_fault(
+        self, conn: Connection, file: SegmentFile, row: SegmentRow | None, gap: Gap, lost: int | None
+    ) -> None:
+        fault = SpoolFault(
+            file=file.path.stem,
+            start=gap.start,
+            end=gap.end,
+            segment_no=row.segment_no if row is not None else None,
+            reason=gap.reason,
+            lost_hits=lost,
+        )
+        await add_spool_fault(conn, fault)
+        missing = "an unknown number of" if lost is None else lost
+        _log.error(
+            "%s is damaged from offset %d to %d: %s; %s hits are missing",
+            fault.file,
+            gap.start,
+            gap.end,
+            gap.reason,
+            missing,
+        )
 
     async def _finish(self, conn: Connection, file: SegmentFile, row: SegmentRow, ending: Ending) -> None:
         if not file.is_final:
@@ -351,7 +477,7 @@ class Shipper:
             self._report(file, f"came back with {file.size} bytes, though {row.committed} have landed")
         if not await finish_segment(conn, row.segment_id, committed=row.committed, why=ending.value):
             raise FenceLost(f"segment {row.segment_id} was finished by someone else")
-        self._rows[row.segment_id] = SegmentRow(row.segment_no, row.segment_id, row.committed, row.hits, ending.value)
+        self._rows[row.segment_id] = msgspec.structs.replace(row, finished_why=ending.value)
         await self._clean_up(file, ending.value)
 
     async def _clean_up(self, file: SegmentFile, why: str) -> None:
@@ -372,7 +498,8 @@ class Shipper:
             self._report(file, "ends before its header does")
         else:
             ending = Ending.DAMAGED
-            self._report(file, "has a damaged header; nothing of it can land")
+            reason = file.header_fault or "neither its header nor its name tells what it is"
+            await self._note_fault(conn, file, row, Gap(0, file.size, reason, False), None)
         if row is not None:
             await self._finish(conn, file, row, ending)
         else:
@@ -389,9 +516,12 @@ def _piece(part: _Part) -> Piece:
     return Piece(part.row.segment_no, part.row.hits, part.reading.rows, part.reading.texts)
 
 
-def _checkpoint(part: _Part) -> Checkpoint:
+def _micros(at: dt.datetime) -> int:
+    return (at - _EPOCH) // dt.timedelta(microseconds=1)
+
+
+def _checkpoint(part: _Part, times: Integers, received: dt.datetime) -> Checkpoint:
     reading = part.reading
-    times = hit_times(reading.rows)
     return Checkpoint(
         segment_id=part.row.segment_id,
         before=reading.start,
@@ -399,5 +529,7 @@ def _checkpoint(part: _Part) -> Checkpoint:
         hits=reading.hits,
         first_us=int(times.min()) if len(times) else None,
         last_us=int(times.max()) if len(times) else None,
+        totals_before=part.row.totals or reading.opening or Totals(),
         totals=reading.totals or Totals(),
+        read_at=received,
     )

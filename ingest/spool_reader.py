@@ -7,21 +7,24 @@ import enum
 import fcntl
 import logging
 import os
-import re
 from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from analytics_core.accounts import opening_totals
 from analytics_core.spool import (
     HEADER_BYTES,
     Frame,
     SegmentHeader,
     SpoolCorrupt,
+    SpoolVersion,
     Totals,
     parse_header,
+    parse_segment_name,
     read_frames,
 )
-from ingest.batches import hit_times, text_bytes
+from analytics_core.spool_recovery import Gap, find_frames
+from ingest.batches import stored_times, text_bytes
 
 __all__ = ("Ending", "Reading", "SegmentFile", "SpoolFolder", "oldest_hit_us")
 
@@ -31,8 +34,6 @@ DAMAGED_SUFFIX: Final = ".damaged"
 
 _MAX_BYTES: Final = 32 * 1024 * 1024
 """A batch holds no more of the spool than this, whatever the number of its hits; any frame fits."""
-
-_NAME_ID: Final = re.compile(r"([0-9a-f]{32})\.(?:open|sealed)")
 
 _log = logging.getLogger("castledger.ingest.spool")
 
@@ -61,6 +62,7 @@ class SegmentFile(NamedTuple):
         segment_id: From the header, else from its name; ``None`` when neither tells.
         size: Its length at the time of the look. All that was answered before the look is in it.
         is_final: Whether nobody writes to it any more.
+        header_fault: What is wrong with its header; with a header all the same, that is what its name says.
     """
 
     path: Path
@@ -68,6 +70,7 @@ class SegmentFile(NamedTuple):
     segment_id: UUID | None
     size: int
     is_final: bool
+    header_fault: str | None = None
 
 
 class Reading(NamedTuple):
@@ -79,7 +82,8 @@ class Reading(NamedTuple):
         hits: The number of hits.
         rows: Their rows.
         texts: Their texts, and nothing else.
-        totals: The writer's totals with the last frame; ``None`` without a frame.
+        opening: The writer's totals before the first frame; ``None`` without a frame.
+        totals: The same with the last frame.
         is_partial: Whether more was there but was not wanted.
         fault: Why reading stopped where it did, if that is damage.
     """
@@ -89,6 +93,7 @@ class Reading(NamedTuple):
     hits: int
     rows: bytes
     texts: bytes
+    opening: Totals | None
     totals: Totals | None
     is_partial: bool
     fault: str | None
@@ -131,17 +136,17 @@ class SpoolFolder:
         with path.open("rb") as file:
             is_final = name.endswith(SEALED_SUFFIX) or _is_unlocked(file.fileno())
             size = os.fstat(file.fileno()).st_size
-            header = self._headers.get(name)
+            header, fault = self._headers.get(name), None
             if header is None and size >= HEADER_BYTES:
                 try:
                     header = parse_header(file.read(HEADER_BYTES))
                     self._headers[name] = header
-                except SpoolCorrupt:
-                    header = None
-        if header is not None:
-            return SegmentFile(path, header, header.segment_id, size, is_final)
-        match = _NAME_ID.search(name)
-        return SegmentFile(path, None, UUID(match[1]) if match else None, size, is_final)
+                except SpoolVersion as error:
+                    fault = str(error)
+                except SpoolCorrupt as error:
+                    fault, header = str(error), parse_segment_name(name)
+        named = header or parse_segment_name(name)
+        return SegmentFile(path, header, named.segment_id if named else None, size, is_final, fault)
 
     def read(self, file: SegmentFile, *, offset: int, max_hits: int, max_bytes: int = _MAX_BYTES) -> Reading:
         """Read whole frames of a segment, up to the length that the scan saw.
@@ -182,10 +187,33 @@ class SpoolFolder:
             hits=sum(frame.hits for frame in frames),
             rows=rows,
             texts=texts,
+            opening=opening_totals(frames[0].totals, frames[0].hits) if frames else None,
             totals=last.totals if last else None,
             is_partial=is_partial and fault is None,
             fault=fault,
         )
+
+    def find_gap(self, file: SegmentFile, *, offset: int) -> tuple[Gap, int | None]:
+        """Find how far the damage reaches that begins at *offset*.
+
+        Args:
+            file: A final one.
+            offset: Where something stands that is no whole frame.
+
+        Returns:
+            The gap, and the writer's running total of recorded hits behind it; ``None`` when no frame follows.
+
+        Raises:
+            OSError: The file cannot be read, or is gone.
+        """
+        with file.path.open("rb") as handle:
+            data = os.pread(handle.fileno(), file.size - offset, offset)
+        found = find_frames(data, offset=offset)
+        gap = next(found)
+        if not isinstance(gap, Gap):
+            raise AssertionError("where reading stopped there is a gap")
+        behind = next(found, None)
+        return gap, behind.totals.recorded - behind.hits if isinstance(behind, Frame) else None
 
     def ending(self, file: SegmentFile, *, offset: int) -> Ending:
         """Say how a final segment ended whose last whole frame ends at *offset*."""
@@ -231,7 +259,7 @@ def _sound(frames: list[Frame]) -> tuple[list[Frame], str]:
     raise AssertionError("frames that differ together differ one by one")
 
 
-def oldest_hit_us(reading: Reading) -> int | None:
-    """Find the time of the earliest hit in a reading; ``None`` without hits."""
-    times = hit_times(reading.rows)
+def oldest_hit_us(reading: Reading, *, received_us: int) -> int | None:
+    """Find the time under which the earliest hit of a reading is kept; ``None`` without hits."""
+    times, _ = stored_times(reading.rows, received_us)
     return int(times.min()) if len(times) else None

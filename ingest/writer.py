@@ -6,12 +6,14 @@ import dataclasses
 import datetime as dt
 import functools
 import itertools
-from collections.abc import Sequence
-from typing import Final
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final, LiteralString
 
 import asyncpg
 import numpy as np
 
+from analytics_core.db.dead_letters import DeadLetter, add_dead_letters
 from analytics_core.db.hits import (
     Downloads,
     HitColumns,
@@ -24,17 +26,21 @@ from analytics_core.db.hits import (
     read_download_keys,
     upsert_downloads,
 )
+from analytics_core.db.ledger import Entry, add_entries
 from analytics_core.db.links import add_clicks
 from analytics_core.db.ownership import lock_ownership, read_ownership
 from analytics_core.db.pending import PendingHit, add_pending
 from analytics_core.db.pool import Connection
 from analytics_core.db.segments import Checkpoint, advance_cutoff, move_checkpoint
 from analytics_core.db.unknown_hosts import note_sightings
-from analytics_core.hits import HitFlag
+from analytics_core.hits import MAX_AGENT_BYTES, HitFlag
+from analytics_core.hosts import HostSighting
 from analytics_core.verdicts import NO_VERDICT, Verdict
-from ingest.batches import distinct
+from ingest.batches import Batch, Texts, distinct
+from ingest.bookkeeping import book_judged
 from ingest.metrics import Metrics
-from ingest.pipeline import Judged
+from ingest.pipeline import MAX_TARGET_CHARS, Judged
+from ingest.sieve import Places, Refusal, Sieve, describe, is_refusal
 from ingest.winners import pick_winners
 from ingest.written_keys import MOST_KEYS, WrittenKeys
 
@@ -45,8 +51,10 @@ __all__ = (
     "OwnershipMoved",
     "count_landed",
     "hold_ownership",
+    "land_apart",
     "land_batch",
     "write_hits",
+    "write_letter",
 )
 
 CUTOFF_SOURCE: Final = "spool"
@@ -56,6 +64,11 @@ TRY_AGAIN: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 """What passes by itself when the same transaction is tried once more."""
 
 _EPOCH: Final = dt.date(1970, 1, 1)
+_EPOCH_INSTANT: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+_AT_ONCE: Final[LiteralString] = """/* writer.at_once */ set constraints all immediate"""
+
+_log = logging.getLogger("castledger.ingest.writer")
 
 
 class FenceLost(Exception):
@@ -173,6 +186,7 @@ async def land_batch(
     judged: Judged,
     *,
     checkpoints: Sequence[Checkpoint],
+    answers: Sequence[Entry] = (),
     cutoff: dt.datetime | None,
     written: WrittenKeys | None = None,
 ) -> None:
@@ -182,6 +196,7 @@ async def land_batch(
         conn: Outside a transaction.
         judged: The batch.
         checkpoints: A step for each of its segments, the fence: all of them move, or nothing lands.
+        answers: What the trackers say of the same steps.
         cutoff: Up to when the ledger is complete once the batch has landed; ``None`` when that is unknown.
         written: What this process knows to be there.
 
@@ -190,19 +205,146 @@ async def land_batch(
         OwnershipMoved: It was judged under owners who are not the owners any more; nothing was written.
     """
     async with conn.transaction():
-        # In one order, and first of all: two shippers of one spool meet here, before either did any work.
-        for step in sorted(checkpoints, key=lambda step: step.segment_id):
-            if not await move_checkpoint(conn, step):
-                raise FenceLost(f"segment {step.segment_id} has moved on from {step.before}")
-        if judged.ownership is not None:
-            await hold_ownership(conn, judged.ownership)
-        # Days before downloads, as everywhere, so that writers meet in one order.
-        await _write_pending(conn, judged.pending)
-        await write_hits(conn, judged.hits, winners=judged.winners, written=written)
-        await add_clicks(conn, judged.clicks)
+        await _pass_fence(conn, judged, checkpoints)
+        await _write(conn, judged, written)
+        await add_dead_letters(conn, judged.dead)
+        await add_entries(conn, [*answers, *book_judged(judged)])
         await note_sightings(conn, judged.sightings)
         if cutoff is not None:
             await advance_cutoff(conn, source=CUTOFF_SOURCE, at=cutoff)
+
+
+async def _pass_fence(conn: Connection, judged: Judged, checkpoints: Sequence[Checkpoint]) -> None:
+    # In one order, and first of all: two shippers of one spool meet here, before either did any work.
+    for step in sorted(checkpoints, key=lambda step: step.segment_id):
+        if not await move_checkpoint(conn, step):
+            raise FenceLost(f"segment {step.segment_id} has moved on from {step.before}")
+    if judged.ownership is not None:
+        await hold_ownership(conn, judged.ownership)
+
+
+async def _write(conn: Connection, judged: Judged, written: WrittenKeys | None = None) -> None:
+    # Days before downloads, as everywhere, so that writers meet in one order.
+    await _write_pending(conn, judged.pending)
+    await write_hits(conn, judged.hits, winners=judged.winners, written=written)
+    await add_clicks(conn, judged.clicks)
+
+
+async def land_apart(
+    conn: Connection,
+    judged: Judged,
+    batch: Batch,
+    *,
+    checkpoints: Sequence[Checkpoint],
+    answers: Sequence[Entry],
+    cutoff: dt.datetime | None,
+    sieve: Sieve,
+    find_hosts: Callable[[Sequence[PendingHit]], Sequence[HostSighting]],
+    error: Exception,
+) -> Judged:
+    """Land a batch that the database refused as a whole: all but the hits that it refuses alone, which are buried.
+
+    One transaction, as for any other batch: hits, dead letters and checkpoint are there together or not at all.
+
+    Args:
+        conn: Outside a transaction.
+        judged: The batch.
+        batch: What it was judged from.
+        checkpoints: As for :func:`land_batch`.
+        answers: The same.
+        cutoff: The same.
+        sieve: Finds the hits.
+        find_hosts: Finds unknown hosts in those that wait.
+        error: Why it was refused.
+
+    Returns:
+        What landed, with all dead letters.
+
+    Raises:
+        Exception: *error*, when none of the hits can land: then it is not they that are wrong.
+        FenceLost: As by :func:`land_batch`.
+        OwnershipMoved: The same.
+    """
+
+    async def attempt(places: Places) -> Judged:
+        part = judged.take(places)
+        async with conn.transaction():
+            await _write(conn, part)
+        return part
+
+    async def probe(places: Places) -> None:
+        savepoint = conn.transaction()
+        await savepoint.start()
+        try:
+            await _write(conn, judged.take(places))
+        finally:
+            await savepoint.rollback()
+
+    async with conn.transaction():
+        await _pass_fence(conn, judged, checkpoints)
+        # What would be found at the end only could not be told apart.
+        await conn.execute(_AT_ONCE)
+        sifted = await sieve.sift(len(judged), attempt, probe, error)
+        letters = [_letter(judged, batch, refusal) for refusal in sifted.refused]
+        landed = Judged.joined(sifted.passed, dead=[*judged.dead, *letters])
+        await add_dead_letters(conn, landed.dead)
+        await add_entries(conn, [*answers, *book_judged(landed)])
+        await _note_sightings(conn, find_hosts(landed.pending))
+        if cutoff is not None:
+            await advance_cutoff(conn, source=CUTOFF_SOURCE, at=cutoff)
+    return landed
+
+
+async def _note_sightings(conn: Connection, sightings: Sequence[HostSighting]) -> None:
+    """Note unknown hosts; where the database refuses them the hits, which name them as well, land all the same."""
+    try:
+        async with conn.transaction():
+            await note_sightings(conn, sightings)
+    except Exception as error:
+        if not is_refusal(error):
+            raise
+        _log.error("unknown hosts could not be noted: %s", describe(error)[1])
+
+
+def _letter(judged: Judged, batch: Batch, refusal: Refusal) -> DeadLetter:
+    """Write a dead letter for a hit that was judged and is refused."""
+    hits = judged.hits
+    if refusal.place < len(hits):
+        segment_no, ordinal = int(hits.segment_no[refusal.place]), int(hits.ordinal[refusal.place])
+        tenant_no = int(hits.tenant_no[refusal.place])
+    else:
+        waiting = judged.pending[refusal.place - len(hits)]
+        segment_no, ordinal, tenant_no = waiting.segment_no, waiting.ordinal, waiting.tenant_no
+    place = int(np.flatnonzero((batch.segment_no == segment_no) & (batch.ordinal == ordinal))[0])
+    return write_letter(batch, Refusal(place, refusal.error), step="land", tenant_no=tenant_no or None)
+
+
+def write_letter(batch: Batch, refusal: Refusal, *, step: str, tenant_no: int | None = None) -> DeadLetter:
+    """Write a dead letter for a hit of a batch.
+
+    Args:
+        batch: Any.
+        refusal: Which hit, by its place in the batch, and why.
+        step: ``judge`` or ``land``.
+        tenant_no: Whose hit it is; ``None`` where nobody found out.
+    """
+    place = refusal.place
+    reason, message = describe(refusal.error)
+    return DeadLetter(
+        segment_no=int(batch.segment_no[place]),
+        ordinal=int(batch.ordinal[place]),
+        occurred_at=_EPOCH_INSTANT + dt.timedelta(microseconds=int(batch.at_us[place])),
+        tenant_no=tenant_no,
+        step=step,
+        reason=reason,
+        message=message,
+        target=_readable(batch.target, place)[:MAX_TARGET_CHARS],
+        agent=_readable(batch.agent, place)[:MAX_AGENT_BYTES],
+    )
+
+
+def _readable(texts: Texts, place: int) -> str:
+    return texts.values[int(texts.codes[place])].decode("utf-8", "replace").replace("\x00", "\ufffd")
 
 
 def count_landed(metrics: Metrics, judged: Judged) -> None:
@@ -216,4 +358,6 @@ def count_landed(metrics: Metrics, judged: Judged) -> None:
         metrics.landed.labels("click").inc(clicks)
     if judged.pending:
         metrics.landed.labels("pending").inc(len(judged.pending))
+    for letter in judged.dead:
+        metrics.dead_letters.labels(letter.step, letter.reason).inc()
     metrics.batches.labels("landed").inc()

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from analytics_core.clock import FixedClock
 from analytics_core.db.pool import Connection, Pool
-from analytics_core.geo import NoCountries
+from analytics_core.geo import CountryLookup, NoCountries
 from analytics_core.networks import NetworkLists
 from ingest.metrics import Metrics
 from ingest.pipeline import Pipeline
@@ -41,12 +41,14 @@ class Ledger:
         self.pipeline = self.make_pipeline()
         self.shipper = self.make_shipper()
 
-    def make_pipeline(self, networks: NetworkLists | None = None) -> Pipeline:
+    def make_pipeline(
+        self, networks: NetworkLists | None = None, *, countries: CountryLookup | None = None
+    ) -> Pipeline:
         return Pipeline(
             clock=self.clock,
             secrets=self.secrets,
             own_hosts=("pod.example.org",),
-            countries=NoCountries(),
+            countries=countries or NoCountries(),
             networks=networks or NetworkLists(),
             metrics=self.metrics,
         )

@@ -70,6 +70,9 @@ class CopyFormat:
 
         Returns:
             A structured array whose bytes are the rows, header and trailer excepted.
+
+        Raises:
+            OverflowError: A number does not fit into its column: numpy alone would store another one.
         """
         rows = np.empty(len(columns[self.columns[0][0]]), self.dtype)
         rows["count"] = len(self.columns)
@@ -80,6 +83,12 @@ class CopyFormat:
                     rows[name] = columns[name] - EPOCH_US
                 case "date":
                     rows[name] = columns[name] - EPOCH_DAYS
+                case "smallint" | "integer":
+                    column = columns[name]
+                    limits = np.iinfo(_TYPES[kind][0])
+                    if len(column) and (column.min() < limits.min or column.max() > limits.max):
+                        raise OverflowError(f"{self.table}.{name} is a {kind}: not every number fits")
+                    rows[name] = column
                 case _:
                     rows[name] = columns[name]
         return rows

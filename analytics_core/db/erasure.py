@@ -52,6 +52,7 @@ _DOWNLOADS: Final[LiteralString] = """/* erasure.downloads */
 delete from ts.downloads where tenant_no = $1 and day between $2 and $3"""
 
 _PENDING: Final[LiteralString] = """/* erasure.pending */ delete from ops.pending_hits where tenant_no = $1"""
+_DEAD_LETTERS: Final[LiteralString] = """/* erasure.dead_letters */ delete from ops.dead_letters where tenant_no = $1"""
 _MARKS: Final[LiteralString] = """/* erasure.marks */ delete from ops.dirty_marks where tenant_no = $1"""
 _METRICS: Final[LiteralString] = """/* erasure.metrics */ delete from app.metrics_daily where tenant_no = $1"""
 _DAILY: Final[LiteralString] = """/* erasure.daily */ delete from app.podcast_daily where tenant_no = $1"""
@@ -150,6 +151,7 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
         await conn.execute(_DOWNLOADS, tenant_no, span.first_day, span.last_day)
     for statement in (
         _PENDING,
+        _DEAD_LETTERS,
         _MARKS,
         _METRICS,
         _SUM_MARKS,

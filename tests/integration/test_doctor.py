@@ -163,6 +163,42 @@ def test_a_sum_that_is_not_what_its_rollups_say_is_told(database: DatabaseSettin
     assert "app Overcast: 3 downloads (2 strict) are kept, 0 (0) are counted" in text
 
 
+def test_hits_that_could_not_land_and_damage_are_told(database: DatabaseSettings, tmp_path: Path) -> None:
+    (ok,) = said(look(tmp_path, DATABASE_URL=str(database.url)), "losses")
+    assert ok[0] is Level.OK
+
+    async def lose() -> None:
+        conn = await asyncpg.connect(str(database.url))
+        await conn.execute(
+            """insert into ops.dead_letters (segment_no, ordinal, occurred_at, step, reason, message, target, agent)
+            values (1, 1, now(), 'land', '22003', '', '', '');
+            insert into ops.spool_faults (file, start_offset, end_offset, reason, lost_hits)
+            values ('000-tracker', 68, 99, 'x', 7), ('000-tracker', 120, 121, 'x', null)"""
+        )
+        await conn.close()
+
+    asyncio.run(lose())
+    (_, letters), (level, damage) = said(look(tmp_path, DATABASE_URL=str(database.url)), "losses")
+    assert letters.startswith("1 hits could not land")
+    assert level is Level.WARN
+    assert "2 places" in damage
+    assert "7 hits are known to be missing; the last: 000-tracker at offset 120" in damage
+
+
+def test_a_ledger_that_does_not_balance_is_told(database: DatabaseSettings, tmp_path: Path) -> None:
+    async def enter(what: str, hits: int) -> None:
+        conn = await asyncpg.connect(str(database.url))
+        await conn.execute("insert into ops.ledger_minutes values (now(), 'tracker-0', $1, $2)", what, hits)
+        await conn.close()
+
+    asyncio.run(enter("answered", 9))
+    assert levels(look(tmp_path, DATABASE_URL=str(database.url)), "ledger") == [Level.FAIL]
+    asyncio.run(enter("eligible", 7))
+    asyncio.run(enter("lost:flood", 2))
+    ((level, text),) = said(look(tmp_path, DATABASE_URL=str(database.url)), "ledger")
+    assert (level, text) == (Level.OK, "balances: 9 answers in 30 days, 2 of them lost")
+
+
 def test_a_database_that_was_never_migrated_waits(empty_database: DatabaseSettings, tmp_path: Path) -> None:
     found = said(look(tmp_path, DATABASE_URL=str(empty_database.url)), "migrations")
     assert [level for level, _ in found] == [Level.FAIL]

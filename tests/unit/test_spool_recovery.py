@@ -9,15 +9,11 @@ from analytics_core.hits import Hit
 from analytics_core.spool import (
     HEADER_BYTES,
     Frame,
-    FrameKind,
     SegmentHeader,
     Totals,
     encode_header,
-    encode_totals_frame,
-    parse_header,
-    read_frames,
 )
-from analytics_core.spool_recovery import Gap, find_frames, salvage
+from analytics_core.spool_recovery import Gap, find_frames
 from tests.unit.test_spool_format import frame_of, hits
 
 batches = st.lists(st.lists(hits, min_size=1, max_size=4), min_size=1, max_size=6)
@@ -73,26 +69,3 @@ def test_an_end_that_is_cut_off_is_torn_and_no_damage(header: SegmentHeader, bat
 @given(st.binary(max_size=300))
 def test_no_bytes_whatever_raise(data: bytes) -> None:
     assert all(isinstance(one, Gap) for one in find_frames(data))
-
-
-@given(headers, batches, st.integers(0, 5))
-def test_what_is_saved_is_the_same_each_time_and_holds_its_hits_alone(
-    header: SegmentHeader,
-    batch: list[list[Hit]],
-    first: int,
-) -> None:
-    parts = [frame_of(some, Totals(recorded=3)) for some in batch]
-    written, _ = segment_of(header, [*parts, encode_totals_frame(FrameKind.TOTALS, Totals(recorded=3))])
-    frames = [one for one in find_frames(written[HEADER_BYTES:]) if isinstance(one, Frame)]
-    kept = frames[min(first, len(batch) - 1) :]
-    saved = salvage(header, kept, written[HEADER_BYTES:])
-    assert saved == salvage(header, kept, written[HEADER_BYTES:])
-    new = parse_header(saved)
-    assert (new.created_us, new.source) == (header.created_us, header.source)
-    assert new.segment_id != header.segment_id
-    *again, seal = read_frames(saved[HEADER_BYTES:], offset=HEADER_BYTES)
-    assert (seal.kind, seal.end, seal.totals) == (FrameKind.SEAL, len(saved), Totals(recorded=3))
-    assert [saved[one.start : one.end] for one in again] == parts[min(first, len(batch) - 1) :]
-    if len(kept) > 2:
-        fewer = parse_header(salvage(header, kept[1:], written[HEADER_BYTES:]))
-        assert fewer.segment_id != new.segment_id

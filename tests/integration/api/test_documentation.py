@@ -68,6 +68,7 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("get", "/api/v1/api-keys"),
         ("post", "/api/v1/api-keys"),
         ("delete", "/api/v1/api-keys/{key_id}"),
+        ("get", "/api/v1/ledger"),
         ("get", "/api/v1/links"),
         ("post", "/api/v1/links"),
         ("get", "/api/v1/links/{link_id}"),

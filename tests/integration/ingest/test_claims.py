@@ -27,7 +27,7 @@ from ingest.pending import rejudge_pending, release_aged
 from ingest.polling import Poller
 from ingest.spool_reader import SpoolFolder
 from ingest.writer import OwnershipMoved, land_batch
-from tests.factories import MadePodcast, make_episode, make_hit, make_podcast, make_tenant, write_segment
+from tests.factories import MadePodcast, make_episode, make_hit, make_podcast, make_tenant, micros, write_segment
 from tests.ledgers import NOW, Ledger, minute
 
 pytestmark = pytest.mark.anyio
@@ -197,7 +197,7 @@ async def test_what_was_judged_under_a_former_owner_does_not_land(ledger: Ledger
     spool = SpoolFolder(ledger.folder)
     (file,) = spool.scan()
     reading = spool.read(file, offset=HEADER_BYTES, max_hits=10)
-    batch = build_batch([Piece(1, 0, reading.rows, reading.texts)])
+    batch = build_batch([Piece(1, 0, reading.rows, reading.texts)], received_us=micros(NOW))
     judged = await ledger.pipeline.judge(ledger.conn, batch)
     await move(ledger, claims)
     with pytest.raises(OwnershipMoved):

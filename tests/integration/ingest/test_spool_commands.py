@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,59 +35,6 @@ def damage(path: Path, place: int) -> None:
 def frames_of(path: Path) -> list[tuple[int, int]]:
     data = path.read_bytes()
     return [(frame.start, frame.end) for frame in read_frames(data[HEADER_BYTES:], offset=HEADER_BYTES)]
-
-
-async def test_what_is_saved_from_a_damaged_segment_lands_once(
-    ledger: Ledger, podcast: MadePodcast, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    hits = [make_hit(minute(number), address=f"192.0.2.{number}") for number in range(20)]
-    path = write_segment(ledger.folder, hits, frame_hits=4)
-    places = frames_of(path)
-    damage(path, places[1][0] + 40)
-    damage(path, places[3][0] + 30)
-    assert await ledger.ship_all() == 4
-    (aside,) = ledger.folder.iterdir()
-    assert aside.suffix == ".damaged"
-    kept = shutil.copy(aside, tmp_path / aside.name)
-
-    status, listed, _ = run(capsys, "ls", "--spool-dir", str(ledger.folder))
-    assert status == 0
-    assert "damaged (!)" in listed
-    assert "castledger spool repair" in listed
-    status, said, _ = run(capsys, "repair", "--dry-run", str(aside))
-    assert (status, said.split(": ", 1)[1][:32]) == (0, "would save 8 hits of 2 frames be")
-    assert [entry.name for entry in ledger.folder.iterdir()] == [aside.name]
-
-    status, said, _ = run(capsys, "repair", str(aside))
-    assert status == 0
-    assert "saved 8 hits of 2 frames" in said
-    assert sorted(entry.suffix for entry in ledger.folder.iterdir()) == [".repaired", ".sealed"]
-    assert await ledger.ship_all() == 8
-    landed = await ledger.conn.fetch("select occurred_at from ts.listener_events order by 1")
-    assert [row["occurred_at"] for row in landed] == [
-        minute(number) for number in (*range(4), *range(8, 12), *range(16, 20))
-    ]
-
-    # Once more, from a copy: the ledger knows the segment.
-    shutil.copy(kept, aside)
-    assert run(capsys, "repair", str(aside))[0] == 0
-    assert await ledger.ship_all() == 0
-    assert await ledger.count("ts.listener_events") == 12
-    assert [entry.suffix for entry in ledger.folder.iterdir()] == [".repaired"]
-
-
-async def test_a_segment_with_a_damaged_header_is_saved_when_asked_to(
-    ledger: Ledger, podcast: MadePodcast, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = write_segment(ledger.folder, [make_hit(minute(1)), make_hit(minute(2))])
-    damage(path, 10)
-    assert await ledger.ship_all() == 0
-    (aside,) = ledger.folder.iterdir()
-    status, _, complaint = run(capsys, "repair", str(aside))
-    assert status == 2
-    assert "--from 0" in complaint
-    assert run(capsys, "repair", "--from", "0", str(aside))[0] == 0
-    assert await ledger.ship_all() == 2
 
 
 async def test_segments_are_listed_with_what_has_become_of_them(
@@ -197,9 +143,6 @@ def test_what_is_sound_is_said_to_be_and_damage_is_named(tmp_path: Path, capsys:
         (("cat", "notes.txt"), "is no segment"),
         (("cat", "gone.sealed"), "cannot be read"),
         (("verify", "gone.open"), "cannot be read"),
-        (("repair", "sound.sealed"), "set aside"),
-        (("repair", "sound.damaged"), "no damage is found"),
-        (("repair", "--from", "0", "sound.damaged"), "leave --from out"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(

@@ -21,6 +21,7 @@ from analytics_core.downloads import HitFacts, JudgedHit, count_downloads, evide
 from analytics_core.hits import Hit, HitFlag, HitKind, Method
 from analytics_core.listeners import KEY_BYTES, early_key, listener_key
 from analytics_core.profiles import DEFAULT_PROFILE
+from analytics_core.skew import MAX_AHEAD_US
 from analytics_core.spool import HEADER_BYTES, ROW_BYTES, decode_hits, read_frames
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Evidence, Verdict, first_verdict
@@ -32,6 +33,8 @@ from ingest.winners import pick_winners
 from tests.factories import make_header, segment_bytes
 
 TEXT = st.sampled_from([b"", b"a", b"cdn.example.com/a.mp3", b"\x00\xff"]) | st.binary(max_size=12)
+
+RECEIVED_US = 1_900_000_000_000_000
 
 HITS = st.lists(
     st.builds(
@@ -89,7 +92,8 @@ def test_a_batch_says_what_its_hits_say(one: list[Hit], other: list[Hit], frame_
         [
             pieces(one, frame_hits=frame_hits, segment_no=3, ordinal=7),
             pieces(other, frame_hits=frame_hits, segment_no=2, ordinal=0),
-        ]
+        ],
+        received_us=RECEIVED_US,
     )
     assert as_hits(batch) == one + other
     ids = [(3, 7 + place) for place in range(len(one))] + [(2, place) for place in range(len(other))]
@@ -104,22 +108,23 @@ def test_the_rows_of_the_spool_are_as_long_for_numpy() -> None:
 
 
 def test_an_empty_batch_has_no_hits() -> None:
-    assert len(build_batch([])) == 0
+    assert len(build_batch([], received_us=RECEIVED_US)) == 0
     assert text_bytes(b"") == 0
 
 
 def test_texts_that_are_too_short_are_refused() -> None:
     piece = pieces([Hit(at_us=1, address=bytes(16), target=b"abc")], frame_hits=1, segment_no=1, ordinal=0)
     with pytest.raises(ValueError, match="as long as"):
-        build_batch([piece._replace(texts=b"ab")])
+        build_batch([piece._replace(texts=b"ab")], received_us=RECEIVED_US)
 
 
-@pytest.mark.parametrize("at_us", [-(2**63), 0, 2**63 - 1])
-def test_times_that_no_day_has_are_moved_to_where_days_are(at_us: int) -> None:
-    hit = Hit(at_us=at_us, address=bytes(16), target=b"a")
-    batch = build_batch([pieces([hit], frame_hits=1, segment_no=1, ordinal=0)])
-    year = 1970 + int(batch.at_us[0]) / (365.2425 * 86_400_000_000)
-    assert 1999.99 < year < 2200.01
+@pytest.mark.parametrize("at_us", [-(2**63), 0, RECEIVED_US + MAX_AHEAD_US + 1, 2**63 - 1])
+def test_a_time_that_cannot_be_right_is_replaced_and_flagged(at_us: int) -> None:
+    flags = int(HitFlag.PREFETCH | HitFlag.SKEW)
+    hits = [Hit(at_us=at, address=bytes(16), target=b"a", flags=flags) for at in (at_us, RECEIVED_US)]
+    batch = build_batch([pieces(hits, frame_hits=1, segment_no=1, ordinal=0)], received_us=RECEIVED_US)
+    assert batch.at_us.tolist() == [RECEIVED_US, RECEIVED_US]
+    assert batch.flags.tolist() == [HitFlag.PREFETCH | HitFlag.SKEW, HitFlag.PREFETCH]
 
 
 @given(
@@ -342,3 +347,13 @@ def test_rows_are_written_as_postgresql_reads_them() -> None:
     first = struct.pack(">hihiiiqiiiqi16s", 6, 2, -2, 4, 3, 8, -(2**40), 4, 1, 8, 7, 16, key.bytes)
     assert rows.tobytes()[: len(first)] == first
     assert len(rows.tobytes()) == 2 * len(first)
+
+
+@given(HITS, st.data())
+def test_extracted_hits_are_themselves_and_bring_no_texts_of_others(hits: list[Hit], data: st.DataObject) -> None:
+    batch = build_batch([pieces(hits, frame_hits=4, segment_no=1, ordinal=0)], received_us=RECEIVED_US)
+    chosen = data.draw(st.lists(st.integers(0, len(hits) - 1), unique=True, max_size=10)) if hits else []
+    own = batch.extract(np.array(chosen, np.intp))
+    assert as_hits(own) == [as_hits(batch)[place] for place in chosen]
+    assert set(own.target.values) == {b""} | {hits[place].target for place in chosen}
+    assert set(own.agent.values) == {b""} | {hits[place].agent for place in chosen}
