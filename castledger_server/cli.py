@@ -13,7 +13,9 @@ from typing import Final, TextIO
 
 from analytics_core.errors import CastledgerError, ConfigError, Conflict, InvalidInput
 from analytics_core.settings import Settings, load_settings
+from castledger_server.erase_cli import add_erase
 from castledger_server.jobs_cli import add_jobs
+from castledger_server.retention_cli import add_retention
 from castledger_server.spool_cli import add_spool
 
 __all__ = ("main",)
@@ -362,6 +364,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_explain(commands)
     add_spool(commands)
     add_jobs(commands)
+    add_retention(commands)
+    add_erase(commands)
     _add_demo(commands)
     return parser
 

@@ -15,7 +15,7 @@ from typing import Final
 from analytics_core.admin_server import AdminServer
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.dead_letters import drop_dead_letters
-from analytics_core.db.hits import drop_hits, ensure_partitions
+from analytics_core.db.hits import ensure_partitions
 from analytics_core.db.ledger import drop_entries, link_segments
 from analytics_core.db.podcasts import read_known_hosts
 from analytics_core.db.pool import CONNECTION_LOST, Connection, Pool, check_role, connect, connection, open_pool
@@ -35,13 +35,14 @@ from ingest.pending import rejudge_pending, release_aged
 from ingest.pipeline import Pipeline
 from ingest.polling import Poller, UnknownTargetPolls
 from ingest.registry_writer import RegistryWriter, own_hosts
+from ingest.retention import drop_old
 from ingest.rollups import refresh_listeners, refresh_rollups
 from ingest.secrets import SecretStore, destroy_old_secrets
 from ingest.shipper import Shipper
 from ingest.silence import SilenceWatch
 from ingest.spool_reader import SpoolFolder
 
-__all__ = ("DAYS_AHEAD", "KEEP_HITS", "Ingest", "run_ingest")
+__all__ = ("DAYS_AHEAD", "Ingest", "run_ingest")
 
 _NAME: Final = "castledger-ingest"
 _WATCH: Final = "watch"
@@ -53,11 +54,9 @@ _CHORES_S: Final = 600.0
 _SILENCE_S: Final = 15.0
 _CHORES_EVERY: Final = dt.timedelta(seconds=_CHORES_S)
 _PARTITIONS_EVERY: Final = dt.timedelta(hours=1)
+_RETENTION_EVERY: Final = dt.timedelta(hours=1)
 DAYS_AHEAD: Final = 3
 """Days after today that have their partitions before a hit needs them."""
-
-KEEP_HITS: Final = dt.timedelta(days=762)
-"""How long hits are kept: 25 months, the longest of which have 762 days."""
 
 _STOP_S: Final = 6.0
 _MANY_HITS: Final = 20_000
@@ -206,11 +205,10 @@ class Ingest:
         """List what is done from time to time, once for all ingest processes, by way of the queue."""
         return [
             JobKind("partitions", _PARTITIONS_EVERY, self._make_partitions),
-            JobKind("retention", _PARTITIONS_EVERY, self._drop_hits),
             JobKind("secrets", _CHORES_EVERY, self._destroy_secrets),
             JobKind("pending", _CHORES_EVERY, self._release_aged),
             JobKind("finality", _CHORES_EVERY, self._finalise_days),
-            JobKind("books", _CHORES_EVERY, self._drop_old_books),
+            JobKind("retention", _RETENTION_EVERY, self._drop_old),
         ]
 
     async def _make_partitions(self, conn: Connection) -> Mapping[str, int]:
@@ -220,10 +218,6 @@ class Ingest:
         async with conn.transaction():
             await ensure_partitions(conn, days)
         return {"days": len(days)}
-
-    async def _drop_hits(self, conn: Connection) -> Mapping[str, int]:
-        before = self._clock.now().astimezone(dt.UTC).date() - KEEP_HITS
-        return {"dropped_days": await drop_hits(conn, before=before)}
 
     async def _destroy_secrets(self, conn: Connection) -> Mapping[str, int]:
         return {"destroyed": await destroy_old_secrets(conn, now=self._clock.now())}
@@ -235,11 +229,12 @@ class Ingest:
         after_days = self._settings.ingest.final_after_days
         return {"final": await finalise_days(conn, now=self._clock.now(), after_days=after_days)}
 
-    async def _drop_old_books(self, conn: Connection) -> Mapping[str, int]:
+    async def _drop_old(self, conn: Connection) -> Mapping[str, int]:
         now = self._clock.now()
         return {
-            "dead_letters": await drop_dead_letters(conn, before=now - _KEEP_DEAD_LETTERS),
-            "entries": await drop_entries(conn, before=now - _KEEP_ENTRIES),
+            "dead letters": await drop_dead_letters(conn, before=now - _KEEP_DEAD_LETTERS),
+            "ledger entries": await drop_entries(conn, before=now - _KEEP_ENTRIES),
+            **await drop_old(conn, now=now, hits_months=self._settings.ingest.hits_months),
         }
 
     async def work_jobs(self, queue: JobQueue) -> float:

@@ -70,6 +70,7 @@ _UNKNOWN_HOSTS: Final[LiteralString] = (
     """/* erasure.unknown_hosts */ delete from app.unknown_hosts where tenant_no = $1"""
 )
 _CLICKS: Final[LiteralString] = """/* erasure.clicks */ delete from app.clicks where tenant_no = $1"""
+_ERASURES: Final[LiteralString] = """/* erasure.erasures */ delete from app.erasures where tenant_no = $1"""
 _OWNERS: Final[LiteralString] = """/* erasure.owners */ delete from app.enclosure_owners where tenant_no = $1"""
 _ENCLOSURES: Final[LiteralString] = """/* erasure.enclosures */ delete from app.enclosures where tenant_id = $1"""
 _EPISODES: Final[LiteralString] = """/* erasure.episodes */ delete from app.episodes where tenant_id = $1"""
@@ -163,6 +164,7 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
         _VERSIONS,
         _UNKNOWN_HOSTS,
         _CLICKS,
+        _ERASURES,
         _OWNERS,
         _DAYS,
     ):

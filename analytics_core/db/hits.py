@@ -25,7 +25,6 @@ __all__ = (
     "add_marks",
     "copy_downloads",
     "copy_hits",
-    "drop_hits",
     "ensure_partitions",
     "hold_days_open",
     "lock_finality",
@@ -122,6 +121,7 @@ class DayRow(msgspec.Struct, frozen=True):
     tenant_no: int
     day: dt.date
     is_final: bool
+    is_dropped: bool
 
 
 _HITS: Final = CopyFormat(
@@ -179,8 +179,6 @@ _MARKS: Final = CopyFormat(
     columns=(("tenant_no", "integer"), ("podcast_no", "integer"), ("episode_no", "integer"), ("day", "date")),
 )
 
-_DROP_HITS: Final[LiteralString] = """/* hits.drop */ select ops.drop_hits($1)"""
-
 _ENSURE: Final[LiteralString] = """/* hits.ensure_partitions */ select ops.ensure_partitions($1::date[])"""
 
 _LOCK_SHARED: Final[LiteralString] = """/* days.lock_shared */
@@ -189,14 +187,15 @@ select pg_advisory_xact_lock_shared(hashtext('castledger.finality'))"""
 _LOCK: Final[LiteralString] = """/* days.lock */ select pg_advisory_xact_lock(hashtext('castledger.finality'))"""
 
 _FIND_DAYS: Final[LiteralString] = """/* days.find */
-select d.tenant_no, d.day, d.final_at is not null as is_final
+select d.tenant_no, d.day, d.final_at is not null as is_final, d.hits_dropped_at is not null as is_dropped
 from unnest($1::integer[], $2::date[]) as n(tenant_no, day) join ops.days d using (tenant_no, day)"""
 
 _ADD_DAYS: Final[LiteralString] = """/* days.add */
 insert into ops.days as old (tenant_no, day, rekeyed)
 select n.tenant_no, n.day, n.rekeyed from unnest($1::integer[], $2::date[], $3::boolean[]) as n(tenant_no, day, rekeyed)
 order by n.tenant_no, n.day
-on conflict (tenant_no, day) do update set rekeyed = true where excluded.rekeyed and not old.rekeyed"""
+on conflict (tenant_no, day) do update set rekeyed = old.rekeyed or excluded.rekeyed, hits_dropped_at = null
+    where excluded.rekeyed and not old.rekeyed or old.hits_dropped_at is not null"""
 
 _MARK_FINAL: Final[LiteralString] = """/* days.mark_final */
 update ops.days set final_at = $2
@@ -230,15 +229,6 @@ _READ_KEYS: Final[LiteralString] = """/* downloads.read_keys */
 select episode_no, listener_key from ts.downloads where day = $1 limit $2"""
 
 
-async def drop_hits(conn: Connection, *, before: dt.date) -> int:
-    """Drop the hits of UTC days before one, by whole partitions and at most a month of them, as far as days are final.
-
-    Returns:
-        How many days went; 0 on TimescaleDB, where a policy does it.
-    """
-    return int(await conn.fetchval(_DROP_HITS, before))
-
-
 async def ensure_partitions(conn: Connection, days: Collection[dt.date]) -> None:
     """Make sure that hits and downloads of these UTC days have a place."""
     await conn.execute(_ENSURE, sorted(days))
@@ -267,7 +257,8 @@ async def note_days(
         msgspec.convert(row, DayRow)
         for row in await conn.fetch(_FIND_DAYS, [tenant_no for tenant_no, _ in wanted], [day for _, day in wanted])
     ]
-    known = {(row.tenant_no, row.day) for row in found}
+    # A day whose hits are gone has some again, which are to go as well.
+    known = {(row.tenant_no, row.day) for row in found if not row.is_dropped}
     added = [pair for pair in wanted if pair not in known or pair in rekeyed]
     if added:
         await conn.execute(

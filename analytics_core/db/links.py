@@ -94,14 +94,14 @@ update app.links set archived_at = $2 where link_id = $1 and archived_at is null
 
 _GET: Final[LiteralString] = """/* links.get */
 select l.link_id, l.slug, l.url, l.target, l.utm, l.click_id, l.created_at, l.archived_at,
-    (select count(*) from app.clicks c where c.link_no = l.link_no and not c.is_bot) as clicks,
-    (select count(*) from app.clicks c where c.link_no = l.link_no and c.is_bot) as bots
+    (select count(*) from app.clicks c where c.link_no = l.link_no and not c.is_bot) + l.clicks_dropped as clicks,
+    (select count(*) from app.clicks c where c.link_no = l.link_no and c.is_bot) + l.bots_dropped as bots
 from app.links l where l.link_id = $1"""
 
 _LIST: Final[LiteralString] = """/* links.list */
 select l.link_id, l.slug, l.url, l.target, l.utm, l.click_id, l.created_at, l.archived_at,
-    (select count(*) from app.clicks c where c.link_no = l.link_no and not c.is_bot) as clicks,
-    (select count(*) from app.clicks c where c.link_no = l.link_no and c.is_bot) as bots
+    (select count(*) from app.clicks c where c.link_no = l.link_no and not c.is_bot) + l.clicks_dropped as clicks,
+    (select count(*) from app.clicks c where c.link_no = l.link_no and c.is_bot) + l.bots_dropped as bots
 from app.links l
 where $1::timestamptz is null or (l.created_at, l.link_id) > ($1, $2::uuid)
 order by l.created_at, l.link_id limit $3"""

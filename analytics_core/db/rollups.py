@@ -74,10 +74,20 @@ returning tenant_no, podcast_no, episode_no, day"""
 
 # `not in`, as every column is not null: a hash whatever the planner guesses, where `not exists` over a CTE of unknown
 # size becomes a nested loop. The days stand once more by themselves, so that partitions can be pruned.
+# Days whose downloads are gone, of the tenant or of one that had the episode before, stay as they were counted.
 _RECOMPUTE: Final[LiteralString] = """/* rollups.recompute */
 with days as materialized (
     select * from unnest($1::integer[], $2::integer[], $3::integer[], $4::date[])
         as n(tenant_no, podcast_no, episode_no, day)
+    where not exists (
+        select from (
+            select n.tenant_no
+            union all
+            select m.tenant_no from app.metrics_daily m
+            where m.episode_no = n.episode_no and m.day = n.day and m.dimension = 'total'
+        ) o join ops.days d on d.tenant_no = o.tenant_no and d.day = n.day
+        where d.downloads_dropped_at is not null
+    )
 ), facts as (
     select w.episode_no, w.day, w.agent_no, w.country, w.referrer_no, w.feed_app_no, w.source,
         (floor(date_part('epoch', w.occurred_at) / 900)::bigint % 96)::integer as quarter,
@@ -161,7 +171,8 @@ async def recompute_days(conn: Connection, days: Sequence[MarkedDay]) -> None:
 
     Args:
         conn: In the transaction that claimed the episodes and took their marks.
-        days: Distinct; a key that has no download any more loses its row.
+        days: Distinct; a key that has no download any more loses its row. Those whose downloads are not kept any more
+            are left as they are.
     """
     await conn.execute(
         _RECOMPUTE,

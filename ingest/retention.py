@@ -1,0 +1,96 @@
+"""The job that lets hits, downloads and clicks go when their time is over, a day a transaction."""
+
+from __future__ import annotations
+
+import calendar
+import datetime as dt
+from collections.abc import Mapping
+from typing import Final
+
+import asyncpg
+
+from analytics_core.db.pool import Connection
+from analytics_core.db.retention import (
+    Series,
+    drop_clicks,
+    drop_day,
+    drop_tenant_downloads,
+    drop_tenant_hits,
+    list_download_days,
+    list_hit_days,
+    list_tenant_download_days,
+    list_tenant_hit_days,
+)
+
+__all__ = ("KEEP_DOWNLOADS", "drop_old", "months_before")
+
+KEEP_DOWNLOADS: Final = dt.timedelta(days=90)
+"""How long downloads are kept after the day is final for every tenant."""
+
+_DAYS: Final = 1_000
+_CLICKS: Final = 10_000
+
+
+def months_before(day: dt.date, months: int) -> dt.date:
+    """Go back some months; to a month's last day where it has no such day.
+
+    >>> [str(months_before(dt.date(2026, 3, 31), months)) for months in (1, 13, 25)]
+    ['2026-02-28', '2025-02-28', '2024-02-29']
+    """
+    number = day.year * 12 + day.month - 1 - months
+    year, month = number // 12, number % 12 + 1
+    return dt.date(year, month, min(day.day, calendar.monthrange(year, month)[1]))
+
+
+async def _drop_days(
+    conn: Connection, series: Series, days: list[dt.date], *, before: dt.datetime, now: dt.datetime
+) -> int:
+    """Drop whole days until one is being read by somebody: then the rest has time until the next run."""
+    dropped = 0
+    for day in days:
+        try:
+            dropped += await drop_day(conn, series, day, before=before, now=now)
+        except asyncpg.LockNotAvailableError:
+            break
+    return dropped
+
+
+async def drop_old(conn: Connection, *, now: dt.datetime, hits_months: int) -> Mapping[str, int]:
+    """Let go what is older than it is kept.
+
+    Args:
+        conn: As ingest, outside a transaction.
+        now: Aware instant.
+        hits_months: Months for which hits and clicks are kept, of tenants that do not have them go earlier.
+
+    Returns:
+        How much went: whole days of hits and of downloads, and single rows.
+    """
+    today = now.astimezone(dt.UTC).date()
+    horizon = months_before(today, hits_months)
+    midnight = dt.datetime.combine(horizon, dt.time(), dt.UTC)
+    final_before = now - KEEP_DOWNLOADS
+    hit_days = await _drop_days(
+        conn, "listener_events", await list_hit_days(conn, before=horizon, limit=_DAYS), before=midnight, now=now
+    )
+    download_days = await _drop_days(
+        conn,
+        "downloads",
+        await list_download_days(conn, final_before=final_before, limit=_DAYS),
+        before=final_before,
+        now=now,
+    )
+    hits = downloads = clicks = 0
+    for which in await list_tenant_hit_days(conn, today=today, limit=_DAYS):
+        hits += await drop_tenant_hits(conn, which, now=now)
+    for which in await list_tenant_download_days(conn, today=today, limit=_DAYS):
+        downloads += await drop_tenant_downloads(conn, which, today=today, now=now)
+    while (gone := await drop_clicks(conn, before=horizon, today=today, limit=_CLICKS)) > 0:
+        clicks += gone
+    return {
+        "days of hits": hit_days,
+        "days of downloads": download_days,
+        "hits": hits,
+        "downloads": downloads,
+        "clicks": clicks,
+    }
