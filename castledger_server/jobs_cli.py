@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterator, Mapping
 
 from analytics_core.errors import InvalidInput
-from analytics_core.settings import DatabaseSettings, load_settings
+from analytics_core.settings import DatabaseSettings
+from castledger_server.retention_cli import add_data_dir, find_settings
 
 __all__ = ("add_jobs", "list_lines", "make_job_due")
 
@@ -30,6 +31,7 @@ def add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         epilog="example:\n  castledger jobs ls --runs 50\n",
     )
     ls.add_argument("--runs", type=_runs, default=20, metavar="N", help="how many runs to show, 0 to 1000 (20)")
+    add_data_dir(ls)
     ls.set_defaults(run=_list)
     run = actions.add_parser(
         "run",
@@ -39,6 +41,7 @@ def add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         epilog="example:\n  castledger jobs run finality\n",
     )
     run.add_argument("kind", metavar="KIND", help="as `castledger jobs ls` names it")
+    add_data_dir(run)
     run.set_defaults(run=_run)
 
 
@@ -50,14 +53,14 @@ def _runs(text: str) -> int:
 
 
 def _list(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    database = load_settings(environ).require_database()
+    database = find_settings(options, environ).require_database()
     for line in asyncio.run(list_lines(database, runs=options.runs)):
         sys.stdout.write(f"{line}\n")
     return 0
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    asyncio.run(make_job_due(load_settings(environ).require_database(), options.kind))
+    asyncio.run(make_job_due(find_settings(options, environ).require_database(), options.kind))
     sys.stdout.write(f"{options.kind} is due now; an ingest that is up runs it within seconds\n")
     return 0
 
