@@ -11,7 +11,7 @@ nox.options.error_on_missing_interpreters = False
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 CODE = ("analytics_core", "prefix_redirect", "ingest", "api", "migrations", "castledger_server")
-BENCHMARKS = ("tracker", "ingest", "page")
+BENCHMARKS = ("tracker", "ingest", "page", "query")
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -58,6 +58,14 @@ def fuzz(session: nox.Session) -> None:
     inputs = int(session.posargs[0]) if session.posargs else 1_000_000
     session.run("pytest", "tests/fuzz", env={"CASTLEDGER_FUZZ_INPUTS": str(inputs // 4)})
     session.log(f"{inputs:,} inputs were tried")
+
+
+@nox.session
+def torture(session: nox.Session) -> None:
+    """Kill, cut and fill up what hits pass through for ten minutes, or the seconds behind `--`, and count after it."""
+    install(session, "test")
+    seconds = session.posargs[0] if session.posargs else "600"
+    session.run("pytest", "-s", "tests/torture", env={"CASTLEDGER_TORTURE_SECONDS": seconds})
 
 
 @nox.session

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 __all__ = (
+    "CURVE_DAYS",
     "EARLIEST",
     "LATEST",
     "MAX_HOURLY_DAYS",
@@ -34,6 +35,8 @@ __all__ = (
 )
 
 QUARTERS_A_DAY: Final = 96
+CURVE_DAYS: Final = (1, 3, 7, 14, 28, 30, 60, 90)
+"""After how many times 24 hours a curve has a point."""
 MAX_HOURLY_DAYS: Final = 366
 """A longer range is not answered by the hour."""
 MAX_RANGE_DAYS: Final = 3660

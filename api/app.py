@@ -23,12 +23,14 @@ from api.requests import Observer
 from api.resources import Resources
 from api.routes.analytics import explain_day, get_downloads
 from api.routes.claims import check_claim, claim_podcast, get_one_claim, list_podcast_claims
+from api.routes.curves import get_curves
 from api.routes.documentation import get_docs, get_openapi, publish
 from api.routes.health import get_health
 from api.routes.hits import get_hit, list_hits
 from api.routes.keys import create_api_key, list_api_keys, revoke_api_key
 from api.routes.ledger import get_ledger
 from api.routes.links import create_link, delete_link, get_link, list_links, update_link
+from api.routes.overviews import get_overview
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
 from api.routes.unknown_hosts import accept_unknown_host, get_unknown_hosts
 
@@ -45,12 +47,14 @@ _CLOSED: Final = (
     create_podcast,
     delete_link,
     explain_day,
+    get_curves,
     get_downloads,
     get_hit,
     get_ledger,
     get_link,
     get_one_claim,
     get_one_podcast,
+    get_overview,
     get_unknown_hosts,
     list_api_keys,
     list_episodes,

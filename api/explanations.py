@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
+from typing import Any
 from uuid import UUID
 
 from analytics_core.db.analytics import Scope, StatusRow, read_status
@@ -12,8 +13,9 @@ from analytics_core.db.pool import Connection
 from analytics_core.profiles import DEFAULT_PROFILE
 from analytics_core.verdicts import Evidence, Verdict, first_verdict
 from api.schemas.analytics import DayExplanation, State, VerdictFigure
+from api.tags import tag_of
 
-__all__ = ("is_partial", "read_day", "state_of")
+__all__ = ("is_partial", "read_day", "state_of", "version_tag")
 
 
 def state_of(status: StatusRow, first: dt.date, last: dt.date, *, now: dt.datetime) -> State:
@@ -26,6 +28,29 @@ def state_of(status: StatusRow, first: dt.date, last: dt.date, *, now: dt.dateti
 def is_partial(status: StatusRow, end: dt.datetime) -> bool:
     """Tell whether hits from before *end* may be missing from the figures."""
     return status.cutoff_at is None or status.cutoff_at < end or status.is_dirty
+
+
+def version_tag(
+    status: StatusRow, span: tuple[dt.datetime, dt.datetime], state: State, partial: bool, *parts: Any
+) -> str | None:
+    """Make the tag of figures of a range from what decides about them.
+
+    Args:
+        status: Of the range.
+        span: The range; it moves with the clock where the request leaves it open.
+        state: As the answer says.
+        partial: As the answer says.
+        parts: What else the answer follows from.
+
+    Returns:
+        ``None`` while hits have landed that are not summed up: figures may change then without a new version.
+    """
+    if status.is_dirty:
+        return None
+    cutoff = status.cutoff_at if status.cutoff_at is None or status.cutoff_at < span[1] else True
+    return tag_of(
+        DEFAULT_PROFILE.rules_version, status.version, cutoff, status.final_days, span, state, partial, *parts
+    )
 
 
 def _verdict_figures(counts: DayCounts) -> list[VerdictFigure]:

@@ -19,6 +19,7 @@ from api.queries import Parameter
 __all__ = ("Operation", "build_document", "list_operations")
 
 _REF: Final = "#/components/schemas/{name}"
+_UNCHANGED: Final = {"description": "Nothing has changed since the answer whose tag is in `If-None-Match`."}
 _REFUSALS: Final = {
     400: "Malformed.",
     401: "No valid API key.",
@@ -150,6 +151,7 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
             "parameters": _parameters(operation),
             "responses": {
                 str(operation.handler.status_code): success,
+                **({"304": dict(_UNCHANGED)} if operation.handler.opt.get("is_tagged") else {}),
                 **{
                     str(status): {
                         "description": _REFUSALS[status],

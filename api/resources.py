@@ -75,13 +75,18 @@ class Database:
             yield conn
 
     @contextlib.asynccontextmanager
-    async def tenant(self, tenant: Tenant, *, readonly: bool = True) -> AsyncIterator[Connection]:
-        """Lend a transaction that sees one tenant's rows.
+    async def tenant(
+        self, tenant: Tenant, *, readonly: bool = True, snapshot: bool = False
+    ) -> AsyncIterator[Connection]:
+        """Lend a transaction that sees one tenant's rows, with *snapshot* all as of the same instant.
 
         Raises:
             Unavailable: The database does not answer, or not in the role it has to.
         """
-        async with self._usable(Role.API) as pool, tenant_transaction(pool, tenant, readonly=readonly) as conn:
+        async with (
+            self._usable(Role.API) as pool,
+            tenant_transaction(pool, tenant, readonly=readonly, snapshot=snapshot) as conn,
+        ):
             yield conn
 
     async def check(self) -> None:

@@ -9,7 +9,7 @@ from litestar import Request
 
 from analytics_core.db.analytics import Scope, podcast_numbers
 from analytics_core.db.episodes import EpisodeRow, get_episode
-from analytics_core.db.podcasts import PodcastRow, get_podcast
+from analytics_core.db.podcasts import PodcastRow, get_number, get_podcast
 from analytics_core.db.pool import Connection
 from analytics_core.errors import NotFound
 from api.queries import Parameter, Refusal, identifier
@@ -67,6 +67,9 @@ async def find_scope(
         episode = await _find_episode(conn, episode_id, podcast_id)
         return Scope((episode.podcast_no,), episode.episode_no), episode.podcast_id
     if podcast_id is not None:
-        podcast = await find_podcast(conn, podcast_id)
-        return Scope((podcast.podcast_no,)), podcast.podcast_id
+        # Not the podcast itself, whose episodes would be counted each time.
+        number = await get_number(conn, podcast_id)
+        if number is None:
+            raise NotFound("podcast")
+        return Scope((number,)), podcast_id
     return Scope(await podcast_numbers(conn)), None

@@ -34,12 +34,14 @@ class MadeYear(NamedTuple):
         days: Days with downloads, up to today.
         episodes: Episodes in all.
         launch: Downloads of a new episode in its first 24 hours.
+        host: Where its files are; another one makes another podcast.
     """
 
     today: dt.date
     days: int = 365
     episodes: int = 500
     launch: int = 1_900
+    host: str = "cdn.example.com"
 
     @property
     def first(self) -> dt.date:
@@ -71,13 +73,15 @@ async def add_made_podcast(conn: Connection, tenant: Tenant, year: MadeYear) -> 
             year.published_at(place),
             1800,
             False,
-            (FeedEnclosure(f"https://cdn.example.com/e{place}.mp3", "audio/mpeg", _MEBIBYTES << 20, "enclosure"),),
+            (FeedEnclosure(f"https://{year.host}/e{place}.mp3", "audio/mpeg", _MEBIBYTES << 20, "enclosure"),),
         )
         for place in range(year.episodes)
     )
-    feed = Feed("A podcast of some size", None, "en", None, uuid.UUID(int=5 << 76), True, (), episodes, ())
+    feed = Feed(
+        "A podcast of some size", None, "en", None, uuid.uuid5(uuid.NAMESPACE_DNS, year.host), True, (), episodes, ()
+    )
     now = dt.datetime.combine(year.first, dt.time(), dt.UTC)
-    return await add_podcast(conn, tenant, feed, feed_url="https://x.example.com/f", verified=True, now=now)
+    return await add_podcast(conn, tenant, feed, feed_url=f"https://{year.host}/feed", verified=True, now=now)
 
 
 # A power of a random number makes small places frequent: with 3 the first of 40 has 29 %, the last 0.8 %.

@@ -15,7 +15,7 @@ __all__ = ("add_spool",)
 
 def add_spool(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``spool`` with its actions to the command line."""
-    spool = commands.add_parser("spool", help="look at recorded hits that have not landed yet, and check them")
+    spool = commands.add_parser("spool", help="look at recorded hits that have not landed yet, check and repair them")
     actions = spool.add_subparsers(metavar="ACTION", required=True)
     ls = _action(
         actions,
@@ -24,7 +24,7 @@ def add_spool(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         description=(
             "List the segments that wait in the spool, oldest first. A segment is `writing` while a tracker has it,\n"
             "`left` when its tracker died, `sealed` when it is complete; `damaged` ones have landed as far as they\n"
-            "are whole."
+            "are whole, and `repaired` ones have given up what could be saved."
         ),
         epilog="examples:\n  castledger spool ls\n  castledger spool ls --json | jq '[.[].hits] | add'\n",
     )
@@ -58,6 +58,24 @@ def add_spool(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     verify.add_argument("files", nargs="*", type=Path, metavar="FILE")
     _add_folder(verify)
     verify.set_defaults(run=_verify)
+    repair = _action(
+        actions,
+        "repair",
+        "save the hits of a damaged segment that ingest could not land",
+        description=(
+            "Save the hits of a segment that neither its header nor its name tell of (*.damaged). They go into a new\n"
+            "segment, which ingest lands by itself; the old one becomes *.repaired and may be deleted. Of every other\n"
+            "damaged segment ingest has landed all that is whole. Doing it twice lands nothing twice."
+        ),
+        epilog=(
+            "examples:\n"
+            "  castledger spool repair --dry-run lost+found/segment.damaged\n"
+            "  castledger spool repair lost+found/segment.damaged\n"
+        ),
+    )
+    repair.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    repair.add_argument("--dry-run", action="store_true", help="say what could be saved, and change nothing")
+    repair.set_defaults(run=_repair)
 
 
 def _action(
@@ -121,3 +139,11 @@ def _verify(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if not looks:
         sys.stdout.write("there is no segment in the spool: all hits have landed\n")
     return 1 if any(one.faults for one in looks) else 0
+
+
+def _repair(options: argparse.Namespace, _: Mapping[str, str]) -> int:
+    from castledger_server.spool_repair import repair
+
+    for path in options.files:
+        sys.stdout.write(f"{path.name}: {repair(path, is_dry=options.dry_run)}\n")
+    return 0

@@ -41,12 +41,14 @@ class SegmentState(enum.Enum):
     LEFT = "left"
     SEALED = "sealed"
     DAMAGED = "damaged"
+    REPAIRED = "repaired"
 
 
 _SUFFIXES: Final = {
     ".open": SegmentState.LEFT,
     ".sealed": SegmentState.SEALED,
     ".damaged": SegmentState.DAMAGED,
+    ".repaired": SegmentState.REPAIRED,
 }
 
 
@@ -245,7 +247,7 @@ def tell_list(looks: Sequence[Look]) -> str:
         f"{row[4]:<{widths[4]}}  {row[5]}"
         for row in rows
     ]
-    waiting = [one for one in looks if one.state is not SegmentState.DAMAGED]
+    waiting = [one for one in looks if one.state not in (SegmentState.DAMAGED, SegmentState.REPAIRED)]
     lines.append(
         f"{_count(sum(one.hits for one in waiting), 'hit')} in {_count(len(waiting), 'segment')}; what has landed "
         "stays until its segment is complete, for a minute as a rule; times are UTC"

@@ -18,7 +18,7 @@ from analytics_core.db.dead_letters import drop_dead_letters
 from analytics_core.db.hits import ensure_partitions
 from analytics_core.db.ledger import drop_entries, link_segments
 from analytics_core.db.podcasts import read_known_hosts
-from analytics_core.db.pool import Connection, Pool, check_role, connect, connection, open_pool
+from analytics_core.db.pool import CONNECTION_LOST, Connection, Pool, check_role, connect, connection, open_pool
 from analytics_core.db.rollups import count_marks
 from analytics_core.db.transfers import settle_claims
 from analytics_core.errors import ConfigError, Unavailable
@@ -51,15 +51,17 @@ _SCAN_S: Final = 0.25
 _REFRESH_S: Final = 0.5
 _POLL_S: Final = 2.0
 _CHORES_S: Final = 600.0
+_SILENCE_S: Final = 15.0
 _CHORES_EVERY: Final = dt.timedelta(seconds=_CHORES_S)
 _PARTITIONS_EVERY: Final = dt.timedelta(hours=1)
 _RETENTION_EVERY: Final = dt.timedelta(hours=1)
 DAYS_AHEAD: Final = 3
 """Days after today that have their partitions before a hit needs them."""
 
-_SILENCE_S: Final = 15.0
 _STOP_S: Final = 6.0
 _MANY_HITS: Final = 20_000
+# In the middle of a backlog: a tenth of a second of some ten, and what is held does not climb.
+_MANY_MORE_HITS: Final = 1_000_000
 _KEEP_DEAD_LETTERS: Final = dt.timedelta(days=30)
 _KEEP_ENTRIES: Final = dt.timedelta(days=400)
 _NOT_MIGRATED: Final = "DATABASE_URL: the schema is not there; run `castledger migrate up`"
@@ -143,12 +145,11 @@ class Ingest:
             self.pipeline.unknown_hosts.know(await read_known_hosts(self._conn))
         shipped = await self.shipper.ship(self._conn)
         self._landed += shipped.hits
-        if shipped.moved or not shipped.caught_up:
-            return 0.0
-        if self._landed >= _MANY_HITS:
+        is_idle = shipped.caught_up and not shipped.moved
+        if self._landed >= (_MANY_HITS if is_idle else _MANY_MORE_HITS):
             self._landed = 0
             _give_memory_back()
-        return _SCAN_S
+        return _SCAN_S if is_idle else 0.0
 
     async def refresh(self) -> float:
         """Recompute rollups and count listeners; never more than half of the time."""
@@ -204,10 +205,11 @@ class Ingest:
         """List what is done from time to time, once for all ingest processes, by way of the queue."""
         return [
             JobKind("partitions", _PARTITIONS_EVERY, self._make_partitions),
+            JobKind("retention", _RETENTION_EVERY, self._drop_old),
             JobKind("secrets", _CHORES_EVERY, self._destroy_secrets),
             JobKind("pending", _CHORES_EVERY, self._release_aged),
             JobKind("finality", _CHORES_EVERY, self._finalise_days),
-            JobKind("retention", _RETENTION_EVERY, self._drop_old),
+            JobKind("books", _CHORES_EVERY, self._drop_old_books),
         ]
 
     async def _make_partitions(self, conn: Connection) -> Mapping[str, int]:
@@ -217,6 +219,9 @@ class Ingest:
         async with conn.transaction():
             await ensure_partitions(conn, days)
         return {"days": len(days)}
+
+    async def _drop_old(self, conn: Connection) -> Mapping[str, int]:
+        return await drop_old(conn, now=self._clock.now(), hits_months=self._settings.ingest.hits_months)
 
     async def _destroy_secrets(self, conn: Connection) -> Mapping[str, int]:
         return {"destroyed": await destroy_old_secrets(conn, now=self._clock.now())}
@@ -228,12 +233,11 @@ class Ingest:
         after_days = self._settings.ingest.final_after_days
         return {"final": await finalise_days(conn, now=self._clock.now(), after_days=after_days)}
 
-    async def _drop_old(self, conn: Connection) -> Mapping[str, int]:
+    async def _drop_old_books(self, conn: Connection) -> Mapping[str, int]:
         now = self._clock.now()
         return {
-            "dead letters": await drop_dead_letters(conn, before=now - _KEEP_DEAD_LETTERS),
-            "ledger entries": await drop_entries(conn, before=now - _KEEP_ENTRIES),
-            **await drop_old(conn, now=now, hits_months=self._settings.ingest.hits_months),
+            "dead_letters": await drop_dead_letters(conn, before=now - _KEEP_DEAD_LETTERS),
+            "entries": await drop_entries(conn, before=now - _KEEP_ENTRIES),
         }
 
     async def work_jobs(self, queue: JobQueue) -> float:
@@ -266,8 +270,8 @@ class Ingest:
             "polling": (self.poll, self.poll_wanted),
             "registry": (self.write_registry, self.registry_wanted),
             "claims": (self.settle_claims, self.claims_wanted),
-            "jobs": (lambda: self.work_jobs(queue), None),
             "silence": (lambda: self.listen_for_trackers(health), None),
+            "jobs": (lambda: self.work_jobs(queue), None),
         }
         tasks = [
             asyncio.create_task(run_job(name, work, stop=stop, health=health, wake=wake), name=name)
@@ -305,12 +309,19 @@ async def _open(settings: Settings, clock: Clock, metrics: Metrics) -> AsyncIter
 
 
 async def _check(settings: Settings) -> None:
-    """Make sure that we are who we should be, in a database that was migrated."""
+    """Make sure that we are who we should be, in a database that was migrated.
+
+    Raises:
+        ConfigError: We are not, or it was not.
+        Unavailable: The database does not answer, or went away.
+    """
     conn = await connect(settings.require_database(), Role.INGEST, application_name=_NAME)
     try:
         await check_role(conn, Role.INGEST)
         if await conn.fetchval("/* schema.is_there */ select to_regclass('app.metrics_daily') is null"):
             raise ConfigError([_NOT_MIGRATED])
+    except CONNECTION_LOST as error:
+        raise Unavailable("the database does not answer") from error
     finally:
         conn.terminate()
 

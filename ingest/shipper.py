@@ -97,6 +97,10 @@ class _Part(NamedTuple):
         totals = reading.totals or row.totals
         return msgspec.structs.replace(row, committed=reading.end, hits=row.hits + reading.hits, totals=totals)
 
+    def without_bytes(self) -> _Part:
+        """The same without the hits themselves."""
+        return self._replace(reading=self.reading._replace(rows=b"", texts=b""))
+
 
 class _Walk:
     """What a look at the spool has found that has not landed, and how much of it batches have taken.
@@ -121,6 +125,8 @@ class _Taken(NamedTuple):
         walk: Where it was taken.
         parts: Of which segments; empty when nothing was left.
         batch: Their hits.
+        checkpoints: The segments' steps, the fence.
+        answers: What the ledger of answers gets.
         judged: What became of them.
         cutoff: Up to when the ledger is complete once it has landed; ``None`` when that is unknown.
         caught_up: Whether it was the last of the walk.
@@ -129,6 +135,8 @@ class _Taken(NamedTuple):
     walk: _Walk
     parts: Sequence[_Part]
     batch: Batch
+    checkpoints: Sequence[Checkpoint]
+    answers: Sequence[Entry]
     judged: Judged
     cutoff: dt.datetime | None
     caught_up: bool
@@ -280,11 +288,14 @@ class Shipper:
             elif reading.fault is not None and file.is_final:
                 left.append((file, row))
         walk.left = left
-        batch = await asyncio.to_thread(build_batch, [_piece(part) for part in parts], received_us=_micros(walk.began))
+        batch, checkpoints, answers = await asyncio.to_thread(_build, parts, walk.began)
         return _Taken(
             walk,
-            parts,
+            # The bytes have become columns: kept until the landing they would be the half of what a batch holds.
+            [part.without_bytes() for part in parts],
             batch,
+            checkpoints,
+            answers,
             await self._judge(conn, batch),
             walk.began if not left else await self._behind(left, walk.began),
             caught_up=not left,
@@ -308,19 +319,11 @@ class Shipper:
             self._rows |= known
 
     async def _land(self, conn: Connection, taken: _Taken) -> None:
-        received = _micros(taken.walk.began)
-        times = [stored_times(part.reading.rows, received)[0] for part in taken.parts]
-        checkpoints = [_checkpoint(*pair, taken.walk.began) for pair in zip(taken.parts, times, strict=True)]
-        answers = [
-            entry
-            for part, step, of_part in zip(taken.parts, checkpoints, times, strict=True)
-            for entry in book_answers(part.row.segment_no, step, of_part)
-        ]
         judged = taken.judged
         began = time.perf_counter()
         for attempt in range(1, _TRIES + 1):
             try:
-                judged = await self._write(conn, judged, taken, checkpoints, answers)
+                judged = await self._write(conn, judged, taken)
                 break
             except TRY_AGAIN:
                 self._metrics.batches.labels("retried").inc()
@@ -349,18 +352,16 @@ class Shipper:
         if judged.pending and self._on_unknown is not None:
             await self._on_unknown(conn, judged.pending)
 
-    async def _write(
-        self,
-        conn: Connection,
-        judged: Judged,
-        taken: _Taken,
-        checkpoints: Sequence[Checkpoint],
-        answers: Sequence[Entry],
-    ) -> Judged:
+    async def _write(self, conn: Connection, judged: Judged, taken: _Taken) -> Judged:
         """Land a batch, without the hits that the database refuses."""
         try:
             await land_batch(
-                conn, judged, checkpoints=checkpoints, answers=answers, cutoff=taken.cutoff, written=self._written
+                conn,
+                judged,
+                checkpoints=taken.checkpoints,
+                answers=taken.answers,
+                cutoff=taken.cutoff,
+                written=self._written,
             )
         except Exception as error:
             if not is_refusal(error):
@@ -370,8 +371,8 @@ class Shipper:
                 conn,
                 judged,
                 taken.batch,
-                checkpoints=checkpoints,
-                answers=answers,
+                checkpoints=taken.checkpoints,
+                answers=taken.answers,
                 cutoff=taken.cutoff,
                 sieve=self._sieve,
                 find_hosts=self._pipeline.unknown_hosts.find,
@@ -512,8 +513,17 @@ class Shipper:
             _log.error("the segment %s %s", file.path.name, fault)
 
 
-def _piece(part: _Part) -> Piece:
-    return Piece(part.row.segment_no, part.row.hits, part.reading.rows, part.reading.texts)
+def _build(parts: Sequence[_Part], began: dt.datetime) -> tuple[Batch, list[Checkpoint], list[Entry]]:
+    """Read parts of segments as a batch, with its steps of their checkpoints and its entries in the ledger."""
+    received = _micros(began)
+    pieces = [Piece(part.row.segment_no, part.row.hits, part.reading.rows, part.reading.texts) for part in parts]
+    checkpoints, answers = [], []
+    for part in parts:
+        times, _ = stored_times(part.reading.rows, received)
+        step = _checkpoint(part, times, began)
+        checkpoints.append(step)
+        answers += book_answers(part.row.segment_no, step, times)
+    return build_batch(pieces, received_us=received), checkpoints, answers
 
 
 def _micros(at: dt.datetime) -> int:

@@ -1,4 +1,4 @@
-"""`castledger migrate up|status|verify`."""
+"""`castledger migrate up|status|verify|move-to-timescale`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from analytics_core.errors import CastledgerError
-from analytics_core.settings import DatabaseSettings, Service, load_settings
+from analytics_core.settings import DatabaseSettings, Secret, Service, load_settings
+from migrations.moving import move_to_timescale
 from migrations.runner import migrate_up, read_status, verify
 
 __all__ = ("main",)
@@ -42,6 +43,16 @@ async def _verify(settings: DatabaseSettings) -> int:
     return 0
 
 
+async def _move(settings: DatabaseSettings, to: str) -> int:
+    def say(line: str) -> None:
+        print(line, flush=True)  # noqa: T201
+
+    moved = await move_to_timescale(settings, DatabaseSettings(url=Secret(to)), say=say)
+    say(f"moved and compared: {moved.hits} hits and {moved.downloads} downloads of {moved.days} days, all else too")
+    say("next: name the new database in DATABASE_URL and start the services")
+    return 0
+
+
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(
@@ -54,6 +65,13 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     up.add_argument("--phase", choices=("pre",), help="only what is safe while the old version still runs")
     commands.add_parser("status", help="list what was applied and what waits")
     commands.add_parser("verify", help="exit with 1 unless everything is applied and unchanged")
+    move = commands.add_parser(
+        "move-to-timescale",
+        help="copy a native database into an empty one of a TimescaleDB server",
+        description="Copies all rows and compares them. Services are stopped before; the old database only stops to "
+        "take writes. Broken off, it is run again and goes on.",
+    )
+    move.add_argument("--to", required=True, metavar="URL", help="the new database; its password may be in ~/.pgpass")
     arguments = parser.parse_args(argv)
     try:
         settings = load_settings(os.environ if environ is None else environ, service=Service.MIGRATE).require_database()
@@ -61,6 +79,8 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
             return asyncio.run(_up(settings, arguments.phase))
         if arguments.command == "status":
             return asyncio.run(_status(settings))
+        if arguments.command == "move-to-timescale":
+            return asyncio.run(_move(settings, arguments.to))
         return asyncio.run(_verify(settings))
     except CastledgerError as error:
         print(f"castledger migrate: {error}", file=sys.stderr)  # noqa: T201

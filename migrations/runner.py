@@ -25,6 +25,7 @@ __all__ = (
     "Migration",
     "MigrationError",
     "Status",
+    "connect_to_migrate",
     "discover",
     "migrate_up",
     "read_differences",
@@ -100,7 +101,12 @@ def discover(storage: Storage) -> list[Migration]:
 
 
 @contextlib.asynccontextmanager
-async def _session(settings: DatabaseSettings) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+async def connect_to_migrate(settings: DatabaseSettings) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """Connect as the login, in UTC.
+
+    Raises:
+        Unavailable: The database does not answer.
+    """
     try:
         conn = await asyncpg.connect(
             str(settings.url), server_settings={"application_name": "castledger migrate", "timezone": "UTC"}, timeout=10
@@ -203,13 +209,13 @@ async def _choose_storage(conn: asyncpg.Connection[asyncpg.Record], wanted: Stor
         if wanted not in (Storage.AUTO, stored):
             raise MigrationError(
                 f"CASTLEDGER_STORAGE says {wanted.value}, but this database was made with {stored.value} storage, "
-                "which cannot change in place"
+                "which cannot change in place; `castledger migrate move-to-timescale` copies a native one"
             )
         return stored
     at_hand = bool(await conn.fetchval(_TIMESCALE_AT_HAND))
     if wanted is Storage.TIMESCALE and not at_hand:
         raise MigrationError(
-            "CASTLEDGER_STORAGE says timescale, but TimescaleDB (community edition, preloaded) is not on this server"
+            "TimescaleDB (community edition, preloaded) is not on this server, which timescale storage needs"
         )
     if wanted is Storage.AUTO:
         return Storage.TIMESCALE if at_hand else Storage.NATIVE
@@ -240,7 +246,7 @@ async def read_status(settings: DatabaseSettings) -> Status:
     Raises:
         Unavailable: The database does not answer.
     """
-    async with _session(settings) as conn:
+    async with connect_to_migrate(settings) as conn:
         storage = await _read_storage(conn)
         if storage is None:
             branch = await _choose_storage(conn, settings.storage)
@@ -261,7 +267,7 @@ async def read_differences(settings: DatabaseSettings) -> list[Difference]:
     Raises:
         Unavailable: The database does not answer.
     """
-    async with _session(settings) as conn:
+    async with connect_to_migrate(settings) as conn:
         storage = await _read_storage(conn)
         return [] if storage is None else await differences(conn, storage)
 
@@ -287,12 +293,15 @@ async def verify(settings: DatabaseSettings) -> Status:
     return status
 
 
-async def migrate_up(settings: DatabaseSettings, *, phase: str | None = None) -> list[Migration]:
+async def migrate_up(
+    settings: DatabaseSettings, *, phase: str | None = None, more: Sequence[Migration] = ()
+) -> list[Migration]:
     """Apply what waits, in order; a second runner waits for the first and then finds nothing to do.
 
     Args:
         settings: Which database, by a login that owns it.
         phase: ``pre`` stops before the first file that is only safe after the new code runs; ``None`` applies all.
+        more: Migrations that follow this version's own, such as those of a version that is yet to come.
 
     Returns:
         What was applied now; empty when nothing waited.
@@ -301,7 +310,7 @@ async def migrate_up(settings: DatabaseSettings, *, phase: str | None = None) ->
         MigrationError: The login lacks a right, a file has changed, or a file failed (it left nothing behind).
         Unavailable: The database does not answer.
     """
-    async with _session(settings) as conn:
+    async with connect_to_migrate(settings) as conn:
         await conn.execute("select pg_advisory_lock($1)", _LOCK)
         await _ensure_roles(conn)
         storage = await _choose_storage(conn, settings.storage)
@@ -314,7 +323,7 @@ async def migrate_up(settings: DatabaseSettings, *, phase: str | None = None) ->
             "insert into migrations.installation (storage) values ($1) on conflict do nothing", storage.value
         )
         applied = await _read_applied(conn)
-        known = discover(storage)
+        known = [*discover(storage), *more]
         if faults := _faults(known, applied):
             raise MigrationError("\n".join(faults))
         done = {row.version for row in applied}

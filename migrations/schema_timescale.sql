@@ -356,10 +356,10 @@ select public.create_hypertable('ts.listener_events', public.by_range('occurred_
 select public.create_hypertable('ts.downloads', public.by_range('day', interval '1 day'), create_default_indexes => false);
 create index listener_events_at on ts.listener_events using brin (occurred_at) with (pages_per_range = 32);
 
-alter table ts.listener_events set (timescaledb.compress, timescaledb.compress_segmentby = 'podcast_no',
-    timescaledb.compress_orderby = 'episode_no, occurred_at');
-alter table ts.downloads set (timescaledb.compress, timescaledb.compress_segmentby = 'podcast_no',
-    timescaledb.compress_orderby = 'episode_no, listener_key');
+alter table ts.listener_events set (timescaledb.compress, timescaledb.compress_segmentby = '',
+    timescaledb.compress_orderby = 'podcast_no, episode_no, occurred_at');
+alter table ts.downloads set (timescaledb.compress, timescaledb.compress_segmentby = '',
+    timescaledb.compress_orderby = 'podcast_no, episode_no, listener_key');
 select public.add_compression_policy('ts.listener_events', interval '2 days');
 select public.add_compression_policy('ts.downloads', interval '14 days');
 -- Hits by policy; downloads by our own job, which heeds what is final.
@@ -1011,6 +1011,37 @@ create index job_runs_job on ops.job_runs (kind, key, run_no);
 
 grant select, insert, update on ops.jobs to castledger_ingest;
 grant select, insert, delete on ops.job_runs to castledger_ingest;
+
+-- Which version of a podcast's figures there is, so that who has seen it can be told that nothing is new.
+
+-- A number that is raised whenever sums are brought up to date, in the same transaction. Changes that are not summed up
+-- yet have a mark: api.dirty_marks.
+create table ops.figure_versions (
+    podcast_no integer primary key,
+    tenant_no integer not null,
+    version bigint not null
+) with (fillfactor = 50);
+
+create view api.figure_versions with (security_barrier) as
+    select podcast_no, version from ops.figure_versions where tenant_no = app.tenant_no();
+create view api.listener_marks with (security_barrier) as
+    select podcast_no, month from ops.listener_marks where tenant_no = app.tenant_no();
+grant select on api.figure_versions, api.listener_marks to castledger_api;
+
+-- Whoever sums up takes the marks of what it sums up, this version and the one before it.
+create function ops.raise_figure_versions() returns trigger language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into ops.figure_versions as known (podcast_no, tenant_no, version)
+    select podcast_no, max(tenant_no), 1 from removed group by podcast_no order by podcast_no
+    on conflict (podcast_no) do update set tenant_no = excluded.tenant_no, version = known.version + 1;
+    return null;
+end
+$$;
+revoke execute on function ops.raise_figure_versions() from public;
+create trigger raise_figure_versions after delete on ops.sum_marks
+    referencing old table as removed for each statement execute function ops.raise_figure_versions();
 
 -- Retention: hits, downloads and clicks go when their time is over; what was made of them stays. Erasures, with proof.
 

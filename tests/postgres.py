@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -9,15 +10,19 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
 
 from castledger_server.processes import die_with_parent
 
 LOGIN = "castledger"
 """The login that migrates and serves: it owns its databases and is no superuser."""
+
+FAST: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
+"""Settings of a server whose data nobody wants back."""
 
 
 def find_binaries() -> Path:
@@ -68,11 +73,16 @@ class GivenServer:
 
 
 class TestServer:
-    """One server in a temporary folder, with a login that is no superuser."""
+    """One server in a temporary folder, with a login that is no superuser.
+
+    Args:
+        settings: Of PostgreSQL, besides where it listens and how large it is.
+    """
 
     __test__ = False
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, str] = FAST) -> None:
+        self._settings = settings
         self.folder = Path(tempfile.mkdtemp(prefix="castledger-tests-"))
         self.binaries = find_binaries()
         self._user: str | None = None
@@ -99,25 +109,29 @@ class TestServer:
 
     def start(self) -> None:
         """Make the cluster, start it and wait until it answers."""
-        data = self.folder / "data"
-        self._run(
-            str(self.binaries / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"
-        )
+        data = str(self.folder / "data")
+        self._run(str(self.binaries / "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+        self.launch()
+        deadline = time.monotonic() + 60
+        while not self.is_ready():
+            if time.monotonic() > deadline or not self.is_alive():
+                raise RuntimeError((self.folder / "log").read_text())
+            time.sleep(0.05)
+
+    def launch(self) -> None:
+        """Start the server over the cluster that is there, which may have crashed; do not wait for it."""
         settings = {
             "listen_addresses": "",
             "unix_socket_directories": str(self.folder),
-            "fsync": "off",
-            "synchronous_commit": "off",
-            "full_page_writes": "off",
             "shared_buffers": "64MB",
             "max_connections": "200",
-            "autovacuum": "off",
             "jit": "off",
+            **self._settings,
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        with (self.folder / "log").open("wb") as log:
+        with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(self.binaries / "postgres"), "-D", str(data), *options],
+                [str(self.binaries / "postgres"), "-D", str(self.folder / "data"), *options],
                 user=self._user,
                 cwd=self.folder,
                 stderr=log,
@@ -125,12 +139,26 @@ class TestServer:
                 # Tests that are killed leave no server behind.
                 preexec_fn=die_with_parent(signal.SIGQUIT),
             )
-        deadline = time.monotonic() + 60
+
+    def is_ready(self) -> bool:
+        """Say whether it takes connections."""
         ready = [str(self.binaries / "pg_isready"), "-q", "-h", str(self.folder)]
-        while subprocess.run(ready, check=False, env=self._environment()).returncode != 0:
-            if time.monotonic() > deadline or self._process.poll() is not None:
-                raise RuntimeError((self.folder / "log").read_text())
-            time.sleep(0.05)
+        return subprocess.run(ready, check=False, env=self._environment()).returncode == 0
+
+    def is_alive(self) -> bool:
+        """Say whether its first process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        """End it as a crash would: all of its processes at once, none of which can say goodbye to the others."""
+        assert self._process is not None
+        first = self._process.pid
+        # Stopped first, so that it starts nothing while we look.
+        self._process.send_signal(signal.SIGSTOP)
+        for pid in (*_children(first), first):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(20)
 
     def url(self, database: str, *, user: str = LOGIN) -> str:
         """Address a database of this server."""
@@ -154,6 +182,16 @@ def _exists(user: str) -> bool:
     except KeyError:
         return False
     return True
+
+
+def _children(parent: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        # A process may end while we look.
+        with contextlib.suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(path.parent.name))
+    return found
 
 
 def _reachable(path: Path, user: str) -> bool:

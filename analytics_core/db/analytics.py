@@ -19,6 +19,7 @@ __all__ = (
     "Scope",
     "StatusRow",
     "count_listeners",
+    "part_columns",
     "podcast_numbers",
     "read_status",
     "sum_downloads",
@@ -61,11 +62,15 @@ class StatusRow(msgspec.Struct, frozen=True):
         cutoff_at: Every hit answered before has landed; ``None`` before the first one did.
         is_dirty: Hits have landed that the rollups do not hold yet.
         final_days: How many of the days asked for are final.
+        is_counting: Listeners of their months are going to be counted anew.
+        version: Of the figures: while it stays the same and nothing is dirty, they do.
     """
 
     cutoff_at: dt.datetime | None
     is_dirty: bool
     final_days: int
+    is_counting: bool
+    version: str
 
 
 _PODCAST_NUMBERS: Final[LiteralString] = """/* analytics.podcast_numbers */
@@ -73,9 +78,17 @@ select podcast_no from app.podcasts order by podcast_no"""
 
 _STATUS: Final[LiteralString] = """/* analytics.status */
 select (select cutoff_at from api.cutoff) as cutoff_at,
-    exists (select from api.dirty_marks m where m.podcast_no = any($1::integer[]) and m.day between $3 and $4
-        and ($2::integer is null or m.episode_no = $2)) as is_dirty,
-    (select count(*) from api.days d where d.day between $3 and $4 and d.final_at is not null) as final_days"""
+    exists (select from api.dirty_marks m where m.podcast_no = any($1::integer[])
+        and m.day between $3::date and $4::date and ($2::integer is null or m.episode_no = $2)) as is_dirty,
+    (select count(*) from api.days d where d.day between $3 and $4 and d.final_at is not null) as final_days,
+    exists (select from api.listener_marks m where m.podcast_no = any($1::integer[])
+        and m.month between date_trunc('month', $3::date::timestamp)::date and $4) as is_counting,
+    md5(concat_ws(' ',
+        (select string_agg(v.podcast_no || ':' || v.version, ',' order by v.podcast_no)
+            from api.figure_versions v where v.podcast_no = any($1::integer[])),
+        (select max(l.counted_at) from app.listener_months l
+            where l.podcast_no = any($1::integer[]) and l.episode_no = 0
+                and l.month between date_trunc('month', $3::date::timestamp)::date and $4)::text)) as version"""
 
 # Whole days come from the months, one row for up to 31; only days that a bucket cuts are read one by one.
 _SUM: Final[LiteralString] = """/* analytics.sum */
@@ -86,36 +99,35 @@ from (
     from unnest($3::integer[], $4::date[], $5::integer[], $6::integer[]) as s(bucket, month, first, last)
     join app.podcast_months m on m.month = s.month
     where m.podcast_no = any($1::integer[]) and m.dimension = $2 and m.month = any($4::date[])
+        and m.key = any($12::text[])
     union all
     select s.bucket, p.key, p.running[s.last + 1] - coalesce(p.running[s.first], 0),
         p.running_strict[s.last + 1] - coalesce(p.running_strict[s.first], 0)
     from unnest($7::integer[], $8::date[], $9::integer[], $10::integer[]) as s(bucket, day, first, last)
     join app.podcast_daily p on p.day = s.day
     where p.podcast_no = any($1::integer[]) and p.dimension = $2 and p.day = any($8::date[])
+        and p.key = any($12::text[])
 ) f group by bucket, key having sum(n) > 0 order by bucket, key limit $11"""
 
+# By episodes' numbers, day by day where a bucket cuts one: the podcast's other episodes are not looked at.
 _SUM_BY_EPISODE: Final[LiteralString] = """/* analytics.sum_by_episode */
-select f.bucket, e.episode_id::text as key, f.downloads, f.downloads_strict
+select bucket, episode_no::text as key, sum(n)::bigint as downloads, sum(strict)::bigint as downloads_strict
 from (
-    select bucket, episode_no, sum(n)::bigint as downloads, sum(strict)::bigint as downloads_strict
-    from (
-        select s.bucket, m.key::integer as episode_no, m.running[s.last] - coalesce(m.running[s.first - 1], 0) as n,
-            m.running_strict[s.last] - coalesce(m.running_strict[s.first - 1], 0) as strict
-        from unnest($3::integer[], $4::date[], $5::integer[], $6::integer[]) as s(bucket, month, first, last)
-        join app.podcast_months m on m.month = s.month
-        where m.podcast_no = any($1::integer[]) and m.dimension = 'episode' and m.month = any($4::date[])
-            and ($2::integer is null or m.key = $2::text)
-        union all
-        select s.bucket, m.episode_no, (select sum(q) from unnest(m.quarters[s.first + 1:s.last + 1]) as q),
-            (select sum(q) from unnest(m.quarters_strict[s.first + 1:s.last + 1]) as q)
-        from unnest($7::integer[], $8::date[], $9::integer[], $10::integer[]) as s(bucket, day, first, last)
-        join app.metrics_daily m on m.day = s.day
-        where m.podcast_no = any($1::integer[]) and m.dimension = 'total' and m.day = any($8::date[])
-            and ($2::integer is null or m.episode_no = $2)
-    ) p
-    group by bucket, episode_no having sum(n) > 0
-) f join app.episodes e using (episode_no)
-order by f.bucket, e.episode_id limit $11"""
+    select s.bucket, m.key::integer as episode_no, m.running[s.last] - coalesce(m.running[s.first - 1], 0) as n,
+        m.running_strict[s.last] - coalesce(m.running_strict[s.first - 1], 0) as strict
+    from unnest($2::integer[], $3::date[], $4::integer[], $5::integer[]) as s(bucket, month, first, last)
+    join app.podcast_months m on m.month = s.month
+    where m.podcast_no = any($1::integer[]) and m.dimension = 'episode' and m.month = any($3::date[])
+        and m.key = any($11::text[])
+    union all
+    select s.bucket, m.episode_no, (select sum(q) from unnest(m.quarters[s.first + 1:s.last + 1]) as q),
+        (select sum(q) from unnest(m.quarters_strict[s.first + 1:s.last + 1]) as q)
+    from unnest($6::integer[], $7::date[], $8::integer[], $9::integer[]) as s(bucket, day, first, last)
+    join app.metrics_daily m on m.day = s.day
+    where m.episode_no = any($11::text[]::integer[]) and m.podcast_no = any($1::integer[])
+        and m.dimension = 'total' and m.key = '' and m.day = any($7::date[])
+) p
+group by bucket, episode_no having sum(n) > 0 order by bucket, episode_no limit $10"""
 
 # A slice that is a whole day takes the day's sum; only the days that a bucket cuts are added up by quarter hour.
 _SUM_OF_EPISODE: Final[LiteralString] = """/* analytics.sum_of_episode */
@@ -127,7 +139,7 @@ select s.bucket, m.key,
         as downloads_strict
 from unnest($3::integer[], $4::date[], $5::integer[], $6::integer[]) as s(bucket, day, first, last)
 join app.metrics_daily m on m.day = s.day
-where m.episode_no = $1 and m.dimension = $2 and m.day between $7 and $8
+where m.episode_no = $1 and m.dimension = $2 and m.day between $7 and $8 and m.key = any($10::text[])
 group by s.bucket, m.key order by s.bucket, m.key limit $9"""
 
 # Grouped twice rather than counted distinct: a hash instead of a sort, in a third of the time.
@@ -137,15 +149,17 @@ from (
     select width_bucket(d.occurred_at, $3::timestamptz[]) - 1 as bucket, count(*) as downloads
     from api.downloads d
     where d.podcast_no = any($1::integer[]) and ($2::integer is null or d.episode_no = $2)
-        and d.day between ($4::timestamptz at time zone 'UTC')::date and ($5::timestamptz at time zone 'UTC')::date
+        and d.day between ($4::timestamptz at time zone 'UTC')::date
+            and (($5::timestamptz - interval '1 microsecond') at time zone 'UTC')::date
         and d.occurred_at >= $4 and d.occurred_at < $5
     group by 1, d.listener_key
 ) k group by k.bucket order by k.bucket"""
 
 
-def _columns(
+def part_columns(
     parts: Sequence[Slice] | Sequence[MonthSlice],
 ) -> tuple[list[int], list[dt.date], list[int], list[int]]:
+    """Turn slices into columns, as queries take them: bucket, day or month, first and last."""
     return (
         [part[0] for part in parts],
         [part[1] for part in parts],
@@ -169,7 +183,7 @@ async def read_status(conn: Connection, scope: Scope, *, first: dt.date, last: d
 
 
 async def sum_downloads(
-    conn: Connection, scope: Scope, slices: Sequence[Slice], *, by: str | None = None
+    conn: Connection, scope: Scope, slices: Sequence[Slice], *, by: str | None = None, keys: Sequence[str] = ("",)
 ) -> list[FigureRow]:
     """Add the downloads of a scope up by bucket and key.
 
@@ -177,30 +191,32 @@ async def sum_downloads(
         conn: In a transaction of the tenant.
         scope: Whose downloads.
         slices: What the buckets are made of, in the order of time; at least one.
-        by: ``None`` for one figure a bucket, ``episode`` for its ids as keys, or a dimension of the rollups.
+        by: ``None`` for one figure a bucket, ``episode`` for episodes' numbers as keys, or a dimension of the rollups.
+        keys: Which values of the dimension; leave it out for ``None``.
 
     Returns:
         Rows by bucket and key, none for what has no downloads; at most ``MAX_SUMS`` + 1.
     """
     limit = MAX_SUMS + 1
-    podcasts = list(scope.podcast_nos)
+    podcasts, wanted = list(scope.podcast_nos), list(keys)
     if scope.episode_no is not None and by != "episode":
         first, last = min(part.day for part in slices), max(part.day for part in slices)
         rows = await conn.fetch(
             _SUM_OF_EPISODE,
             scope.episode_no,
             by or "total",
-            *_columns(slices),
+            *part_columns(slices),
             first,
             last,
             limit,
+            wanted,
             timeout=_TIMEOUT_S,
         )
         return [FigureRow(*row) for row in rows]
     months, cut = merge_months(slices)
-    parts = (*_columns(months), *_columns(cut), limit)
+    parts = (*part_columns(months), *part_columns(cut), limit, wanted)
     if by == "episode":
-        rows = await conn.fetch(_SUM_BY_EPISODE, podcasts, scope.episode_no, *parts, timeout=_TIMEOUT_S)
+        rows = await conn.fetch(_SUM_BY_EPISODE, podcasts, *parts, timeout=_TIMEOUT_S)
     else:
         rows = await conn.fetch(_SUM, podcasts, by or "total", *parts, timeout=_TIMEOUT_S)
     return [FigureRow(*row) for row in rows]

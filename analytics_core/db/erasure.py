@@ -63,6 +63,8 @@ _SUM_MARKS: Final[LiteralString] = """/* erasure.sum_marks */ delete from ops.su
 _LISTENER_MARKS: Final[LiteralString] = (
     """/* erasure.listener_marks */ delete from ops.listener_marks where tenant_no = $1"""
 )
+# Last of what is summed up: taking marks away raises versions.
+_VERSIONS: Final[LiteralString] = """/* erasure.versions */ delete from ops.figure_versions where tenant_no = $1"""
 _LISTENERS: Final[LiteralString] = """/* erasure.listeners */ delete from app.listener_months where tenant_no = $1"""
 _UNKNOWN_HOSTS: Final[LiteralString] = (
     """/* erasure.unknown_hosts */ delete from app.unknown_hosts where tenant_no = $1"""
@@ -159,6 +161,7 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
         _MONTHS,
         _LISTENER_MARKS,
         _LISTENERS,
+        _VERSIONS,
         _UNKNOWN_HOSTS,
         _CLICKS,
         _ERASURES,

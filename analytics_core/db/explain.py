@@ -138,7 +138,7 @@ from (
         l.range_kind, l.range_first, l.range_last, l.method, l.flags, l.country, l.user_agent, l.agent_kind, l.app,
         l.device, l.agent_rule, l.referrer, null::text as target, l.listener_key
     from api.listener_events l
-    where l.occurred_at >= $1 and l.occurred_at < $2 and l.kind = $10
+    where l.occurred_at >= $1::timestamptz and l.occurred_at < $2::timestamptz and l.kind = $10
         and ($3::integer is null or l.podcast_no = $3) and ($4::integer is null or l.episode_no = $4)
         and ($5::smallint is null or l.verdict = $5)
         and ($6::timestamptz is null or (l.occurred_at, l.segment_no, l.ordinal) > ($6, $7::integer, $8::integer))
@@ -159,6 +159,9 @@ left join lateral (
     select w.segment_no, w.ordinal from api.downloads w
     where h.verdict_bits = 0 and w.day = (h.occurred_at at time zone 'UTC')::date and w.episode_no = h.episode_no
         and w.listener_key = h.listener_key
+        -- Once more by itself, so that partitions of other days are pruned however this is joined.
+        and w.day between ($1::timestamptz at time zone 'UTC')::date
+            and (($2::timestamptz - interval '1 microsecond') at time zone 'UTC')::date
 ) d on true
 order by h.occurred_at, h.segment_no, h.ordinal"""
 
@@ -174,7 +177,8 @@ from (
         l.range_kind, l.range_first, l.range_last, l.method, l.flags, l.country, l.user_agent, l.agent_kind, l.app,
         l.device, l.agent_rule, l.referrer, null::text as target, l.listener_key
     from api.listener_events l
-    where l.occurred_at >= $3 and l.occurred_at <= $4 and l.segment_no = $1 and l.ordinal = $2 and l.kind = $5
+    where l.occurred_at >= $3::timestamptz and l.occurred_at <= $4::timestamptz and l.segment_no = $1
+        and l.ordinal = $2 and l.kind = $5
     union all
     select w.occurred_at, w.segment_no, w.ordinal, w.podcast_no, 0, w.verdict_bits, 0,
         w.range_kind, w.range_first, w.range_last, w.method, w.flags, w.country, w.user_agent, w.agent_kind, w.app,
@@ -187,6 +191,7 @@ left join lateral (
     select w.segment_no, w.ordinal from api.downloads w
     where h.verdict_bits = 0 and w.day = (h.occurred_at at time zone 'UTC')::date and w.episode_no = h.episode_no
         and w.listener_key = h.listener_key
+        and w.day between ($3::timestamptz at time zone 'UTC')::date and ($4::timestamptz at time zone 'UTC')::date
 ) d on true
 limit 1"""
 

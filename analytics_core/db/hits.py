@@ -225,7 +225,6 @@ on conflict (day, episode_no, listener_key) do update
     where (excluded.evidence, old.occurred_at, old.segment_no, old.ordinal)
         > (old.evidence, excluded.occurred_at, excluded.segment_no, excluded.ordinal)"""
 
-
 _READ_KEYS: Final[LiteralString] = """/* downloads.read_keys */
 select episode_no, listener_key from ts.downloads where day = $1 limit $2"""
 

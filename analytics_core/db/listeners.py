@@ -12,14 +12,21 @@ only then are the downloads read.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, LiteralString
 
 from analytics_core.db.analytics import Scope
 from analytics_core.db.pool import Connection
 from analytics_core.db.rollups import MarkedDay
+from analytics_core.reports import Bucket, in_one_month, utc_days
 
-__all__ = ("AT_MOST_EVERY", "count_month", "mark_listeners", "read_listeners")
+__all__ = (
+    "AT_MOST_EVERY",
+    "count_month",
+    "listeners_of_buckets",
+    "mark_listeners",
+    "read_listeners",
+)
 
 AT_MOST_EVERY: Final = dt.timedelta(seconds=15)
 """A podcast's month is not counted more often."""
@@ -99,6 +106,11 @@ select (
     where c.day between $4 and $5 and c.former < $4
 )::bigint from app.listener_months l where l.podcast_no = $1 and l.episode_no = $2 and l.month = $3"""
 
+_READ_MONTHS: Final[LiteralString] = """/* listeners.read_months */
+select l.month, l.days, l.former, l.listeners,
+    exists (select from api.listener_marks m where m.podcast_no = l.podcast_no and m.month = l.month) as is_old
+from app.listener_months l where l.podcast_no = $1 and l.episode_no = $2 and l.month = any($3::date[])"""
+
 
 def _month_of(day: dt.date) -> dt.date:
     return day.replace(day=1)
@@ -161,3 +173,48 @@ async def read_listeners(conn: Connection, scope: Scope, *, first: dt.date, last
         _READ, scope.podcast_nos[0], scope.episode_no or 0, _month_of(first), first.day, last.day
     )
     return found
+
+
+def _whole_days(bucket: Bucket) -> tuple[dt.date, dt.date] | None:
+    """Name the first and the last day of a bucket that is whole UTC days of one month; ``None`` of any other."""
+    if any(at.timetz() != dt.time(tzinfo=dt.UTC) for at in bucket) or not in_one_month(*bucket):
+        return None
+    return utc_days(*bucket)
+
+
+async def listeners_of_buckets(
+    conn: Connection, scope: Scope, buckets: Sequence[Bucket]
+) -> tuple[dict[int, int], set[int]]:
+    """Tell how many distinct listeners buckets had, as of when their months were counted last.
+
+    Args:
+        conn: In a transaction of the tenant.
+        scope: Whose listeners; several podcasts have none, as keys do not add up over them.
+        buckets: In UTC.
+
+    Returns:
+        By the bucket's place, and the places whose months are going to be counted anew. A bucket is left out that is
+        none of whole UTC days of one month, or whose month was not counted yet.
+    """
+    if len(scope.podcast_nos) != 1:
+        return {}, set()
+    wanted = {place: days for place, bucket in enumerate(buckets) if (days := _whole_days(bucket)) is not None}
+    months = sorted({_month_of(first) for first, _ in wanted.values()})
+    rows = await conn.fetch(_READ_MONTHS, scope.podcast_nos[0], scope.episode_no or 0, months) if months else []
+    known: dict[dt.date, dict[int, list[tuple[int, int]]]] = {}
+    for row in rows:
+        by_day = known.setdefault(row["month"], {})
+        for day, former, listeners in zip(row["days"], row["former"], row["listeners"], strict=True):
+            by_day.setdefault(day, []).append((former, listeners))
+    found: dict[int, int] = {}
+    for place, (first, last) in wanted.items():
+        counted = known.get(_month_of(first))
+        if counted is not None:
+            found[place] = sum(
+                listeners
+                for day in range(first.day, last.day + 1)
+                for former, listeners in counted.get(day, ())
+                if former < first.day
+            )
+    old_months = {row["month"] for row in rows if row["is_old"]}
+    return found, {place for place in found if _month_of(wanted[place][0]) in old_months}

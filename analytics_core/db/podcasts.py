@@ -22,11 +22,14 @@ __all__ = (
     "KNOWN_HOST_DAYS",
     "DuePodcast",
     "PodcastRow",
+    "PodcastTitle",
     "RegistryParts",
     "add_podcast",
     "due_podcasts",
     "feed_key",
+    "get_number",
     "get_podcast",
+    "get_titles",
     "list_podcasts",
     "note_poll",
     "read_known_hosts",
@@ -59,6 +62,14 @@ class PodcastRow(msgspec.Struct, frozen=True):
     created_at: dt.datetime
     archived_at: dt.datetime | None
     transferred_at: dt.datetime | None
+
+
+class PodcastTitle(msgspec.Struct, frozen=True):
+    """A podcast by name."""
+
+    podcast_no: PodcastNo
+    podcast_id: PodcastId
+    title: str
 
 
 class DuePodcast(msgspec.Struct, frozen=True):
@@ -98,6 +109,12 @@ select p.podcast_id, p.podcast_no, p.title, p.feed_url, p.podcast_guid, p.link, 
         where e.tenant_id = p.tenant_id and e.podcast_id = p.podcast_id and e.removed_at is null) as episodes,
     p.feed_error, p.feed_checked_at, p.created_at, p.archived_at, p.transferred_at
 from app.podcasts p where p.podcast_id = $1"""
+
+_GET_NUMBER: Final[LiteralString] = """/* podcasts.get_number */
+select podcast_no from app.podcasts where podcast_id = $1"""
+
+_GET_TITLES: Final[LiteralString] = """/* podcasts.get_titles */
+select podcast_no, podcast_id, title from app.podcasts where podcast_no = any($1::integer[])"""
 
 _LIST: Final[LiteralString] = """/* podcasts.list */
 select p.podcast_id, p.podcast_no, p.title, p.feed_url, p.podcast_guid, p.link, p.language, p.verified_at,
@@ -224,6 +241,17 @@ async def get_podcast(conn: Connection, podcast_id: UUID) -> PodcastRow | None:
     """Read one podcast of the transaction's tenant."""
     row = await conn.fetchrow(_GET, podcast_id)
     return None if row is None else msgspec.convert(row, PodcastRow)
+
+
+async def get_number(conn: Connection, podcast_id: UUID) -> PodcastNo | None:
+    """Tell the number of a podcast of the transaction's tenant: all that figures need of it."""
+    number: int | None = await conn.fetchval(_GET_NUMBER, podcast_id)
+    return None if number is None else PodcastNo(number)
+
+
+async def get_titles(conn: Connection, podcast_nos: Sequence[PodcastNo]) -> list[PodcastTitle]:
+    """Read the names of podcasts of the transaction's tenant, in no order; what is not there is left out."""
+    return [PodcastTitle(*row) for row in await conn.fetch(_GET_TITLES, list(podcast_nos))]
 
 
 async def list_podcasts(conn: Connection, *, after: tuple[dt.datetime, UUID] | None, limit: int) -> list[PodcastRow]:

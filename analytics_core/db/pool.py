@@ -61,6 +61,20 @@ class Tenant(msgspec.Struct, frozen=True):
     tenant_no: TenantNo
 
 
+def _session_settings(role: Role, application_name: str) -> dict[str, str]:
+    """Name what a session starts with.
+
+    TimescaleDB refuses to change more than 100,000 compressed rows in a transaction unless it is told otherwise, which
+    a batch of late hits may well do; where it is not, PostgreSQL takes the name as one of an extension to come.
+    """
+    return {
+        "role": role.value,
+        "application_name": application_name,
+        "timezone": "UTC",
+        "timescaledb.max_tuples_decompressed_per_dml_transaction": "0",
+    }
+
+
 async def _init(conn: Connection) -> None:
     await conn.set_type_codec(
         "jsonb",
@@ -103,16 +117,20 @@ async def connect(
     try:
         conn: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
             str(settings.url),
-            server_settings={"role": role.value, "application_name": application_name, "timezone": "UTC"},
+            server_settings=_session_settings(role, application_name),
             timeout=_TIMEOUT_S,
         )
+        try:
+            await _init(conn)
+        except BaseException:
+            conn.terminate()
+            raise
     except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
         raise ConfigError(
             [f"DATABASE_URL: the login cannot take the role {role.value}; run `castledger migrate up`"]
         ) from error
     except CONNECTION_LOST as error:
         raise Unavailable("the database does not answer") from error
-    await _init(conn)
     return conn
 
 
@@ -131,7 +149,7 @@ async def open_pool(
             min_size=min_size,
             max_size=max_size,
             max_inactive_connection_lifetime=60.0,
-            server_settings={"role": role.value, "application_name": application_name, "timezone": "UTC"},
+            server_settings=_session_settings(role, application_name),
             timeout=_TIMEOUT_S,
             init=_init,
             reset=_keep,
@@ -159,12 +177,23 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
 
 
 @contextlib.asynccontextmanager
-async def tenant_transaction(pool: Pool, tenant: Tenant, *, readonly: bool = False) -> AsyncIterator[Connection]:
+async def tenant_transaction(
+    pool: Pool, tenant: Tenant, *, readonly: bool = False, snapshot: bool = False
+) -> AsyncIterator[Connection]:
     """Lend a connection inside a transaction that sees one tenant's rows: the only way to them.
+
+    Args:
+        pool: In the role of the API.
+        tenant: Whose rows.
+        readonly: Whether writing is an error.
+        snapshot: Whether all statements see the same instant, so that their figures fit one another.
 
     Raises:
         Unavailable: The database does not answer, or went away.
     """
-    async with connection(pool) as conn, conn.transaction(readonly=readonly):
+    async with (
+        connection(pool) as conn,
+        conn.transaction(isolation="repeatable_read" if snapshot else None, readonly=readonly),
+    ):
         await conn.execute(_SET_TENANT, str(UUID(int=tenant.tenant_id.int)), str(int(tenant.tenant_no)))
         yield conn

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any, Final
 
-from litestar import Request, get
+from litestar import Request, Response, get
 
 from analytics_core.byte_ranges import RangeKind
 from analytics_core.db.explain import HitFilter, HitRow, find_hit
@@ -23,6 +23,7 @@ from api.resources import resources_of
 from api.schemas.analytics import ByteRangeAnswer, HitAnswer
 from api.schemas.common import Page
 from api.scopes import EPISODE_ID, PODCAST_ID, find_scope
+from api.tags import answer_with
 from api.why import why
 
 __all__ = ("get_hit", "list_hits")
@@ -86,9 +87,9 @@ def _show(row: HitRow) -> HitAnswer:
 @get(
     "/analytics/hits",
     tags=["analytics"],
-    opt={"query": (PODCAST_ID, EPISODE_ID, HIT_FROM, HIT_TO, VERDICT, LIMIT, HIT_CURSOR)},
+    opt={"is_tagged": True, "query": (PODCAST_ID, EPISODE_ID, HIT_FROM, HIT_TO, VERDICT, LIMIT, HIT_CURSOR)},
 )
-async def list_hits(request: Request[Any, Any, Any]) -> Page[HitAnswer]:
+async def list_hits(request: Request[Any, Any, Any]) -> Response[Page[HitAnswer]]:
     """List hits in the order in which they occurred, those that wait for their episode too.
 
     Clicks on links are not among them: no verdict is about those.
@@ -113,11 +114,11 @@ async def list_hits(request: Request[Any, Any, Any]) -> Page[HitAnswer]:
         )
         rows = await read_hits(conn, chosen, after=after, limit=limit + 1)
     cursor = write_hit_cursor(rows[limit - 1].place) if len(rows) > limit else None
-    return Page([_show(row) for row in rows[:limit]], cursor)
+    return answer_with(request, Page([_show(row) for row in rows[:limit]], cursor))
 
 
-@get("/analytics/hits/{hit_id:str}", tags=["analytics"])
-async def get_hit(request: Request[Any, Any, Any]) -> HitAnswer:
+@get("/analytics/hits/{hit_id:str}", tags=["analytics"], opt={"is_tagged": True})
+async def get_hit(request: Request[Any, Any, Any]) -> Response[HitAnswer]:
     """Read one hit."""
     try:
         place = parse_hit_id(str(request.path_params["hit_id"]))
@@ -127,4 +128,4 @@ async def get_hit(request: Request[Any, Any, Any]) -> HitAnswer:
         row = await find_hit(conn, *place)
     if row is None:
         raise NotFound("hit")
-    return _show(row)
+    return answer_with(request, _show(row))

@@ -14,12 +14,17 @@ __all__ = (
     "DayExplanation",
     "Dimension",
     "DownloadsAnswer",
+    "Envelope",
     "Figure",
     "HitAnswer",
     "Lists",
+    "NoListeners",
     "State",
     "VerdictFigure",
 )
+
+
+NoListeners = Literal["by", "across_months", "downloads_not_kept", "too_many_downloads"]
 
 
 class Dimension(enum.Enum):
@@ -54,7 +59,8 @@ class Figure(msgspec.Struct, frozen=True):
     """The downloads of one bucket, or of one key in it.
 
     `start` carries the offset of the time zone asked for. `listeners` are distinct listener keys, null under `by`
-    and where they cannot be known.
+    and where they cannot be known. Under `by`, the row `other` has as `values` how many values of the range it holds
+    together; it is null for a value of its own, be it called `other` or not.
     """
 
     start: dt.datetime
@@ -62,15 +68,31 @@ class Figure(msgspec.Struct, frozen=True):
     downloads: int
     downloads_strict: int
     listeners: int | None
+    values: int | None = None
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """How figures were counted, and how complete and settled they are.
+
+    Every hit from before `cutoff` has landed. `partial` is true while hits that belong to the figures may be missing.
+    """
+
+    cutoff: dt.datetime | None
+    profile: str
+    rules: str
+    lists: Lists
+    state: State
+    partial: bool
 
 
 class DownloadsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Downloads by time.
 
-    Every bucket of the range is there, with 0 where nothing was counted; under `by` only keys with downloads are.
-    `from` and `to` say which range was taken. `partial` is true while hits of the range may be missing: it reaches
-    beyond `cutoff`, before which every hit has landed, or landed hits are not summed up yet. `listeners_reason` says
-    why some `listeners` are null: `by`, `across_months` or `downloads_not_kept`.
+    Every bucket of the range is there, with 0 where nothing was counted; under `by` only values with downloads are, and
+    those beyond the limit together as `other`. `from` and `to` say which range was taken. `partial` is true while hits
+    of the range may be missing: it reaches beyond `cutoff`, before which every hit has landed, or landed hits are not
+    summed up yet. `listeners_reason` says why some `listeners` are null: `by`, `across_months`, `downloads_not_kept`,
+    or `too_many_downloads` where listeners of a range that is none of whole UTC days would have to be counted anew.
     """
 
     data: list[Figure]
@@ -84,7 +106,7 @@ class DownloadsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     interval: str
     start: dt.datetime = msgspec.field(name="from")
     end: dt.datetime = msgspec.field(name="to")
-    listeners_reason: Literal["by", "across_months", "downloads_not_kept"] | None
+    listeners_reason: NoListeners | None
 
 
 class VerdictFigure(msgspec.Struct, frozen=True):

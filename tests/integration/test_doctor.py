@@ -132,6 +132,7 @@ def test_a_healthy_database_is_said_to_be_so(database: DatabaseSettings, tmp_pat
     found = look(tmp_path, DATABASE_URL=str(database.url))
     for what in ("database", "clock", "storage", "migrations", "schema", "sums"):
         assert levels(found, what) == [Level.OK], said(found, what)
+    assert said(found, "storage") == [(Level.OK, f"{database.storage.value} branch")]
 
 
 def test_a_schema_that_somebody_changed_is_told_by_name(database: DatabaseSettings, tmp_path: Path) -> None:

@@ -61,10 +61,12 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("get", "/api/v1/podcasts/claims"),
         ("get", "/api/v1/podcasts/claims/{claim_id}"),
         ("post", "/api/v1/podcasts/claims/{claim_id}/check"),
+        ("get", "/api/v1/analytics/curves"),
         ("get", "/api/v1/analytics/downloads"),
         ("get", "/api/v1/analytics/explain"),
         ("get", "/api/v1/analytics/hits"),
         ("get", "/api/v1/analytics/hits/{hit_id}"),
+        ("get", "/api/v1/analytics/overview"),
         ("get", "/api/v1/api-keys"),
         ("post", "/api/v1/api-keys"),
         ("delete", "/api/v1/api-keys/{key_id}"),
@@ -79,6 +81,7 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         operation = document["paths"][path][method]
         assert operation["summary"]
         assert all(parameter.get("description") for parameter in operation["parameters"] if parameter["in"] == "query")
+        assert ("304" in operation["responses"]) is path.startswith("/api/v1/analytics/")
     assert {ref.rsplit("/", 1)[-1] for ref in refs_in(document)} == set(document["components"]["schemas"])
     downloads = document["paths"]["/api/v1/analytics/downloads"]["get"]
     assert [parameter["name"] for parameter in downloads["parameters"]] == [
@@ -88,6 +91,7 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         "to",
         "interval",
         "by",
+        "limit",
         "tz",
     ]
     assert {"401", "422", "503"} <= set(downloads["responses"])

@@ -168,6 +168,29 @@ async def test_figures_by_key_hold_only_keys_with_downloads(world: World) -> Non
     assert {row["key"]: row["downloads"] for row in of_one["data"]} == {"Castaway": 1, "Overcast": 1}
 
 
+async def test_values_beyond_the_limit_are_one_row_and_nothing_is_lost(world: World) -> None:
+    query = {"podcast_id": world.podcast, "from_": "2026-10-31", "to": "2026-11-03"}
+    for tz in ("UTC", "Asia/Kolkata", "Asia/Kathmandu"):
+        totals = {row["start"]: row for row in (await world.api.data(PATH, tz=tz, **query))["data"]}
+        for by in ("app", "country", "episode"):
+            capped = (await world.api.data(PATH, by=by, limit=1, tz=tz, **query))["data"]
+            whole = (await world.api.data(PATH, by=by, tz=tz, **query))["data"]
+            assert all(row["values"] is None for row in whole)
+            (named,) = {row["key"] for row in capped if row["values"] is None}
+            assert [row for row in capped if row["key"] == named] == [row for row in whole if row["key"] == named]
+            assert {(row["key"], row["values"]) for row in capped if row["key"] != named} == {("other", 1)}
+            for start, total in totals.items():
+                for figure in ("downloads", "downloads_strict"):
+                    assert sum(row[figure] for row in capped if row["start"] == start) == total[figure]
+    # The one that is named has the most over the whole range, not in each bucket.
+    (overall,) = (await world.api.data(PATH, by="app", limit=1, interval="month", **{**query, "from_": "2026-11-01"}))[
+        "data"
+    ][:1]
+    assert (overall["key"], overall["downloads"]) == ("Castaway", 3)
+    of_one = (await world.api.data(PATH, by="app", limit=1, episode_id=world.episodes[0], **query))["data"]
+    assert {(row["key"], row["values"]) for row in of_one} == {("Castaway", None), ("other", 1)}
+
+
 async def test_listeners_across_months_are_null_with_the_reason(world: World) -> None:
     answer = await world.api.data(PATH, podcast_id=world.podcast, from_="2026-10-26", to="2026-11-09", interval="week")
     assert figures(answer) == [("2026-10-26T00:00:00Z", 5, 4, None), ("2026-11-02T00:00:00Z", 1, 1, 1)]
@@ -248,6 +271,10 @@ BAD_QUERIES: list[tuple[dict[str, str], set[tuple[str, str]]]] = [
     ({"tz": ""}, {("tz", "unknown_time_zone")}),
     ({"interval": "minute"}, {("interval", "invalid")}),
     ({"by": "listener"}, {("by", "invalid")}),
+    ({"by": "app,country"}, {("by", "too_many_dimensions")}),
+    ({"by": "app", "limit": "1001"}, {("limit", "invalid")}),
+    ({"by": "app", "limit": "0"}, {("limit", "invalid")}),
+    ({"limit": "5"}, {("limit", "without_by")}),
     ({"podcast_id": "1"}, {("podcast_id", "invalid")}),
     ({"podcast_id": "null"}, {("podcast_id", "invalid")}),
     ({"podcast_id": ""}, {("podcast_id", "invalid")}),
@@ -276,7 +303,7 @@ async def test_refusals_name_what_is_allowed(api: Api) -> None:
     text = answer.json()["detail"]
     assert "hour, day, week, month" in text
     assert "episode, app, device, country, referrer, feed_app, source" in text
-    assert "allowed: podcast_id, episode_id, from, to, interval, by, tz" in text
+    assert "allowed: podcast_id, episode_id, from, to, interval, by, limit, tz" in text
 
 
 async def test_an_offset_may_come_with_a_plus_that_was_not_encoded(api: Api) -> None:

@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analytics_core.db.analytics import Scope
-from analytics_core.db.launches import read_launches
+from analytics_core.db.launches import MAX_DAYS, Origin, read_launches
 from analytics_core.db.pool import Connection
 from analytics_core.db.whole_days import rank_episodes, read_days, sum_by_keys, sum_of_episodes
 from analytics_core.ids import EpisodeNo, PodcastNo
+from analytics_core.reports import CURVE_DAYS
 from analytics_core.settings import DatabaseSettings
 from tests.factories import MadePodcast, make_episode, make_podcast, make_tenant
 from tests.ledgers import Ledger
@@ -25,7 +26,8 @@ FIRST = dt.datetime(2026, 1, 30, tzinfo=dt.UTC)
 PUBLISHED = dt.datetime(2026, 1, 31, 14, 37, tzinfo=dt.UTC)
 DAYS = 30
 QUARTER = dt.timedelta(minutes=15)
-_MINUTES = st.lists(st.integers(0, 34 * 24 * 60), max_size=12)
+# Beyond the longest curve, whole days and quarter hours off them.
+_MINUTES = st.lists(st.integers(0, 34 * 24 * 60) | st.integers(0, 95 * 24 * 60), max_size=12)
 
 
 def _down(at: dt.datetime) -> dt.datetime:
@@ -97,6 +99,21 @@ async def test_launches_and_days_are_what_the_downloads_say(
         assert [shape[mark - 1] for mark in marks] == [running[mark - 1] for mark in marks]
         assert shape == sorted(shape)
         assert all(some <= exact for some, exact in zip(shape, running, strict=True))
+
+    firsts = {guid: _down(min(given)) for guid, given in times.items() if given}
+    for origin, begins in ((Origin.PUBLISHED, {"a": _down(PUBLISHED)}), (Origin.FIRST_HIT, firsts)):
+        curves = await read_launches(ledger.conn, numbers, days=MAX_DAYS, exact=CURVE_DAYS, origin=origin, strict=True)
+        assert set(curves) == {dated.episodes[guid] for guid in begins}
+        for guid, start in begins.items():
+            curve = curves[dated.episodes[guid]]
+            assert curve.start_at == start
+            for day in CURVE_DAYS:
+                counted = [start <= at < start + dt.timedelta(days=day) for at in times[guid]]
+                assert curve.running[day - 1] == sum(counted)
+                # Evidence goes round among three listeners, and the first of them only probed.
+                assert curve.running_strict[day - 1] == sum(
+                    is_in and listener % 3 > 0 for listener, is_in in enumerate(counted)
+                )
 
     scope = Scope((PodcastNo(dated.podcast_no),))
     first, last = FIRST.date() + dt.timedelta(days=1), FIRST.date() + dt.timedelta(days=31)

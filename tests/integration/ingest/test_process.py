@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -21,6 +23,8 @@ from analytics_core.settings import DatabaseSettings
 from tests.acceptance.services import Service, running
 from tests.factories import MadePodcast, make_episode, make_hit, make_podcast, write_segment
 from tests.ledgers import Ledger
+from tests.postgres import LOGIN, Server, TestServer
+from tests.torture.proxy import Proxy
 
 pytestmark = pytest.mark.anyio
 
@@ -181,3 +185,24 @@ async def test_a_database_that_was_not_migrated_is_refused(
     ended = run({**environ, "DATABASE_URL": str(empty_database.url)})
     assert ended.returncode == 2
     assert "migrate up" in ended.stderr
+
+
+async def test_a_database_that_goes_away_while_ingest_starts_is_waited_for(
+    ledger: Ledger, podcast: MadePodcast, postgres: Server, database: DatabaseSettings, environ: dict[str, str]
+) -> None:
+    if not isinstance(postgres, TestServer):
+        pytest.skip("the proxy passes on to a socket")
+    write_segment(ledger.folder, [make_hit(TODAY)])
+    async with Proxy(postgres.folder / ".s.PGSQL.5432", random.Random(1)) as proxy:
+        # The first connections end in the greeting, which is some 600 bytes, and in the questions after it.
+        proxy.budgets = [100, 700, 850]
+        name = urlsplit(str(database.url)).path
+        service = Service(
+            "ingest", environ={**environ, "DATABASE_URL": f"postgresql://{LOGIN}@127.0.0.1:{proxy.port}{name}"}
+        )
+        try:
+            await asyncio.to_thread(service.wait)
+            await wait_for(ledger, "select count(*) from ts.listener_events", 1)
+            assert proxy.budgets == []
+        finally:
+            assert await asyncio.to_thread(service.stop) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +137,35 @@ def test_what_is_sound_is_said_to_be_and_damage_is_named(tmp_path: Path, capsys:
     assert (status, "totals grew by 4" in said) == (1, True)
 
 
+async def test_a_segment_that_nothing_tells_of_is_saved_when_asked_to_and_lands_once(
+    ledger: Ledger, podcast: MadePodcast, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = write_segment(ledger.folder, [make_hit(minute(number)) for number in range(12)], frame_hits=4)
+    damage(path, 10)
+    damage(path, frames_of(path)[1][0] + 40)
+    # As a disk check leaves it: without a name.
+    stray = path.rename(path.with_name("stray.sealed"))
+    assert await ledger.ship_all() == 0
+    (aside,) = ledger.folder.iterdir()
+    assert aside == stray.with_suffix(".damaged")
+    kept = shutil.copy(aside, tmp_path / aside.name)
+    status, said, _ = run(capsys, "repair", "--dry-run", str(aside))
+    assert (status, said.split(": ", 1)[1][:31]) == (0, "would save 8 hits of 2 frames; ")
+    assert [entry.name for entry in ledger.folder.iterdir()] == [aside.name]
+
+    assert "saved 8 hits of 2 frames" in run(capsys, "repair", str(aside))[1]
+    assert sorted(entry.suffix for entry in ledger.folder.iterdir()) == [".repaired", ".sealed"]
+    assert await ledger.ship_all() == 8
+    landed = await ledger.conn.fetch("select occurred_at from ts.listener_events order by 1")
+    assert [row["occurred_at"] for row in landed] == [minute(number) for number in (*range(4), *range(8, 12))]
+
+    # Once more, from a copy: the ledger knows the segment.
+    shutil.copy(kept, aside)
+    assert run(capsys, "repair", str(aside))[0] == 0
+    assert await ledger.ship_all() == 0
+    assert await ledger.count("ts.listener_events") == 8
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -143,6 +173,9 @@ def test_what_is_sound_is_said_to_be_and_damage_is_named(tmp_path: Path, capsys:
         (("cat", "notes.txt"), "is no segment"),
         (("cat", "gone.sealed"), "cannot be read"),
         (("verify", "gone.open"), "cannot be read"),
+        (("repair", "sound.sealed"), "set aside"),
+        (("repair", "gone.damaged"), "cannot be read"),
+        (("repair", "sound.damaged"), "has landed all of it"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(

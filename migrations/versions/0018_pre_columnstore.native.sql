@@ -1,0 +1,2 @@
+-- Plain PostgreSQL has no columnstore: its partitions and BRIN indexes stay as they are.
+select;

@@ -1,0 +1,85 @@
+"""What only a TimescaleDB server shows: ingest's own writes, COPY included, into days that are compressed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from analytics_core.db.pool import connect, open_pool
+from analytics_core.roles import Role
+from analytics_core.settings import DatabaseSettings
+from analytics_core.verdicts import Evidence
+from tests.factories import make_episode, make_hit, make_podcast, make_tenant, write_segment
+from tests.ledgers import DAY, Ledger, minute
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("timescale")]
+
+
+@pytest.fixture
+async def ledger(timescale: None, database: DatabaseSettings, tmp_path: Path) -> AsyncIterator[Ledger]:
+    pool = await open_pool(database, Role.INGEST, application_name="test", max_size=3)
+    conn = await connect(database, Role.INGEST, application_name="test")
+    yield Ledger(pool, conn, tmp_path / "spool")
+    await conn.close()
+    await pool.close()
+
+
+async def _compress(database: DatabaseSettings) -> None:
+    conn = await asyncpg.connect(str(database.url))
+    try:
+        await conn.execute("set role castledger_owner")
+        for table in ("ts.listener_events", "ts.downloads"):
+            await conn.execute(f"select public.compress_chunk(c) from public.show_chunks('{table}') c")
+        loose = await conn.fetchval("select count(*) from timescaledb_information.chunks where not is_compressed")
+        assert loose == 0
+    finally:
+        await conn.close()
+
+
+async def test_late_hits_land_in_compressed_days(ledger: Ledger, database: DatabaseSettings) -> None:
+    tenant = await make_tenant(database)
+    podcast = await make_podcast(database, tenant, make_episode("a"), make_episode("b"))
+    a = podcast.episodes["a"]
+    addresses = [f"192.0.{2 + number // 250}.{1 + number % 250}" for number in range(1500)]
+    probes = [make_hit(minute(10), address=address, byte_range="bytes=0-1") for address in addresses]
+    write_segment(ledger.folder, probes)
+    assert await ledger.ship_all() == 1500
+    await ledger.refresh()
+    await _compress(database)
+
+    # A better hit of everybody, an earlier one of some, and listeners who were not there before.
+    late = [make_hit(minute(20), address=address) for address in addresses]
+    late += [make_hit(minute(5), address=address) for address in addresses[:100]]
+    late += [make_hit(minute(6), "cdn.example.com/b.mp3", address="198.51.100.1")]
+    write_segment(ledger.folder, late)
+    assert await ledger.ship_all() == len(late)
+    assert await ledger.count("ts.listener_events") == 1500 + len(late)
+    downloads = await ledger.downloads()
+    assert len(downloads) == 1501
+    assert {row[6] for row in downloads} == {Evidence.FULL}
+    assert Counter(row[3] for row in downloads if row[1] == a) == {minute(5): 100, minute(20): 1400}
+
+    # Rollups of the day are made anew from compressed and new rows alike, and again once all is compressed.
+    await ledger.refresh()
+    total = "select downloads from app.metrics_daily where episode_no = $1 and day = $2 and dimension = 'total'"
+    assert await ledger.conn.fetchval(total, a, DAY) == 1500
+    await _compress(database)
+    assert await ledger.downloads() == downloads
+
+
+async def test_more_downloads_than_timescale_allows_by_itself(ledger: Ledger, database: DatabaseSettings) -> None:
+    tenant = await make_tenant(database)
+    podcast = await make_podcast(database, tenant, make_episode("a"))
+    await ledger.conn.execute("select ops.ensure_partitions(array[$1::date])", DAY)
+    load = """insert into ts.downloads select $1, $2, md5(n::text)::uuid, $3, 1, n, $4, $5, 1, 0, 0, 0, {}, 1
+        from generate_series(1, 110000) n on conflict (day, episode_no, listener_key)
+        do update set evidence = excluded.evidence"""
+    arguments = (DAY, podcast.episodes["a"], minute(1), int(tenant.tenant_no), podcast.podcast_no)
+    await ledger.conn.execute(load.format(1), *arguments)
+    await _compress(database)
+    await ledger.conn.execute(load.format(3), *arguments)
+    assert await ledger.conn.fetchval("select count(*) from ts.downloads where evidence = 3") == 110_000
