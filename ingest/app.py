@@ -205,10 +205,11 @@ class Ingest:
         """List what is done from time to time, once for all ingest processes, by way of the queue."""
         return [
             JobKind("partitions", _PARTITIONS_EVERY, self._make_partitions),
+            JobKind("retention", _RETENTION_EVERY, self._drop_old),
             JobKind("secrets", _CHORES_EVERY, self._destroy_secrets),
             JobKind("pending", _CHORES_EVERY, self._release_aged),
             JobKind("finality", _CHORES_EVERY, self._finalise_days),
-            JobKind("retention", _RETENTION_EVERY, self._drop_old),
+            JobKind("books", _CHORES_EVERY, self._drop_old_books),
         ]
 
     async def _make_partitions(self, conn: Connection) -> Mapping[str, int]:
@@ -218,6 +219,9 @@ class Ingest:
         async with conn.transaction():
             await ensure_partitions(conn, days)
         return {"days": len(days)}
+
+    async def _drop_old(self, conn: Connection) -> Mapping[str, int]:
+        return await drop_old(conn, now=self._clock.now(), hits_months=self._settings.ingest.hits_months)
 
     async def _destroy_secrets(self, conn: Connection) -> Mapping[str, int]:
         return {"destroyed": await destroy_old_secrets(conn, now=self._clock.now())}
@@ -229,12 +233,11 @@ class Ingest:
         after_days = self._settings.ingest.final_after_days
         return {"final": await finalise_days(conn, now=self._clock.now(), after_days=after_days)}
 
-    async def _drop_old(self, conn: Connection) -> Mapping[str, int]:
+    async def _drop_old_books(self, conn: Connection) -> Mapping[str, int]:
         now = self._clock.now()
         return {
-            "dead letters": await drop_dead_letters(conn, before=now - _KEEP_DEAD_LETTERS),
-            "ledger entries": await drop_entries(conn, before=now - _KEEP_ENTRIES),
-            **await drop_old(conn, now=now, hits_months=self._settings.ingest.hits_months),
+            "dead_letters": await drop_dead_letters(conn, before=now - _KEEP_DEAD_LETTERS),
+            "entries": await drop_entries(conn, before=now - _KEEP_ENTRIES),
         }
 
     async def work_jobs(self, queue: JobQueue) -> float:

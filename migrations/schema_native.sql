@@ -1013,6 +1013,70 @@ create index job_runs_job on ops.job_runs (kind, key, run_no);
 grant select, insert, update on ops.jobs to castledger_ingest;
 grant select, insert, delete on ops.job_runs to castledger_ingest;
 
+-- Hits of days that are kept no longer go by whole partitions, as a policy does it on TimescaleDB.
+
+-- Each of the two tables for itself: a day may have lost its hits and still have its downloads.
+create or replace function ops.ensure_partitions(days date[]) returns void language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    wanted date;
+    name text;
+begin
+    for wanted in select distinct d from unnest(days) as d order by d loop
+        name := to_char(wanted, '"listener_events_"YYYYMMDD');
+        if to_regclass('ts.' || name) is null then
+            perform pg_advisory_xact_lock(hashtext('castledger.partitions'));
+            if to_regclass('ts.' || name) is null then
+                execute format('create table ts.%I (like ts.listener_events including defaults including indexes)', name);
+                execute format('alter table ts.listener_events attach partition ts.%I for values from (%L) to (%L)',
+                    name, wanted::timestamp at time zone 'UTC', (wanted + 1)::timestamp at time zone 'UTC');
+            end if;
+        end if;
+        name := to_char(wanted, '"downloads_"YYYYMMDD');
+        if to_regclass('ts.' || name) is null then
+            perform pg_advisory_xact_lock(hashtext('castledger.partitions'));
+            if to_regclass('ts.' || name) is null then
+                execute format('create table ts.%I (like ts.downloads including defaults including indexes)', name);
+                execute format('alter table ts.downloads attach partition ts.%I for values from (%L) to (%L)',
+                    name, wanted, wanted + 1);
+            end if;
+        end if;
+    end loop;
+end
+$$;
+
+-- Which version of a podcast's figures there is, so that who has seen it can be told that nothing is new.
+
+-- A number that is raised whenever sums are brought up to date, in the same transaction. Changes that are not summed up
+-- yet have a mark: api.dirty_marks.
+create table ops.figure_versions (
+    podcast_no integer primary key,
+    tenant_no integer not null,
+    version bigint not null
+) with (fillfactor = 50);
+
+create view api.figure_versions with (security_barrier) as
+    select podcast_no, version from ops.figure_versions where tenant_no = app.tenant_no();
+create view api.listener_marks with (security_barrier) as
+    select podcast_no, month from ops.listener_marks where tenant_no = app.tenant_no();
+grant select on api.figure_versions, api.listener_marks to castledger_api;
+
+-- Whoever sums up takes the marks of what it sums up, this version and the one before it.
+create function ops.raise_figure_versions() returns trigger language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into ops.figure_versions as known (podcast_no, tenant_no, version)
+    select podcast_no, max(tenant_no), 1 from removed group by podcast_no order by podcast_no
+    on conflict (podcast_no) do update set tenant_no = excluded.tenant_no, version = known.version + 1;
+    return null;
+end
+$$;
+revoke execute on function ops.raise_figure_versions() from public;
+create trigger raise_figure_versions after delete on ops.sum_marks
+    referencing old table as removed for each statement execute function ops.raise_figure_versions();
+
 -- Retention: hits, downloads and clicks go when their time is over; what was made of them stays. Erasures, with proof.
 
 -- Since when a tenant's day has no hits, or no downloads, any more. A day without downloads stays as it was counted: it
@@ -1080,36 +1144,6 @@ begin
 end
 $$;
 
--- Each of the two by itself: one may have been dropped without the other.
-create or replace function ops.ensure_partitions(days date[]) returns void language plpgsql security definer
-    set search_path = pg_catalog, pg_temp
-as $$
-declare
-    wanted date;
-    name text;
-begin
-    for wanted in select distinct d from unnest(days) as d order by d loop
-        name := to_char(wanted, '"listener_events_"YYYYMMDD');
-        if to_regclass('ts.' || name) is null then
-            perform pg_advisory_xact_lock(hashtext('castledger.partitions'));
-            if to_regclass('ts.' || name) is null then
-                execute format('create table ts.%I (like ts.listener_events including defaults including indexes)', name);
-                execute format('alter table ts.listener_events attach partition ts.%I for values from (%L) to (%L)',
-                    name, wanted::timestamp at time zone 'UTC', (wanted + 1)::timestamp at time zone 'UTC');
-            end if;
-        end if;
-        name := to_char(wanted, '"downloads_"YYYYMMDD');
-        if to_regclass('ts.' || name) is null then
-            perform pg_advisory_xact_lock(hashtext('castledger.partitions'));
-            if to_regclass('ts.' || name) is null then
-                execute format('create table ts.%I (like ts.downloads including defaults including indexes)', name);
-                execute format('alter table ts.downloads attach partition ts.%I for values from (%L) to (%L)',
-                    name, wanted, wanted + 1);
-            end if;
-        end if;
-    end loop;
-end
-$$;
 revoke execute on function ops.delete_hits(integer, date) from public;
 revoke execute on function ops.list_kept_days(text) from public;
 revoke execute on function ops.drop_day(text, date) from public;
@@ -1137,34 +1171,3 @@ alter table app.erasures force row level security;
 create policy tenant on app.erasures for select to castledger_api using (tenant_no = (select app.tenant_no()));
 create policy erasure on app.erasures to castledger_owner using (tenant_no = app.tenant_no());
 grant select on app.erasures to castledger_api;
-
--- Which version of a podcast's figures there is, so that who has seen it can be told that nothing is new.
-
--- A number that is raised whenever sums are brought up to date, in the same transaction. Changes that are not summed up
--- yet have a mark: api.dirty_marks.
-create table ops.figure_versions (
-    podcast_no integer primary key,
-    tenant_no integer not null,
-    version bigint not null
-) with (fillfactor = 50);
-
-create view api.figure_versions with (security_barrier) as
-    select podcast_no, version from ops.figure_versions where tenant_no = app.tenant_no();
-create view api.listener_marks with (security_barrier) as
-    select podcast_no, month from ops.listener_marks where tenant_no = app.tenant_no();
-grant select on api.figure_versions, api.listener_marks to castledger_api;
-
--- Whoever sums up takes the marks of what it sums up, this version and the one before it.
-create function ops.raise_figure_versions() returns trigger language plpgsql security definer
-    set search_path = pg_catalog, pg_temp
-as $$
-begin
-    insert into ops.figure_versions as known (podcast_no, tenant_no, version)
-    select podcast_no, max(tenant_no), 1 from removed group by podcast_no order by podcast_no
-    on conflict (podcast_no) do update set tenant_no = excluded.tenant_no, version = known.version + 1;
-    return null;
-end
-$$;
-revoke execute on function ops.raise_figure_versions() from public;
-create trigger raise_figure_versions after delete on ops.sum_marks
-    referencing old table as removed for each statement execute function ops.raise_figure_versions();

@@ -1,5 +1,8 @@
 -- Retention: hits, downloads and clicks go when their time is over; what was made of them stays. Erasures, with proof.
 
+-- Days are dropped one by one, and noted, instead.
+drop function ops.drop_hits(date);
+
 -- Since when a tenant's day has no hits, or no downloads, any more. A day without downloads stays as it was counted: it
 -- cannot be opened again, and its rollups are not made anew.
 alter table ops.days add column hits_dropped_at timestamptz;

@@ -1,5 +1,8 @@
 -- Retention: hits, downloads and clicks go when their time is over; what was made of them stays. Erasures, with proof.
 
+-- Days are dropped one by one, and noted, instead.
+drop function ops.drop_hits(date);
+
 -- Since when a tenant's day has no hits, or no downloads, any more. A day without downloads stays as it was counted: it
 -- cannot be opened again, and its rollups are not made anew.
 alter table ops.days add column hits_dropped_at timestamptz;
@@ -65,36 +68,6 @@ begin
 end
 $$;
 
--- Each of the two by itself: one may have been dropped without the other.
-create or replace function ops.ensure_partitions(days date[]) returns void language plpgsql security definer
-    set search_path = pg_catalog, pg_temp
-as $$
-declare
-    wanted date;
-    name text;
-begin
-    for wanted in select distinct d from unnest(days) as d order by d loop
-        name := to_char(wanted, '"listener_events_"YYYYMMDD');
-        if to_regclass('ts.' || name) is null then
-            perform pg_advisory_xact_lock(hashtext('castledger.partitions'));
-            if to_regclass('ts.' || name) is null then
-                execute format('create table ts.%I (like ts.listener_events including defaults including indexes)', name);
-                execute format('alter table ts.listener_events attach partition ts.%I for values from (%L) to (%L)',
-                    name, wanted::timestamp at time zone 'UTC', (wanted + 1)::timestamp at time zone 'UTC');
-            end if;
-        end if;
-        name := to_char(wanted, '"downloads_"YYYYMMDD');
-        if to_regclass('ts.' || name) is null then
-            perform pg_advisory_xact_lock(hashtext('castledger.partitions'));
-            if to_regclass('ts.' || name) is null then
-                execute format('create table ts.%I (like ts.downloads including defaults including indexes)', name);
-                execute format('alter table ts.downloads attach partition ts.%I for values from (%L) to (%L)',
-                    name, wanted, wanted + 1);
-            end if;
-        end if;
-    end loop;
-end
-$$;
 revoke execute on function ops.delete_hits(integer, date) from public;
 revoke execute on function ops.list_kept_days(text) from public;
 revoke execute on function ops.drop_day(text, date) from public;
