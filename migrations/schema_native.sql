@@ -26,7 +26,9 @@ create table app.tenants (
     name text not null check (length(name) between 1 and 200),
     is_installation boolean not null default false,
     status text not null default 'active' check (status in ('active', 'suspended', 'closed')),
-    created_at timestamptz not null default now()
+    created_at timestamptz not null default now(),
+    -- A tenant may have its hits, and what says as much, go earlier than those of all; null for as all.
+    retention_hits_days integer check (retention_hits_days between 30 and 7320)
 );
 -- The installation's own tenant is one: what it adds counts as verified.
 create unique index tenants_installation on app.tenants (is_installation) where is_installation;
@@ -290,7 +292,12 @@ create table ops.days (
     generation integer not null default 0,
     final_at timestamptz,
     rekeyed boolean not null default false,
-    primary key (tenant_no, day)
+    -- Since when there are no hits, or no downloads, any more. A day without downloads stays as it was counted: it cannot
+    -- be opened again, and its rollups are not made anew.
+    hits_dropped_at timestamptz,
+    downloads_dropped_at timestamptz,
+    primary key (tenant_no, day),
+    constraint days_settled check (downloads_dropped_at is null or final_at is not null)
 );
 
 grant select, insert, update on ops.segments, ops.ingest_status, ops.days to castledger_ingest;
@@ -1079,16 +1086,9 @@ create trigger raise_figure_versions after delete on ops.sum_marks
 
 -- Retention: hits, downloads and clicks go when their time is over; what was made of them stays. Erasures, with proof.
 
--- Since when a tenant's day has no hits, or no downloads, any more. A day without downloads stays as it was counted: it
--- cannot be opened again, and its rollups are not made anew.
-alter table ops.days add column hits_dropped_at timestamptz;
-alter table ops.days add column downloads_dropped_at timestamptz;
-alter table ops.days add constraint days_settled check (downloads_dropped_at is null or final_at is not null);
 create index days_day on ops.days (day);
 create index days_with_hits on ops.days (tenant_no, day) where hits_dropped_at is null;
 
--- A tenant may have its hits, and what says as much, go earlier than those of all; null for as all.
-alter table app.tenants add column retention_hits_days integer check (retention_hits_days between 30 and 7320);
 grant update (retention_hits_days) on app.tenants to castledger_auth;
 
 -- Clicks that are gone stay counted.
