@@ -7,6 +7,8 @@ from typing import Any
 from uuid import NAMESPACE_DNS, NAMESPACE_OID, uuid5
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from analytics_core.db.analytics import (
     Scope,
     count_listeners,
@@ -115,7 +117,9 @@ async def ask_everything(database: DatabaseSettings, made: MadePodcast) -> dict[
         async with tenant_transaction(pool, made.tenant, readonly=True) as conn:
             assert await podcast_numbers(conn) == (made.podcast_no,)
             for name, scope in (("podcast", podcast), ("episode", episode)):
-                answers[f"{name} status"] = await read_status(conn, scope, first=FIRST, last=LAST)
+                status = await read_status(conn, scope, first=FIRST, last=LAST)
+                # It tells of when listeners were counted.
+                answers[f"{name} status"] = msgspec.structs.replace(status, version="")
                 answers[f"{name} day"] = await count_day(conn, scope, day=FIRST)
                 answers[f"{name} days"] = await read_days(conn, scope, first=FIRST, last=LAST)
                 answers[f"{name} listeners"] = await read_listeners(conn, scope, first=dt.date(2026, 11, 1), last=LAST)

@@ -126,3 +126,38 @@ async def test_a_day_that_is_dropped_is_gone_whole(webassembly: DatabaseSettings
         assert await conn.fetchval("select min(day) from ts.downloads") == dt.date(2026, 10, 30)
     finally:
         await conn.close()
+
+
+async def test_days_that_are_final_are_dropped_one_by_one(webassembly: DatabaseSettings) -> None:
+    first, second = dt.date(2021, 3, 1), dt.date(2021, 3, 2)
+    conn = await asyncpg.connect(str(webassembly.url))
+    try:
+        await conn.execute(
+            "insert into ts.downloads select d, 1, gen_random_uuid(), d::timestamp at time zone 'UTC', 1, 1, 77, 1,"
+            " 0, 0, 0, 0, 1, 1 from unnest($1::date[]) as d",
+            [first, second],
+        )
+        await conn.execute(
+            "insert into ts.listener_events select d::timestamp at time zone 'UTC', 0, 0, gen_random_uuid(), 1, 1, t,"
+            " 1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 1 from unnest($1::date[]) as d, unnest(array[77, 78]) as t",
+            [first, second],
+        )
+        await conn.execute(
+            "insert into ops.days (tenant_no, day, final_at) values (77, $1, now()), (77, $2, null)", first, second
+        )
+        await conn.execute("set role castledger_ingest")
+        for series in ("listener_events", "downloads"):
+            kept = "select count(*) from ops.list_kept_days($1) as k(day) where day in ($2, $3)"
+            assert await conn.fetchval(kept, series, first, second) == 2
+            if series == "listener_events":
+                # One tenant's alone, of a final day alone.
+                assert [await conn.fetchval("select ops.delete_hits(77, $1)", day) for day in (first, second)] == [1, 0]
+            dropped = [await conn.fetchval("select ops.drop_day($1, $2)", series, day) for day in (first, second)]
+            assert dropped == [True, False]
+            assert await conn.fetchval("select ops.drop_day($1, $2)", series, first) is False
+            assert await conn.fetchval(kept, series, first, second) == 1
+        await conn.execute("reset role")
+        left = await conn.fetchval("select count(*) from ts.listener_events where occurred_at < '2022-01-01'")
+        assert left == 2
+    finally:
+        await conn.close()
