@@ -20,6 +20,7 @@ MARK: Final = "?mark="
 _CONNECTIONS: Final = 8
 _TICK_S: Final = 0.02
 _LISTENERS: Final = 3_000
+_RARE: Final = 0.15
 _AGO_S: Final = 30 * 3600
 _RANGES: Final = ("", "", "", "bytes=0-", "bytes=0-1", "bytes=0-9999999", "bytes=2000000-", "bytes=0-99", "bytes=-128")
 
@@ -32,13 +33,17 @@ class Load:
         rate: Requests a second.
         chance: What requests are drawn from.
         paths: To ask for, the first ones most.
+        rare: To ask for now and then, each as often as any.
     """
 
-    def __init__(self, port: int, *, rate: int, chance: random.Random, paths: Sequence[str]) -> None:
+    def __init__(
+        self, port: int, *, rate: int, chance: random.Random, paths: Sequence[str], rare: Sequence[str]
+    ) -> None:
         self._port = port
         self._rate = rate
         self._chance = chance
         self._paths = paths
+        self._rare = rare
         self._is_over = False
         self._sent = 0
         self.answered: set[int] = set()
@@ -53,7 +58,10 @@ class Load:
 
     def _request(self, mark: int) -> bytes:
         address, agent = self._chance.choice(self._listeners)
-        path = self._paths[min(int(self._chance.expovariate(0.4)), len(self._paths) - 1)]
+        if self._chance.random() < _RARE:
+            path = self._chance.choice(self._rare)
+        else:
+            path = self._paths[min(int(self._chance.expovariate(0.4)), len(self._paths) - 1)]
         lines = [
             f"{'HEAD' if self._chance.random() < 0.03 else 'GET'} {path}{MARK}{mark} HTTP/1.1",
             "Host: pod.example.com",

@@ -1,4 +1,4 @@
-"""Whatever order hits, late ones, new episodes, final days and erasures come in, rollups say what the hits say."""
+"""Histories: in whatever order hits, new episodes, final days and erasures come, rollups say what the hits say."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ _STEPS = st.lists(
 _names = count(1)
 
 Place = tuple[str, int, dt.date, str, str, str]
-"""Whose (an episode's, a podcast's, one's by whole days), its number, the day, dimension, key, and what is counted."""
+"""Whose (an episode's, a podcast's, a podcast's by days), its number, day, dimension, key, and what is counted."""
 
 
 async def by_hits(ledger: Ledger) -> Counter[Place]:
