@@ -15,32 +15,25 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final, NamedTuple
 from uuid import UUID
 
-import msgspec
-
 from analytics_core.clock import Clock
-from analytics_core.db.hits import HitColumns, Integers
-from analytics_core.db.ledger import Entry
+from analytics_core.db.hits import HitColumns
 from analytics_core.db.pending import PendingHit
 from analytics_core.db.pool import CONNECTION_LOST, Connection
 from analytics_core.db.segments import (
-    Checkpoint,
     SegmentRow,
     advance_cutoff,
     find_segments,
-    finish_segment,
     register_segments,
-    skip_gap,
 )
-from analytics_core.db.spool_faults import SpoolFault, add_spool_fault, has_spool_faults
 from analytics_core.errors import Unavailable
-from analytics_core.spool import HEADER_BYTES, MAX_FRAME_BYTES, Totals
-from analytics_core.spool_recovery import Gap
-from ingest.batches import Batch, Piece, build_batch, stored_times
-from ingest.bookkeeping import book_answers
+from analytics_core.spool import HEADER_BYTES, MAX_FRAME_BYTES
+from ingest.batches import Batch
+from ingest.endings import Endings
 from ingest.metrics import Metrics
 from ingest.pipeline import Judged, Pipeline
 from ingest.sieve import Places, Sieve, is_refusal
-from ingest.spool_reader import Ending, Reading, SegmentFile, SpoolFolder, oldest_hit_us
+from ingest.spool_reader import Ending, SegmentFile, SpoolFolder, oldest_hit_us
+from ingest.walks import Part, Taken, Walk, build_parts, micros
 from ingest.writer import (
     CUTOFF_SOURCE,
     TRY_AGAIN,
@@ -83,65 +76,6 @@ class Shipped(NamedTuple):
     moved: bool
 
 
-class _Part(NamedTuple):
-    """What a batch takes of one segment."""
-
-    file: SegmentFile
-    row: SegmentRow
-    reading: Reading
-
-    @property
-    def row_after(self) -> SegmentRow:
-        """The segment's checkpoint once the batch has landed."""
-        row, reading = self.row, self.reading
-        totals = reading.totals or row.totals
-        return msgspec.structs.replace(row, committed=reading.end, hits=row.hits + reading.hits, totals=totals)
-
-    def without_bytes(self) -> _Part:
-        """The same without the hits themselves."""
-        return self._replace(reading=self.reading._replace(rows=b"", texts=b""))
-
-
-class _Walk:
-    """What a look at the spool has found that has not landed, and how much of it batches have taken.
-
-    Args:
-        began: When the look was taken: what was answered before is in it.
-        left: Segments with something unread, oldest first, each with its checkpoint.
-    """
-
-    def __init__(self, began: dt.datetime, left: list[tuple[SegmentFile, SegmentRow]]) -> None:
-        self.began = began
-        self.left = left
-        """What no batch has taken; checkpoints are those once all taken batches have landed."""
-        self.bytes = sum(file.size - row.committed for file, row in left)
-        """What has not landed."""
-
-
-class _Taken(NamedTuple):
-    """A batch that is ready to land.
-
-    Attributes:
-        walk: Where it was taken.
-        parts: Of which segments; empty when nothing was left.
-        batch: Their hits.
-        checkpoints: The segments' steps, the fence.
-        answers: What the ledger of answers gets.
-        judged: What became of them.
-        cutoff: Up to when the ledger is complete once it has landed; ``None`` when that is unknown.
-        caught_up: Whether it was the last of the walk.
-    """
-
-    walk: _Walk
-    parts: Sequence[_Part]
-    batch: Batch
-    checkpoints: Sequence[Checkpoint]
-    answers: Sequence[Entry]
-    judged: Judged
-    cutoff: dt.datetime | None
-    caught_up: bool
-
-
 class Shipper:
     """Ships one spool.
 
@@ -174,17 +108,20 @@ class Shipper:
         self._batch_hits = batch_hits
         self._on_unknown = on_unknown
         self._lend = lend
-        self._ahead: asyncio.Task[_Taken] | None = None
+        self._ahead: asyncio.Task[Taken] | None = None
         self._written = WrittenKeys()
         self._sieve = Sieve()
         self._rows: dict[UUID, SegmentRow] = {}
-        self._reported: set[str] = set()
+        self._endings = Endings(spool, metrics, self._note)
         self._cutoff_s = 0.0
 
     def forget(self) -> None:
         """Drop what is remembered of the database: after a lost connection or a lost fence it may be wrong."""
         self._rows.clear()
         self._drop_ahead()
+
+    def _note(self, row: SegmentRow) -> None:
+        self._rows[row.segment_id] = row
 
     def _drop_ahead(self) -> None:
         """Drop the batch that was judged ahead: it follows on one that has not landed as it was."""
@@ -233,7 +170,7 @@ class Shipper:
             self._metrics.lag_seconds.set((self._clock.now() - cutoff).total_seconds())
         return Shipped(sum(part.reading.hits for part in taken.parts), taken.caught_up, moved=bool(taken.parts))
 
-    async def _next(self, conn: Connection) -> _Taken:
+    async def _next(self, conn: Connection) -> Taken:
         """Take the batch that was judged ahead, or else look at the spool anew."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
@@ -242,7 +179,7 @@ class Shipper:
                 return taken
         return await self._take(conn, await self._look(conn))
 
-    async def _look(self, conn: Connection) -> _Walk:
+    async def _look(self, conn: Connection) -> Walk:
         """Look at the spool, and finish segments of which nothing more will land."""
         began = self._clock.now()
         files = await asyncio.to_thread(self._spool.scan)
@@ -251,22 +188,22 @@ class Shipper:
         for file in files:
             row = self._rows.get(file.segment_id) if file.segment_id is not None else None
             if row is not None and row.finished_why is not None:
-                await self._clean_up(file, row.finished_why)
+                await self._endings.clean_up(file, row.finished_why)
             elif file.header is None or row is None:
-                await self._drop_unreadable(conn, file, row)
+                await self._endings.drop_unreadable(conn, file, row)
             elif file.size < row.committed:
-                await self._finish(conn, file, row, Ending.SHORTER)
+                await self._endings.finish(conn, file, row, Ending.SHORTER)
             elif file.size > row.committed or file.is_final:
                 left.append((file, row))
-        return _Walk(began, left)
+        return Walk(began, left)
 
-    async def _take_ahead(self, lend: Lender, walk: _Walk) -> _Taken:
+    async def _take_ahead(self, lend: Lender, walk: Walk) -> Taken:
         async with lend() as conn:
             return await self._take(conn, walk)
 
-    async def _take(self, conn: Connection, walk: _Walk) -> _Taken:
+    async def _take(self, conn: Connection, walk: Walk) -> Taken:
         """Take the next batch of a walk and judge it."""
-        parts: list[_Part] = []
+        parts: list[Part] = []
         left: list[tuple[SegmentFile, SegmentRow]] = []
         room = self._batch_hits
         for file, row in walk.left:
@@ -275,21 +212,21 @@ class Shipper:
                 continue
             reading = await asyncio.to_thread(self._spool.read, file, offset=row.committed, max_hits=room)
             if reading.end > reading.start:
-                part = _Part(file, row, reading)
+                part = Part(file, row, reading)
                 parts.append(part)
                 room -= reading.hits
                 if reading.is_partial:
                     left.append((file, part.row_after))
             elif self._rows.get(row.segment_id) == row:
                 # Nothing of it is on its way: what stands there now is all that will ever land.
-                behind = await self._end(conn, file, row, reading)
+                behind = await self._endings.end(conn, file, row, reading)
                 if behind is not None:
                     left.append((file, behind))
             elif reading.fault is not None and file.is_final:
                 left.append((file, row))
         walk.left = left
-        batch, checkpoints, answers = await asyncio.to_thread(_build, parts, walk.began)
-        return _Taken(
+        batch, checkpoints, answers = await asyncio.to_thread(build_parts, parts, walk.began)
+        return Taken(
             walk,
             # The bytes have become columns: kept until the landing they would be the half of what a batch holds.
             [part.without_bytes() for part in parts],
@@ -318,7 +255,7 @@ class Shipper:
                 known |= await find_segments(conn, [header.segment_id for header in missing])
             self._rows |= known
 
-    async def _land(self, conn: Connection, taken: _Taken) -> None:
+    async def _land(self, conn: Connection, taken: Taken) -> None:
         judged = taken.judged
         began = time.perf_counter()
         for attempt in range(1, _TRIES + 1):
@@ -352,7 +289,7 @@ class Shipper:
         if judged.pending and self._on_unknown is not None:
             await self._on_unknown(conn, judged.pending)
 
-    async def _write(self, conn: Connection, judged: Judged, taken: _Taken) -> Judged:
+    async def _write(self, conn: Connection, judged: Judged, taken: Taken) -> Judged:
         """Land a batch, without the hits that the database refuses."""
         try:
             await land_batch(
@@ -409,137 +346,8 @@ class Shipper:
                 peek = await asyncio.to_thread(
                     self._spool.read, file, offset=row.committed, max_hits=1, max_bytes=look_bytes
                 )
-                at_us = oldest_hit_us(peek, received_us=_micros(at))
+                at_us = oldest_hit_us(peek, received_us=micros(at))
                 if at_us is not None:
                     times.append(at_us)
                     break
         return _EPOCH + dt.timedelta(microseconds=min(times)) if times else None
-
-    async def _end(self, conn: Connection, file: SegmentFile, row: SegmentRow, reading: Reading) -> SegmentRow | None:
-        """Finish a segment that has no whole frame left, or return its checkpoint behind damage."""
-        if reading.is_partial:
-            return None
-        if not file.is_final:
-            if reading.fault is not None:
-                self._report(file, f"is damaged while its writer lives: {reading.fault}; it is read on once complete")
-            return None
-        if reading.fault is not None:
-            return await self._skip(conn, file, row)
-        ending = self._spool.ending(file, offset=row.committed)
-        if file.header_fault is not None:
-            await self._note_fault(conn, file, row, Gap(0, HEADER_BYTES, file.header_fault, False), None)
-        if await has_spool_faults(conn, row.segment_no):
-            ending = Ending.DAMAGED
-        await self._finish(conn, file, row, ending)
-        return None
-
-    async def _skip(self, conn: Connection, file: SegmentFile, row: SegmentRow) -> SegmentRow:
-        """Move a checkpoint past damage, which is noted in the same transaction."""
-        gap, recorded = await asyncio.to_thread(self._spool.find_gap, file, offset=row.committed)
-        lost = None if recorded is None or row.totals is None else max(recorded - row.totals.recorded, 0)
-        async with conn.transaction():
-            if not await skip_gap(conn, row.segment_id, before=gap.start, after=gap.end):
-                raise FenceLost(f"segment {row.segment_id} has moved on from {gap.start}")
-            await self._note_fault(conn, file, row, gap, lost)
-        behind = msgspec.structs.replace(row, committed=gap.end)
-        self._rows[row.segment_id] = behind
-        self._metrics.damaged_bytes.inc(gap.end - gap.start)
-        if lost is not None:
-            self._metrics.damaged_hits.inc(lost)
-        return behind
-
-    async def _note_fault(
-        self, conn: Connection, file: SegmentFile, row: SegmentRow | None, gap: Gap, lost: int | None
-    ) -> None:
-        fault = SpoolFault(
-            file=file.path.stem,
-            start=gap.start,
-            end=gap.end,
-            segment_no=row.segment_no if row is not None else None,
-            reason=gap.reason,
-            lost_hits=lost,
-        )
-        await add_spool_fault(conn, fault)
-        missing = "an unknown number of" if lost is None else lost
-        _log.error(
-            "%s is damaged from offset %d to %d: %s; %s hits are missing",
-            fault.file,
-            gap.start,
-            gap.end,
-            gap.reason,
-            missing,
-        )
-
-    async def _finish(self, conn: Connection, file: SegmentFile, row: SegmentRow, ending: Ending) -> None:
-        if not file.is_final:
-            self._report(file, "is shorter than what has landed of it while its writer lives")
-            return
-        if ending is Ending.SHORTER and file.header is not None:
-            self._report(file, f"came back with {file.size} bytes, though {row.committed} have landed")
-        if not await finish_segment(conn, row.segment_id, committed=row.committed, why=ending.value):
-            raise FenceLost(f"segment {row.segment_id} was finished by someone else")
-        self._rows[row.segment_id] = msgspec.structs.replace(row, finished_why=ending.value)
-        await self._clean_up(file, ending.value)
-
-    async def _clean_up(self, file: SegmentFile, why: str) -> None:
-        """Remove a finished segment's file; a damaged one is kept for people to look at."""
-        if why == Ending.DAMAGED.value:
-            kept = await asyncio.to_thread(self._spool.set_aside, file)
-            self._metrics.damaged.inc()
-            _log.error("a damaged segment is kept as %s", kept.name)
-        else:
-            await asyncio.to_thread(self._spool.remove, file)
-
-    async def _drop_unreadable(self, conn: Connection, file: SegmentFile, row: SegmentRow | None) -> None:
-        """Take a final segment without a readable header out of the way: no hit of it can be landed."""
-        if not file.is_final:
-            return
-        if file.size < HEADER_BYTES:
-            ending = Ending.SHORTER if row is not None and row.hits else Ending.EMPTY
-            self._report(file, "ends before its header does")
-        else:
-            ending = Ending.DAMAGED
-            reason = file.header_fault or "neither its header nor its name tells what it is"
-            await self._note_fault(conn, file, row, Gap(0, file.size, reason, False), None)
-        if row is not None:
-            await self._finish(conn, file, row, ending)
-        else:
-            await self._clean_up(file, ending.value)
-
-    def _report(self, file: SegmentFile, fault: str) -> None:
-        """Log a fault once a segment."""
-        if file.path.name not in self._reported:
-            self._reported.add(file.path.name)
-            _log.error("the segment %s %s", file.path.name, fault)
-
-
-def _build(parts: Sequence[_Part], began: dt.datetime) -> tuple[Batch, list[Checkpoint], list[Entry]]:
-    """Read parts of segments as a batch, with its steps of their checkpoints and its entries in the ledger."""
-    received = _micros(began)
-    pieces = [Piece(part.row.segment_no, part.row.hits, part.reading.rows, part.reading.texts) for part in parts]
-    checkpoints, answers = [], []
-    for part in parts:
-        times, _ = stored_times(part.reading.rows, received)
-        step = _checkpoint(part, times, began)
-        checkpoints.append(step)
-        answers += book_answers(part.row.segment_no, step, times)
-    return build_batch(pieces, received_us=received), checkpoints, answers
-
-
-def _micros(at: dt.datetime) -> int:
-    return (at - _EPOCH) // dt.timedelta(microseconds=1)
-
-
-def _checkpoint(part: _Part, times: Integers, received: dt.datetime) -> Checkpoint:
-    reading = part.reading
-    return Checkpoint(
-        segment_id=part.row.segment_id,
-        before=reading.start,
-        after=reading.end,
-        hits=reading.hits,
-        first_us=int(times.min()) if len(times) else None,
-        last_us=int(times.max()) if len(times) else None,
-        totals_before=part.row.totals or reading.opening or Totals(),
-        totals=reading.totals or Totals(),
-        read_at=received,
-    )

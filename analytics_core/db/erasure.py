@@ -109,6 +109,7 @@ delete from ops.agents where right(user_agent, length($1)) = $1"""
 
 _SEGMENTS: Final[LiteralString] = """/* segments.erase */
 delete from ops.segments where source = $1 and finished_at is not null"""
+_MINUTES: Final[LiteralString] = """/* segments.erase_minutes */ delete from ops.ledger_minutes where source = $1"""
 
 
 async def erase_tenant(conn: Connection, tenant: Tenant) -> None:
@@ -183,5 +184,6 @@ async def erase_marked_agents(conn: Connection, mark: str) -> None:
 
 
 async def erase_segments(conn: Connection, source: str) -> None:
-    """Erase what is known of a source's segments, as far as all of them has landed."""
+    """Erase what is known of a source's segments, as far as all of them has landed, and its part of the ledger."""
     await conn.execute(_SEGMENTS, source)
+    await conn.execute(_MINUTES, source)

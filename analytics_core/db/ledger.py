@@ -62,7 +62,7 @@ select s.segment_no, extract(epoch from s.created_at)::bigint / 60 as minute, s.
 from ops.segments s left join lateral (
     select totals from ops.segments b
     where b.source = s.source and (b.created_at, b.segment_no) < (s.created_at, s.segment_no) and b.totals <> '{}'
-        and (s.opening->>'recorded')::bigint > 0
+        and (s.opening->>'answered')::bigint > 0
         and (b.totals->>'recorded')::bigint <= (s.opening->>'recorded')::bigint
         and (b.totals->>'answered')::bigint <= (s.opening->>'answered')::bigint
     order by b.created_at desc, b.segment_no desc limit 1
@@ -145,7 +145,7 @@ async def add_entries(conn: Connection, entries: Sequence[Entry]) -> None:
 async def link_segments(conn: Connection, *, limit: int = 1_000) -> int:
     """Enter what happened between segments of one process: what was lost while there was none, and hits of lost ones.
 
-    A segment waits until those before it are finished. One that begins with nothing recorded begins a process's life.
+    A segment waits until those before it are finished. One that begins with nothing answered begins a process's life.
 
     Args:
         conn: As ingest, outside a transaction.
