@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +11,13 @@ import numpy.typing as npt
 from analytics_core.db.pool import Connection
 from analytics_core.referrers import referrer_host
 from ingest.batches import Batch
-from ingest.dictionaries import AgentNumbers, TermNumbers
+from ingest.dictionaries import Agent, AgentNumbers, TermNumbers
 from ingest.steps.targets import TargetColumns
 
 __all__ = ("AgentColumns", "TermColumns", "number_agents", "number_terms")
+
+
+_NOBODY: Final = Agent(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +39,12 @@ class TermColumns:
 
 async def number_agents(conn: Connection, batch: Batch, numbers: AgentNumbers) -> AgentColumns:
     """Number the agents and say what they are."""
-    agents = await numbers.number(conn, batch.agent.values)
-    table = np.array(agents, np.int64).reshape(-1, 2)[batch.agent.codes]
-    return AgentColumns(agent_no=table[:, 0], kind=table[:, 1], is_empty=batch.agent.codes == 0)
+    is_empty = batch.agent.codes == 0
+    # The empty text stands in every batch, also where each hit has an agent.
+    unused = 0 if is_empty.any() else 1
+    agents = await numbers.number(conn, batch.agent.values[unused:])
+    table = np.array([*([_NOBODY] * unused), *agents], np.int64).reshape(-1, 2)[batch.agent.codes]
+    return AgentColumns(agent_no=table[:, 0], kind=table[:, 1], is_empty=is_empty)
 
 
 async def number_terms(
