@@ -37,7 +37,7 @@ from tests.torture.truth import Kept, Winner, count_winners
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("native")]
 
-SECONDS: Final = float(os.environ.get("CASTLEDGER_TORTURE_SECONDS") or 30)
+SECONDS: Final = float(os.environ.get("CASTLEDGER_TORTURE_SECONDS") or 60)
 SEED: Final = int(os.environ.get("CASTLEDGER_TORTURE_SEED") or random.SystemRandom().randrange(2**32))
 RATE: Final = int(os.environ.get("CASTLEDGER_TORTURE_RATE") or 400)
 
