@@ -8,7 +8,7 @@ import datetime as dt
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from analytics_core.db.jobs import TakenJob, arm_jobs, end_job, extend_lease, list_jobs, take_job
 from analytics_core.db.pool import CONNECTION_LOST, Connection, Pool, connection
@@ -120,11 +120,9 @@ class JobQueue:
             beat.cancel()
             await asyncio.gather(beat, return_exceptions=True)
         pause = kind.every if error is None else retry_after(job.failures + 1, kind.every)
+        outcome: Literal["done", "failed"] = "done" if error is None else "failed"
         async with connection(self._pool) as conn:
-            outcome = "done" if error is None else "failed"
-            ended = await end_job(
-                conn, job, outcome="done" if error is None else "failed", pause=pause, counts=counts, error=error
-            )
+            ended = await end_job(conn, job, outcome=outcome, pause=pause, counts=counts, error=error)
         self._end(job, outcome if ended else "lost", began)
 
     def _end(self, job: TakenJob, outcome: str, began: float) -> None:
