@@ -26,9 +26,9 @@ __all__ = (
     "Slice",
     "in_one_month",
     "is_quarter_hour",
-    "merge_months",
     "plan_buckets",
     "slice_days",
+    "slice_months",
     "start_of_day",
     "utc_days",
     "whole_months",
@@ -213,39 +213,8 @@ def slice_days(buckets: Sequence[Bucket]) -> Iterator[Slice]:
             at = until
 
 
-def merge_months(slices: Sequence[Slice]) -> tuple[list[MonthSlice], list[Slice]]:
-    """Take the whole days out of slices and merge those that follow each other in one month of one bucket.
-
-    Args:
-        slices: In the order of time, as :func:`slice_days` yields them.
-
-    Returns:
-        Whole days by month, and the slices of days that a bucket cuts; together what was given.
-
-    >>> start, end = dt.datetime(2026, 1, 30, tzinfo=dt.UTC), dt.datetime(2026, 2, 2, 6, tzinfo=dt.UTC)
-    >>> months, cut = merge_months(list(slice_days([Bucket(start, end)])))
-    >>> [(str(part.month), part.first, part.last) for part in months]
-    [('2026-01-01', 30, 31), ('2026-02-01', 1, 1)]
-    >>> [(str(part.day), part.first, part.last) for part in cut]
-    [('2026-02-02', 0, 23)]
-    """
-    months: list[MonthSlice] = []
-    cut: list[Slice] = []
-    for part in slices:
-        if (part.first, part.last) != (0, QUARTERS_A_DAY - 1):
-            cut.append(part)
-            continue
-        day = part.day.day
-        new = MonthSlice(part.bucket, part.day.replace(day=1), day, day)
-        if months and months[-1][:2] == new[:2] and months[-1].last == day - 1:
-            months[-1] = months[-1]._replace(last=day)
-        else:
-            months.append(new)
-    return months, cut
-
-
-def whole_months(first: dt.date, last: dt.date) -> list[MonthSlice]:
-    """Cut a stretch of whole days, both ends included, by month; all of it is bucket 0.
+def whole_months(first: dt.date, last: dt.date, *, bucket: int = 0) -> list[MonthSlice]:
+    """Cut a stretch of whole days, both ends included, by month; none where it ends before it begins.
 
     >>> [part[1:] for part in whole_months(dt.date(2026, 1, 30), dt.date(2026, 2, 2))]
     [(datetime.date(2026, 1, 1), 30, 31), (datetime.date(2026, 2, 1), 1, 2)]
@@ -253,10 +222,50 @@ def whole_months(first: dt.date, last: dt.date) -> list[MonthSlice]:
     parts = []
     while first <= last:
         month = first.replace(day=1)
-        end = min(last, (month + 31 * _DAY).replace(day=1) - _DAY)
-        parts.append(MonthSlice(0, month, first.day, end.day))
-        first = end + _DAY
+        if (first.year, first.month) == (last.year, last.month):
+            parts.append(MonthSlice(bucket, month, first.day, last.day))
+            break
+        following = (month + 31 * _DAY).replace(day=1)
+        parts.append(MonthSlice(bucket, month, first.day, (following - _DAY).day))
+        first = following
     return parts
+
+
+def slice_months(buckets: Sequence[Bucket]) -> tuple[list[MonthSlice], list[Slice]]:
+    """Say which whole days of which months belong to each bucket, and which quarter hours of the days that it cuts.
+
+    Args:
+        buckets: As :func:`plan_buckets` makes them.
+
+    Returns:
+        Whole days by month, and slices of the other days: together what :func:`slice_days` yields.
+
+    >>> start, end = dt.datetime(2026, 1, 30, tzinfo=dt.UTC), dt.datetime(2026, 2, 2, 6, tzinfo=dt.UTC)
+    >>> months, cut = slice_months([Bucket(start, end)])
+    >>> [(str(part.month), part.first, part.last) for part in months]
+    [('2026-01-01', 30, 31), ('2026-02-01', 1, 1)]
+    >>> [(str(part.day), part.first, part.last) for part in cut]
+    [('2026-02-02', 0, 23)]
+    """
+    months: list[MonthSlice] = []
+    cut: list[Slice] = []
+    for number, (start, end) in enumerate(buckets):
+        day, last = start.date(), end.date()
+        first_quarter, end_quarter = _quarter_of(start), _quarter_of(end)
+        if first_quarter:
+            if day == last:
+                cut.append(Slice(number, day, first_quarter, end_quarter - 1))
+                continue
+            cut.append(Slice(number, day, first_quarter, QUARTERS_A_DAY - 1))
+            day += _DAY
+        months += whole_months(day, last - _DAY, bucket=number)
+        if end_quarter:
+            cut.append(Slice(number, last, 0, end_quarter - 1))
+    return months, cut
+
+
+def _quarter_of(at: dt.datetime) -> int:
+    return at.hour * 4 + at.minute // 15
 
 
 def in_one_month(start: dt.datetime, end: dt.datetime) -> bool:
@@ -267,8 +276,7 @@ def in_one_month(start: dt.datetime, end: dt.datetime) -> bool:
     >>> in_one_month(dt.datetime(2026, 11, 30, tzinfo=dt.UTC), dt.datetime(2026, 12, 1, 0, 15, tzinfo=dt.UTC))
     False
     """
-    first = start.astimezone(dt.UTC)
-    last = end.astimezone(dt.UTC) - dt.timedelta(microseconds=1)
+    first, last = utc_days(start, end)
     return (first.year, first.month) == (last.year, last.month)
 
 

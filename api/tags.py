@@ -6,6 +6,7 @@ range already: it moves all the time, and a client that keeps an earlier one has
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import re
@@ -22,6 +23,7 @@ _TAG: Final = re.compile(r'(?:W/)?"([^"]*)"')
 _MAX_CHARS: Final = 4096
 
 
+@functools.cache
 def _version() -> str:
     try:
         return importlib.metadata.version("castledger-server")

@@ -10,7 +10,7 @@ import msgspec
 
 from analytics_core.db.pool import Connection
 from analytics_core.ids import EpisodeNo, PodcastNo
-from analytics_core.reports import Bucket, MonthSlice, Slice, merge_months
+from analytics_core.reports import Bucket, MonthSlice, Slice, slice_days, slice_months
 
 __all__ = (
     "MAX_SUMS",
@@ -120,8 +120,8 @@ from (
     where m.podcast_no = any($1::integer[]) and m.dimension = 'episode' and m.month = any($3::date[])
         and m.key = any($11::text[])
     union all
-    select s.bucket, m.episode_no, (select sum(q) from unnest(m.quarters[s.first + 1:s.last + 1]) as q),
-        (select sum(q) from unnest(m.quarters_strict[s.first + 1:s.last + 1]) as q)
+    select s.bucket, m.episode_no, (select sum(q)::integer from unnest(m.quarters[s.first + 1:s.last + 1]) as q),
+        (select sum(q)::integer from unnest(m.quarters_strict[s.first + 1:s.last + 1]) as q)
     from unnest($6::integer[], $7::date[], $8::integer[], $9::integer[]) as s(bucket, day, first, last)
     join app.metrics_daily m on m.day = s.day
     where m.episode_no = any($11::text[]::integer[]) and m.podcast_no = any($1::integer[])
@@ -133,9 +133,9 @@ group by bucket, episode_no having sum(n) > 0 order by bucket, episode_no limit 
 _SUM_OF_EPISODE: Final[LiteralString] = """/* analytics.sum_of_episode */
 select s.bucket, m.key,
     sum(case when s.first = 0 and s.last = 95 then m.downloads
-        else (select sum(q) from unnest(m.quarters[s.first + 1:s.last + 1]) as q) end)::bigint as downloads,
+        else (select sum(q)::integer from unnest(m.quarters[s.first + 1:s.last + 1]) as q) end)::bigint as downloads,
     sum(case when s.first = 0 and s.last = 95 then m.downloads_strict
-        else (select sum(q) from unnest(m.quarters_strict[s.first + 1:s.last + 1]) as q) end)::bigint
+        else (select sum(q)::integer from unnest(m.quarters_strict[s.first + 1:s.last + 1]) as q) end)::bigint
         as downloads_strict
 from unnest($3::integer[], $4::date[], $5::integer[], $6::integer[]) as s(bucket, day, first, last)
 join app.metrics_daily m on m.day = s.day
@@ -183,14 +183,14 @@ async def read_status(conn: Connection, scope: Scope, *, first: dt.date, last: d
 
 
 async def sum_downloads(
-    conn: Connection, scope: Scope, slices: Sequence[Slice], *, by: str | None = None, keys: Sequence[str] = ("",)
+    conn: Connection, scope: Scope, buckets: Sequence[Bucket], *, by: str | None = None, keys: Sequence[str] = ("",)
 ) -> list[FigureRow]:
     """Add the downloads of a scope up by bucket and key.
 
     Args:
         conn: In a transaction of the tenant.
         scope: Whose downloads.
-        slices: What the buckets are made of, in the order of time; at least one.
+        buckets: In the order of time, both ends on the quarter hour; at least one.
         by: ``None`` for one figure a bucket, ``episode`` for episodes' numbers as keys, or a dimension of the rollups.
         keys: Which values of the dimension; leave it out for ``None``.
 
@@ -200,6 +200,7 @@ async def sum_downloads(
     limit = MAX_SUMS + 1
     podcasts, wanted = list(scope.podcast_nos), list(keys)
     if scope.episode_no is not None and by != "episode":
+        slices = list(slice_days(buckets))
         first, last = min(part.day for part in slices), max(part.day for part in slices)
         rows = await conn.fetch(
             _SUM_OF_EPISODE,
@@ -213,7 +214,7 @@ async def sum_downloads(
             timeout=_TIMEOUT_S,
         )
         return [FigureRow(*row) for row in rows]
-    months, cut = merge_months(slices)
+    months, cut = slice_months(buckets)
     parts = (*part_columns(months), *part_columns(cut), limit, wanted)
     if by == "episode":
         rows = await conn.fetch(_SUM_BY_EPISODE, podcasts, *parts, timeout=_TIMEOUT_S)

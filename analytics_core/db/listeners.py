@@ -12,13 +12,16 @@ only then are the downloads read.
 from __future__ import annotations
 
 import datetime as dt
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Final, LiteralString
+
+from asyncpg import Record
 
 from analytics_core.db.analytics import Scope
 from analytics_core.db.pool import Connection
 from analytics_core.db.rollups import MarkedDay
-from analytics_core.reports import Bucket, in_one_month, utc_days
+from analytics_core.reports import Bucket
 
 __all__ = (
     "AT_MOST_EVERY",
@@ -177,9 +180,22 @@ async def read_listeners(conn: Connection, scope: Scope, *, first: dt.date, last
 
 def _whole_days(bucket: Bucket) -> tuple[dt.date, dt.date] | None:
     """Name the first and the last day of a bucket that is whole UTC days of one month; ``None`` of any other."""
-    if any(at.timetz() != dt.time(tzinfo=dt.UTC) for at in bucket) or not in_one_month(*bucket):
+    start, end = bucket
+    if start.hour or start.minute or end.hour or end.minute:
         return None
-    return utc_days(*bucket)
+    first, last = start.date(), end.date() - dt.timedelta(days=1)
+    return (first, last) if (first.year, first.month) == (last.year, last.month) else None
+
+
+def _came(counted: Record, first: int, last: int) -> int:
+    """Add up the keys that came on some days of a month, each on the first of these days on which it came."""
+    days = counted["days"]
+    places = slice(bisect_left(days, first), bisect_right(days, last))
+    listeners = counted["listeners"][places]
+    if first == last:
+        # Whatever day a key had come on before, it was an earlier one.
+        return sum(listeners)
+    return sum(n for former, n in zip(counted["former"][places], listeners, strict=True) if former < first)
 
 
 async def listeners_of_buckets(
@@ -190,7 +206,7 @@ async def listeners_of_buckets(
     Args:
         conn: In a transaction of the tenant.
         scope: Whose listeners; several podcasts have none, as keys do not add up over them.
-        buckets: In UTC.
+        buckets: In UTC, both ends on the quarter hour.
 
     Returns:
         By the bucket's place, and the places whose months are going to be counted anew. A bucket is left out that is
@@ -201,20 +217,11 @@ async def listeners_of_buckets(
     wanted = {place: days for place, bucket in enumerate(buckets) if (days := _whole_days(bucket)) is not None}
     months = sorted({_month_of(first) for first, _ in wanted.values()})
     rows = await conn.fetch(_READ_MONTHS, scope.podcast_nos[0], scope.episode_no or 0, months) if months else []
-    known: dict[dt.date, dict[int, list[tuple[int, int]]]] = {}
-    for row in rows:
-        by_day = known.setdefault(row["month"], {})
-        for day, former, listeners in zip(row["days"], row["former"], row["listeners"], strict=True):
-            by_day.setdefault(day, []).append((former, listeners))
+    known = {row["month"]: row for row in rows}
     found: dict[int, int] = {}
     for place, (first, last) in wanted.items():
         counted = known.get(_month_of(first))
         if counted is not None:
-            found[place] = sum(
-                listeners
-                for day in range(first.day, last.day + 1)
-                for former, listeners in counted.get(day, ())
-                if former < first.day
-            )
+            found[place] = _came(counted, first.day, last.day)
     old_months = {row["month"] for row in rows if row["is_old"]}
     return found, {place for place in found if _month_of(wanted[place][0]) in old_months}

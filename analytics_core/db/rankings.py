@@ -10,7 +10,7 @@ from asyncpg import Record
 
 from analytics_core.db.analytics import Scope, part_columns
 from analytics_core.db.pool import Connection
-from analytics_core.reports import Bucket, merge_months, slice_days
+from analytics_core.reports import Bucket, slice_days, slice_months
 
 __all__ = ("RankedKey", "Ranking", "rank_keys")
 
@@ -65,8 +65,8 @@ from (
         where podcast_no = any($1::integer[]) and dimension = 'episode' and month = s.month offset 0
     ) m
     union all
-    select m.episode_no::text, (select sum(q) from unnest(m.quarters[s.first + 1:s.last + 1]) as q),
-        (select sum(q) from unnest(m.quarters_strict[s.first + 1:s.last + 1]) as q)
+    select m.episode_no::text, (select sum(q)::integer from unnest(m.quarters[s.first + 1:s.last + 1]) as q),
+        (select sum(q)::integer from unnest(m.quarters_strict[s.first + 1:s.last + 1]) as q)
     from unnest($6::date[], $7::integer[], $8::integer[]) as s(day, first, last)
     cross join lateral (
         select episode_no, quarters, quarters_strict from app.metrics_daily
@@ -94,9 +94,9 @@ from (
 _RANK_OF_EPISODE: Final[LiteralString] = """/* rankings.of_episode */
 select m.key,
     sum(case when s.first = 0 and s.last = 95 then m.downloads
-        else (select sum(q) from unnest(m.quarters[s.first + 1:s.last + 1]) as q) end)::bigint as downloads,
+        else (select sum(q)::integer from unnest(m.quarters[s.first + 1:s.last + 1]) as q) end)::bigint as downloads,
     sum(case when s.first = 0 and s.last = 95 then m.downloads_strict
-        else (select sum(q) from unnest(m.quarters_strict[s.first + 1:s.last + 1]) as q) end)::bigint
+        else (select sum(q)::integer from unnest(m.quarters_strict[s.first + 1:s.last + 1]) as q) end)::bigint
         as downloads_strict,
     count(*) over () as keys
 from unnest($4::date[], $5::integer[], $6::integer[]) as s(day, first, last)
@@ -104,7 +104,7 @@ join app.metrics_daily m on m.day = s.day
 where m.episode_no = $1 and m.dimension = $2 and m.day between $7 and $8
 group by m.key
 having sum(case when s.first = 0 and s.last = 95 then m.downloads
-    else (select sum(q) from unnest(m.quarters[s.first + 1:s.last + 1]) as q) end) > 0
+    else (select sum(q)::integer from unnest(m.quarters[s.first + 1:s.last + 1]) as q) end) > 0
 order by downloads desc, m.key limit $3"""
 
 
@@ -121,9 +121,9 @@ async def rank_keys(conn: Connection, scope: Scope, span: Bucket, *, by: str, li
     Returns:
         Most downloads first. Values with as many come in their order, episodes and podcasts with the newest first.
     """
-    slices = list(slice_days([span]))
     podcasts = list(scope.podcast_nos)
     if scope.episode_no is not None:
+        slices = list(slice_days([span]))
         _, *parts = part_columns(slices)
         dimension = "total" if by == "episode" else by
         first, last = slices[0].day, slices[-1].day
@@ -135,7 +135,7 @@ async def rank_keys(conn: Connection, scope: Scope, span: Bucket, *, by: str, li
             name = str(int(scope.episode_no))
             return Ranking([RankedKey(name, row.downloads, row.downloads_strict) for row in found.keys], found.values)
         return found
-    months, cut = merge_months(slices)
+    months, cut = slice_months([span])
     whole, rest = part_columns(months)[1:], part_columns(cut)[1:]
     if by == "episode":
         rows = await conn.fetch(_RANK_EPISODES, podcasts, limit, *whole, *rest, timeout=_TIMEOUT_S)

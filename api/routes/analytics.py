@@ -22,7 +22,7 @@ from analytics_core.db.pool import Connection
 from analytics_core.db.rankings import rank_keys
 from analytics_core.ids import EpisodeNo
 from analytics_core.profiles import DEFAULT_PROFILE
-from analytics_core.reports import Bucket, plan_buckets, slice_days, utc_days
+from analytics_core.reports import Bucket, plan_buckets, utc_days
 from api.audience import read_audience
 from api.auth import caller_of
 from api.errors import Fault, InvalidRequest
@@ -115,11 +115,10 @@ async def _break_down(
 ) -> _Broken:
     """Read the figures of the values with the most downloads over the whole range, and of all values together."""
     ranking = await rank_keys(conn, scope, Bucket(buckets[0].start, buckets[-1].end), by=by.value, limit=limit)
-    slices = list(slice_days(buckets))
     keys = [row.key for row in ranking.keys]
-    rows = await sum_downloads(conn, scope, slices, by=by.value, keys=keys) if keys else []
+    rows = await sum_downloads(conn, scope, buckets, by=by.value, keys=keys) if keys else []
     others = ranking.values - len(keys)
-    totals = await sum_downloads(conn, scope, slices) if others else []
+    totals = await sum_downloads(conn, scope, buckets) if others else []
     names: dict[str, str] = {}
     if by is Dimension.EPISODE:
         heads = await get_heads(conn, [EpisodeNo(int(key)) for key in keys])
@@ -175,7 +174,7 @@ async def get_downloads(request: Request[Any, Any, Any]) -> Response[DownloadsAn
                 raise InvalidRequest([Fault("by", "too_many_rows", message)])
             figures = broken.figures(buckets, tz)
         else:
-            found = {row.bucket: row for row in await sum_downloads(conn, scope, list(slice_days(buckets)))}
+            found = {row.bucket: row for row in await sum_downloads(conn, scope, buckets)}
             rows = [found.get(number) or FigureRow(number, "", 0, 0) for number in range(len(buckets))]
             listeners, reason, is_old = await read_audience(conn, scope, buckets, [row.downloads for row in rows])
             partial = partial or is_old

@@ -18,7 +18,7 @@ from analytics_core.db.pool import Connection
 from analytics_core.db.rankings import rank_keys
 from analytics_core.ids import EpisodeNo, PodcastNo
 from analytics_core.profiles import DEFAULT_PROFILE
-from analytics_core.reports import Bucket, slice_days, start_of_day, utc_days
+from analytics_core.reports import Bucket, start_of_day, utc_days
 from api.audience import read_audience
 from api.auth import caller_of
 from api.explanations import is_partial, state_of, version_tag
@@ -114,7 +114,7 @@ async def get_overview(request: Request[Any, Any, Any]) -> Response[OverviewAnsw
         tag = version_tag(status, wanted, state, partial, status.is_counting, lists)
         if (unchanged := answer_unchanged(request, tag)) is not None:
             return unchanged
-        sums = {row.bucket: row for row in await sum_downloads(conn, scope, list(slice_days([before, span])))}
+        sums = {row.bucket: row for row in await sum_downloads(conn, scope, [before, span])}
         figures = {number: sums.get(number) or FigureRow(number, "", 0, 0) for number in (0, 1)}
         total = figures[1]
         (listeners,), reason, is_old = await read_audience(conn, scope, [span], [total.downloads])

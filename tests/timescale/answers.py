@@ -24,7 +24,7 @@ from analytics_core.db.sums import find_wrong_sums
 from analytics_core.db.whole_days import rank_episodes, read_days, sum_by_keys, sum_of_episodes
 from analytics_core.hits import HitKind
 from analytics_core.ids import EpisodeNo, PodcastNo
-from analytics_core.reports import Interval, plan_buckets, slice_days
+from analytics_core.reports import Interval, plan_buckets
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from ingest.rollups import refresh_listeners, refresh_rollups
@@ -127,10 +127,9 @@ async def ask_everything(database: DatabaseSettings, made: MadePodcast) -> dict[
                     for interval in Interval:
                         buckets = plan_buckets(start, end, interval=interval, tz=ZoneInfo(zone))
                         question = f"{name} {zone} {interval.value}"
-                        slices = list(slice_days(buckets))
-                        answers[question] = await sum_downloads(conn, scope, slices)
+                        answers[question] = await sum_downloads(conn, scope, buckets)
                         answers[f"{question} by country"] = sorted(
-                            await sum_downloads(conn, scope, slices, by="country"),
+                            await sum_downloads(conn, scope, buckets, by="country"),
                             key=lambda row: (row.bucket, row.key),
                         )
                         answers[f"{question} listeners"] = await count_listeners(conn, scope, buckets)

@@ -17,9 +17,9 @@ from analytics_core.reports import (
     Interval,
     Slice,
     in_one_month,
-    merge_months,
     plan_buckets,
     slice_days,
+    slice_months,
     start_of_day,
     utc_days,
     whole_months,
@@ -174,8 +174,27 @@ def test_a_stretch_is_in_one_month_just_when_its_first_and_last_day_are(start: d
     assert Bucket(start, end).end > dt.datetime.combine(last, dt.time(), dt.UTC)
 
 
+@given(instants, lengths, intervals, zones)
+def test_months_and_cut_days_are_all_slices_of_days(
+    start: dt.datetime, length: int, interval: Interval, tz: ZoneInfo
+) -> None:
+    buckets = plan_buckets(start, start + length * QUARTER, interval=interval, tz=tz)
+    months, cut = slice_months(buckets)
+    whole = [
+        Slice(part.bucket, part.month.replace(day=day), 0, QUARTERS_A_DAY - 1)
+        for part in months
+        for day in range(part.first, part.last + 1)
+    ]
+    assert sorted([*whole, *cut]) == list(slice_days(buckets))
+    # One row a month and bucket is read, not one a day.
+    assert len({part[:2] for part in months}) == len(months)
+
+
 @given(st.dates(dt.date(2001, 1, 1), dt.date(2100, 1, 1)), st.integers(0, 800))
-def test_whole_months_are_what_merging_days_gives(first: dt.date, more: int) -> None:
-    days = [Slice(0, first + dt.timedelta(days=place), 0, QUARTERS_A_DAY - 1) for place in range(more + 1)]
-    assert whole_months(first, days[-1].day) == merge_months(days)[0]
+def test_whole_months_have_every_day_of_a_stretch_once(first: dt.date, more: int) -> None:
+    months = whole_months(first, first + dt.timedelta(days=more), bucket=3)
+    days = [part.month.replace(day=day) for part in months for day in range(part.first, part.last + 1)]
+    assert days == [first + dt.timedelta(days=place) for place in range(more + 1)]
+    assert [part.month for part in months] == sorted({day.replace(day=1) for day in days})
+    assert {part.bucket for part in months} == {3}
     assert whole_months(first, first - dt.timedelta(days=1)) == []
