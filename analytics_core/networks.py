@@ -1,13 +1,11 @@
-"""Lists of networks, of data centres, VPNs, relays and the operator's own, looked up for a column of addresses at once.
-
-Apart from :mod:`analytics_core.addresses` because only ingest needs it, and the tracker does without numpy.
-"""
+"""Lists of networks: data centres, VPNs, relays and the operator's own, looked up for a column of addresses at once."""
 
 from __future__ import annotations
 
+import csv
 import enum
 import hashlib
-from collections.abc import Iterable, Iterator
+import re
 from pathlib import Path
 from typing import Final
 
@@ -15,31 +13,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics_core.addresses import pack_address
 from analytics_core.errors import InvalidInput
+from analytics_core.network_tables import NetworkTable
 
-__all__ = (
-    "MAX_FILE_BYTES",
-    "MAX_NETWORKS",
-    "NetworkClass",
-    "NetworkLists",
-    "NetworkTable",
-    "load_network_lists",
-    "to_column",
-)
-
-MAX_NETWORKS: Final = 1_000_000
-"""No table is made of more; the public lists have some 60,000."""
+__all__ = ("MAX_FILE_BYTES", "NetworkClass", "NetworkLists", "load_network_lists")
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 """No file of a list is longer."""
 
-_LAST: Final = 2**128 - 1
-
-Interval = tuple[int, int]
-
-_MAPPED: Final[Interval] = (0xFFFF << 32, (0xFFFF << 32) | 0xFFFFFFFF)
-"""Where IPv4 is mapped to."""
+_ASN_LINE: Final = re.compile(r"\s*AS(\d{1,10})\s*(?:[#;].*)?", re.IGNORECASE | re.ASCII)
 
 
 class NetworkClass(enum.IntFlag):
@@ -53,161 +35,6 @@ class NetworkClass(enum.IntFlag):
     BLOCKED = 8
 
 
-def to_column(addresses: Iterable[bytes]) -> NDArray[np.uint8]:
-    """Lay addresses of 16 bytes out as the rows of an array.
-
-    >>> to_column([pack_address("1.2.3.4")]).shape
-    (1, 16)
-    """
-    return np.frombuffer(b"".join(addresses), np.uint8).reshape(-1, 16)
-
-
-def _parse_network(text: str) -> list[Interval]:
-    """Read a network as what it holds: an IPv6 one around the mapped addresses is in two pieces."""
-    address, slash, prefix = text.partition("/")
-    packed = pack_address(address)
-    if "%" in address:
-        raise InvalidInput("network", "a network has no zone")
-    is_v6 = ":" in address
-    width = 128 if is_v6 else 32
-    if not slash:
-        bits = width
-    elif len(prefix) <= 3 and prefix.isascii() and prefix.isdigit() and 0 < int(prefix) <= width:
-        bits = int(prefix)
-    else:
-        raise InvalidInput("network", f"the length behind the slash is a whole number from 1 to {width}")
-    hosts = (1 << (width - bits)) - 1
-    first = int.from_bytes(packed) & ~hosts
-    network = first, first + hosts
-    if network == _MAPPED:
-        raise InvalidInput("network", "it is all of IPv4")
-    return list(_without([network], [_MAPPED])) if is_v6 and bits < 96 else [network]
-
-
-def _merged(intervals: Iterable[Interval]) -> Iterator[Interval]:
-    """Join what overlaps or touches; sorted, with a gap between any two."""
-    held: Interval | None = None
-    for first, last in sorted(intervals):
-        if held is None:
-            held = first, last
-        elif first <= held[1] + 1:
-            held = held[0], max(held[1], last)
-        else:
-            yield held
-            held = first, last
-    if held is not None:
-        yield held
-
-
-def _without(intervals: Iterable[Interval], holes: list[Interval]) -> Iterator[Interval]:
-    """Cut *holes* out; both sorted and disjoint."""
-    at = 0
-    for first, last in intervals:
-        while at < len(holes) and holes[at][1] < first:
-            at += 1
-        # One hole may reach into the next interval, so that only those behind us are left for good.
-        start, index = first, at
-        while index < len(holes) and holes[index][0] <= last:
-            if holes[index][0] > start:
-                yield start, holes[index][0] - 1
-            start = holes[index][1] + 1
-            index += 1
-        if start <= last:
-            yield start, last
-
-
-class NetworkTable:
-    """A set of networks that answers for many addresses with one binary search each.
-
-    Kept as the sorted addresses at which membership changes: inside behind an odd number of them, outside behind an
-    even one. IPv4 networks hold mapped addresses; IPv6 networks never hold IPv4, however wide they are.
-
-    >>> table = NetworkTable.from_lines(["# an example", "192.0.2.0/24", "2001:db8::/32  # documentation"])
-    >>> [bool(found) for found in table.lookup(to_column(map(pack_address, ("192.0.2.7", "192.0.3.7"))))]
-    [True, False]
-    """
-
-    def __init__(self, intervals: Iterable[Interval] = ()) -> None:
-        """Make a table of closed intervals of packed addresses read as numbers, in any order."""
-        changes: list[bytes] = []
-        for first, last in _merged(intervals):
-            changes.append(first.to_bytes(16))
-            if last < _LAST:
-                changes.append((last + 1).to_bytes(16))
-        # Fixed-width strings compare as unsigned bytes, and padding with zeros leaves 16 of them as they are.
-        self._changes = np.array(changes, dtype="S16")
-        self._numbers = [int.from_bytes(change) for change in changes]
-
-    @classmethod
-    def from_lines(cls, lines: Iterable[str], *, name: str = "list") -> NetworkTable:
-        """Read a list: one network or address a line.
-
-        Blank lines, and what stands behind ``#`` or ``;``, say nothing. Bits behind a network's length are cleared.
-
-        Args:
-            lines: The lines, with or without their ends.
-            name: What errors call the list.
-
-        Raises:
-            InvalidInput: A line is no network, or there are more than ``MAX_NETWORKS``; the path is ``name:line``.
-        """
-        intervals: list[Interval] = []
-        for number, line in enumerate(lines, 1):
-            text = line.split("#", 1)[0].split(";", 1)[0].strip().lstrip("\ufeff")
-            if not text:
-                continue
-            if len(intervals) >= MAX_NETWORKS:
-                raise InvalidInput(f"{name}:{number}", f"a list has at most {MAX_NETWORKS} networks")
-            try:
-                intervals += _parse_network(text)
-            except InvalidInput as error:
-                raise InvalidInput(f"{name}:{number}", f"{text[:60]!r} is no network: {error.reason}") from None
-        return cls(intervals)
-
-    def intervals(self) -> list[Interval]:
-        """List what is inside, sorted, with a gap between any two."""
-        numbers = self._numbers
-        return [
-            (numbers[at], numbers[at + 1] - 1 if at + 1 < len(numbers) else _LAST) for at in range(0, len(numbers), 2)
-        ]
-
-    def without(self, other: NetworkTable) -> NetworkTable:
-        """Return this table less what is in *other*.
-
-        >>> table = NetworkTable.from_lines(["192.0.2.0/24"])
-        >>> len(table.without(NetworkTable.from_lines(["192.0.2.128/32"])))
-        2
-        """
-        return NetworkTable(_without(self.intervals(), other.intervals()))
-
-    def union(self, other: NetworkTable) -> NetworkTable:
-        """Return what is in either."""
-        return NetworkTable([*self.intervals(), *other.intervals()])
-
-    def lookup(self, addresses: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Tell for each address whether it is inside.
-
-        Args:
-            addresses: An array of shape ``(n, 16)``.
-
-        Returns:
-            An array of n truth values.
-        """
-        rows = np.ascontiguousarray(addresses, np.uint8)
-        if not len(self._changes) or not len(rows):
-            return np.zeros(len(rows), np.bool_)
-        found = np.searchsorted(self._changes, rows.view("S16").ravel(), side="right")
-        return (found & 1).astype(np.bool_)
-
-    def __len__(self) -> int:
-        """The number of disjoint intervals."""
-        return (len(self._numbers) + 1) // 2
-
-    def digest(self) -> bytes:
-        """Hash what is inside, however it was written."""
-        return hashlib.sha256(b"".join(number.to_bytes(16) for number in self._numbers)).digest()
-
-
 _EMPTY: Final = NetworkTable()
 
 
@@ -219,20 +46,25 @@ class NetworkLists(msgspec.Struct, frozen=True, kw_only=True):
         vpn: VPNs' addresses, relays excepted.
         relay: Relays in front of people, such as Apple Private Relay.
         blocked: What the operator blocks; it wins over ``relay``.
-        version: A short hash of all four, or ``none`` when all are empty.
+        datacenter_asns: Autonomous systems of data centres, by their numbers.
+        vpn_asns: The same of VPNs.
+        version: A short hash of all, or ``none`` when all are empty.
     """
 
     datacenter: NetworkTable = _EMPTY
     vpn: NetworkTable = _EMPTY
     relay: NetworkTable = _EMPTY
     blocked: NetworkTable = _EMPTY
+    datacenter_asns: frozenset[int] = frozenset()
+    vpn_asns: frozenset[int] = frozenset()
     version: str = "none"
 
-    def classes(self, addresses: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def classes(self, addresses: NDArray[np.uint8], asns: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
         """Tell for each address in which lists it is.
 
         Args:
             addresses: An array of shape ``(n, 16)``.
+            asns: The autonomous system of each, 0 where unknown; without it those lists name nobody.
 
         Returns:
             An array of n unions of :class:`NetworkClass`.
@@ -245,24 +77,67 @@ class NetworkLists(msgspec.Struct, frozen=True, kw_only=True):
             (self.blocked, NetworkClass.BLOCKED),
         ):
             bits |= table.lookup(addresses) * np.uint8(bit)
+        if asns is not None:
+            is_relay = (bits & NetworkClass.RELAY) != 0
+            for numbers, bit in (
+                (self.datacenter_asns, NetworkClass.DATACENTER),
+                (self.vpn_asns, NetworkClass.VPN),
+            ):
+                if numbers:
+                    bits |= (np.isin(asns, list(numbers)) & ~is_relay) * np.uint8(bit)
         return bits
 
 
-def _read_table(folder: Path, stem: str) -> NetworkTable:
-    table = _EMPTY
+def _read_lines(path: Path) -> list[str]:
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise InvalidInput(path.name, f"a list has at most {MAX_FILE_BYTES} bytes")
+    try:
+        return path.read_text("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise InvalidInput(path.name, "a list is UTF-8 text") from None
+
+
+def _read_table(folder: Path, stem: str) -> tuple[NetworkTable, frozenset[int]]:
+    """Read all lists of a kind: networks, and numbers of autonomous systems."""
+    table, asns = _EMPTY, set[int]()
     for path in sorted(folder.glob(f"{stem}*.txt")):
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise InvalidInput(path.name, f"a list has at most {MAX_FILE_BYTES} bytes")
-        try:
-            lines = path.read_text("utf-8").splitlines()
-        except UnicodeDecodeError:
-            raise InvalidInput(path.name, "a list is UTF-8 text") from None
+        lines = _read_lines(path)
+        for place, line in enumerate(lines):
+            match = _ASN_LINE.fullmatch(line)
+            if match is not None:
+                asns.add(_asn(match[1], f"{path.name}:{place + 1}"))
+                # The line keeps its number, for what is said of those behind it.
+                lines[place] = ""
         table = table.union(NetworkTable.from_lines(lines, name=path.name))
-    return table
+    for path in sorted(folder.glob(f"{stem}*.csv")):
+        asns |= _read_asns(path)
+    return table, frozenset(asns)
+
+
+def _read_asns(path: Path) -> set[int]:
+    """Read the first column of a table whose first line names it ``ASN``."""
+    asns = set()
+    lines = _read_lines(path)
+    if not lines or next(csv.reader(lines[:1]), [""])[0].strip().lstrip("\ufeff").upper() != "ASN":
+        raise InvalidInput(f"{path.name}:1", "the first column of a list of autonomous systems is called ASN")
+    for number, line in enumerate(lines[1:], 2):
+        cells = next(csv.reader([line]), [])
+        if cells and cells[0].strip():
+            asns.add(_asn(cells[0].strip().upper().removeprefix("AS"), f"{path.name}:{number}"))
+    return asns
+
+
+def _asn(text: str, path: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= 10 and 0 < int(text) < 2**32:
+        return int(text)
+    raise InvalidInput(path, f"{text[:60]!r} is no number of an autonomous system")
 
 
 def load_network_lists(folder: Path) -> NetworkLists:
     """Read ``datacenter*.txt``, ``vpn*.txt``, ``relay*.txt`` and ``blocked*.txt`` of a folder, those that are there.
+
+    Lists of data centres and VPNs may hold lines such as ``AS64496`` too, which stand for all networks that an
+    autonomous system announces; so do ``datacenter*.csv`` and ``vpn*.csv``, whose first column is ``ASN``.
 
     Public lists put Apple Private Relay under both data centres and VPNs, and taking them at their word would lose
     everyone who listens through it: what is in a relay list is taken out of those two.
@@ -280,12 +155,25 @@ def load_network_lists(folder: Path) -> NetworkLists:
     Source:
         Podcast Technical Measurement Guidelines v2.3, section 1.2, rules 1 and 2; the relay's exception is our own.
     """
-    relay = _read_table(folder, "relay")
-    datacenter = _read_table(folder, "datacenter").without(relay)
-    vpn = _read_table(folder, "vpn").without(relay)
-    blocked = _read_table(folder, "blocked")
-    tables = (datacenter, vpn, relay, blocked)
+    (relay, relay_asns), (blocked, blocked_asns) = _read_table(folder, "relay"), _read_table(folder, "blocked")
+    for stem, asns in (("relay", relay_asns), ("blocked", blocked_asns)):
+        if asns:
+            raise InvalidInput(stem, f"AS{min(asns)}: networks alone are taken here, not autonomous systems")
+    datacenter, datacenter_asns = _read_table(folder, "datacenter")
+    vpn, vpn_asns = _read_table(folder, "vpn")
+    tables = (datacenter.without(relay), vpn.without(relay), relay, blocked)
     version = "none"
-    if any(len(table) for table in tables):
-        version = hashlib.sha256(b"".join(table.digest() for table in tables)).hexdigest()[:12]
-    return NetworkLists(datacenter=datacenter, vpn=vpn, relay=relay, blocked=blocked, version=version)
+    if any(len(table) for table in tables) or datacenter_asns or vpn_asns:
+        told = b"".join(table.digest() for table in tables)
+        if datacenter_asns or vpn_asns:
+            told += repr((sorted(datacenter_asns), sorted(vpn_asns))).encode()
+        version = hashlib.sha256(told).hexdigest()[:12]
+    return NetworkLists(
+        datacenter=tables[0],
+        vpn=tables[1],
+        relay=relay,
+        blocked=blocked,
+        datacenter_asns=datacenter_asns,
+        vpn_asns=vpn_asns,
+        version=version,
+    )

@@ -263,6 +263,12 @@ _INGEST: Final = {
         "",
         "A country or city database (.mmdb); without one, registry data is used.",
     ),
+    "asn_database": _Spec(
+        "CASTLEDGER_ASN_DATABASE",
+        _path,
+        "",
+        "A database of autonomous systems (.mmdb); without one, lists of them name nobody.",
+    ),
     "lists_dir": _Spec(
         "CASTLEDGER_LISTS_DIR", _path, "", "Folder of network lists; by default `lists` in the data folder."
     ),
@@ -370,6 +376,7 @@ class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     batch_hits: int
     geo_database: Path | None
+    asn_database: Path | None
     lists_dir: Path
     final_after_days: int
     hits_months: int
@@ -586,8 +593,11 @@ def load_settings(
     ingest["lists_dir"] = ingest["lists_dir"] or folder / "lists"
     if tracker["proxy_protocol"] and tracker["trusted_proxies"]:
         faults.append("TRACKER_TRUSTED_PROXIES: contradicts TRACKER_PROXY_PROTOCOL; say which one names the client")
-    if ingest["geo_database"] is not None and not ingest["geo_database"].is_file():
-        faults.append(f"CASTLEDGER_GEO_DATABASE: there is no file {ingest['geo_database']}")
+    faults += [
+        f"{_INGEST[name].name}: there is no file {ingest[name]}"
+        for name in ("geo_database", "asn_database")
+        if ingest[name] is not None and not ingest[name].is_file()
+    ]
     if faults:
         raise ConfigError(faults)
     return Settings(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import threading
 from pathlib import Path
+from typing import Final
 
 from analytics_core.settings import IngestSettings
 from analytics_core.user_agents import table_version
@@ -12,9 +13,11 @@ from api.schemas.analytics import Lists
 
 __all__ = ("ListVersions",)
 
+_LISTS: Final = (".txt", ".csv")
+
 
 class ListVersions:
-    """Names the versions of agents, networks and countries as they are on the disk now.
+    """Names the versions of agents, networks, countries and autonomous systems as they are on the disk now.
 
     Args:
         settings: Where ingest finds its lists.
@@ -30,19 +33,28 @@ class ListVersions:
         with self._lock:
             state = self._state()
             if self._known is None or self._known[0] != state:
-                self._known = state, Lists(table_version(), self._networks(), self._countries())
+                self._known = (
+                    state,
+                    Lists(
+                        table_version(),
+                        self._networks(),
+                        self._countries(),
+                        self._asns(),
+                    ),
+                )
             return self._known[1]
 
     def _files(self) -> list[Path]:
         folder = self._settings.lists_dir
-        found = sorted(folder.glob("*.txt")) if folder.is_dir() else []
-        return found + [path for path in (self._settings.geo_database,) if path is not None and path.is_file()]
+        found = sorted(path for path in folder.glob("*.*") if path.suffix in _LISTS) if folder.is_dir() else []
+        databases = (self._settings.geo_database, self._settings.asn_database)
+        return found + [path for path in databases if path is not None and path.is_file()]
 
     def _state(self) -> object:
         return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self._files()]
 
     def _networks(self) -> str:
-        if not any(path.suffix == ".txt" for path in self._files()):
+        if not any(path.suffix in _LISTS for path in self._files()):
             return "none"
         # Imported where there are lists at all: it brings numpy, some 25 MiB.
         from analytics_core.networks import load_network_lists
@@ -56,3 +68,11 @@ class ListVersions:
         from analytics_core.geo import open_countries
 
         return open_countries(path).version
+
+    def _asns(self) -> str:
+        path = self._settings.asn_database
+        if path is None:
+            return "none"
+        from analytics_core.asns import asn_database_version
+
+        return asn_database_version(path)

@@ -152,9 +152,9 @@ def _count_hits(path: Path) -> int:
 
 
 def look_at_lists(settings: IngestSettings) -> Iterator[Finding]:
-    """Tell how old the lists of networks are, and the country database if there is one."""
+    """Tell how old the lists of networks are, and the databases of addresses if there are any."""
     folder = settings.lists_dir
-    files = sorted(folder.glob("*.txt")) if folder.is_dir() else []
+    files = sorted(path for path in folder.glob("*.*") if path.suffix in (".txt", ".csv")) if folder.is_dir() else []
     if not files:
         yield Finding(
             Level.WARN,
@@ -172,6 +172,8 @@ def look_at_lists(settings: IngestSettings) -> Iterator[Finding]:
         yield _look_at_age(f"{len(files)} lists of networks, the oldest, {oldest.name},", oldest)
     if settings.geo_database is not None:
         yield _look_at_age(f"the country database {settings.geo_database.name}", settings.geo_database)
+    if settings.asn_database is not None:
+        yield _look_at_age(f"the database of autonomous systems {settings.asn_database.name}", settings.asn_database)
 
 
 def _look_at_age(what: str, path: Path) -> Finding:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 from analytics_core.admin_server import AdminServer
+from analytics_core.asns import open_asns
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.dead_letters import drop_dead_letters
 from analytics_core.db.hits import ensure_partitions
@@ -106,6 +107,7 @@ class Ingest:
             secrets=self.secrets,
             own_hosts=hosts,
             countries=open_countries(settings.ingest.geo_database),
+            asns=open_asns(settings.ingest.asn_database),
             networks=networks,
             metrics=metrics,
         )

@@ -166,6 +166,8 @@ def _columns(
         flags=flags,
         source=_integers([hit.source for hit in hits]),
         rules=np.full(len(hits), DEFAULT_PROFILE.version, np.int64),
+        asn=_integers([hit.asn for hit in hits]),
+        networks=_integers([hit.networks for hit in hits]),
     )
 
 

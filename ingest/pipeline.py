@@ -20,6 +20,7 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
+from analytics_core.asns import AsnLookup
 from analytics_core.byte_ranges import parse_range
 from analytics_core.clock import Clock
 from analytics_core.db.dead_letters import DeadLetter
@@ -30,7 +31,7 @@ from analytics_core.db.pool import Connection
 from analytics_core.geo import CountryLookup
 from analytics_core.hits import HitFlag, HitKind, Method
 from analytics_core.hosts import HostSighting, merge_sightings
-from analytics_core.networks import NetworkLists
+from analytics_core.networks import NetworkClass, NetworkLists
 from analytics_core.profiles import DEFAULT_PROFILE
 from analytics_core.verdicts import NO_VERDICT
 from ingest.batches import Batch, distinct
@@ -123,6 +124,7 @@ class Pipeline:
         secrets: Of listeners.
         own_hosts: Host names of our trackers.
         countries: Finds countries.
+        asns: Finds autonomous systems.
         networks: Lists of networks.
         metrics: Takes each step's time.
     """
@@ -134,6 +136,7 @@ class Pipeline:
         secrets: SecretStore,
         own_hosts: Collection[str],
         countries: CountryLookup,
+        asns: AsnLookup,
         networks: NetworkLists,
         metrics: Metrics,
     ) -> None:
@@ -144,6 +147,7 @@ class Pipeline:
         self._referrers = TermNumbers("referrer", clock)
         self._feed_apps = TermNumbers("feed_app", clock)
         self._countries = countries
+        self._asns = asns
         self._networks = networks
         self._metrics = metrics
         self._ownership: int | None = None
@@ -185,7 +189,7 @@ class Pipeline:
             agents = await number_agents(conn, batch, self._agents)
             terms = await number_terms(conn, batch, links.targets, self._referrers, self._feed_apps)
             listeners = key_listeners(batch, links.targets, await find_secrets(batch, links.targets, self._secrets))
-            places = place_addresses(batch, self._countries, self._networks)
+            places = place_addresses(batch, self._countries, self._asns, self._networks)
             ranges, evidence, _ = _weigh(batch, links.targets)
             nothing = np.zeros(len(batch), np.int64)
             verdicts = VerdictColumns(bits=nothing, verdict=nothing + NO_VERDICT)
@@ -221,7 +225,7 @@ class Pipeline:
         with self._timed("key"):
             listeners = key_listeners(batch, targets, secrets)
         with self._timed("place"):
-            places = place_addresses(batch, self._countries, self._networks)
+            places = place_addresses(batch, self._countries, self._asns, self._networks)
         with self._timed("range"):
             ranges, evidence, tiny = _weigh(batch, targets)
         with self._timed("judge"):
@@ -264,9 +268,9 @@ def _facts(
         agent_empty=agents.is_empty,
         agent_kind=agents.kind,
         prefetch=(batch.flags & HitFlag.PREFETCH) != 0,
-        blocked=places.is_blocked,
-        datacenter=places.is_datacenter,
-        vpn=places.is_vpn,
+        blocked=places.is_in(NetworkClass.BLOCKED),
+        datacenter=places.is_in(NetworkClass.DATACENTER),
+        vpn=places.is_in(NetworkClass.VPN),
         tiny=tiny,
     )
 
@@ -325,6 +329,8 @@ def _columns(
         flags=batch.flags | np.where(listeners.is_rekeyed, int(HitFlag.REKEYED), 0),
         source=np.full(len(batch), int(HitSource.PREFIX), np.int64),
         rules=np.full(len(batch), DEFAULT_PROFILE.version, np.int64),
+        asn=places.asn,
+        networks=places.networks,
     )
 
 
@@ -365,6 +371,8 @@ def _pending(
                 range_kind=int(columns.range_kind[place]),
                 flags=int(columns.flags[place]),
                 source=int(columns.source[place]),
+                asn=int(columns.asn[place]),
+                networks=int(columns.networks[place]),
             )
         )
     return hits

@@ -267,6 +267,8 @@ create table ops.pending_hits (
     range_kind smallint not null,
     flags smallint not null,
     source smallint not null,
+    asn integer not null default 0,
+    networks smallint not null default 0,
     primary key (segment_no, ordinal)
 );
 create index pending_hits_key on ops.pending_hits (enclosure_key);
@@ -330,7 +332,9 @@ create table ts.listener_events (
     range_kind smallint not null,
     flags smallint not null,
     source smallint not null,
-    rules smallint not null
+    rules smallint not null,
+    asn integer not null default 0,
+    networks smallint not null default 0
 );
 
 create table ts.downloads (
@@ -407,7 +411,7 @@ create view api.listener_events with (security_barrier) as
         e.verdict_bits, e.verdict, e.evidence, e.country, e.kind, e.method, e.flags, e.source, e.rules, e.listener_key,
         coalesce(a.user_agent, '') as user_agent, coalesce(a.kind, 0)::smallint as agent_kind,
         coalesce(a.app, '') as app, coalesce(a.device, '') as device, coalesce(a.rule, '') as agent_rule,
-        coalesce(r.term, '') as referrer, coalesce(f.term, '') as feed_app
+        coalesce(r.term, '') as referrer, coalesce(f.term, '') as feed_app, e.asn, e.networks
     from ts.listener_events e
     left join ops.agents a using (agent_no)
     left join ops.terms r on r.term_no = e.referrer_no
@@ -419,7 +423,7 @@ create view api.pending_hits with (security_barrier) as
         p.verdict_bits, p.country, p.kind, p.method, p.flags, p.source,
         coalesce(a.user_agent, '') as user_agent, coalesce(a.kind, 0)::smallint as agent_kind,
         coalesce(a.app, '') as app, coalesce(a.device, '') as device, coalesce(a.rule, '') as agent_rule,
-        coalesce(r.term, '') as referrer, coalesce(f.term, '') as feed_app
+        coalesce(r.term, '') as referrer, coalesce(f.term, '') as feed_app, p.asn, p.networks
     from ops.pending_hits p
     left join ops.agents a using (agent_no)
     left join ops.terms r on r.term_no = p.referrer_no

@@ -6,6 +6,7 @@ import datetime as dt
 from pathlib import Path
 from uuid import UUID
 
+from analytics_core.asns import AsnLookup, NoAsns
 from analytics_core.clock import FixedClock
 from analytics_core.db.pool import Connection, Pool
 from analytics_core.geo import CountryLookup, NoCountries
@@ -42,13 +43,18 @@ class Ledger:
         self.shipper = self.make_shipper()
 
     def make_pipeline(
-        self, networks: NetworkLists | None = None, *, countries: CountryLookup | None = None
+        self,
+        networks: NetworkLists | None = None,
+        *,
+        countries: CountryLookup | None = None,
+        asns: AsnLookup | None = None,
     ) -> Pipeline:
         return Pipeline(
             clock=self.clock,
             secrets=self.secrets,
             own_hosts=("pod.example.org",),
             countries=countries or NoCountries(),
+            asns=asns or NoAsns(),
             networks=networks or NetworkLists(),
             metrics=self.metrics,
         )

@@ -56,7 +56,8 @@ class HitSource(enum.IntEnum):
 class HitColumns:
     """Judged hits by column, all of one length; ``listener_key`` has two columns of eight bytes.
 
-    Times are microseconds since 1970-01-01 UTC. ``episode_no`` is 0 where the episode is unknown.
+    Times are microseconds since 1970-01-01 UTC. ``episode_no`` is 0 where the episode is unknown, ``asn`` where nobody
+    knows whose network the address is of; ``networks`` are unions of ``analytics_core.networks.NetworkClass``.
     """
 
     occurred_at: Integers
@@ -81,6 +82,8 @@ class HitColumns:
     flags: Integers
     source: Integers
     rules: Integers
+    asn: Integers
+    networks: Integers
 
     def __len__(self) -> int:
         return len(self.occurred_at)
@@ -150,6 +153,8 @@ _HITS: Final = CopyFormat(
         ("flags", "smallint"),
         ("source", "smallint"),
         ("rules", "smallint"),
+        ("asn", "integer"),
+        ("networks", "smallint"),
     ),
 )
 

@@ -32,6 +32,8 @@ class PendingHit(msgspec.Struct, frozen=True, kw_only=True):
         target: As it was asked for, cut to a bound.
         k0: First-stage key of the listener.
         verdict_bits: All that spoke against it, ``unknown_episode`` included.
+        asn: Autonomous system of the address, 0 where unknown.
+        networks: In which lists the address was, a union of ``analytics_core.networks.NetworkClass``.
     """
 
     segment_no: int
@@ -56,6 +58,8 @@ class PendingHit(msgspec.Struct, frozen=True, kw_only=True):
     range_kind: int
     flags: int
     source: int
+    asn: int = 0
+    networks: int = 0
 
 
 class PendingTarget(msgspec.Struct, frozen=True):
@@ -84,14 +88,14 @@ delete from ops.pending_hits where (segment_no, ordinal) in (
     join ops.pending_hits p using (enclosure_key, podcast_no) limit $3)
 returning segment_no, ordinal, occurred_at, tenant_no, podcast_no, enclosure_key, bare_key, file_name, target, k0,
     range_first, range_last, agent_no, referrer_no, feed_app_no, verdict_bits, country, kind, method, range_kind, flags,
-    source"""
+    source, asn, networks"""
 
 _TAKE_AGED: Final[LiteralString] = """/* pending.take_aged */
 delete from ops.pending_hits where (segment_no, ordinal) in (
     select segment_no, ordinal from ops.pending_hits where occurred_at < $1 limit $2)
 returning segment_no, ordinal, occurred_at, tenant_no, podcast_no, enclosure_key, bare_key, file_name, target, k0,
     range_first, range_last, agent_no, referrer_no, feed_app_no, verdict_bits, country, kind, method, range_kind, flags,
-    source"""
+    source, asn, networks"""
 
 
 async def add_pending(conn: Connection, hits: Sequence[PendingHit]) -> None:

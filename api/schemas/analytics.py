@@ -53,6 +53,7 @@ class Lists(msgspec.Struct, frozen=True):
     agents: str
     networks: str
     countries: str
+    asns: str
 
 
 class Figure(msgspec.Struct, frozen=True):

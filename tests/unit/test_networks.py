@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from analytics_core.addresses import V4_MAPPED, format_address, pack_address
 from analytics_core.errors import InvalidInput
-from analytics_core.networks import NetworkClass, NetworkLists, NetworkTable, load_network_lists, to_column
+from analytics_core.network_tables import NetworkTable, to_column
+from analytics_core.networks import NetworkClass, NetworkLists, load_network_lists
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -212,10 +213,66 @@ def test_the_same_networks_in_another_list_are_another_version(tmp_path: Path) -
 
 
 def test_a_bad_line_names_its_file(lists: Path) -> None:
-    (lists / "vpn-mine.txt").write_text("192.0.2.0/24\nAS1\n")
+    (lists / "vpn-mine.txt").write_text("AS1\n192.0.2.0/24 AS1\n")
     with pytest.raises(InvalidInput) as caught:
         load_network_lists(lists)
     assert caught.value.path == "vpn-mine.txt:2"
+
+
+def by_system(found: NetworkLists, *pairs: tuple[str, int]) -> list[int]:
+    addresses = to_column(pack_address(address) for address, _ in pairs)
+    bits: list[int] = found.classes(addresses, np.array([asn for _, asn in pairs], np.int64)).tolist()
+    return bits
+
+
+def test_lists_name_autonomous_systems_too(lists: Path) -> None:
+    (lists / "datacenter-asn.txt").write_text("AS64496 # a hoster\nas64497; another\n\n192.0.2.0/28\n")
+    (lists / "vpn-asn.csv").write_text('\ufeffASN,Entity\n64498,"VPN, Inc."\nAS64499,x\n\n')
+    found = load_network_lists(lists)
+    assert (found.datacenter_asns, found.vpn_asns) == (frozenset({64496, 64497}), frozenset({64498, 64499}))
+    pairs = [("8.8.8.8", 64496), ("8.8.8.8", 64499), ("8.8.8.8", 64500), ("8.8.8.8", 0), ("198.51.100.1", 64497)]
+    assert by_system(found, *pairs) == [
+        NetworkClass.DATACENTER,
+        NetworkClass.VPN,
+        NetworkClass.NONE,
+        NetworkClass.NONE,
+        NetworkClass.DATACENTER | NetworkClass.VPN,
+    ]
+    # A relay's address is its users', whose network it is in; what is blocked stays so.
+    assert by_system(found, ("172.224.226.2", 64496), ("203.0.113.9", 64496)) == [
+        NetworkClass.RELAY,
+        NetworkClass.BLOCKED | NetworkClass.DATACENTER,
+    ]
+    assert classes(found, "8.8.8.8") == [NetworkClass.NONE]
+
+
+def test_the_version_follows_the_autonomous_systems(tmp_path: Path) -> None:
+    (tmp_path / "vpn.txt").write_text("AS64496\nAS64497\n")
+    before = load_network_lists(tmp_path).version
+    assert before != "none"
+    (tmp_path / "vpn.txt").write_text("AS64497\nAS64496 # the same\n")
+    assert load_network_lists(tmp_path).version == before
+    (tmp_path / "vpn.txt").rename(tmp_path / "datacenter.txt")
+    assert load_network_lists(tmp_path).version != before
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "path"),
+    [
+        ("datacenter.csv", "64496,x\n", "datacenter.csv:1"),
+        ("datacenter.csv", "", "datacenter.csv:1"),
+        ("vpn.csv", "ASN,Entity\n64496,x\n0,nobody\n", "vpn.csv:3"),
+        ("vpn.csv", "ASN,Entity\nhoster\n", "vpn.csv:2"),
+        ("vpn.txt", "AS9999999999\n", "vpn.txt:1"),
+        ("relay.txt", "AS64496\n", "relay"),
+        ("blocked.csv", "ASN\n64496\n", "blocked"),
+    ],
+)
+def test_a_bad_list_of_autonomous_systems_is_named(tmp_path: Path, name: str, text: str, path: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InvalidInput) as caught:
+        load_network_lists(tmp_path)
+    assert caught.value.path == path
 
 
 def test_a_list_that_is_no_text_is_named(lists: Path) -> None:
@@ -244,3 +301,20 @@ def test_the_real_lists_load_and_spare_private_relay(data_dir: Path, tmp_path: P
     assert set(classes(found, *relays)) == {NetworkClass.RELAY}
     assert sum(bits & NetworkClass.DATACENTER for bits in classes(found, *machines)) > 0.9 * len(machines)
     assert classes(found, "127.0.0.1", "192.168.0.1", "10.0.0.1") == [0, 0, 0]
+
+
+def test_the_real_lists_of_autonomous_systems_load(data_dir: Path, tmp_path: Path) -> None:
+    for name, ours in (
+        ("x4b_datacenter_ASN.txt", "datacenter.txt"),
+        ("bad-asn-list.csv", "datacenter.csv"),
+        ("x4b_vpn_ASN.txt", "vpn.txt"),
+    ):
+        (tmp_path / ours).write_bytes((data_dir / "networks" / name).read_bytes())
+    found = load_network_lists(tmp_path)
+    assert len(found.datacenter_asns) > 500
+    # A hoster that both lists name, and a VPN.
+    assert by_system(found, ("8.8.8.8", 3223), ("8.8.8.8", 9009)) == [
+        NetworkClass.DATACENTER,
+        found.classes(to_column([pack_address("8.8.8.8")]), np.array([9009]))[0],
+    ]
+    assert 9009 in found.vpn_asns

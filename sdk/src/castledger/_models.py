@@ -83,6 +83,7 @@ class Lists(msgspec.Struct, frozen=True, kw_only=True):
     agents: str
     networks: str
     countries: str
+    asns: str = "none"
 
 
 class DownloadReport(msgspec.Struct, frozen=True, kw_only=True):

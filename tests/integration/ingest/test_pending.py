@@ -8,7 +8,8 @@ import pytest
 
 from analytics_core.db.pool import connect
 from analytics_core.hits import HitFlag, Method
-from analytics_core.networks import NetworkLists, NetworkTable
+from analytics_core.network_tables import NetworkTable
+from analytics_core.networks import NetworkLists
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from analytics_core.verdicts import Evidence, Verdict
@@ -20,7 +21,8 @@ pytestmark = pytest.mark.anyio
 
 COLUMNS = (
     "occurred_at, range_first, range_last, segment_no, ordinal, agent_no, referrer_no, feed_app_no, verdict_bits,"
-    " verdict, evidence, country, kind, method, range_kind, flags, source, rules"
+    " verdict, evidence, country, kind, method, range_kind, flags, source, rules, asn,"
+    " networks"
 )
 
 

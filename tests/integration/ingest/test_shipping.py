@@ -5,20 +5,24 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 import pytest
 
+from analytics_core.asns import open_asns
 from analytics_core.db.pool import connect
 from analytics_core.errors import Unavailable
 from analytics_core.hits import HitFlag, Method
-from analytics_core.networks import NetworkLists, NetworkTable
+from analytics_core.network_tables import NetworkTable
+from analytics_core.networks import NetworkClass, NetworkLists
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from analytics_core.spool import HEADER_BYTES
 from analytics_core.verdicts import Evidence, Verdict
 from ingest.spool_reader import SpoolFolder
+from tests.address_databases import write_database
 from tests.factories import (
     MadePodcast,
     make_episode,
@@ -96,6 +100,31 @@ async def test_networks_speak_against_hits(ledger: Ledger, podcast: MadePodcast)
         (blocked, blocked.bit),
         (Verdict.ELIGIBLE, 0),
     ]
+
+
+async def test_what_an_address_tells_is_kept_with_the_hit(ledger: Ledger, podcast: MadePodcast, folder: Path) -> None:
+    database = write_database(
+        folder / "asn.mmdb", {"asn": "AS64496"}, {"autonomous_system_number": (64511).to_bytes(4)}
+    )
+    lists = NetworkLists(
+        relay=NetworkTable.from_lines(["203.0.113.0/24"]), datacenter_asns=frozenset({64496}), version="test"
+    )
+    ledger.pipeline = ledger.make_pipeline(lists, asns=open_asns(database))
+    ledger.shipper = ledger.make_shipper()
+    hits = [make_hit(minute(0), address=address) for address in ("8.8.8.8", "203.0.113.7", "2001:db8::1")]
+    write_segment(ledger.folder, [*hits, make_hit(minute(1), "cdn.example.com/none.mp3", address="8.8.8.8")])
+    await ledger.ship_all()
+    datacenter = Verdict.DATACENTER
+    columns = "asn, networks, verdict, verdict_bits"
+    rows = await ledger.conn.fetch(f"select {columns} from ts.listener_events order by ordinal")
+    assert [tuple(row) for row in rows] == [
+        (64496, NetworkClass.DATACENTER, datacenter, datacenter.bit),
+        (64511, NetworkClass.RELAY, Verdict.ELIGIBLE, 0),
+        (0, NetworkClass.NONE, Verdict.ELIGIBLE, 0),
+    ]
+    # A hit that waits for its episode keeps them as well: its address is gone when it is judged again.
+    waiting = await ledger.conn.fetch("select asn, networks from ops.pending_hits")
+    assert [tuple(row) for row in waiting] == [(64496, NetworkClass.DATACENTER)]
 
 
 async def test_the_same_spool_lands_once(ledger: Ledger, podcast: MadePodcast) -> None:
