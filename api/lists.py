@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from analytics_core.errors import ConfigError, InvalidInput
 from analytics_core.settings import IngestSettings
 from analytics_core.user_agents import table_version
 from api.schemas.analytics import Lists
@@ -14,10 +15,13 @@ from api.schemas.analytics import Lists
 __all__ = ("ListVersions",)
 
 _LISTS: Final = (".txt", ".csv")
+_UNREADABLE: Final = "unreadable"
 
 
 class ListVersions:
     """Names the versions of agents, networks, countries and autonomous systems as they are on the disk now.
+
+    Where these cannot be read, those of before, which ingest goes on judging by; ``unreadable`` where there were none.
 
     Args:
         settings: Where ingest finds its lists.
@@ -33,16 +37,17 @@ class ListVersions:
         with self._lock:
             state = self._state()
             if self._known is None or self._known[0] != state:
-                self._known = (
-                    state,
-                    Lists(
-                        table_version(),
-                        self._networks(),
-                        self._countries(),
-                        self._asns(),
-                    ),
-                )
+                self._known = state, self._name()
             return self._known[1]
+
+    def _name(self) -> Lists:
+        try:
+            return Lists(table_version(), self._networks(), self._countries(), self._asns())
+        except (ConfigError, InvalidInput, OSError):
+            # Ingest says which one and why, and judges by those of before.
+            if self._known is not None:
+                return self._known[1]
+            return Lists(table_version(), _UNREADABLE, _UNREADABLE, _UNREADABLE)
 
     def _files(self) -> list[Path]:
         folder = self._settings.lists_dir

@@ -18,6 +18,7 @@ from analytics_core.spool import HEADER_BYTES, SpoolCorrupt, parse_header, read_
 from castledger_server.data_dir import RunningUp
 from castledger_server.findings import Finding, Level
 from castledger_server.listeners import choose_port, local_url
+from ingest.place_sources import open_places
 
 __all__ = ("look_at_folder", "look_at_lists", "look_at_ports", "look_at_spool")
 
@@ -170,6 +171,12 @@ def look_at_lists(settings: IngestSettings) -> Iterator[Finding]:
                 )
         oldest = min(files, key=lambda path: path.stat().st_mtime)
         yield _look_at_age(f"{len(files)} lists of networks, the oldest, {oldest.name},", oldest)
+    try:
+        open_places(settings)
+    except ConfigError as error:
+        yield Finding(
+            Level.FAIL, "lists", f"{'; '.join(error.faults)}; ingest uses what it had read before, if anything"
+        )
     if settings.geo_database is not None:
         yield _look_at_age(f"the country database {settings.geo_database.name}", settings.geo_database)
     if settings.asn_database is not None:

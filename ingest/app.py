@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 from analytics_core.admin_server import AdminServer
-from analytics_core.asns import open_asns
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.dead_letters import drop_dead_letters
 from analytics_core.db.hits import ensure_partitions
@@ -23,8 +22,6 @@ from analytics_core.db.pool import CONNECTION_LOST, Connection, Pool, check_role
 from analytics_core.db.rollups import count_marks
 from analytics_core.db.transfers import settle_claims
 from analytics_core.errors import ConfigError, Unavailable
-from analytics_core.geo import open_countries
-from analytics_core.networks import load_network_lists
 from analytics_core.roles import Role
 from analytics_core.settings import Settings
 from ingest.catalogue_watch import CatalogueWatch
@@ -34,6 +31,7 @@ from ingest.jobs import Health, backoff_s, run_job
 from ingest.metrics import Metrics
 from ingest.pending import rejudge_pending, release_aged
 from ingest.pipeline import Pipeline
+from ingest.place_sources import PlaceSources, PlacesWatch, open_places
 from ingest.polling import Poller, UnknownTargetPolls
 from ingest.registry_writer import RegistryWriter, own_hosts
 from ingest.retention import drop_old
@@ -48,11 +46,13 @@ __all__ = ("DAYS_AHEAD", "Ingest", "run_ingest")
 _NAME: Final = "castledger-ingest"
 _WATCH: Final = "watch"
 _TRACKERS: Final = "trackers"
+_LISTS: Final = "lists"
 _SCAN_S: Final = 0.25
 _REFRESH_S: Final = 0.5
 _POLL_S: Final = 2.0
 _CHORES_S: Final = 600.0
 _SILENCE_S: Final = 15.0
+_LISTS_S: Final = 15.0
 _CHORES_EVERY: Final = dt.timedelta(seconds=_CHORES_S)
 _PARTITIONS_EVERY: Final = dt.timedelta(hours=1)
 _RETENTION_EVERY: Final = dt.timedelta(hours=1)
@@ -78,6 +78,10 @@ def _give_memory_back() -> None:
         trim(0)
 
 
+def _versions(places: PlaceSources) -> tuple[str, str, str]:
+    return places.networks.version, places.asns.version, places.countries.version
+
+
 class Ingest:
     """One ingest process: its resources, and one method for each of its jobs.
 
@@ -97,18 +101,14 @@ class Ingest:
         self._clock = clock
         self._metrics = metrics
         hosts = own_hosts(settings.tracker.public_url)
-        try:
-            networks = load_network_lists(settings.ingest.lists_dir)
-        except (ValueError, OSError) as error:
-            raise ConfigError([f"CASTLEDGER_LISTS_DIR: {error}"]) from error
+        # Looks before it is opened: what is replaced in between is seen as newer.
+        self._places = PlacesWatch(settings.ingest)
         self.secrets = SecretStore(pool, clock)
         self.pipeline = Pipeline(
             clock=clock,
             secrets=self.secrets,
             own_hosts=hosts,
-            countries=open_countries(settings.ingest.geo_database),
-            asns=open_asns(settings.ingest.asn_database),
-            networks=networks,
+            places=open_places(settings.ingest),
             metrics=metrics,
         )
         self.poll_wanted = asyncio.Event()
@@ -203,6 +203,19 @@ class Ingest:
             health.say(_TRACKERS, await self._silence.look(conn))
         return _SILENCE_S
 
+    async def watch_lists(self, health: Health) -> float:
+        """Judge by lists and databases that have been replaced; damaged ones leave those before in force."""
+        fault = self._places.fault
+        found = await asyncio.to_thread(self._places.look)
+        if found is not None:
+            self.pipeline.places = found
+            _log.info("the lists were read anew: networks %s, autonomous systems %s, countries %s", *_versions(found))
+        if self._places.fault not in (None, fault):
+            _log.error("%s", self._places.fault)
+        health.say(_LISTS, self._places.fault)
+        self._metrics.lists_damaged.set(self._places.fault is not None)
+        return _LISTS_S
+
     def job_kinds(self) -> list[JobKind]:
         """List what is done from time to time, once for all ingest processes, by way of the queue."""
         return [
@@ -273,6 +286,7 @@ class Ingest:
             "registry": (self.write_registry, self.registry_wanted),
             "claims": (self.settle_claims, self.claims_wanted),
             "silence": (lambda: self.listen_for_trackers(health), None),
+            "watching lists": (lambda: self.watch_lists(health), None),
             "jobs": (lambda: self.work_jobs(queue), None),
         }
         tasks = [

@@ -37,6 +37,11 @@ class Metrics:
         self.damaged = Counter(
             "castledger_ingest_damaged_segments", "Segments that were set aside as damaged.", registry=self.registry
         )
+        self.lists_damaged = Gauge(
+            "castledger_ingest_lists_damaged",
+            "1 while lists or databases on the disk cannot be used and those before stay in force.",
+            registry=self.registry,
+        )
         self.silent = Gauge(
             "castledger_ingest_silent_tracker",
             "1 for a tracker that has not been heard of for three minutes though it did not stop.",

@@ -20,7 +20,6 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
-from analytics_core.asns import AsnLookup
 from analytics_core.byte_ranges import parse_range
 from analytics_core.clock import Clock
 from analytics_core.db.dead_letters import DeadLetter
@@ -28,16 +27,16 @@ from analytics_core.db.hits import Downloads, HitColumns, HitSource
 from analytics_core.db.links import Click
 from analytics_core.db.pending import PendingHit
 from analytics_core.db.pool import Connection
-from analytics_core.geo import CountryLookup
 from analytics_core.hits import HitFlag, HitKind, Method
 from analytics_core.hosts import HostSighting, merge_sightings
-from analytics_core.networks import NetworkClass, NetworkLists
+from analytics_core.networks import NetworkClass
 from analytics_core.profiles import DEFAULT_PROFILE
 from analytics_core.verdicts import NO_VERDICT
 from ingest.batches import Batch, distinct
 from ingest.catalogue import Catalogue
 from ingest.dictionaries import AgentNumbers, TermNumbers
 from ingest.metrics import Metrics
+from ingest.place_sources import PlaceSources
 from ingest.secrets import SecretStore
 from ingest.sieve import Places
 from ingest.steps.agents import AgentColumns, TermColumns, number_agents, number_terms
@@ -123,9 +122,7 @@ class Pipeline:
         clock: For what is bounded a day.
         secrets: Of listeners.
         own_hosts: Host names of our trackers.
-        countries: Finds countries.
-        asns: Finds autonomous systems.
-        networks: Lists of networks.
+        places: What addresses are looked up in.
         metrics: Takes each step's time.
     """
 
@@ -135,9 +132,7 @@ class Pipeline:
         clock: Clock,
         secrets: SecretStore,
         own_hosts: Collection[str],
-        countries: CountryLookup,
-        asns: AsnLookup,
-        networks: NetworkLists,
+        places: PlaceSources,
         metrics: Metrics,
     ) -> None:
         self.catalogue = Catalogue(own_hosts=own_hosts)
@@ -146,9 +141,8 @@ class Pipeline:
         self._agents = AgentNumbers(clock)
         self._referrers = TermNumbers("referrer", clock)
         self._feed_apps = TermNumbers("feed_app", clock)
-        self._countries = countries
-        self._asns = asns
-        self._networks = networks
+        self.places = places
+        """May be replaced at any time: a batch looks all its addresses up in one of them."""
         self._metrics = metrics
         self._ownership: int | None = None
 
@@ -189,7 +183,7 @@ class Pipeline:
             agents = await number_agents(conn, batch, self._agents)
             terms = await number_terms(conn, batch, links.targets, self._referrers, self._feed_apps)
             listeners = key_listeners(batch, links.targets, await find_secrets(batch, links.targets, self._secrets))
-            places = place_addresses(batch, self._countries, self._asns, self._networks)
+            places = place_addresses(batch, self.places)
             ranges, evidence, _ = _weigh(batch, links.targets)
             nothing = np.zeros(len(batch), np.int64)
             verdicts = VerdictColumns(bits=nothing, verdict=nothing + NO_VERDICT)
@@ -225,7 +219,7 @@ class Pipeline:
         with self._timed("key"):
             listeners = key_listeners(batch, targets, secrets)
         with self._timed("place"):
-            places = place_addresses(batch, self._countries, self._asns, self._networks)
+            places = place_addresses(batch, self.places)
         with self._timed("range"):
             ranges, evidence, tiny = _weigh(batch, targets)
         with self._timed("judge"):

@@ -13,6 +13,7 @@ from analytics_core.geo import CountryLookup, NoCountries
 from analytics_core.networks import NetworkLists
 from ingest.metrics import Metrics
 from ingest.pipeline import Pipeline
+from ingest.place_sources import PlaceSources
 from ingest.rollups import refresh_rollups
 from ingest.secrets import SecretStore
 from ingest.shipper import Shipper, UnknownTargets
@@ -53,9 +54,7 @@ class Ledger:
             clock=self.clock,
             secrets=self.secrets,
             own_hosts=("pod.example.org",),
-            countries=countries or NoCountries(),
-            asns=asns or NoAsns(),
-            networks=networks or NetworkLists(),
+            places=PlaceSources(countries or NoCountries(), asns or NoAsns(), networks or NetworkLists()),
             metrics=self.metrics,
         )
 

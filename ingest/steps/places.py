@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analytics_core.asns import AsnLookup
-from analytics_core.geo import CountryLookup
-from analytics_core.networks import NetworkClass, NetworkLists
+from analytics_core.networks import NetworkClass
 from ingest.batches import Batch, distinct
+from ingest.place_sources import PlaceSources
 
 __all__ = ("PlaceColumns", "place_addresses")
 
@@ -36,15 +35,15 @@ class PlaceColumns:
         return found
 
 
-def place_addresses(batch: Batch, countries: CountryLookup, asns: AsnLookup, networks: NetworkLists) -> PlaceColumns:
+def place_addresses(batch: Batch, sources: PlaceSources) -> PlaceColumns:
     """Look each distinct address up once."""
     places, codes = distinct(batch.address[:, 1], batch.address[:, 0])
     rows: npt.NDArray[Any] = np.ascontiguousarray(batch.address[places].astype(">u8")).view(np.uint8).reshape(-1, 16)
     packed = rows.tobytes()
     addresses = [packed[at : at + 16] for at in range(0, len(packed), 16)]
-    numbers = asns.asns(rows)
+    numbers = sources.asns.asns(rows)
     return PlaceColumns(
-        country=countries.countries(addresses).astype(np.int64)[codes],
+        country=sources.countries.countries(addresses).astype(np.int64)[codes],
         asn=numbers[codes],
-        networks=networks.classes(rows, numbers).astype(np.int64)[codes],
+        networks=sources.networks.classes(rows, numbers).astype(np.int64)[codes],
     )

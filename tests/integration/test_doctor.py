@@ -30,6 +30,7 @@ from castledger_server.doctor import Finding, Level, examine
 from castledger_server.doctor_machine import look_at_ports
 from castledger_server.doctor_services import look_at_public_name, look_at_redis
 from castledger_server.doctor_settings import unknown_variables
+from tests.address_databases import write_database
 from tests.trackers import TrackerProcess
 
 FREE = {"TRACKER_PORT": "0", "CASTLEDGER_API_PORT": "0", "CASTLEDGER_ADMIN_PORTS": "tracker=0,api=0,ingest=0"}
@@ -247,14 +248,16 @@ def test_lists_that_are_absent_or_old_are_told(tmp_path: Path) -> None:
     (lists / "datacenter.txt").write_text("192.0.2.0/24\n")
     assert levels(look(tmp_path), "lists") == [Level.WARN, Level.OK]
     (lists / "vpn.txt").write_text("192.0.2.0/24\n")
-    geo = tmp_path / "country.mmdb"
-    geo.touch()
+    geo = write_database(tmp_path / "country.mmdb", {"country_code": "DE"}, {"country_code": "FR"})
     assert levels(look(tmp_path, CASTLEDGER_GEO_DATABASE=str(geo)), "lists") == [Level.OK, Level.OK]
     os.utime(lists / "datacenter.txt", (0, 0))
     os.utime(geo, (0, 0))
     found = said(look(tmp_path, CASTLEDGER_GEO_DATABASE=str(geo)), "lists")
     assert [level for level, _ in found] == [Level.WARN, Level.WARN]
     assert "datacenter.txt" in found[0][1]
+    (lists / "vpn.txt").write_text("192.0.2.0/24\nnonsense\n")
+    (failed,) = [text for level, text in said(look(tmp_path), "lists") if level is Level.FAIL]
+    assert "vpn.txt:2" in failed
 
 
 def test_a_port_is_free_or_ours_or_taken(tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""What is known of addresses: countries, autonomous systems and lists of networks, and newer ones while ingest runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, NamedTuple, TypeAlias
+
+from analytics_core.asns import AsnLookup, open_asns
+from analytics_core.errors import ConfigError
+from analytics_core.geo import CountryLookup, open_countries
+from analytics_core.networks import NetworkLists, load_network_lists
+from analytics_core.settings import IngestSettings
+
+__all__ = ("PlaceSources", "PlacesWatch", "open_places")
+
+_SUFFIXES: Final = (".txt", ".csv")
+
+_State: TypeAlias = tuple[tuple[str, int, int, int], ...]
+
+
+class PlaceSources(NamedTuple):
+    """What addresses are looked up in."""
+
+    countries: CountryLookup
+    asns: AsnLookup
+    networks: NetworkLists
+
+
+def open_places(settings: IngestSettings) -> PlaceSources:
+    """Open all that the settings name.
+
+    Raises:
+        ConfigError: Something cannot be used; a list's file and line are named.
+    """
+    try:
+        networks = load_network_lists(settings.lists_dir)
+    except (ValueError, OSError) as error:
+        raise ConfigError([f"CASTLEDGER_LISTS_DIR: {error}"]) from error
+    return PlaceSources(open_countries(settings.geo_database), open_asns(settings.asn_database), networks)
+
+
+class PlacesWatch:
+    """Opens what has been replaced on the disk; what cannot be used leaves in force what was there before.
+
+    Args:
+        settings: Where lists and databases are.
+    """
+
+    def __init__(self, settings: IngestSettings) -> None:
+        self._settings = settings
+        self._opened = self._seen = self._look()
+        self.fault: str | None = None
+        """Why what is on the disk now is not in force; ``None`` while it is."""
+
+    def look(self) -> PlaceSources | None:
+        """Open what has changed, once it has stayed as it is from one look to the next: it may be on its way.
+
+        Blocks for as long as reading takes. Raises nothing.
+
+        Returns:
+            What is to be used from here on; ``None`` where nothing has changed or it cannot be used.
+        """
+        before, self._seen = self._seen, self._look()
+        if self._seen != before or self._seen == self._opened:
+            return None
+        self._opened = self._seen
+        try:
+            found = open_places(self._settings)
+        except ConfigError as error:
+            self.fault = f"{'; '.join(error.faults)}; what was read before stays in force"
+            return None
+        if self._look() != self._opened:
+            # Replaced while it was read: the next looks will see.
+            return None
+        self.fault = None
+        return found
+
+    def _look(self) -> _State:
+        folder, databases = self._settings.lists_dir, (self._settings.geo_database, self._settings.asn_database)
+        paths: list[Path] = [path for path in databases if path is not None]
+        if folder.is_dir():
+            paths += [path for path in folder.iterdir() if path.suffix in _SUFFIXES]
+        found = []
+        for path in sorted(paths):
+            try:
+                status = path.stat()
+            except OSError:
+                # Gone, or being replaced.
+                found.append((str(path), -1, 0, 0))
+            else:
+                found.append((str(path), status.st_size, status.st_mtime_ns, status.st_ino))
+        return tuple(found)
