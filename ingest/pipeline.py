@@ -23,7 +23,7 @@ import numpy.typing as npt
 from analytics_core.byte_ranges import parse_range
 from analytics_core.clock import Clock
 from analytics_core.db.dead_letters import DeadLetter
-from analytics_core.db.hits import Downloads, HitColumns, HitSource
+from analytics_core.db.hits import Downloads, HitColumns, HitRows, HitSource, encode_hits
 from analytics_core.db.links import Click
 from analytics_core.db.pending import PendingHit
 from analytics_core.db.pool import Connection
@@ -75,6 +75,7 @@ class Judged:
         clicks: Those on known links, whose hits are among *hits*.
         winners: The best of *hits* for each download, unless some of them turn out to be late; ``None`` when they have
             not been picked yet.
+        rows: *hits* as they are sent; ``None`` when they have not been laid out yet, or one of them cannot be.
         dead: Hits that could not be judged, in neither of the two.
     """
 
@@ -84,6 +85,7 @@ class Judged:
     sightings: Sequence[HostSighting] = ()
     clicks: Sequence[Click] = ()
     winners: Downloads | None = None
+    rows: HitRows | None = None
     dead: Sequence[DeadLetter] = ()
 
     def __len__(self) -> int:
@@ -98,7 +100,7 @@ class Judged:
         if self.clicks:
             ids = set(zip(hits.segment_no.tolist(), hits.ordinal.tolist(), strict=True))
             clicks = [click for click in self.clicks if (click.segment_no, click.ordinal) in ids]
-        return dataclasses.replace(self, hits=hits, pending=pending, sightings=(), clicks=clicks, winners=None, dead=())
+        return Judged(hits, pending, self.ownership, clicks=clicks)
 
     @classmethod
     def joined(cls, parts: Sequence[Judged], *, dead: Sequence[DeadLetter]) -> Judged:
@@ -173,6 +175,7 @@ class Pipeline:
             hits=requests.hits.followed_by(clicks.hits),
             clicks=clicks.clicks,
             ownership=min(generations),
+            rows=None,
         )
 
     async def _take_clicks(self, conn: Connection, batch: Batch) -> Judged:
@@ -227,7 +230,9 @@ class Pipeline:
         with self._timed("split"):
             judged = _split(batch, targets, agents, terms, listeners, places, ranges, evidence, verdicts)
         with self._timed("winners"):
-            return dataclasses.replace(judged, winners=pick_winners(judged.hits))
+            winners = pick_winners(judged.hits)
+        with self._timed("lay out"):
+            return dataclasses.replace(judged, winners=winners, rows=_lay_out(judged.hits))
 
     def _forget_before(self, ownership: int) -> None:
         """Drop what was remembered under another generation of ownership: an erasure may have taken it along.
@@ -238,6 +243,14 @@ class Pipeline:
             self._agents.forget()
             self._secrets.forget_stored()
             self._ownership = ownership
+
+
+def _lay_out(hits: HitColumns) -> HitRows | None:
+    try:
+        return encode_hits(hits)
+    except OverflowError:
+        # Landing finds the hit and buries it.
+        return None
 
 
 def _weigh(batch: Batch, targets: TargetColumns) -> tuple[RangeColumns, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

@@ -17,9 +17,11 @@ from analytics_core.db.dead_letters import DeadLetter, add_dead_letters
 from analytics_core.db.hits import (
     Downloads,
     HitColumns,
+    HitRows,
     add_marks,
     copy_downloads,
     copy_hits,
+    encode_hits,
     ensure_partitions,
     lock_finality,
     note_days,
@@ -138,7 +140,12 @@ async def _merge(conn: Connection, downloads: Downloads, written: WrittenKeys | 
 
 
 async def write_hits(
-    conn: Connection, hits: HitColumns, *, winners: Downloads | None = None, written: WrittenKeys | None = None
+    conn: Connection,
+    hits: HitColumns,
+    *,
+    winners: Downloads | None = None,
+    rows: HitRows | None = None,
+    written: WrittenKeys | None = None,
 ) -> HitColumns:
     """Write judged hits with the downloads that they make.
 
@@ -148,6 +155,7 @@ async def write_hits(
         conn: In a transaction.
         hits: New ones: no hit may be written twice.
         winners: The best of them as they are, where that is known already.
+        rows: All of them as they are sent, where they have been laid out already.
         written: What this process knows to be there.
 
     Returns:
@@ -164,8 +172,8 @@ async def write_hits(
     if final:
         late = np.array([pair in final for pair in pairs], np.bool_)[codes]
         hits = dataclasses.replace(hits, flags=hits.flags | np.where(late, int(HitFlag.LATE), 0))
-        winners = None
-    await copy_hits(conn, hits)
+        winners = rows = None
+    await copy_hits(conn, encode_hits(hits) if rows is None else rows)
     downloads = pick_winners(hits) if winners is None else winners
     await _merge(conn, downloads, written)
     await add_marks(conn, downloads)
@@ -226,7 +234,7 @@ async def _pass_fence(conn: Connection, judged: Judged, checkpoints: Sequence[Ch
 async def _write(conn: Connection, judged: Judged, written: WrittenKeys | None = None) -> None:
     # Days before downloads, as everywhere, so that writers meet in one order.
     await _write_pending(conn, judged.pending)
-    await write_hits(conn, judged.hits, winners=judged.winners, written=written)
+    await write_hits(conn, judged.hits, winners=judged.winners, rows=judged.rows, written=written)
     await add_clicks(conn, judged.clicks)
 
 

@@ -95,7 +95,10 @@ class CopyFormat:
 
     async def copy(self, conn: Connection, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         """Write columns into the table, inside whatever transaction there is."""
-        rows = self.encode(columns)
+        await self.send(conn, self.encode(columns))
+
+    async def send(self, conn: Connection, rows: npt.NDArray[Any]) -> None:
+        """Write what :meth:`encode` has made into the table, inside whatever transaction there is."""
         if not len(rows):
             return
         await conn.copy_to_table(

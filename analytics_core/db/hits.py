@@ -20,11 +20,13 @@ __all__ = (
     "DayRow",
     "Downloads",
     "HitColumns",
+    "HitRows",
     "HitSource",
     "Integers",
     "add_marks",
     "copy_downloads",
     "copy_hits",
+    "encode_hits",
     "ensure_partitions",
     "hold_days_open",
     "lock_finality",
@@ -113,6 +115,9 @@ class HitColumns:
         """The columns by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
+
+HitRows: TypeAlias = npt.NDArray[Any]
+"""Hits as they are sent to the database."""
 
 Downloads: TypeAlias = HitColumns
 """Hits of which each is the best of its batch for its listener, episode and day, sorted by that key."""
@@ -293,9 +298,18 @@ async def hold_days_open(conn: Connection, tenant_no: int) -> None:
     await conn.execute(_HOLD_OPEN, tenant_no)
 
 
-async def copy_hits(conn: Connection, hits: HitColumns) -> None:
-    """Append hits."""
-    await _HITS.copy(conn, hits.as_mapping())
+def encode_hits(hits: HitColumns) -> HitRows:
+    """Lay hits out as they are sent: work that can be done before their turn has come.
+
+    Raises:
+        OverflowError: A number does not fit into its column.
+    """
+    return _HITS.encode(hits.as_mapping())
+
+
+async def copy_hits(conn: Connection, rows: HitRows) -> None:
+    """Append hits, laid out by :func:`encode_hits`."""
+    await _HITS.send(conn, rows)
 
 
 async def upsert_downloads(conn: Connection, downloads: Downloads) -> None:
