@@ -21,9 +21,21 @@ def install(session: nox.Session, *groups: str) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run all tests, doctests included, against a real PostgreSQL."""
+    """Run all tests, doctests included, against a real PostgreSQL; one by one with `nox -s tests -- -n 0`."""
     install(session, "test")
-    session.run("pytest", "--doctest-modules", *CODE, "tests", "sdk/tests", *session.posargs)
+    # Each process has a server of its own; half of the time is waiting for other processes, so that two use two cores.
+    session.run(
+        "pytest",
+        "-n",
+        "auto",
+        "--maxprocesses=4",
+        "--dist=worksteal",
+        "--doctest-modules",
+        *CODE,
+        "tests",
+        "sdk/tests",
+        *session.posargs,
+    )
 
 
 @nox.session
