@@ -11,13 +11,13 @@ import enum
 import functools
 import hashlib
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
 
+from analytics_core.agent_patterns import Pattern, compile_pattern, pieces_of
 from analytics_core.errors import InvalidInput
 
 __all__ = (
@@ -69,12 +69,14 @@ class AgentClass(msgspec.Struct, frozen=True):
         app: The program's name for people, empty when unknown.
         device: One of ``DEVICES``.
         rule: The name of the table entry that decided; ``empty`` without an agent, ``none`` without a match.
+        names_itself: Whether *app* is what the agent calls itself, so that there can be any number of such names.
     """
 
     kind: AgentKind
     app: str
     device: str
     rule: str
+    names_itself: bool = False
 
 
 class AgentEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,7 +85,10 @@ class AgentEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         name: Unique in its table: the rule that a classification names.
         kind: ``app``, ``browser``, ``library``, ``bot`` or ``watch``.
-        pattern: A Python regular expression, searched for in the normalised agent.
+        pattern: A Python regular expression, searched for in the normalised agent. What a group ``(?P<app>…)`` of it
+            matches is the program's name for people: it names itself.
+        names: In place of a pattern: programs whose agent begins with their name as it is spelled here; case, spaces,
+            a version or platform behind it make no difference, and the name that is found is the program's.
         app: The program's name for people where it is not *name*.
         device: One of ``DEVICES`` where the entry alone tells it; it outranks the table's device patterns.
         category: ``bot`` makes a library a bot; other words are notes.
@@ -92,7 +97,8 @@ class AgentEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     kind: str
-    pattern: str
+    pattern: str = ""
+    names: tuple[str, ...] = ()
     app: str = ""
     device: str = ""
     category: str = ""
@@ -117,11 +123,16 @@ _EMPTY: Final = AgentClass(AgentKind.UNKNOWN, "", "unknown", "empty")
 
 _MAX_DECODINGS: Final = 5
 
-# What tells the structure of a pattern: escapes (skipped), sets (their first "]" stands for itself), groups, bars.
-_STRUCTURE: Final = re.compile(r"\\.|\[\^?\]?|[]()|]", re.DOTALL)
-_ESCAPE: Final = re.compile(r"\\.", re.DOTALL)
-_UPPER: Final = re.compile(r"[A-Z]|[^\W\d_a-z]")
-_Rule: TypeAlias = tuple[Callable[[str], re.Match[str] | None], bool]
+# What a program calls itself: all up to its version, its platform, or what stands in brackets.
+_PRODUCT: Final = re.compile(r"[^/(;,|\[]{1,80}?(?= ?[/(;,|\[]|[ _-][vr]?\d|$)")
+_PLATFORM: Final = re.compile(
+    r"(?:android|ios|iphone|ipad|osx|macos|windows|mobile|app|player|client|free|pro|premium|plus|lite|beta|dev"
+    r"|alpha|staging|preprod|test|\d+)$"
+)
+_MAX_APP_CHARS: Final = 60
+
+# Letters that ignore case in regular expressions, but whose lower case is themselves or two characters.
+_ODD_CASE: Final = re.compile("[ſıİ]")
 
 # Controls, lone surrogates, and the invisible marks that only ever hide or reorder what people read.
 _INVISIBLE: Final = re.compile(
@@ -164,6 +175,27 @@ def normalise_agent(agent: str) -> str:
     return " ".join(text.split())
 
 
+def _squash(name: str) -> str:
+    """Bring a name to what it is looked up by.
+
+    >>> _squash("The Podcast-App")
+    'thepodcastapp'
+    """
+    return "".join(filter(str.isalnum, name.lower()))
+
+
+def _own_name(match: re.Match[str], text: str) -> str:
+    start, end = match.span("app")
+    return text[start:end].strip(" -_.:\"'")[:_MAX_APP_CHARS].rstrip()
+
+
+class _Rule(NamedTuple):
+    pattern: Pattern | None
+    found: AgentClass
+    is_device_open: bool
+    names_itself: bool
+
+
 class AgentTable:
     """A compiled table of user agents.
 
@@ -180,32 +212,53 @@ class AgentTable:
         self.agents = agents
         self.devices = devices
         self.version = version
+        self._rules: list[_Rule] = []
+        # By squashed name, the entry that has it and how it spells it.
+        self._names: dict[str, tuple[int, str]] = {}
+        # The rules that an agent with a piece of text may match, and those that any may, as bits.
+        self._by_piece: dict[str, int] = {}
+        self._always = 0
         seen: set[str] = set()
-        rules = []
         for entry in agents:
             path = f"agent {entry.name!r}"
             if not entry.name or entry.name in seen:
                 raise InvalidInput(path, "a name is needed, and only once in a table")
             seen.add(entry.name)
-            if entry.kind not in _KINDS:
-                raise InvalidInput(path, f"kind is one of {', '.join(_KINDS)}, not {entry.kind!r}")
-            if entry.device and entry.device not in DEVICES:
-                raise InvalidInput(path, f"device is one of {', '.join(DEVICES)}, not {entry.device!r}")
-            kind = _KINDS[entry.kind]
-            if kind is AgentKind.LIBRARY and entry.category == "bot":
-                kind = AgentKind.BOT
-            device = "watch" if kind is AgentKind.WATCH else entry.device
-            found = AgentClass(kind, entry.app or entry.name, device or "unknown", entry.name)
-            # A bot that claims a telephone has none.
-            rules.append((*_compile(entry.pattern, path), found, not device and kind is not AgentKind.BOT))
-        self._rules = tuple(rules)
+            self._add(entry, path)
         device_rules = []
         for number, entry_device in enumerate(devices, 1):
             path = f"device {number} ({entry_device.device!r})"
             if entry_device.device not in DEVICES:
                 raise InvalidInput(path, f"device is one of {', '.join(DEVICES)}")
-            device_rules.append((*_compile(entry_device.pattern, path), entry_device.device))
+            device_rules.append((_compile(entry_device.pattern, path), entry_device.device))
         self._devices = tuple(device_rules)
+
+    def _add(self, entry: AgentEntry, path: str) -> None:
+        if entry.kind not in _KINDS:
+            raise InvalidInput(path, f"kind is one of {', '.join(_KINDS)}, not {entry.kind!r}")
+        if entry.device and entry.device not in DEVICES:
+            raise InvalidInput(path, f"device is one of {', '.join(DEVICES)}, not {entry.device!r}")
+        if bool(entry.pattern) == bool(entry.names):
+            raise InvalidInput(path, "either a pattern or names are needed, not both")
+        kind = _KINDS[entry.kind]
+        if kind is AgentKind.LIBRARY and entry.category == "bot":
+            kind = AgentKind.BOT
+        device = "watch" if kind is AgentKind.WATCH else entry.device
+        found = AgentClass(kind, entry.app or entry.name, device or "unknown", entry.name)
+        number, pattern = len(self._rules), None
+        if entry.pattern:
+            pattern = _compile(entry.pattern, path)
+            if pattern.pieces is None:
+                self._always |= 1 << number
+            for piece in pattern.pieces or ():
+                self._by_piece[piece] = self._by_piece.get(piece, 0) | 1 << number
+        for name in entry.names:
+            if not (key := _squash(name)) or key in self._names:
+                raise InvalidInput(path, f"{name!r} has no letters, or is among the names already")
+            self._names[key] = number, name
+        # A bot that claims a telephone has none.
+        is_device_open = not device and kind is not AgentKind.BOT
+        self._rules.append(_Rule(pattern, found, is_device_open, "(?P<app>" in entry.pattern))
 
     def classify(self, agent: str) -> AgentClass:
         """Find out what a user agent is; any text will do.
@@ -220,54 +273,61 @@ class AgentTable:
         if not text:
             return _EMPTY
         lower = text.lower()
-        for find, folded, found, device_open in self._rules:
-            if find(lower if folded else text) is not None:
-                if not device_open:
-                    return found
-                return AgentClass(found.kind, found.app, self._device_of(text, lower), found.rule)
+        listed, name = self._find_name(text)
+        candidates = self._candidates(lower)
+        if name:
+            candidates |= 1 << listed
+        while candidates:
+            number = (candidates & -candidates).bit_length() - 1
+            candidates ^= 1 << number
+            rule = self._rules[number]
+            own = ""
+            if rule.pattern is None:
+                if not name or number != listed:
+                    continue
+            else:
+                match = rule.pattern.find(lower if rule.pattern.is_folded else text)
+                if match is None:
+                    continue
+                if rule.names_itself:
+                    own = _own_name(match, text)
+            found = rule.found
+            device = self._device_of(text, lower) if rule.is_device_open else found.device
+            return AgentClass(found.kind, own or (name if rule.pattern is None else found.app), device, found.rule, bool(own))
         return AgentClass(AgentKind.UNKNOWN, "", self._device_of(text, lower), "none")
 
+    def _find_name(self, text: str) -> tuple[int, str]:
+        """Find the entry that lists what an agent begins with, and how it spells it; without one, no name."""
+        match = _PRODUCT.match(text)
+        key = _squash(match[0]) if match is not None else ""
+        while key:
+            if key in self._names:
+                return self._names[key]
+            shorter = _PLATFORM.sub("", key)
+            key = shorter if shorter != key else ""
+        return 0, ""
+
+    def _candidates(self, lower: str) -> int:
+        if not lower.isascii() and _ODD_CASE.search(lower) is not None:
+            return (1 << len(self._rules)) - 1
+        found, by_piece = self._always, self._by_piece
+        for piece in pieces_of(lower):
+            if piece in by_piece:
+                found |= by_piece[piece]
+        return found
+
     def _device_of(self, text: str, lower: str) -> str:
-        for find, folded, device in self._devices:
-            if find(lower if folded else text) is not None:
+        for pattern, device in self._devices:
+            if pattern.find(lower if pattern.is_folded else text) is not None:
                 return device
         return "unknown"
 
 
-def _alternatives(pattern: str) -> list[str]:
-    """Split a pattern at the bars outside of groups and character sets."""
-    parts, start, depth, in_set = [], 0, 0, False
-    for match in _STRUCTURE.finditer(pattern):
-        sign = match[0]
-        if in_set:
-            in_set = sign != "]"
-        elif sign.startswith("["):
-            in_set = True
-        elif sign == "(":
-            depth += 1
-        elif sign == ")":
-            depth -= 1
-        elif sign == "|" and not depth:
-            parts.append(pattern[start : match.start()])
-            start = match.end()
-    return [*parts, pattern[start:]]
-
-
-def _compile(pattern: str, path: str) -> _Rule:
+def _compile(pattern: str, path: str) -> Pattern:
     try:
-        compiled = re.compile(pattern)
-        if compiled.search("") is not None:
-            raise InvalidInput(path, "the pattern matches everything")
-        # Two rewrites with the same meaning make a miss several times cheaper: ignoring case goes over to text that
-        # is in lower case already, and what can only match at the beginning is not tried anywhere else.
-        body = pattern.removeprefix("(?i)")
-        folded = body != pattern and not _UPPER.search(_ESCAPE.sub("", body))
-        if folded:
-            compiled = re.compile(body)
-        anchored = all(part.startswith("^") for part in _alternatives(body))
-    except (re.error, OverflowError, RecursionError) as error:
-        raise InvalidInput(path, f"the pattern is no regular expression: {error}") from error
-    return (compiled.match if anchored else compiled.search), folded
+        return compile_pattern(pattern)
+    except ValueError as error:
+        raise InvalidInput(path, str(error)) from error
 
 
 def load_table(text: str) -> AgentTable:
