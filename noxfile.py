@@ -69,6 +69,13 @@ def torture(session: nox.Session) -> None:
 
 
 @nox.session
+def score(session: nox.Session) -> None:
+    """Score our table of user agents on real ones and on the open tables' examples; needs their data."""
+    session.install("-q", "-e", ".")
+    session.run("python", "-m", "benchmarks.score", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Run the benchmarks, or those named behind `--`; each prints one JSON line last and takes up to ten minutes."""
     session.install("-q", "-e", ".[bench]")

@@ -25,7 +25,7 @@ _MAX_DEPTH: Final = 20
 # How many repetitions, and how many of them of nearly any character, may follow one another: what a search can cost
 # grows with the power of the latter.
 _MAX_WIDE: Final = 12
-_MAX_OPEN: Final = 3
+_MAX_OPEN: Final = 4
 
 # Repeating what can repeat itself this often takes too long on some texts.
 _WIDE: Final = 10
@@ -236,8 +236,8 @@ def compile_pattern(pattern: str) -> Pattern:
     Raises:
         ValueError: It cannot be used; the text is the reason.
 
-    >>> compile_pattern("(?i)^cast(?:away|box)/").pieces == {"awa", "box"}
-    True
+    >>> sorted(compile_pattern("(?i)^(?:castaway|overcast)/").pieces or ())
+    ['ove', 'sta']
     >>> compile_pattern("(a+)+$")
     Traceback (most recent call last):
     ValueError: a repetition is inside of a repetition, which takes for ever on some texts

@@ -87,8 +87,9 @@ class AgentEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         kind: ``app``, ``browser``, ``library``, ``bot`` or ``watch``.
         pattern: A Python regular expression, searched for in the normalised agent. What a group ``(?P<app>…)`` of it
             matches is the program's name for people: it names itself.
-        names: In place of a pattern: programs whose agent begins with their name as it is spelled here; case, spaces,
-            a version or platform behind it make no difference, and the name that is found is the program's.
+        names: In place of a pattern: programs whose agent begins with their name; case, spaces, and a version or
+            platform behind it make no difference. Each is the program's name for people, too; ``sent = shown`` where
+            they differ.
         app: The program's name for people where it is not *name*.
         device: One of ``DEVICES`` where the entry alone tells it; it outranks the table's device patterns.
         category: ``bot`` makes a library a bot; other words are notes.
@@ -253,9 +254,10 @@ class AgentTable:
             for piece in pattern.pieces or ():
                 self._by_piece[piece] = self._by_piece.get(piece, 0) | 1 << number
         for name in entry.names:
-            if not (key := _squash(name)) or key in self._names:
-                raise InvalidInput(path, f"{name!r} has no letters, or is among the names already")
-            self._names[key] = number, name
+            sent, _, shown = name.partition(" = ")
+            if not (key := _squash(sent)) or key in self._names:
+                raise InvalidInput(path, f"{sent!r} has no letters, or is among the names already")
+            self._names[key] = number, shown or sent
         # A bot that claims a telephone has none.
         is_device_open = not device and kind is not AgentKind.BOT
         self._rules.append(_Rule(pattern, found, is_device_open, "(?P<app>" in entry.pattern))
@@ -293,7 +295,9 @@ class AgentTable:
                     own = _own_name(match, text)
             found = rule.found
             device = self._device_of(text, lower) if rule.is_device_open else found.device
-            return AgentClass(found.kind, own or (name if rule.pattern is None else found.app), device, found.rule, bool(own))
+            return AgentClass(
+                found.kind, own or (name if rule.pattern is None else found.app), device, found.rule, bool(own)
+            )
         return AgentClass(AgentKind.UNKNOWN, "", self._device_of(text, lower), "none")
 
     def _find_name(self, text: str) -> tuple[int, str]:

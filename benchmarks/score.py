@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 
 from analytics_core.user_agents import AgentKind, classify
 
-__all__ = ("Opinion", "OpenTables", "Score", "find_data", "read_examples", "read_requests", "score")
+__all__ = ("OpenTables", "Opinion", "Score", "find_data", "read_examples", "read_requests", "score")
 
 GOAL_KIND: Final = 99.7
 GOAL_UNKNOWN: Final = 0.3
@@ -32,6 +32,7 @@ GOAL_APP: Final = 99.0
 GOAL_EXAMPLES: Final = 97.0
 
 _LISTED: Final = 10
+_VARIABLES: Final = ("CASTLEDGER_DATA", "CASTLEDGER_TEST_DATA")
 _ROOT: Final = Path(__file__).resolve().parents[1]
 _TABLES: Final = (("bots", "bot"), ("apps", "app"), ("libraries", "library"), ("browsers", "browser"))
 
@@ -77,7 +78,8 @@ def _entries(path: Path) -> list[dict[str, Any]]:
 
 def find_data() -> Path | None:
     """Find the folder with the real agents, ``None`` when there is none."""
-    for folder in (_ROOT.parent / "shared" / "data", Path(os.environ.get("CASTLEDGER_DATA") or "/nonexistent")):
+    named = [Path(path) for name in _VARIABLES if (path := os.environ.get(name))]
+    for folder in (_ROOT.parent / "shared" / "data", *named):
         if (folder / "useragents" / "real_user_agents.csv").is_file():
             return folder / "useragents"
     return None
