@@ -41,7 +41,7 @@ _COMMON_TEXT: Final = (
     "mozilla/5.0 (linux; android 10; k) applewebkit/537.36 (khtml, like gecko) chrome/120.0.0.0 mobile safari/537.36 "
     "version/17.2 (iphone; cpu iphone os 17_2_1 like mac os x) (windows nt 10.0; win64; x64) macintosh; intel mac os x "
     "cfnetwork/1490.0.4 darwin/23.2.0 applecoremedia/1.0.0 (linux;android 13) exoplayerlib/2.18 ios; en_us podcast app "
-    "player https://www. .com/ client radio music http:// +http build/"
+    "spotify/ amazon; alexa echo player https://www. .com/ client radio music http:// +http build/"
 )
 
 
@@ -149,7 +149,7 @@ class _Reader:
         if whole.wide > _MAX_WIDE or whole.open > _MAX_OPEN:
             raise ValueError("too many repetitions without an end follow one another")
         choices.append(frozenset((run,)))
-        whole.needs = max(choices, key=lambda choice: (min(map(len, choice)), -len(choice)))
+        whole.needs = max(choices, key=_worth)
         if min(map(len, whole.needs)) < PIECE_CHARS:
             whole.needs = None
         return whole
@@ -215,6 +215,13 @@ class _Reader:
             return {"?": (0, 1), "*": (0, _WIDE), "+": (1, _WIDE)}[sign]
         least = int(match[1] or 0)
         return least, int(match[3] or _WIDE) if match[2] else least
+
+
+def _worth(choice: frozenset[str]) -> tuple[bool, bool, int, int]:
+    """Say how well texts of which one is needed tell agents apart: long enough, rare, of few."""
+    shortest = min(map(len, choice))
+    is_rare = all(not pieces_of(text) <= _COMMON for text in choice)
+    return shortest >= PIECE_CHARS, is_rare, shortest, -len(choice)
 
 
 def _rarest_piece(text: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import threading
 from pathlib import Path
 
+from analytics_core.agent_lists import AgentLists
 from analytics_core.settings import IngestSettings
-from analytics_core.user_agents import table_version
 from api.schemas.analytics import Lists
 
 __all__ = ("ListVersions",)
@@ -25,12 +26,18 @@ class ListVersions:
         self._lock = threading.Lock()
         self._known: tuple[object, Lists] | None = None
 
+    @functools.cached_property
+    def _agents(self) -> AgentLists:
+        settings = self._settings
+        return AgentLists(settings.agent_lists, settings.agent_lists_mode, keep=settings.agent_lists_kept)
+
     def read(self) -> Lists:
         """Name the versions; blocks for as long as a list that changed takes to be read."""
         with self._lock:
+            self._agents.refresh()
             state = self._state()
             if self._known is None or self._known[0] != state:
-                self._known = state, Lists(table_version(), self._networks(), self._countries())
+                self._known = state, Lists(self._agents.table.version, self._networks(), self._countries())
             return self._known[1]
 
     def _files(self) -> list[Path]:
@@ -39,7 +46,8 @@ class ListVersions:
         return found + [path for path in (self._settings.geo_database,) if path is not None and path.is_file()]
 
     def _state(self) -> object:
-        return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self._files()]
+        files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self._files()]
+        return self._agents.table.version, files
 
     def _networks(self) -> str:
         if not any(path.suffix == ".txt" for path in self._files()):
