@@ -152,7 +152,7 @@ def build_table(texts: Mapping[str, str], mode: ListMode) -> AgentTable:
     digest = hashlib.blake2b(digest_size=6)
     for part in (ours.version, mode.value, *(texts[name] for name in LIST_FILES)):
         digest.update(len(part).to_bytes(8) + part.encode())
-    return AgentTable(tuple(entries), ours.devices, version=digest.hexdigest())
+    return AgentTable(tuple(entries), ours.devices, version=digest.hexdigest(), asks_others=mode is ListMode.EXTEND)
 
 
 class AgentLists:

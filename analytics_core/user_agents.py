@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from analytics_core.agent_fallbacks import BROWSERS, CRAWLERS, guess_browser, installed_versions, is_crawler
 from analytics_core.agent_patterns import Pattern, compile_pattern, pieces_of
 from analytics_core.errors import InvalidInput
 
@@ -125,6 +126,9 @@ _EMPTY: Final = AgentClass(AgentKind.UNKNOWN, "", "unknown", "empty")
 
 _MAX_DECODINGS: Final = 5
 
+# What people read of an agent that only a list of crawlers knows.
+_CRAWLER: Final = "Other crawlers"
+
 # Counts changes of this module that let the same table say something else.
 _RULES: Final = 2
 
@@ -208,13 +212,22 @@ class AgentTable:
         agents: Entries by precedence.
         devices: Device patterns by precedence, asked when the deciding entry names no device.
         version: What tells this table's content from another's.
+        asks_others: Whether packages that are installed are asked for what it leaves open.
 
     Raises:
         InvalidInput: An entry cannot be used; its path names it.
     """
 
-    def __init__(self, agents: tuple[AgentEntry, ...], devices: tuple[DeviceEntry, ...], *, version: str) -> None:
+    def __init__(
+        self,
+        agents: tuple[AgentEntry, ...],
+        devices: tuple[DeviceEntry, ...],
+        *,
+        version: str,
+        asks_others: bool = False,
+    ) -> None:
         self.agents = agents
+        self.asks_others = asks_others
         self.devices = devices
         self.version = version
         self._rules: list[_Rule] = []
@@ -302,7 +315,19 @@ class AgentTable:
             return AgentClass(
                 found.kind, own or (name if rule.pattern is None else found.app), device, found.rule, bool(own)
             )
+        return self._classify_unknown(text, lower)
+
+    def _classify_unknown(self, text: str, lower: str) -> AgentClass:
+        if self.asks_others:
+            if is_crawler(text):
+                return AgentClass(AgentKind.BOT, _CRAWLER, "unknown", CRAWLERS)
+            if browser := guess_browser(text).browser:
+                return AgentClass(AgentKind.BROWSER, browser, self._device_of(text, lower), BROWSERS)
         return AgentClass(AgentKind.UNKNOWN, "", self._device_of(text, lower), "none")
+
+    def lists_name_of(self, agent: str) -> bool:
+        """Tell whether an entry lists the name that a normalised agent begins with."""
+        return bool(self._find_name(agent)[1])
 
     def _find_name(self, text: str) -> tuple[int, str]:
         """Find the entry that lists what an agent begins with, and how it spells it; without one, no name."""
@@ -328,7 +353,7 @@ class AgentTable:
         for pattern, device in self._devices:
             if pattern.find(lower if pattern.is_folded else text) is not None:
                 return device
-        return "unknown"
+        return (self.asks_others and guess_browser(text).device) or "unknown"
 
 
 def _compile(pattern: str, path: str) -> Pattern:
@@ -338,11 +363,12 @@ def _compile(pattern: str, path: str) -> Pattern:
         raise InvalidInput(path, str(error)) from error
 
 
-def load_table(text: str) -> AgentTable:
+def load_table(text: str, *, asks_others: bool = False) -> AgentTable:
     """Read and compile a table in the form of `agents.toml`.
 
     Args:
         text: TOML with ``[[agent]]`` and, if wanted, ``[[device]]`` entries.
+        asks_others: Whether packages that are installed are asked for what it leaves open.
 
     Raises:
         InvalidInput: It is no TOML, or an entry cannot be used; the path names the entry.
@@ -360,7 +386,8 @@ def load_table(text: str) -> AgentTable:
         raise InvalidInput("agents", f"not TOML: {error}") from error
     except msgspec.ValidationError as error:
         raise InvalidInput("agents", str(error)) from error
-    version = hashlib.blake2b(f"{_RULES}{text}".encode(), digest_size=6).hexdigest()
+    others = installed_versions() if asks_others else {}
+    version = hashlib.blake2b(f"{_RULES}{sorted(others.items())}{text}".encode(), digest_size=6).hexdigest()
     agents = []
     for number, raw in enumerate(document.agent, 1):
         try:
@@ -373,13 +400,14 @@ def load_table(text: str) -> AgentTable:
             devices.append(msgspec.convert(raw, DeviceEntry))
         except msgspec.ValidationError as error:
             raise InvalidInput(f"device {number}", str(error)) from error
-    return AgentTable(tuple(agents), tuple(devices), version=version)
+    return AgentTable(tuple(agents), tuple(devices), version=version, asks_others=asks_others)
 
 
 @functools.cache
 def our_table() -> AgentTable:
     """Return our own table; read and compiled by the first who asks."""
-    return load_table(Path(__file__).with_name("agents.toml").read_text(encoding="utf-8"))
+    text = Path(__file__).with_name("agents.toml").read_text(encoding="utf-8")
+    return load_table(text, asks_others=True)
 
 
 def table_version() -> str:

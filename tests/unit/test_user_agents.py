@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analytics_core.agent_fallbacks import installed_versions
 from analytics_core.errors import InvalidInput
 from analytics_core.user_agents import (
     DEVICES,
@@ -190,6 +192,23 @@ def test_what_is_equal_once_normalised_is_classified_alike(agent: str) -> None:
     assert classify(normalise_agent(agent)) == classify(agent)
 
 
+@given(st.text(max_size=60))
+def test_encoded_and_plain_agents_are_classified_alike(agent: str) -> None:
+    assert classify(quote(agent, safe="")) == classify(agent)
+    assert classify(quote(agent)) == classify(agent)
+
+
+@given(st.binary(max_size=600))
+def test_any_bytes_are_classified_however_they_are_decoded(agent: bytes) -> None:
+    for errors in ("replace", "surrogateescape", "backslashreplace"):
+        assert classify(agent.decode("utf-8", errors)).device in DEVICES
+
+
+@given(st.sampled_from([example for _, example in EXAMPLES if len(example) <= 160]))
+def test_an_example_means_the_same_encoded(example: str) -> None:
+    assert classify(quote(example, safe="")) == classify(example)
+
+
 @given(st.sampled_from([example for _, example in EXAMPLES]), st.data())
 def test_the_compiled_patterns_mean_what_they_say(example: str, data: st.DataObject) -> None:
     """The rewrites that make patterns cheap must not change what the plain ones would find."""
@@ -303,8 +322,41 @@ def test_a_faulty_table_is_refused_with_the_entrys_name(text: str, path: str, re
     assert reason in caught.value.reason
 
 
+MOLE = "Mozilla/5.0 (X11; U; Mole 3; en) Gecko/20100101 Galeon/2.0.6"
+
+
+def test_a_list_of_crawlers_is_asked_only_for_what_is_left_open() -> None:
+    crawlers = pytest.importorskip("crawleruseragents")
+    overcast = "Overcast/3.0 (+http://overcast.fm/; iOS podcast app)"
+    assert crawlers.is_crawler(overcast)
+    other = load_table(table(pattern="^Castaway"), asks_others=True)
+    found = other.classify("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)")
+    assert (found.kind, found.app, found.device, found.rule) == (
+        AgentKind.BOT,
+        "Other crawlers",
+        "unknown",
+        "crawler-user-agents",
+    )
+    assert other.classify("Castaway/1.0 Googlebot/2.1").kind is AgentKind.APP
+    assert classify(overcast).kind is AgentKind.APP
+    assert load_table(table()).classify("Googlebot/2.1").rule == "none"
+
+
+def test_browsers_and_devices_that_are_left_open_are_guessed() -> None:
+    pytest.importorskip("user_agents")
+    other = load_table(table(pattern="^Castaway"), asks_others=True)
+    found = other.classify(MOLE)
+    assert (found.kind, found.app, found.rule) == (AgentKind.BROWSER, "Galeon", "user-agents")
+    phone = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_2 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko)"
+    assert other.classify(phone).device == "phone"
+    # It would call this one a telephone, for no reason.
+    assert other.classify("Pocket Casts").device == "unknown"
+    assert load_table(table()).classify(MOLE).rule == "none"
+
+
 def test_the_version_names_the_content() -> None:
-    assert table_version() == TABLE.version
+    assert table_version() == load_table(TABLE_TEXT, asks_others=True).version
+    assert (table_version() == TABLE.version) == (not installed_versions())
     assert re.fullmatch(r"[0-9a-f]{12}", table_version())
     assert load_table(TABLE_TEXT + "\n# changed\n").version != table_version()
 
