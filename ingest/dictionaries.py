@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from analytics_core.agent_table import AgentTable
 from analytics_core.clock import Clock
 from analytics_core.db.dictionaries import (
     NewAgent,
@@ -25,7 +26,7 @@ from analytics_core.db.dictionaries import (
     supersede_agents,
 )
 from analytics_core.db.pool import Connection
-from analytics_core.user_agents import AgentClass, AgentTable, our_table
+from analytics_core.user_agents import AgentClass, our_table
 from ingest.caches import GenerationCache
 
 __all__ = ("Agent", "AgentNumbers", "TermNumbers")

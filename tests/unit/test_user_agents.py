@@ -11,15 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_core.agent_fallbacks import installed_versions
+from analytics_core.agent_table import AgentEntry, AgentTable, load_table
 from analytics_core.errors import InvalidInput
 from analytics_core.user_agents import (
     DEVICES,
     MAX_AGENT_CHARS,
-    AgentEntry,
     AgentKind,
-    AgentTable,
     classify,
-    load_table,
     normalise_agent,
     table_version,
 )
@@ -287,6 +285,13 @@ def test_a_program_may_name_itself() -> None:
     nameless = other.classify("-/1.0")
     assert (nameless.app, nameless.names_itself) == ("Anything", False)
     assert len(other.classify("x" * 200 + "/1.0").app) == 60
+    folded = load_table(table(name="Anything", pattern="(?i)^i*(?P<app>cast[^/]*)/"))
+    assert folded.classify("İiCastAway/1").app == ""
+    assert folded.classify("iiCastAway/1").app == "CastAway"
+    # What is lower case is longer here than what was sent.
+    assert load_table(table(pattern="(?i)^.{1,9} (?P<app>away)/")).classify("İİİ Away/1").app == "away"
+    # Ignoring case, this letter is an i, too.
+    assert load_table(table(pattern="(?i)^xiyZ/")).classify("Xİyz/1").kind is AgentKind.APP
 
 
 @pytest.mark.parametrize(

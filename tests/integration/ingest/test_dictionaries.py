@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from analytics_core.agent_lists import LIST_FILES
+from analytics_core.agent_table import AgentEntry, AgentTable
 from analytics_core.settings import DatabaseSettings, load_settings
-from analytics_core.user_agents import AgentEntry, AgentKind, AgentTable
+from analytics_core.user_agents import AgentKind
 from ingest.app import Ingest
 from ingest.dictionaries import AgentNumbers, TermNumbers
 from ingest.jobs import Health
