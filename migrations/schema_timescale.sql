@@ -239,6 +239,7 @@ create table ops.agents (
     superseded_hash uuid
 );
 create index agents_version on ops.agents (table_version) where superseded_hash is null;
+create index agents_superseded on ops.agents (superseded_hash) where superseded_hash is not null;
 
 create table ops.terms (
     term_no integer generated always as identity primary key,

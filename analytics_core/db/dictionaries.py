@@ -97,6 +97,19 @@ update ops.agents set superseded_hash = agent_hash, agent_hash = gen_random_uuid
 where agent_no = any($1::integer[]) and superseded_hash is null
 returning superseded_hash"""
 
+# Whoever goes back to an earlier table finds the numbers of then.
+_REVIVE: Final[LiteralString] = """/* agents.revive */
+update ops.agents a set agent_hash = a.superseded_hash, superseded_hash = null, table_version = $6
+from (
+    select distinct on (s.superseded_hash) s.agent_no
+    from unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::text[])
+        as n(agent_hash, kind, app, device, rule)
+    join ops.agents s on s.superseded_hash = n.agent_hash
+        and (s.kind, s.app, s.device, s.rule) = (n.kind, n.app, n.device, n.rule)
+    order by s.superseded_hash, s.agent_no
+) r
+where a.agent_no = r.agent_no"""
+
 _KINDS: Final[LiteralString] = """/* agents.kinds */
 select agent_no, kind, user_agent = '' as is_empty from ops.agents where agent_no = any($1::integer[])"""
 
@@ -146,7 +159,9 @@ async def confirm_agents(conn: Connection, agent_nos: Sequence[int], *, table_ve
 
 
 async def supersede_agents(conn: Connection, agents: Sequence[tuple[int, NewAgent]], *, table_version: str) -> None:
-    """Store agents anew under other numbers, as another class; their hits and downloads keep the old number.
+    """Store agents under other numbers, as another class; their hits and downloads keep the old number.
+
+    An agent that was of this class before gets the number of then.
 
     Args:
         conn: Outside a transaction.
@@ -158,6 +173,15 @@ async def supersede_agents(conn: Connection, agents: Sequence[tuple[int, NewAgen
     async with conn.transaction():
         retired = await conn.fetch(_RETIRE, sorted(agent_no for agent_no, _ in agents))
         taking_over = [by_hash[row["superseded_hash"]] for row in retired]
+        await conn.execute(
+            _REVIVE,
+            [agent.agent_hash for agent in taking_over],
+            [agent.kind for agent in taking_over],
+            [agent.app for agent in taking_over],
+            [agent.device for agent in taking_over],
+            [agent.rule for agent in taking_over],
+            table_version,
+        )
         await number_agents(conn, taking_over, table_version=table_version)
 
 

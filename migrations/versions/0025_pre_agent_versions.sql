@@ -3,3 +3,4 @@
 -- number stays as it was.
 alter table ops.agents add column superseded_hash uuid;
 create index agents_version on ops.agents (table_version) where superseded_hash is null;
+create index agents_superseded on ops.agents (superseded_hash) where superseded_hash is not null;

@@ -105,6 +105,19 @@ async def test_another_table_gives_other_numbers_only_to_what_it_calls_otherwise
     ]
 
 
+async def test_going_back_to_a_table_gives_its_numbers_again(ledger: Ledger) -> None:
+    tables = [ONE]
+    numbers = AgentNumbers(ledger.clock, table=lambda: tables[-1])
+    agents = [b"Earwig/1", b"Earwig/2", b"Mole/1"]
+    first = await numbers.number(ledger.conn, agents)
+    tables.append(TWO)
+    second = await numbers.number(ledger.conn, agents)
+    for again, wanted in ((ONE, first), (TWO, second)) * 2:
+        tables.append(again)
+        assert await numbers.number(ledger.conn, agents) == wanted
+    assert await ledger.count("ops.agents") == 5
+
+
 async def test_stored_agents_are_brought_up_to_date_in_bounded_steps(ledger: Ledger) -> None:
     old = AgentNumbers(ledger.clock, table=lambda: ONE)
     await old.number(ledger.conn, [*(b"Earwig/%d" % number for number in range(5)), b"Mole/1", b"\xff\x00odd", b""])
