@@ -11,7 +11,7 @@ nox.options.error_on_missing_interpreters = False
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 CODE = ("analytics_core", "prefix_redirect", "ingest", "api", "migrations", "castledger_server")
-BENCHMARKS = ("tracker", "ingest", "page", "query")
+BENCHMARKS = ("tracker", "ingest", "page", "query", "agents")
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -78,6 +78,13 @@ def torture(session: nox.Session) -> None:
     install(session, "test")
     seconds = session.posargs[0] if session.posargs else "600"
     session.run("pytest", "-s", "tests/torture", env={"CASTLEDGER_TORTURE_SECONDS": seconds})
+
+
+@nox.session
+def score(session: nox.Session) -> None:
+    """Score our table of user agents on real ones and on the open tables' examples; needs their data."""
+    session.install("-q", "-e", ".")
+    session.run("python", "-m", "benchmarks.score", *session.posargs)
 
 
 @nox.session

@@ -27,6 +27,7 @@ __all__ = (
     "FeedSettings",
     "HostPolicyMode",
     "IngestSettings",
+    "ListMode",
     "Network",
     "RedisSettings",
     "Secret",
@@ -73,6 +74,15 @@ class HostPolicyMode(enum.Enum):
     MEDIA = "media"
     KNOWN = "known"
     ANY = "any"
+
+
+class ListMode(enum.Enum):
+    """What an operator's lists of user agents are to our table."""
+
+    EXTEND = "extend"
+    """They are asked first, and our table for what they do not know."""
+    REPLACE = "replace"
+    """They are asked alone."""
 
 
 class SyncMode(enum.Enum):
@@ -272,6 +282,18 @@ _INGEST: Final = {
     "lists_dir": _Spec(
         "CASTLEDGER_LISTS_DIR", _path, "", "Folder of network lists; by default `lists` in the data folder."
     ),
+    "agent_lists": _Spec(
+        "CASTLEDGER_AGENT_LISTS",
+        _path,
+        "",
+        "Folder of lists of user agents in the OPAWG v2 format; without one, our own table decides alone.",
+    ),
+    "agent_lists_mode": _Spec(
+        "CASTLEDGER_AGENT_LISTS_MODE",
+        _choice(ListMode),
+        "extend",
+        "`extend` asks these lists first and our own table for what they do not know; `replace` asks them alone.",
+    ),
     "final_after_days": _Spec(
         "CASTLEDGER_FINAL_AFTER_DAYS", _integer(1, 365), "7", "Days after which a day's figures become final."
     ),
@@ -378,6 +400,9 @@ class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
     geo_database: Path | None
     asn_database: Path | None
     lists_dir: Path
+    agent_lists: Path | None
+    agent_lists_mode: ListMode
+    agent_lists_kept: Path
     final_after_days: int
     hits_months: int
 
@@ -590,6 +615,7 @@ def load_settings(
     admin = _read_part(_ADMIN, environ, faults)
     tracker["spool_dir"] = tracker["spool_dir"] or folder / "spool"
     tracker["registry_path"] = tracker["registry_path"] or folder / "registry.snapshot"
+    ingest["agent_lists_kept"] = folder / "agent-lists.json"
     ingest["lists_dir"] = ingest["lists_dir"] or folder / "lists"
     if tracker["proxy_protocol"] and tracker["trusted_proxies"]:
         faults.append("TRACKER_TRUSTED_PROXIES: contradicts TRACKER_PROXY_PROTOCOL; say which one names the client")

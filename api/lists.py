@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import threading
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
+from analytics_core.agent_lists import AgentLists
 from analytics_core.errors import ConfigError, InvalidInput
 from analytics_core.settings import IngestSettings
-from analytics_core.user_agents import table_version
 from api.schemas.analytics import Lists
 
 __all__ = ("ListVersions",)
@@ -32,22 +35,29 @@ class ListVersions:
         self._lock = threading.Lock()
         self._known: tuple[object, Lists] | None = None
 
+    @functools.cached_property
+    def _agents(self) -> AgentLists:
+        settings = self._settings
+        return AgentLists(settings.agent_lists, settings.agent_lists_mode, keep=settings.agent_lists_kept)
+
     def read(self) -> Lists:
         """Name the versions; blocks for as long as a list that changed takes to be read."""
         with self._lock:
+            self._agents.refresh()
             state = self._state()
             if self._known is None or self._known[0] != state:
                 self._known = state, self._name()
             return self._known[1]
 
     def _name(self) -> Lists:
+        version = self._agents.table.version
         try:
-            return Lists(table_version(), self._networks(), self._countries(), self._asns())
+            return Lists(version, self._networks(), self._countries(), self._asns())
         except (ConfigError, InvalidInput, OSError):
             # Ingest says which one and why, and judges by those of before.
             if self._known is not None:
-                return self._known[1]
-            return Lists(table_version(), _UNREADABLE, _UNREADABLE, _UNREADABLE)
+                return msgspec.structs.replace(self._known[1], agents=version)
+            return Lists(version, _UNREADABLE, _UNREADABLE, _UNREADABLE)
 
     def _files(self) -> list[Path]:
         folder = self._settings.lists_dir
@@ -56,7 +66,8 @@ class ListVersions:
         return found + [path for path in databases if path is not None and path.is_file()]
 
     def _state(self) -> object:
-        return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self._files()]
+        files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self._files()]
+        return self._agents.table.version, files
 
     def _networks(self) -> str:
         if not any(path.suffix in _LISTS for path in self._files()):

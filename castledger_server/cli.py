@@ -235,10 +235,15 @@ def _say(line: str) -> None:
     sys.stderr.flush()
 
 
-def _classify(_: argparse.Namespace, __: Mapping[str, str]) -> int:
+def _classify(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from analytics_core.agent_lists import AgentLists
     from castledger_server.commands import classify_lines
 
-    for row in classify_lines(sys.stdin.buffer):
+    settings = load_settings(environ).ingest
+    lists = AgentLists(settings.agent_lists, settings.agent_lists_mode, keep=settings.agent_lists_kept)
+    if lists.fault is not None:
+        print(f"lists of user agents cannot be used, those before stay in force: {lists.fault}", file=sys.stderr)
+    for row in classify_lines(sys.stdin.buffer, lists.table):
         sys.stdout.buffer.write(row)
     sys.stdout.buffer.flush()
     return 0
@@ -356,7 +361,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
             "Read user agents from standard input, one a line, and write a line of JSON for each:\n"
-            "kind (app, browser, library, bot, watch or unknown), app, device, and the rule that decided."
+            "kind (app, browser, library, bot, watch or unknown), app, device, and the rule that decided. Lists that\n"
+            "CASTLEDGER_AGENT_LISTS names decide as they do for ingest."
         ),
         epilog="example:\n  printf 'Overcast/3.0\\n' | castledger classify\n",
     )

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import msgspec
 
+from analytics_core.agent_table import AgentTable
 from analytics_core.errors import ConfigError, InvalidInput
 from analytics_core.feed_fetch import read_feed_file
 from analytics_core.settings import FeedSettings, parse_public_url
-from analytics_core.user_agents import classify
+from analytics_core.user_agents import our_table
 from castledger_server.api_access import Api
 from castledger_server.data_dir import read_running_up
 
@@ -119,12 +120,17 @@ def find_public_url(given: str | None, configured: str, data_dir: Path) -> str:
     return prefix.partition("/e,")[0]
 
 
-def classify_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
+def classify_lines(lines: Iterable[bytes], table: AgentTable | None = None) -> Iterator[bytes]:
     r"""Classify a user agent a line: as many lines of JSON come out as lines go in.
+
+    Args:
+        lines: With or without their ends; a byte that is no UTF-8 stands for a sign that is none.
+        table: Says what they are; our own by default.
 
     >>> next(classify_lines([b"\n"]))
     b'{"kind":"unknown","app":"","device":"unknown","rule":"empty"}\n'
     """
+    classify = (table or our_table()).classify
     for line in lines:
         agent = line.removesuffix(b"\n").removesuffix(b"\r").decode(errors="replace")
         found = classify(agent)

@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from analytics_core.agent_lists import LIST_FILES, AgentLists
 from analytics_core.errors import ConfigError
 from analytics_core.settings import IngestSettings, Settings
 from analytics_core.spool import HEADER_BYTES, SpoolCorrupt, parse_header, read_frames
+from analytics_core.user_agents import our_table
 from castledger_server.data_dir import RunningUp
 from castledger_server.findings import Finding, Level
 from castledger_server.listeners import choose_port, local_url
@@ -177,10 +179,22 @@ def look_at_lists(settings: IngestSettings) -> Iterator[Finding]:
         yield Finding(
             Level.FAIL, "lists", f"{'; '.join(error.faults)}; ingest uses what it had read before, if anything"
         )
+    if settings.agent_lists is not None:
+        yield _look_at_agent_lists(settings, settings.agent_lists)
     if settings.geo_database is not None:
         yield _look_at_age(f"the country database {settings.geo_database.name}", settings.geo_database)
     if settings.asn_database is not None:
         yield _look_at_age(f"the database of autonomous systems {settings.asn_database.name}", settings.asn_database)
+
+
+def _look_at_agent_lists(settings: IngestSettings, folder: Path) -> Finding:
+    lists = AgentLists(folder, settings.agent_lists_mode, keep=settings.agent_lists_kept)
+    if lists.fault is not None:
+        before = "our own table" if lists.table is our_table() else "the lists before"
+        text = f"{folder / lists.fault}; {before} stays in force; fetch the lists again"
+        return Finding(Level.FAIL, "lists", text)
+    oldest = min((folder / name for name in LIST_FILES), key=lambda path: path.stat().st_mtime)
+    return _look_at_age(f"{len(LIST_FILES)} lists of user agents, version {lists.table.version},", oldest)
 
 
 def _look_at_age(what: str, path: Path) -> Finding:

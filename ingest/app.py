@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 from analytics_core.admin_server import AdminServer
+from analytics_core.agent_lists import AgentLists
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.dead_letters import drop_dead_letters
 from analytics_core.db.hits import ensure_partitions
@@ -47,12 +48,15 @@ _NAME: Final = "castledger-ingest"
 _WATCH: Final = "watch"
 _TRACKERS: Final = "trackers"
 _LISTS: Final = "lists"
+_AGENT_LISTS: Final = "lists of user agents"
 _SCAN_S: Final = 0.25
 _REFRESH_S: Final = 0.5
 _POLL_S: Final = 2.0
 _CHORES_S: Final = 600.0
 _SILENCE_S: Final = 15.0
 _LISTS_S: Final = 15.0
+_AGENTS_A_STEP: Final = 1_000
+_AGENT_STEPS: Final = 100
 _CHORES_EVERY: Final = dt.timedelta(seconds=_CHORES_S)
 _PARTITIONS_EVERY: Final = dt.timedelta(hours=1)
 _RETENTION_EVERY: Final = dt.timedelta(hours=1)
@@ -103,6 +107,12 @@ class Ingest:
         hosts = own_hosts(settings.tracker.public_url)
         # Looks before it is opened: what is replaced in between is seen as newer.
         self._places = PlacesWatch(settings.ingest)
+        self.agent_lists = AgentLists(
+            settings.ingest.agent_lists,
+            settings.ingest.agent_lists_mode,
+            keep=settings.ingest.agent_lists_kept,
+            writes=True,
+        )
         self.secrets = SecretStore(pool, clock)
         self.pipeline = Pipeline(
             clock=clock,
@@ -110,6 +120,7 @@ class Ingest:
             own_hosts=hosts,
             places=open_places(settings.ingest),
             metrics=metrics,
+            agent_table=lambda: self.agent_lists.table,
         )
         self.poll_wanted = asyncio.Event()
         self.pending_wanted = asyncio.Event()
@@ -196,6 +207,17 @@ class Ingest:
         await self._watch.listen(on_listening=lambda: health.say(_WATCH, None))
         return _SCAN_S
 
+    async def watch_agent_lists(self, health: Health) -> float:
+        """Take an operator's lists of user agents where they have changed; what cannot be used stays outside."""
+        before = self.agent_lists.fault
+        if await asyncio.to_thread(self.agent_lists.refresh):
+            _log.info("lists of user agents are in force as version %s", self.agent_lists.table.version)
+        fault = self.agent_lists.fault
+        if fault is not None and fault != before:
+            _log.warning("lists of user agents cannot be used, those before stay in force: %s", fault)
+        health.say(_AGENT_LISTS, fault)
+        return _LISTS_S
+
     async def listen_for_trackers(self, health: Health) -> float:
         """Look whether every tracker that did not stop is heard of."""
         async with connection(self._pool) as conn:
@@ -224,6 +246,7 @@ class Ingest:
             JobKind("secrets", _CHORES_EVERY, self._destroy_secrets),
             JobKind("pending", _CHORES_EVERY, self._release_aged),
             JobKind("finality", _CHORES_EVERY, self._finalise_days),
+            JobKind("agents", _CHORES_EVERY, self._classify_again),
             JobKind("books", _CHORES_EVERY, self._drop_old_books),
         ]
 
@@ -247,6 +270,17 @@ class Ingest:
     async def _finalise_days(self, conn: Connection) -> Mapping[str, int]:
         after_days = self._settings.ingest.final_after_days
         return {"final": await finalise_days(conn, now=self._clock.now(), after_days=after_days)}
+
+    async def _classify_again(self, conn: Connection) -> Mapping[str, int]:
+        """Have stored agents classified by the table in force: so many a step, so many steps a run."""
+        looked_at = changed = 0
+        for _ in range(_AGENT_STEPS):
+            step, other = await self.pipeline.agents.bring_up_to_date(conn, limit=_AGENTS_A_STEP)
+            looked_at += step
+            changed += other
+            if step < _AGENTS_A_STEP:
+                break
+        return {"agents": looked_at, "changed": changed}
 
     async def _drop_old_books(self, conn: Connection) -> Mapping[str, int]:
         now = self._clock.now()
@@ -287,6 +321,7 @@ class Ingest:
             "claims": (self.settle_claims, self.claims_wanted),
             "silence": (lambda: self.listen_for_trackers(health), None),
             "watching lists": (lambda: self.watch_lists(health), None),
+            "agent files": (lambda: self.watch_agent_lists(health), None),
             "jobs": (lambda: self.work_jobs(queue), None),
         }
         tasks = [

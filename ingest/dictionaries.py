@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
+import msgspec
+
+from analytics_core.agent_table import AgentTable
 from analytics_core.clock import Clock
 from analytics_core.db.dictionaries import (
-    AgentNumber,
     NewAgent,
+    StoredAgent,
     TermKind,
     agents_since,
+    confirm_agents,
     find_agents,
     find_terms,
     number_agents,
     number_terms,
+    outdated_agents,
+    supersede_agents,
 )
 from analytics_core.db.pool import Connection
-from analytics_core.user_agents import AgentClass, classify, table_version
+from analytics_core.user_agents import AgentClass, our_table
 from ingest.caches import GenerationCache
 
 __all__ = ("Agent", "AgentNumbers", "TermNumbers")
@@ -28,11 +34,15 @@ __all__ = ("Agent", "AgentNumbers", "TermNumbers")
 MAX_NEW_AGENTS_A_DAY: Final = 50_000
 """Further ones keep their class but not their text."""
 
+MAX_OWN_NAMES_A_DAY: Final = 2_000
+"""Further programs that name themselves are shown under the name of the rule that found them."""
+
 MAX_NEW_TERMS_A_DAY: Final = 20_000
 """Further ones are ``other``."""
 
 MAX_TERM_CHARS: Final = 255
 OTHER: Final = "other"
+_OTHER_AGENTS: Final = f"({OTHER})"
 
 _CACHE_LIMIT: Final = 20_000
 
@@ -55,62 +65,129 @@ def _readable(data: bytes) -> str:
 
 def _overflow(found: AgentClass) -> NewAgent:
     """Stand in for all agents of a class: there are as many as the table has classes, whatever is sent."""
-    key = _hash(b"\x00other\x00" + "\x00".join((str(int(found.kind)), found.app, found.device)).encode())
-    return NewAgent(key, f"({OTHER})", found.kind, found.app, found.device, found.rule)
+    app = found.rule if found.names_itself else found.app
+    key = _hash(b"\x00other\x00" + "\x00".join((str(int(found.kind)), app, found.device)).encode())
+    return NewAgent(key, _OTHER_AGENTS, found.kind, app, found.device, found.rule)
 
 
 class AgentNumbers:
     """Agents by their bytes.
 
+    A number stands for an agent and a class, for ever: where another table says something else of an agent, the agent
+    gets another number, so that what was counted stays as it was until it is counted again.
+
     Args:
         clock: Tells when a new day begins.
         limit: New agents that are stored with their text a UTC day.
+        table: Returns the table in force.
+        own_names: Names of programs that name themselves, new ones a UTC day and process.
     """
 
-    def __init__(self, clock: Clock, *, limit: int = MAX_NEW_AGENTS_A_DAY) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        limit: int = MAX_NEW_AGENTS_A_DAY,
+        table: Callable[[], AgentTable] = our_table,
+        own_names: int = MAX_OWN_NAMES_A_DAY,
+    ) -> None:
         self._clock = clock
         self._limit = limit
+        self._table = table
         self._known = GenerationCache[bytes, Agent](_CACHE_LIMIT)
+        self._known_by = ""
         self._day: dt.date | None = None
         self._left = 0
+        self._most_names = own_names
+        self._names: set[str] = set()
 
     def forget(self) -> None:
         """Drop what is remembered: some of the numbers may be gone."""
         self._known = GenerationCache(_CACHE_LIMIT)
 
     async def number(self, conn: Connection, agents: Sequence[bytes]) -> list[Agent]:
-        """Number agents, classifying and storing those that were never met before.
+        """Number agents, classifying and storing those that were never met before, or not by this table.
 
         Args:
             conn: Outside a transaction.
             agents: Distinct, as recorded.
         """
+        table = self._table()
+        if table.version != self._known_by:
+            self.forget()
+            self._known_by = table.version
         known = {agent: found for agent in agents if (found := self._known.get(agent)) is not None}
         missing = {_hash(agent): agent for agent in agents if agent not in known}
         if missing:
+            await self._begin_day(conn)
             rows = await find_agents(conn, missing)
-            rows |= await self._store(conn, {key: agent for key, agent in missing.items() if key not in rows})
+            rows |= await self._store(conn, table, {key: agent for key, agent in missing.items() if key not in rows})
+            outdated = [row for row in rows.values() if row.table_version != table.version]
+            await self._classify_again(conn, table, outdated)
+            if outdated:
+                rows |= await find_agents(conn, [row.agent_hash for row in outdated])
             for key, agent in missing.items():
                 known[agent] = Agent(rows[key].agent_no, rows[key].kind)
                 self._known.put(agent, known[agent])
         return [known[agent] for agent in agents]
 
-    async def _store(self, conn: Connection, agents: dict[UUID, bytes]) -> dict[UUID, AgentNumber]:
+    async def bring_up_to_date(self, conn: Connection, *, limit: int) -> tuple[int, int]:
+        """Classify stored agents again that another table has classified.
+
+        Args:
+            conn: Outside a transaction.
+            limit: Most agents.
+
+        Returns:
+            How many were looked at, none when all are up to date, and how many of them are something else now.
+        """
+        table = self._table()
+        await self._begin_day(conn)
+        outdated = await outdated_agents(conn, table.version, limit=limit)
+        return len(outdated), await self._classify_again(conn, table, outdated)
+
+    async def _classify_again(self, conn: Connection, table: AgentTable, agents: Sequence[StoredAgent]) -> int:
+        """Confirm the class of those of whom the table says the same, supersede the others."""
+        same, other = [], []
+        for agent in agents:
+            found = self._find(table, agent.user_agent)
+            said = (int(found.kind), found.app, found.device, found.rule)
+            # Those that stand in for many have no text to read.
+            if agent.user_agent == _OTHER_AGENTS or said == (agent.kind, agent.app, agent.device, agent.rule):
+                same.append(agent.agent_no)
+            else:
+                other.append((agent.agent_no, NewAgent(agent.agent_hash, agent.user_agent, *said)))
+        if same:
+            await confirm_agents(conn, same, table_version=table.version)
+        if other:
+            await supersede_agents(conn, other, table_version=table.version)
+        return len(other)
+
+    def _find(self, table: AgentTable, text: str) -> AgentClass:
+        """Classify, with a bound on the names that programs give themselves."""
+        found = table.classify(text)
+        if not found.names_itself or found.app in self._names:
+            return found
+        if len(self._names) < self._most_names:
+            self._names.add(found.app)
+            return found
+        return msgspec.structs.replace(found, app=found.rule, names_itself=False)
+
+    async def _store(self, conn: Connection, table: AgentTable, agents: dict[UUID, bytes]) -> dict[UUID, StoredAgent]:
         """Store agents and return them by the hash of their own bytes."""
         if not agents:
             return {}
-        await self._begin_day(conn)
         new: dict[UUID, NewAgent] = {}
         for key, agent in agents.items():
             text = _readable(agent)
-            found = classify(text)
             if self._left > 0:
                 self._left -= 1
+                found = self._find(table, text)
                 new[key] = NewAgent(key, text, found.kind, found.app, found.device, found.rule)
             else:
-                new[key] = _overflow(found)
+                new[key] = _overflow(table.classify(text))
         stored = await number_agents(
-            conn, list({agent.agent_hash: agent for agent in new.values()}.values()), table_version=table_version()
+            conn, list({agent.agent_hash: agent for agent in new.values()}.values()), table_version=table.version
         )
         return {key: stored[agent.agent_hash] for key, agent in new.items()}
 
@@ -119,6 +196,7 @@ class AgentNumbers:
         if self._day != now.date():
             midnight = dt.datetime.combine(now.date(), dt.time(), dt.UTC)
             self._left = self._limit - await agents_since(conn, midnight)
+            self._names.clear()
             self._day = now.date()
 
 

@@ -12,7 +12,7 @@ import dataclasses
 import datetime as dt
 import functools
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -20,6 +20,7 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
+from analytics_core.agent_table import AgentTable
 from analytics_core.byte_ranges import parse_range
 from analytics_core.clock import Clock
 from analytics_core.db.dead_letters import DeadLetter
@@ -31,6 +32,7 @@ from analytics_core.hits import HitFlag, HitKind, Method
 from analytics_core.hosts import HostSighting, merge_sightings
 from analytics_core.networks import NetworkClass
 from analytics_core.profiles import DEFAULT_PROFILE
+from analytics_core.user_agents import our_table
 from analytics_core.verdicts import NO_VERDICT
 from ingest.batches import Batch, distinct
 from ingest.catalogue import Catalogue
@@ -126,6 +128,7 @@ class Pipeline:
         own_hosts: Host names of our trackers.
         places: What addresses are looked up in.
         metrics: Takes each step's time.
+        agent_table: Returns the table of user agents in force.
     """
 
     def __init__(
@@ -136,11 +139,12 @@ class Pipeline:
         own_hosts: Collection[str],
         places: PlaceSources,
         metrics: Metrics,
+        agent_table: Callable[[], AgentTable] = our_table,
     ) -> None:
         self.catalogue = Catalogue(own_hosts=own_hosts)
         self.unknown_hosts = UnknownHosts(own_hosts=own_hosts)
         self._secrets = secrets
-        self._agents = AgentNumbers(clock)
+        self.agents = AgentNumbers(clock, table=agent_table)
         self._referrers = TermNumbers("referrer", clock)
         self._feed_apps = TermNumbers("feed_app", clock)
         self.places = places
@@ -183,7 +187,7 @@ class Pipeline:
         with self._timed("clicks"):
             links = await resolve_links(conn, batch)
             self._forget_before(links.targets.ownership)
-            agents = await number_agents(conn, batch, self._agents)
+            agents = await number_agents(conn, batch, self.agents)
             terms = await number_terms(conn, batch, links.targets, self._referrers, self._feed_apps)
             listeners = key_listeners(batch, links.targets, await find_secrets(batch, links.targets, self._secrets))
             places = place_addresses(batch, self.places)
@@ -199,7 +203,7 @@ class Pipeline:
             targets = await resolve_targets(conn, batch, self.catalogue)
         self._forget_before(targets.ownership)
         with self._timed("agents"):
-            agents = await number_agents(conn, batch, self._agents)
+            agents = await number_agents(conn, batch, self.agents)
         with self._timed("terms"):
             terms = await number_terms(conn, batch, targets, self._referrers, self._feed_apps)
         secrets = await find_secrets(batch, targets, self._secrets)
@@ -240,7 +244,7 @@ class Pipeline:
         What is looked up from here on is at least as new as the generation, which landing compares once more.
         """
         if ownership != self._ownership:
-            self._agents.forget()
+            self.agents.forget()
             self._secrets.forget_stored()
             self._ownership = ownership
 

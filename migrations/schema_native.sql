@@ -233,8 +233,13 @@ create table ops.agents (
     device text not null,
     rule text not null,
     table_version text not null,
-    first_seen_at timestamptz not null default now()
+    first_seen_at timestamptz not null default now(),
+    -- A row stands for an agent and a class, for ever. Where another table says something else of the agent, a new row
+    -- takes over its hash, the key by which it is found, and the old one keeps it here.
+    superseded_hash uuid
 );
+create index agents_version on ops.agents (table_version) where superseded_hash is null;
+create index agents_superseded on ops.agents (superseded_hash) where superseded_hash is not null;
 
 create table ops.terms (
     term_no integer generated always as identity primary key,

@@ -13,16 +13,19 @@ from analytics_core.db.pool import Connection
 
 __all__ = (
     "AgentKindRow",
-    "AgentNumber",
     "NewAgent",
+    "StoredAgent",
     "TermKind",
     "TermNumber",
     "agents_since",
+    "confirm_agents",
     "find_agents",
     "find_terms",
     "number_agents",
     "number_terms",
+    "outdated_agents",
     "read_agent_kinds",
+    "supersede_agents",
 )
 
 TermKind = NewType("TermKind", str)
@@ -40,12 +43,17 @@ class NewAgent(msgspec.Struct, frozen=True):
     rule: str
 
 
-class AgentNumber(msgspec.Struct, frozen=True):
-    """A stored agent's number and kind, by the hash of its text."""
+class StoredAgent(msgspec.Struct, frozen=True):
+    """An agent as it is stored: its number, its class, and the version of the table that said so."""
 
     agent_hash: UUID
     agent_no: int
+    user_agent: str
     kind: int
+    app: str
+    device: str
+    rule: str
+    table_version: str
 
 
 class AgentKindRow(msgspec.Struct, frozen=True):
@@ -64,7 +72,8 @@ class TermNumber(msgspec.Struct, frozen=True):
 
 
 _FIND_AGENTS: Final[LiteralString] = """/* agents.find */
-select agent_hash, agent_no, kind from ops.agents where agent_hash = any($1::uuid[])"""
+select agent_hash, agent_no, user_agent, kind, app, device, rule, table_version from ops.agents
+where agent_hash = any($1::uuid[])"""
 
 _ADD_AGENTS: Final[LiteralString] = """/* agents.add */
 insert into ops.agents (agent_hash, user_agent, kind, app, device, rule, table_version)
@@ -73,6 +82,33 @@ from unnest($1::uuid[], $2::text[], $3::smallint[], $4::text[], $5::text[], $6::
     as n(agent_hash, user_agent, kind, app, device, rule)
 order by n.agent_hash
 on conflict (agent_hash) do nothing"""
+
+# Two ranges of an index, where `<>` would read the whole table.
+_OUTDATED: Final[LiteralString] = """/* agents.outdated */
+select agent_hash, agent_no, user_agent, kind, app, device, rule, table_version from ops.agents
+where superseded_hash is null and (table_version < $1 or table_version > $1) limit $2"""
+
+_CONFIRM: Final[LiteralString] = """/* agents.confirm */
+update ops.agents set table_version = $2 where agent_no = any($1::integer[])"""
+
+# The hash is the key by which an agent is found, and goes to the row that takes over.
+_RETIRE: Final[LiteralString] = """/* agents.retire */
+update ops.agents set superseded_hash = agent_hash, agent_hash = gen_random_uuid()
+where agent_no = any($1::integer[]) and superseded_hash is null
+returning superseded_hash"""
+
+# Whoever goes back to an earlier table finds the numbers of then.
+_REVIVE: Final[LiteralString] = """/* agents.revive */
+update ops.agents a set agent_hash = a.superseded_hash, superseded_hash = null, table_version = $6
+from (
+    select distinct on (s.superseded_hash) s.agent_no
+    from unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::text[])
+        as n(agent_hash, kind, app, device, rule)
+    join ops.agents s on s.superseded_hash = n.agent_hash
+        and (s.kind, s.app, s.device, s.rule) = (n.kind, n.app, n.device, n.rule)
+    order by s.superseded_hash, s.agent_no
+) r
+where a.agent_no = r.agent_no"""
 
 _KINDS: Final[LiteralString] = """/* agents.kinds */
 select agent_no, kind, user_agent = '' as is_empty from ops.agents where agent_no = any($1::integer[])"""
@@ -88,13 +124,13 @@ insert into ops.terms (kind, term) select $1, n.term from unnest($2::text[]) as 
 on conflict (kind, term) do nothing"""
 
 
-async def find_agents(conn: Connection, hashes: Collection[UUID]) -> dict[UUID, AgentNumber]:
+async def find_agents(conn: Connection, hashes: Collection[UUID]) -> dict[UUID, StoredAgent]:
     """Look agents up by the hash of their text; unknown ones are left out."""
-    rows = [msgspec.convert(row, AgentNumber) for row in await conn.fetch(_FIND_AGENTS, list(hashes))]
+    rows = [msgspec.convert(row, StoredAgent) for row in await conn.fetch(_FIND_AGENTS, list(hashes))]
     return {row.agent_hash: row for row in rows}
 
 
-async def number_agents(conn: Connection, agents: Sequence[NewAgent], *, table_version: str) -> dict[UUID, AgentNumber]:
+async def number_agents(conn: Connection, agents: Sequence[NewAgent], *, table_version: str) -> dict[UUID, StoredAgent]:
     """Store agents, those that someone else stored meanwhile excepted, and return the numbers of all.
 
     Outside a transaction: a number that no hit comes to use does no harm.
@@ -110,6 +146,43 @@ async def number_agents(conn: Connection, agents: Sequence[NewAgent], *, table_v
         table_version,
     )
     return await find_agents(conn, [agent.agent_hash for agent in agents])
+
+
+async def outdated_agents(conn: Connection, table_version: str, *, limit: int) -> list[StoredAgent]:
+    """List agents in use that another version of the table has classified."""
+    return [msgspec.convert(row, StoredAgent) for row in await conn.fetch(_OUTDATED, table_version, limit)]
+
+
+async def confirm_agents(conn: Connection, agent_nos: Sequence[int], *, table_version: str) -> None:
+    """Note that this version of the table says of these agents what is stored of them."""
+    await conn.execute(_CONFIRM, sorted(agent_nos), table_version)
+
+
+async def supersede_agents(conn: Connection, agents: Sequence[tuple[int, NewAgent]], *, table_version: str) -> None:
+    """Store agents under other numbers, as another class; their hits and downloads keep the old number.
+
+    An agent that was of this class before gets the number of then.
+
+    Args:
+        conn: Outside a transaction.
+        agents: The number until now, and what they are from now on; those that someone else has superseded meanwhile
+            are left out.
+        table_version: Of the table that says so.
+    """
+    by_hash = {agent.agent_hash: agent for _, agent in agents}
+    async with conn.transaction():
+        retired = await conn.fetch(_RETIRE, sorted(agent_no for agent_no, _ in agents))
+        taking_over = [by_hash[row["superseded_hash"]] for row in retired]
+        await conn.execute(
+            _REVIVE,
+            [agent.agent_hash for agent in taking_over],
+            [agent.kind for agent in taking_over],
+            [agent.app for agent in taking_over],
+            [agent.device for agent in taking_over],
+            [agent.rule for agent in taking_over],
+            table_version,
+        )
+        await number_agents(conn, taking_over, table_version=table_version)
 
 
 async def read_agent_kinds(conn: Connection, agent_nos: Collection[int]) -> dict[int, AgentKindRow]:

@@ -35,7 +35,9 @@ def test_the_example_of_an_environment_is_generated_and_holds_the_defaults() -> 
 
 def test_every_dependency_has_a_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    named = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["embedded"]]
+    named = list(project["project"]["dependencies"])
+    for extra in project["project"]["optional-dependencies"].values():
+        named += extra
     for group in project["dependency-groups"].values():
         named += group
     page = (ROOT / "docs" / "dependencies.md").read_text()

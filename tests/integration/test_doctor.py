@@ -20,6 +20,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from analytics_core.agent_lists import LIST_FILES
 from analytics_core.db.pool import connect
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, RedisSettings, Secret, load_settings
@@ -239,6 +240,21 @@ def test_what_waits_in_the_spool_is_told_with_its_age_and_damage(tmp_path: Path)
     shutil.rmtree(spool)
     spool.touch()
     assert levels(look(tmp_path), "spool") == [Level.FAIL]
+
+
+def test_lists_of_agents_that_cannot_be_used_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "agents"
+    folder.mkdir()
+    for name in LIST_FILES:
+        (folder / name).write_text('{"entries": [{"name": "Earwig", "pattern": "^Earwig/"}]}')
+    environ = {"CASTLEDGER_AGENT_LISTS": str(folder)}
+    assert levels(look(tmp_path, **environ), "lists") == [Level.WARN, Level.OK]
+    (folder / "apps.runtime.json").write_text('{"entries": [\n{"name": "Earwig", "pattern": "("}]}')
+    found = look(tmp_path, **environ)
+    assert levels(found, "lists") == [Level.WARN, Level.FAIL]
+    text = said(found, "lists")[1][1]
+    assert "apps.runtime.json:2: the pattern is no regular expression" in text
+    assert "our own table stays in force" in text
 
 
 def test_lists_that_are_absent_or_old_are_told(tmp_path: Path) -> None:
