@@ -271,13 +271,13 @@ _INGEST: Final = {
         "CASTLEDGER_GEO_DATABASE",
         _path,
         "",
-        "A country or city database (.mmdb); without one, registry data is used.",
+        "A country or city database (.mmdb); by default countries.mmdb among the lists, without it registry data.",
     ),
     "asn_database": _Spec(
         "CASTLEDGER_ASN_DATABASE",
         _path,
         "",
-        "A database of autonomous systems (.mmdb); without one, lists of them name nobody.",
+        "A database of autonomous systems (.mmdb); by default asns.mmdb among the lists, if it is there.",
     ),
     "lists_dir": _Spec(
         "CASTLEDGER_LISTS_DIR", _path, "", "Folder of network lists; by default `lists` in the data folder."
@@ -405,6 +405,20 @@ class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
     agent_lists_kept: Path
     final_after_days: int
     hits_months: int
+
+    @property
+    def countries_path(self) -> Path | None:
+        """The database of countries: the one that is named, else one that was fetched, if there is any."""
+        return _named_or_there(self.geo_database, self.lists_dir / "countries.mmdb")
+
+    @property
+    def asns_path(self) -> Path | None:
+        """The same of autonomous systems."""
+        return _named_or_there(self.asn_database, self.lists_dir / "asns.mmdb")
+
+
+def _named_or_there(named: Path | None, fetched: Path) -> Path | None:
+    return named or (fetched if fetched.is_file() else None)
 
 
 class FeedSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -62,7 +62,7 @@ class ListVersions:
     def _files(self) -> list[Path]:
         folder = self._settings.lists_dir
         found = sorted(path for path in folder.glob("*.*") if path.suffix in _LISTS) if folder.is_dir() else []
-        databases = (self._settings.geo_database, self._settings.asn_database)
+        databases = (self._settings.countries_path, self._settings.asns_path)
         return found + [path for path in databases if path is not None and path.is_file()]
 
     def _state(self) -> object:
@@ -78,7 +78,7 @@ class ListVersions:
         return load_network_lists(self._settings.lists_dir).version
 
     def _countries(self) -> str:
-        path = self._settings.geo_database
+        path = self._settings.countries_path
         if path is None:
             return f"iptocc-{importlib.metadata.version('iptocc')}"
         from analytics_core.geo import open_countries
@@ -86,7 +86,7 @@ class ListVersions:
         return open_countries(path).version
 
     def _asns(self) -> str:
-        path = self._settings.asn_database
+        path = self._settings.asns_path
         if path is None:
             return "none"
         from analytics_core.asns import asn_database_version

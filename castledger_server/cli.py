@@ -15,6 +15,7 @@ from analytics_core.errors import CastledgerError, ConfigError, Conflict, Invali
 from analytics_core.settings import Settings, load_settings
 from castledger_server.erase_cli import add_erase
 from castledger_server.jobs_cli import add_jobs
+from castledger_server.lists_cli import add_lists
 from castledger_server.retention_cli import add_retention
 from castledger_server.spool_cli import add_spool
 
@@ -370,6 +371,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_explain(commands)
     add_spool(commands)
     add_jobs(commands)
+    add_lists(commands)
     add_retention(commands)
     add_erase(commands)
     _add_demo(commands)

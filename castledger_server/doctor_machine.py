@@ -162,8 +162,8 @@ def look_at_lists(settings: IngestSettings) -> Iterator[Finding]:
         yield Finding(
             Level.WARN,
             "lists",
-            f"there are none in {folder}, so hits of data centres and VPNs count; "
-            "put datacenter.txt and vpn.txt there, a network a line",
+            f"there are none in {folder}, so hits of data centres and VPNs count; fetch some "
+            "(`castledger lists update x4b-networks`), or put datacenter.txt and vpn.txt there, a network a line",
         )
     else:
         for kind in _LIST_KINDS:
@@ -181,10 +181,12 @@ def look_at_lists(settings: IngestSettings) -> Iterator[Finding]:
         )
     if settings.agent_lists is not None:
         yield _look_at_agent_lists(settings, settings.agent_lists)
-    if settings.geo_database is not None:
-        yield _look_at_age(f"the country database {settings.geo_database.name}", settings.geo_database)
-    if settings.asn_database is not None:
-        yield _look_at_age(f"the database of autonomous systems {settings.asn_database.name}", settings.asn_database)
+    for what, path in (
+        ("the country database", settings.countries_path),
+        ("the database of autonomous systems", settings.asns_path),
+    ):
+        if path is not None:
+            yield _look_at_age(f"{what} {path.name}", path)
 
 
 def _look_at_agent_lists(settings: IngestSettings, folder: Path) -> Finding:
@@ -201,5 +203,5 @@ def _look_at_age(what: str, path: Path) -> Finding:
     age_days = (time.time() - path.stat().st_mtime) / 86_400
     text = f"{what} is {age_days:.0f} days old"
     if age_days > _OLD_LISTS_DAYS:
-        return Finding(Level.WARN, "lists", f"{text}; fetch a newer one")
+        return Finding(Level.WARN, "lists", f"{text}; fetch a newer one (`castledger lists update`)")
     return Finding(Level.OK, "lists", text)

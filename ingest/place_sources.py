@@ -36,7 +36,7 @@ def open_places(settings: IngestSettings) -> PlaceSources:
         networks = load_network_lists(settings.lists_dir)
     except (ValueError, OSError) as error:
         raise ConfigError([f"CASTLEDGER_LISTS_DIR: {error}"]) from error
-    return PlaceSources(open_countries(settings.geo_database), open_asns(settings.asn_database), networks)
+    return PlaceSources(open_countries(settings.countries_path), open_asns(settings.asns_path), networks)
 
 
 class PlacesWatch:
@@ -76,7 +76,7 @@ class PlacesWatch:
         return found
 
     def _look(self) -> _State:
-        folder, databases = self._settings.lists_dir, (self._settings.geo_database, self._settings.asn_database)
+        folder, databases = self._settings.lists_dir, (self._settings.countries_path, self._settings.asns_path)
         paths: list[Path] = [path for path in databases if path is not None]
         if folder.is_dir():
             paths += [path for path in folder.iterdir() if path.suffix in _SUFFIXES]
