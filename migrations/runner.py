@@ -120,7 +120,7 @@ async def connect_to_migrate(settings: DatabaseSettings) -> AsyncIterator[asyncp
 
 
 async def _ensure_roles(conn: asyncpg.Connection[asyncpg.Record]) -> None:
-    """Create the four roles where they are missing and let the login take each."""
+    """Create our roles where they are missing and let the login take each."""
     remedy = []
     for role in Role:
         try:
