@@ -363,7 +363,7 @@ class EmbeddedPostgres:
         password = secrets.token_urlsafe(32)
         self._run_alone(
             new,
-            f"create role {LOGIN} login nosuperuser createrole password '{password}'",
+            f"create role {LOGIN} login nosuperuser createrole createdb password '{password}'",
             f"create database {DATABASE} owner {LOGIN}",
         )
         write_secret(self._password_file, password.encode())
@@ -377,7 +377,7 @@ class EmbeddedPostgres:
     def _set_password(self) -> None:
         self._say("giving the database's login a new password, since its file is gone")
         password = secrets.token_urlsafe(32)
-        self._run_alone(self._data, f"alter role {LOGIN} password '{password}'")
+        self._run_alone(self._data, f"alter role {LOGIN} createdb password '{password}'")
         write_secret(self._password_file, password.encode())
 
     def _run_alone(self, data: Path, *statements: str) -> None:
