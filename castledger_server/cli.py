@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; those of the process by default.
 
     Returns:
-        0 when it did what was asked, 1 when it could not, 2 when arguments or settings cannot be used.
+        0 when it did what was asked, 1 when it could not, 2 when arguments or settings cannot be used, 3 when a backup
+        could not be verified, 130 when it was stopped.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     with warnings.catch_warnings():
