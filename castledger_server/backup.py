@@ -94,12 +94,12 @@ async def _read(
     tables = await list_tables(conn)
     _check_sight(tables)
     left_out = () if with_secrets else SECRET_TABLES
+    wholes = [table for table in tables if not table.is_part]
     counted = []
-    for table in tables:
-        if not table.is_part:
-            rows, checksum = _OF_NOTHING if table.name in left_out else await count_rows(conn, table)
-            counted.append(CountedTable(table.name, rows, checksum))
-            say(f"counted {table.name}: {rows} rows")
+    for place, table in enumerate(wholes, 1):
+        say(f"counting {table.name} ({place} of {len(wholes)})")
+        rows, checksum = _OF_NOTHING if table.name in left_out else await count_rows(conn, table)
+        counted.append(CountedTable(table.name, rows, checksum))
     return Manifest(
         format=FORMAT,
         castledger=our_version(),

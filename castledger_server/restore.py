@@ -121,7 +121,7 @@ async def load(
                 options += ["--no-owner", f"--role={Role.OWNER.value}"]
             else:
                 await prepare_timescale(conn)
-            say(f"restoring into {facts.name}")
+            say(f"restoring into {facts.name} with pg_restore {clients.version}")
             await run_tool(clients.pg_restore, *options, str(dump), url=str(target.url))
 
 
@@ -139,15 +139,14 @@ async def compare(
             await see_hypertables(conn)
         found = []
         wanted = {table.name: table for table in manifest.tables}
-        for table in await list_tables(conn):
-            if table.is_part:
-                continue
+        wholes = [table for table in await list_tables(conn) if not table.is_part]
+        for place, table in enumerate(wholes, 1):
+            say(f"comparing {table.name} ({place} of {len(wholes)})")
             if not (table.is_readable and table.is_whole):
                 found.append(f"{table.name}: not all of its rows can be seen")
                 continue
             counted = wanted.pop(table.name, None)
             rows, checksum = await count_rows(conn, table)
-            say(f"compared {table.name}: {rows} rows")
             if counted is None:
                 found.append(f"{table.name}: is not in the manifest")
             elif counted.rows != rows:

@@ -40,6 +40,7 @@ def test_a_restored_ledger_answers_as_its_source_and_goes_on(
     ledger: MadeLedger,
     postgres: Server,
     castledger: Command,
+    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "ledger.dump"
@@ -81,6 +82,11 @@ def test_a_restored_ledger_answers_as_its_source_and_goes_on(
     assert number == ((20,) if secrets else (40,))
     again = asyncio.run(make_tenant(target, "four"))
     assert int(again.tenant_no) > int(ledger.landed.tenant.tenant_no)
+
+    # What backups need came back as well, for days to come too.
+    asyncio.run(fetch(str(target.url), "select ops.ensure_partitions(array['2027-01-01']::date[])"))
+    monkeypatch.setenv("DATABASE_URL", str(target.url))
+    assert castledger("backup", "--out", tmp_path / "next.dump").code == 0
 
 
 def _flip(dump: Path) -> None:
