@@ -1,4 +1,4 @@
-"""``castledger backup`` and ``castledger restore``: their arguments, and what they print."""
+"""``castledger backup``, ``restore`` and ``upgrade``: their arguments, and what they print."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 
 
 def add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``backup`` and ``restore`` to the command line."""
+    """Add ``backup``, ``restore`` and ``upgrade`` to the command line."""
     backup = commands.add_parser(
         "backup",
         help="write the whole ledger into a file, and prove that it can be restored",
@@ -66,6 +66,22 @@ def add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_programs(restore)
     add_data_dir(restore)
     restore.set_defaults(run=_restore)
+    upgrade = commands.add_parser(
+        "upgrade",
+        help="bring the embedded database to the newest PostgreSQL that is here",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "Bring the database that `castledger up` has in its data folder to the newest PostgreSQL that is here, by\n"
+            "dump and restore. Stop `up` before. Needs the programs of the old version once more, and room for the\n"
+            "database twice more. The old one is kept beside it."
+        ),
+        epilog="example:\n  castledger upgrade --data-dir ./ledger\n",
+    )
+    upgrade.add_argument(
+        "--postgres-bin", type=Path, metavar="DIR", help="folder of the PostgreSQL to go to, when not the newest here"
+    )
+    upgrade.add_argument("--data-dir", type=Path, metavar="DIR", help="where the database is (CASTLEDGER_DATA_DIR)")
+    upgrade.set_defaults(run=_upgrade)
 
 
 def _add_programs(parser: argparse.ArgumentParser) -> None:
@@ -140,6 +156,17 @@ def _restore(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     with _target(options, environ) as target:
         lines = _run_to_its_end(restore_backup(target, options.file, bin_dir=options.postgres_bin, say=_progress))
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
+    return 0
+
+
+def _upgrade(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from castledger_server.upgrade import upgrade_embedded
+
+    data_dir: Path | None = options.data_dir
+    settings = load_settings(environ, data_dir=data_dir.absolute() if data_dir else None)
+    lines = upgrade_embedded(settings.data_dir, bin_dir=options.postgres_bin, run=_run_to_its_end, say=_progress)
     for line in lines:
         sys.stdout.write(f"{line}\n")
     return 0
