@@ -154,9 +154,9 @@ def _backup(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _restore(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from castledger_server.restore import restore_backup
 
-    with _target(options, environ) as target:
+    with _target(options, environ) as (target, then):
         lines = _run_to_its_end(restore_backup(target, options.file, bin_dir=options.postgres_bin, say=_progress))
-    for line in lines:
+    for line in (*lines, f"next: {then}"):
         sys.stdout.write(f"{line}\n")
     return 0
 
@@ -173,14 +173,15 @@ def _upgrade(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 @contextlib.contextmanager
-def _target(options: argparse.Namespace, environ: Mapping[str, str]) -> Iterator[DatabaseSettings]:
-    """Find the database to restore into; the embedded one is started for it, and stopped again."""
+def _target(options: argparse.Namespace, environ: Mapping[str, str]) -> Iterator[tuple[DatabaseSettings, str]]:
+    """Find the database to restore into, and what to do next; the embedded one is started for it, and stopped again."""
+    then = "name this database in DATABASE_URL, run `castledger doctor`, and start the services"
     if options.into is not None:
-        yield load_settings({**environ, "DATABASE_URL": options.into}).require_database()
+        yield load_settings({**environ, "DATABASE_URL": options.into}).require_database(), then
         return
     settings = find_settings(options, environ)
     if settings.database is not None:
-        yield settings.database
+        yield settings.database, then
         return
     from castledger_server.backup_files import read_manifest
     from castledger_server.embedded import EmbeddedPostgres
@@ -190,6 +191,7 @@ def _target(options: argparse.Namespace, environ: Mapping[str, str]) -> Iterator
     postgres = EmbeddedPostgres(settings.data_dir, say=_progress)
     url = postgres.start()
     try:
-        yield load_settings({**environ, "DATABASE_URL": url}).require_database()
+        then = f"`castledger up --data-dir {settings.data_dir}`"
+        yield load_settings({**environ, "DATABASE_URL": url}).require_database(), then
     finally:
         postgres.stop()

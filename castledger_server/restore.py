@@ -176,9 +176,9 @@ def _check_known(manifest: Manifest) -> int:
     return len(known - set(manifest.migrations))
 
 
-def _tell_next(manifest: Manifest, pending: int) -> Iterator[str]:
+def _tell_notes(manifest: Manifest, pending: int) -> Iterator[str]:
     if pending:
-        yield f"next: `castledger migrate up`, since this version has {pending} migrations more than the backup"
+        yield f"next: `castledger migrate up`, since this version has more migrations than the backup ({pending})"
     if manifest.left_out:
         yield (
             "note: API keys and sessions were left out: `castledger up` or `castledger owner-key` makes the owner's "
@@ -187,7 +187,6 @@ def _tell_next(manifest: Manifest, pending: int) -> Iterator[str]:
     if manifest.rekeyed_months:
         months = ", ".join(f"{month:%Y-%m}" for month in manifest.rekeyed_months)
         yield f"note: listener secrets were left out: keys begin anew, and the days of {months} are marked so"
-    yield "next: name this database in DATABASE_URL, run `castledger doctor`, and start the services"
 
 
 async def restore_backup(
@@ -206,7 +205,7 @@ async def restore_backup(
         say: Is told what is being done.
 
     Returns:
-        What was restored and what is to be done next, a line each.
+        What was restored and what is to be known of it, a line each.
 
     Raises:
         InvalidInput: The file is damaged, or no backup.
@@ -235,4 +234,4 @@ async def restore_backup(
         await verify(target)
     rows = sum(table.rows for table in manifest.tables)
     what = f"{rows} rows of {len(manifest.tables)} tables, as of {manifest.made_at:%Y-%m-%d %H:%M:%S}Z"
-    return [f"restored and compared: {what}", *_tell_next(manifest, pending)]
+    return [f"restored and compared: {what}", *_tell_notes(manifest, pending)]

@@ -135,7 +135,7 @@ def test_who_restores_with_a_newer_version_is_told_to_migrate(
     change_manifest(dump, migrations=read_manifest(dump).migrations[:-1])
     said = castledger("restore", dump, "--into", target.url)
     assert said.code == 0, said.err
-    assert "next: `castledger migrate up`, since this version has 1 migrations more" in said.out
+    assert "next: `castledger migrate up`, since this version has more migrations than the backup (1)" in said.out
 
 
 def test_a_database_that_is_not_empty_is_refused(
@@ -173,6 +173,7 @@ def test_the_embedded_database_is_backed_up_and_restored(
     monkeypatch.delenv("DATABASE_URL")
     said = castledger("restore", dump, "--data-dir", folder / "ledger")
     assert said.code == 0, said.err
+    assert said.out.endswith(f"next: `castledger up --data-dir {folder / 'ledger'}`\n")
     postgres = EmbeddedPostgres(folder / "ledger")
     url = postgres.start()
     try:
