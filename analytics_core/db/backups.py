@@ -154,8 +154,6 @@ select format('drop database if exists %I with (force)', $1::text)"""
 
 _CREATE_TIMESCALE: Final[LiteralString] = """/* backups.create_timescale */
 select format('create extension timescaledb with schema public version %L', $1::text)"""
-_PRE_RESTORE: Final[LiteralString] = "/* backups.pre_restore */ select public.timescaledb_pre_restore()"
-_POST_RESTORE: Final[LiteralString] = "/* backups.post_restore */ select public.timescaledb_post_restore()"
 
 
 async def read_facts(conn: Connection) -> DatabaseFacts:
@@ -236,12 +234,12 @@ async def create_timescale(conn: Connection, version: str) -> None:
 
 async def pre_restore(conn: Connection) -> None:
     """Have TimescaleDB take its tables as they come, until :func:`post_restore`."""
-    await conn.fetchval(_PRE_RESTORE)
+    await conn.fetchval("/* backups.pre_restore */ select public.timescaledb_pre_restore()")
 
 
 async def post_restore(conn: Connection) -> None:
     """Have TimescaleDB do its work again."""
-    await conn.fetchval(_POST_RESTORE)
+    await conn.fetchval("/* backups.post_restore */ select public.timescaledb_post_restore()")
 
 
 async def see_hypertables(conn: Connection) -> None:
