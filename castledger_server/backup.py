@@ -45,7 +45,7 @@ from castledger_server.postgres_clients import Clients, choose_clients, find_cli
 from castledger_server.restore import compare, load
 from migrations.runner import connect_to_migrate
 
-__all__ = ("SCRATCH", "BackupError", "Made", "make_backup")
+__all__ = ("SCHEMAS", "SCRATCH", "BackupError", "Made", "make_backup")
 
 _NAME = "castledger backup"
 
@@ -53,7 +53,8 @@ SCRATCH: Final = "castledger_verify_"
 """How the names of scratch databases begin."""
 
 _OF_NOTHING: Final = (0, "0")
-_SCHEMAS: Final = ("app", "ts", "ops", "api", "migrations")
+SCHEMAS: Final = ("app", "ts", "ops", "api", "migrations")
+"""Our schemas, which a backup is of."""
 
 
 class BackupError(CastledgerError):
@@ -126,7 +127,7 @@ def _dump_options(manifest: Manifest, snapshot: str, path: Path) -> list[str]:
     options += [f"--exclude-table-data={table}" for table in manifest.left_out]
     if manifest.timescale is None:
         # What else is in the database is not ours, and the role may not read it. TimescaleDB has tables of its own.
-        options += [f"--schema={schema}" for schema in _SCHEMAS]
+        options += [f"--schema={schema}" for schema in SCHEMAS]
     return [*options, f"--file={path}"]
 
 

@@ -12,6 +12,7 @@ from analytics_core.db.pool import check_role, connect
 from analytics_core.errors import ConfigError
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, Storage
+from castledger_server.backup import SCHEMAS
 
 pytestmark = pytest.mark.anyio
 
@@ -40,6 +41,11 @@ async def test_it_sees_all_rows_of_every_table(database: DatabaseSettings, stora
         assert [table.name for table in tables if not (table.is_readable and table.is_whole)] == []
         names = {table.name for table in tables}
         assert {"app.tenants", "ts.downloads", "ops.segments", "migrations.applied", *SECRET_TABLES} <= names
+        # Tables elsewhere would not be looked at.
+        schemas = await conn.fetch(
+            "select nspname::text from pg_namespace where nspowner = 'castledger_owner'::regrole"
+        )
+        assert {row["nspname"] for row in schemas} == set(SCHEMAS)
         assert sum(table.is_part for table in tables) == (2 if storage is Storage.NATIVE else 0)
         for table in tables:
             await count_rows(conn, table)
