@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import secrets
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -50,7 +51,7 @@ __all__ = ("SCHEMAS", "SCRATCH", "BackupError", "Made", "make_backup")
 _NAME = "castledger backup"
 
 SCRATCH: Final = "castledger_verify_"
-"""How the names of scratch databases begin."""
+"""How the names of scratch databases begin; the name of the database that is backed up follows."""
 
 _OF_NOTHING: Final = (0, "0")
 SCHEMAS: Final = ("app", "ts", "ops", "api", "migrations")
@@ -171,9 +172,10 @@ def _beside(database: DatabaseSettings, name: str) -> DatabaseSettings:
 
 
 @contextlib.asynccontextmanager
-async def _scratch(database: DatabaseSettings) -> AsyncIterator[DatabaseSettings]:
+async def _scratch(database: DatabaseSettings, of: str) -> AsyncIterator[DatabaseSettings]:
     """Lend an empty database on the same server, which is gone afterwards, whatever happens."""
-    name = f"{SCRATCH}{secrets.token_hex(6)}"
+    # Shorter than the 63 bytes at which PostgreSQL would cut it.
+    name = f"{SCRATCH}{re.sub('[^a-z0-9_]', '', of)[:24]}_{secrets.token_hex(6)}"
     async with connect_to_migrate(database) as conn:
         try:
             await create_scratch(conn, name)
@@ -229,7 +231,7 @@ async def make_backup(
         manifest, facts = await _dump(database, path, with_secrets=with_secrets, bin_dir=bin_dir, say=say)
         unverified = _why_unverifiable(facts, manifest) if check else ""
         if check and not unverified:
-            async with _scratch(database) as scratch:
+            async with _scratch(database, facts.name) as scratch:
                 await load(scratch, path, manifest, bin_dir=bin_dir, say=say)
                 differences = await compare(scratch, manifest, say=say)
             if differences:

@@ -99,9 +99,10 @@ async def fetch(url: str, statement: str, *arguments: Any) -> list[Any]:
         await conn.close()
 
 
-def scratch_databases(postgres: Server) -> list[Any]:
-    found = fetch(postgres.url("postgres"), "select datname from pg_database where starts_with(datname, $1)", SCRATCH)
-    return asyncio.run(found)
+def scratch_databases(postgres: Server, source: DatabaseSettings) -> list[Any]:
+    """List those of one source: other tests may have theirs on the same server."""
+    query = "select datname from pg_database where starts_with(datname, $1)"
+    return asyncio.run(fetch(postgres.url("postgres"), query, f"{SCRATCH}{name_of(source)}_"))
 
 
 def fake_programs(folder: Path, real: Path, *, pg_dump: str = "", pg_restore: str = "") -> Path:

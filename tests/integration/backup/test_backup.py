@@ -72,14 +72,14 @@ def test_a_backup_that_would_leave_rows_out_is_not_made(
 )
 @pytest.mark.usefixtures("ledger", "native")
 def test_a_backup_that_cannot_be_restored_is_not_kept(
-    pg_restore: str, complaint: str, postgres: Server, castledger: Command, tmp_path: Path
+    pg_restore: str, complaint: str, source: DatabaseSettings, postgres: Server, castledger: Command, tmp_path: Path
 ) -> None:
     programs = fake_programs(tmp_path / "programs", find_bin_dir(postgres), pg_restore=pg_restore)
     said = castledger("backup", "--out", tmp_path / "x.dump", "--postgres-bin", programs)
     assert said.code == 1
     assert complaint in said.err
     assert list(tmp_path.glob("*x.dump*")) == []
-    assert scratch_databases(postgres) == []
+    assert scratch_databases(postgres, source) == []
 
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
@@ -94,7 +94,7 @@ def test_who_stops_a_backup_finds_nothing_of_it(
         stderr=subprocess.PIPE,
     )
     deadline = time.monotonic() + _DEADLINE_S
-    while not scratch_databases(postgres):
+    while not scratch_databases(postgres, source):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -102,25 +102,26 @@ def test_who_stops_a_backup_finds_nothing_of_it(
     _, errors = process.communicate(timeout=_DEADLINE_S)
     assert process.returncode == 130, errors
     assert errors == b""
-    assert scratch_databases(postgres) == []
+    assert scratch_databases(postgres, source) == []
     assert list(tmp_path.glob("*x.dump*")) == []
 
 
 def test_a_login_that_may_not_create_databases_is_told_what_was_not_verified(
     source: DatabaseSettings, postgres: Server, castledger: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    login = f"backer_{os.getpid()}"
     asyncio.run(
         run_as_superuser(
             postgres,
-            f"create role backer login nosuperuser password '{GivenServer.password}'",
-            f"grant {Role.DUMP.value} to backer",
+            f"create role {login} login nosuperuser password '{GivenServer.password}'",
+            f"grant {Role.DUMP.value} to {login}",
         )
     )
-    monkeypatch.setenv("DATABASE_URL", postgres.url(name_of(source), user="backer"))
+    monkeypatch.setenv("DATABASE_URL", postgres.url(name_of(source), user=login))
     try:
         said = castledger("backup", "--out", tmp_path / "x.dump")
     finally:
-        asyncio.run(run_as_superuser(postgres, "drop role backer"))
+        asyncio.run(run_as_superuser(postgres, f"drop role {login}"))
     assert said.code == UNVERIFIED, said.err
     assert "written, but not verified: the login" in said.err
     assert "castledger restore FILE --into URL" in said.err

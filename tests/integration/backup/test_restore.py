@@ -47,7 +47,7 @@ def test_a_restored_ledger_answers_as_its_source_and_goes_on(
     said = castledger("backup", "--out", out, *(["--with-secrets"] if secrets else []))
     assert said.code == 0, said.err
     assert "verified: restored and compared" in said.out
-    assert scratch_databases(postgres) == []
+    assert scratch_databases(postgres, source) == []
     assert sorted(path.name for path in tmp_path.glob("*ledger*")) == ["ledger.dump", "ledger.dump.json"]
     for path in (out, manifest_path(out)):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
