@@ -13,6 +13,7 @@ from typing import Final, TextIO
 
 from analytics_core.errors import CastledgerError, ConfigError, Conflict, InvalidInput
 from analytics_core.settings import Settings, load_settings
+from castledger_server.backup_cli import add_backup
 from castledger_server.erase_cli import add_erase
 from castledger_server.jobs_cli import add_jobs
 from castledger_server.lists_cli import add_lists
@@ -38,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; those of the process by default.
 
     Returns:
-        0 when it did what was asked, 1 when it could not, 2 when arguments or settings cannot be used.
+        0 when it did what was asked, 1 when it could not, 2 when arguments or settings cannot be used, 3 when a backup
+        could not be verified, 130 when it was stopped.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     with warnings.catch_warnings():
@@ -373,6 +375,7 @@ def _parser() -> argparse.ArgumentParser:
     add_jobs(commands)
     add_lists(commands)
     add_retention(commands)
+    add_backup(commands)
     add_erase(commands)
     _add_demo(commands)
     return parser

@@ -67,6 +67,8 @@ class EmbeddedPostgres:
         self._home = self._data_dir / "postgres"
         self._data = self._home / "data"
         self._password_file = self._home / "password"
+        # What an upgrade has made and not yet put in the place of the old.
+        self._next = self._home / "next"
         self._bin_dir = bin_dir
         self._say = say
         self._lock = FolderLock(self._home / "lock", what=f"the database in {self._home}")
@@ -84,6 +86,15 @@ class EmbeddedPostgres:
         host = quote(str(self._socket_dir), safe="/")
         # With the port, lest PGPORT in somebody's environment says another.
         return f"postgresql://{LOGIN}:{self._password}@/{DATABASE}?host={host}&port=5432"
+
+    @property
+    def made_with(self) -> int | None:
+        """The major version that the database was made with; ``None`` when there is none yet.
+
+        Raises:
+            ConfigError: It belongs to another user, or is damaged.
+        """
+        return self._made_with()
 
     @property
     def version(self) -> str:
@@ -122,6 +133,7 @@ class EmbeddedPostgres:
         self._make_folder(self._home, mode=0o710 if self._account else 0o700, owned=False)
         self._lock.acquire()
         try:
+            self._end_take_over()
             self._programs = self._reachable(self._choose())
             self._stop_leftover()
             self._take_over_files()
@@ -188,6 +200,10 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         """Stop the server within 10 s and let go of the folder; nothing happens when it does not run."""
+        self._end_server()
+        self.release()
+
+    def _end_server(self) -> None:
         process, self._process = self._process, None
         if process is not None:
             for by, wait_s in (
@@ -199,13 +215,49 @@ class EmbeddedPostgres:
                     process.send_signal(by)
                     process.wait(wait_s)
                     break
-        self.release()
 
     def release(self) -> None:
         """Let go of the folder once the server, run by somebody else, has ended."""
         if self._socket_dir.parent != self._home:
             shutil.rmtree(self._socket_dir, ignore_errors=True)
         self._lock.release()
+
+    def take_over(self, other: EmbeddedPostgres, *, aside: Path) -> None:
+        """End our server, put our database aside, and have that of another folder of this disk instead.
+
+        Cut off at any time, the next :meth:`prepare` finds either the old database or the new one.
+
+        Args:
+            other: Is stopped; its folder is of no use afterwards.
+            aside: Where the old database goes; must not be there.
+
+        Raises:
+            OSError: It could not be moved.
+        """
+        try:
+            self._end_server()
+            other._data.rename(self._next)
+            # It is of the old database's login.
+            self._password_file.unlink(missing_ok=True)
+            self._data.rename(aside)
+            self._end_take_over()
+        finally:
+            self.release()
+
+    def _end_take_over(self) -> None:
+        if (self._data / "PG_VERSION").exists():
+            # The old one was not put aside, and may have gone on since.
+            shutil.rmtree(self._next, ignore_errors=True)
+        elif self._next.exists():
+            self._next.rename(self._data)
+            self._sync_home()
+
+    def _sync_home(self) -> None:
+        handle = os.open(self._home, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
     def _run_once(self) -> bool:
         with (self._home / "log").open("wb") as log:
@@ -363,21 +415,17 @@ class EmbeddedPostgres:
         password = secrets.token_urlsafe(32)
         self._run_alone(
             new,
-            f"create role {LOGIN} login nosuperuser createrole password '{password}'",
+            f"create role {LOGIN} login nosuperuser createrole createdb password '{password}'",
             f"create database {DATABASE} owner {LOGIN}",
         )
         write_secret(self._password_file, password.encode())
         new.rename(self._data)
-        handle = os.open(self._home, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        self._sync_home()
 
     def _set_password(self) -> None:
         self._say("giving the database's login a new password, since its file is gone")
         password = secrets.token_urlsafe(32)
-        self._run_alone(self._data, f"alter role {LOGIN} password '{password}'")
+        self._run_alone(self._data, f"alter role {LOGIN} createdb password '{password}'")
         write_secret(self._password_file, password.encode())
 
     def _run_alone(self, data: Path, *statements: str) -> None:

@@ -16,7 +16,15 @@ from typing import Final, NamedTuple
 
 from analytics_core.errors import ConfigError
 
-__all__ = ("MINIMUM_VERSION", "Programs", "choose_programs", "copy_programs", "find_programs", "look_at")
+__all__ = (
+    "MINIMUM_VERSION",
+    "Programs",
+    "choose_programs",
+    "copy_programs",
+    "find_programs",
+    "list_bin_dirs",
+    "look_at",
+)
 
 MINIMUM_VERSION: Final = 15
 """The oldest major version that our schema works with."""
@@ -75,14 +83,20 @@ def _wheel_bin_dir() -> Path | None:
     return None
 
 
-def _machine_bin_dirs() -> Iterator[Path]:
-    on_path = shutil.which("postgres")
+def _machine_bin_dirs(program: str = "postgres") -> Iterator[Path]:
+    on_path = shutil.which(program)
     if on_path:
         yield Path(on_path).resolve().parent
     for place in _PLACES:
         root = Path(place)
         found = [root / "bin", *root.glob("*/bin")] if "*" not in place else [*root.parent.glob(f"{root.name}/bin")]
         yield from found
+
+
+def list_bin_dirs(program: str) -> list[Path]:
+    """List the folders in which a program of PostgreSQL may be, the wheel's first."""
+    wheel = _wheel_bin_dir()
+    return list(dict.fromkeys([*([wheel] if wheel else []), *_machine_bin_dirs(program)]))
 
 
 def find_programs(*, copied: Path | None = None) -> list[Programs]:

@@ -27,7 +27,9 @@ __all__ = (
     "Status",
     "connect_to_migrate",
     "discover",
+    "ensure_roles",
     "migrate_up",
+    "prepare_timescale",
     "read_differences",
     "read_status",
     "verify",
@@ -119,8 +121,12 @@ async def connect_to_migrate(settings: DatabaseSettings) -> AsyncIterator[asyncp
         await conn.close()
 
 
-async def _ensure_roles(conn: asyncpg.Connection[asyncpg.Record]) -> None:
-    """Create the four roles where they are missing and let the login take each."""
+async def ensure_roles(conn: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Create our roles where they are missing and let the login take each.
+
+    Raises:
+        MigrationError: The login may not; with what a superuser has to run.
+    """
     remedy = []
     for role in Role:
         try:
@@ -144,10 +150,13 @@ async def _ensure_roles(conn: asyncpg.Connection[asyncpg.Record]) -> None:
         )
 
 
-async def _prepare_timescale(conn: asyncpg.Connection[asyncpg.Record]) -> None:
+async def prepare_timescale(conn: asyncpg.Connection[asyncpg.Record]) -> None:
     """Create the extension, and let the owner run its policies: TimescaleDB starts them as the tables' owner.
 
     The owner gets no password by this, so nobody can log in as it who could not before.
+
+    Raises:
+        MigrationError: The login may not; with what a superuser has to run.
     """
     remedy = []
     try:
@@ -312,10 +321,10 @@ async def migrate_up(
     """
     async with connect_to_migrate(settings) as conn:
         await conn.execute("select pg_advisory_lock($1)", _LOCK)
-        await _ensure_roles(conn)
+        await ensure_roles(conn)
         storage = await _choose_storage(conn, settings.storage)
         if storage is Storage.TIMESCALE:
-            await _prepare_timescale(conn)
+            await prepare_timescale(conn)
         await conn.execute(f"set role {Role.OWNER.value}")
         if not await _exists(conn):
             await conn.execute(_BOOTSTRAP)

@@ -45,6 +45,7 @@ CONNECTION_LOST: Final = (
 """What the driver raises when the database is not there, goes away, or has no place for us."""
 
 _TIMEOUT_S: Final = 10.0
+_NO_SERVICE: Final = (Role.OWNER, Role.DUMP)
 
 _WHO: Final[LiteralString] = """/* pool.who */
 select current_user::text as name, r.rolsuper as is_super, r.rolbypassrls as bypasses
@@ -100,7 +101,7 @@ async def check_role(conn: Connection, role: Role) -> None:
         ConfigError: It acts as someone else, as a superuser, or past row security.
     """
     row = await conn.fetchrow(_WHO)
-    if row is None or row["name"] != role.value or row["is_super"] or row["bypasses"] or role is Role.OWNER:
+    if row is None or row["name"] != role.value or row["is_super"] or row["bypasses"] or role in _NO_SERVICE:
         name = row["name"] if row is not None else "nobody"
         raise ConfigError([f"DATABASE_URL: the connection acts as {name}; a service runs as {role.value} only"])
 

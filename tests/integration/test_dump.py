@@ -41,3 +41,12 @@ async def test_a_dump_under_row_security_silently_leaves_rows_out(postgres: Serv
     dumped = _dump_tenants(postgres, str(database.url), *options)
     assert dumped.returncode == 0, dumped.stderr
     assert str(tenant.tenant_id) not in dumped.stdout
+
+
+async def test_the_role_of_backups_dumps_all_rows(postgres: Server, database: DatabaseSettings) -> None:
+    tenants = [await make_tenant(database, slug) for slug in ("one", "two")]
+    dumped = _dump_tenants(postgres, str(database.url), "--enable-row-security", "--role=castledger_dump")
+    assert dumped.returncode == 0, dumped.stderr
+    assert all(str(tenant.tenant_id) in dumped.stdout for tenant in tenants)
+    refused = _dump_tenants(postgres, str(database.url), "--role=castledger_dump")
+    assert "row-level security" in refused.stderr
