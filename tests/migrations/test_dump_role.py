@@ -24,6 +24,7 @@ _NO_SECRETS = {
     "app.erasures.subject_hash": "compares with a name that is given, and with nothing else",
     "app.erasures.digest": "of the record beside it",
     "ops.agents.agent_hash": "of the user agent beside it",
+    "ops.agents.superseded_hash": "the same",
     "migrations.applied.checksum": "of a file of ours",
 }
 _SOUNDS_SECRET = re.compile(r"secret|token|hash|password|digest|checksum|cipher|sealed|private|credential|signature")
