@@ -10,8 +10,9 @@ import pytest
 
 from analytics_core.agent_lists import LIST_FILES, MAX_FILE_BYTES, AgentLists, build_table, read_list_files
 from analytics_core.errors import InvalidInput
-from analytics_core.settings import ListMode
+from analytics_core.settings import ListMode, load_settings
 from analytics_core.user_agents import AgentKind, classify, our_table
+from api.lists import ListVersions
 from benchmarks.score import OpenTables, find_data, read_requests
 
 WATCH = "atc/1.0 watchOS/9.6.3"
@@ -188,6 +189,17 @@ def test_without_a_folder_there_is_our_own_table(tmp_path: Path) -> None:
     lists = AgentLists(None, ListMode.EXTEND, keep=tmp_path / "kept.json", writes=True)
     assert not lists.refresh()
     assert (lists.table, fault_of(lists)) == (our_table(), "")
+
+
+def test_the_api_names_the_version_in_force(folder: Path) -> None:
+    environ = {"CASTLEDGER_AGENT_LISTS": str(folder), "CASTLEDGER_AGENT_LISTS_MODE": "replace"}
+    versions = ListVersions(load_settings(environ, data_dir=folder.parent).ingest)
+    first = versions.read().agents
+    assert first == build_table(read_list_files(folder), ListMode.REPLACE).version
+    damage(folder, "apps.runtime.json", "{")
+    assert versions.read().agents == first
+    damage(folder, "apps.runtime.json", json.dumps({"entries": [{"name": "New", "pattern": "^New"}]}))
+    assert versions.read().agents not in (first, our_table().version)
 
 
 def test_the_open_tables_say_through_us_what_they_say_themselves() -> None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from analytics_core.agent_lists import LIST_FILES
 from analytics_core.errors import ConfigError
 from castledger_server.api_access import Api, ApiRefusal, find_api
 from castledger_server.cli import main
@@ -145,6 +146,25 @@ def test_classify_reads_standard_input_and_minds_no_closed_reader() -> None:
         check=True,
     )
     assert closed.stderr == b""
+
+
+def test_classify_asks_an_operators_lists_and_tells_damaged_ones(tmp_path: Path) -> None:
+    for name in LIST_FILES:
+        (tmp_path / name).write_text('{"entries": [{"name": "Earwig", "pattern": "^curl/"}]}')
+    environ = {**os.environ, "CASTLEDGER_AGENT_LISTS": str(tmp_path), "CASTLEDGER_DATA_DIR": str(tmp_path / "data")}
+    command = [sys.executable, "-m", "castledger_server", "classify"]
+    done = subprocess.run(command, input=b"curl/8.1\n", capture_output=True, check=True, env=environ)
+    assert json.loads(done.stdout) == {
+        "kind": "bot",
+        "app": "Earwig",
+        "device": "unknown",
+        "rule": "bots: Earwig",
+    }
+    assert done.stderr == b""
+    (tmp_path / "browsers.runtime.json").write_text('{"entries": [')
+    done = subprocess.run(command, input=b"curl/8.1\n", capture_output=True, check=True, env=environ)
+    assert json.loads(done.stdout)["rule"] == "curl"
+    assert b"browsers.runtime.json:1: it is no JSON" in done.stderr
 
 
 def test_a_feeds_address_is_sent_and_the_next_step_told(capsys: pytest.CaptureFixture[str]) -> None:
