@@ -1,0 +1,341 @@
+"""Import: an archive read into an empty tenant, all of it or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
+from uuid import UUID
+
+import asyncpg
+
+from analytics_core.archives.files import Row, read_rows, require_encoding
+from analytics_core.archives.manifest import Manifest, TableEntry, day_of, read_manifest, verify_files
+from analytics_core.archives.tables import TABLES, Table
+from analytics_core.db.dictionaries import TermKind, find_agents, number_terms
+from analytics_core.db.hits import ensure_partitions
+from analytics_core.db.imports import (
+    COPIED,
+    add_agents,
+    add_rows,
+    add_segments,
+    adopt_settings,
+    copy_rows,
+    finish_import,
+    lock_tenant,
+    number_rows,
+)
+from analytics_core.db.pool import (
+    Connection,
+    Tenant,
+    connect,
+    connection,
+    open_pool,
+    set_tenant,
+    tenant_transaction,
+)
+from analytics_core.db.tenants import TenantRow, create_key, create_tenant, find_tenant
+from analytics_core.errors import Conflict, InvalidInput, Unavailable
+from analytics_core.ids import TenantId, TenantNo, new_id
+from analytics_core.links import parse_slug, parse_target_url
+from analytics_core.roles import Role
+from analytics_core.settings import DatabaseSettings
+from castledger_server.archive_progress import Progress
+
+__all__ = ("Imported", "import_archive")
+
+_NAME: Final = "castledger import"
+
+_NAMED_BY: Final = {
+    "podcast_id": "podcasts",
+    "episode_id": "episodes",
+    "link_id": "links",
+    "segment_id": "segments",
+    "agent_hash": "agents",
+}
+"""Columns that name rows of another table."""
+
+_TERMS: Final = ("referrer", "feed_app")
+_NUMBERED: Final = frozenset(_NAMED_BY.values())
+_HOST: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_TAKEN: Final = {
+    "podcasts": "podcast {title!r} ({podcast_guid}) is another tenant's here, by its guid or its feed",
+    "episodes": "episode {title!r} is in the archive twice",
+    "enclosure_owners": "an enclosure of this archive ({file_name!r}) is of another tenant's podcast here",
+    "links": "the slug {slug!r} is taken here",
+    "clicks": "a click of {occurred_at} is known here",
+}
+"""What it means that a row could not be added, by table."""
+
+
+@contextlib.contextmanager
+def _refusals(place: str) -> Iterator[None]:
+    """Turn what the database says of rows into what is wrong with the archive."""
+    try:
+        yield
+    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.DatatypeMismatchError) as error:
+        raise InvalidInput(place, f"the database refuses a row: {error}") from error
+    except asyncpg.LockNotAvailableError as error:
+        raise Unavailable("what has to be written is locked by somebody; nothing was imported, try again") from error
+
+
+def _check_row(table: Table, row: Mapping[str, object]) -> None:
+    """Check what trackers are told, which the database does not.
+
+    Raises:
+        ValueError: The reason.
+    """
+    match table.name:
+        case "links":
+            if parse_slug(str(row["slug"])) != row["slug"]:
+                raise ValueError("slug is not in lower case")
+            parse_target_url(str(row["target"]))
+        case "enclosures":
+            if not all(_HOST.fullmatch(host) for host in cast(list[str], row["hosts"])):
+                raise ValueError("hosts has one that is no host name")
+        case "unknown_hosts":
+            if not _HOST.fullmatch(str(row["host"])):
+                raise ValueError("host is no host name")
+        case "metrics_daily":
+            if len(cast(list[int], row["quarters"])) != 96 or len(cast(list[int], row["quarters_strict"])) != 96:
+                raise ValueError("quarters are not 96")
+        case "listener_months":
+            if len({len(cast(list[int], row[name])) for name in ("days", "former", "listeners")}) != 1:
+                raise ValueError("days, former and listeners are not of one length")
+        case _:
+            pass
+
+
+def _json_value(value: object) -> object:
+    return f"\\x{value.hex()}" if isinstance(value, bytes) else value
+
+
+class _Import:
+    """An import at work."""
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        tenant: Tenant,
+        conn: Connection,
+        aside: Connection,
+        progress: Progress,
+    ) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._tenant = tenant
+        self._conn = conn
+        self._aside = aside
+        self._progress = progress
+        self._numbers: dict[str, dict[Any, int]] = {name: {} for name in (*_NUMBERED, *_TERMS)}
+
+    async def run(self) -> None:
+        """Read all tables in."""
+        entries = {entry.name: entry for entry in self._manifest.tables}
+        for table in TABLES:
+            await self._read(table, entries[table.name])
+        settings = self._manifest.tenant
+        with _refusals("manifest.json"):
+            await adopt_settings(self._conn, self._tenant, retention_hits_days=settings.retention_hits_days)
+        filters = self._manifest.filters
+        await finish_import(self._conn, self._tenant, is_cut=filters.first is not None or filters.until is not None)
+
+    async def _read(self, table: Table, entry: TableEntry) -> None:
+        encoding = self._manifest.encoding
+        for file in entry.files:
+            day = day_of(table, encoding, file.path)
+            if table.name in ("hits", "downloads") and day is not None:
+                # Aside, as others who need room for a day would wait for this transaction otherwise.
+                await ensure_partitions(self._aside, [day])
+            for rows in read_rows(self._folder, file.path, table, encoding, rows=file.rows):
+                await self._add(table, file.path, rows, day)
+                self._progress.add(file.path, len(rows))
+
+    async def _add(self, table: Table, path: str, rows: Sequence[tuple[int, Row]], day: dt.date | None) -> None:
+        named = [(f"{path}:{number}", dict(zip(table.names, row, strict=True))) for number, row in rows]
+        for place, row in named:
+            try:
+                _check_row(table, row)
+            except ValueError as error:
+                raise InvalidInput(place, str(error)) from error
+            if table.day is not None and _day(row[table.day]) != day:
+                raise InvalidInput(place, f"{table.day} is not of the day that the file is named after")
+        with _refusals(f"{path}:{rows[0][0]}-{rows[-1][0]}"):
+            if table.name == "agents":
+                await self._add_agents([row for _, row in named])
+                return
+            if table.name == "segments":
+                await add_segments(self._conn, [row for _, row in named])
+            else:
+                for column in _TERMS:
+                    if column in table.names:
+                        await self._number_terms(column, {str(row[column]) for _, row in named})
+                stored = [self._stored(table, place, row) for place, row in named]
+                if table.name in COPIED:
+                    columns = list(stored[0])
+                    await copy_rows(self._conn, table.name, columns, [tuple(row.values()) for row in stored])
+                else:
+                    await self._add_rows(table, named, stored)
+            if table.name in _NUMBERED:
+                await self._number_rows(table, named)
+
+    def _stored(self, table: Table, place: str, row: Mapping[str, object]) -> dict[str, object]:
+        """Turn a row of the archive into one of the table that it is of."""
+        stored = {column.name: row[column.name] for column in table.columns if column.is_stored}
+        for number, column in table.numbers.items():
+            if table.name in _NUMBERED and column == _OWN_ID[table.name]:
+                continue
+            stored[number] = self._number(place, column, row[column])
+        for column in ("tenant_id", "tenant_no"):
+            if column in table.not_kept:
+                stored[column] = (
+                    UUID(int=self._tenant.tenant_id.int) if column == "tenant_id" else int(self._tenant.tenant_no)
+                )
+        return stored
+
+    def _number(self, place: str, column: str, value: object) -> int:
+        if value is None or value == "":
+            return 0
+        table = _NAMED_BY.get(column, column)
+        number = self._numbers[table].get(value)
+        if number is None:
+            raise InvalidInput(place, f"{column} {value} is not among the archive's {table}")
+        return number
+
+    async def _add_rows(
+        self, table: Table, named: Sequence[tuple[str, Mapping[str, object]]], stored: Sequence[Mapping[str, object]]
+    ) -> None:
+        rows = [{name: _json_value(value) for name, value in row.items()} for row in stored]
+        added = await add_rows(self._conn, table.name, rows)
+        if len(added) == len(rows):
+            return
+        found = set(added)
+        place, row = next(
+            ((place, row) for place, row in named if row[_OWN_ID.get(table.name, table.names[0])] not in found),
+            named[0],
+        )
+        raise Conflict("taken", f"{place}: {_TAKEN[table.name].format(**row)}; nothing was imported")
+
+    async def _number_rows(self, table: Table, named: Sequence[tuple[str, Mapping[str, object]]]) -> None:
+        ids = [cast(UUID, row[_OWN_ID[table.name]]) for _, row in named]
+        self._numbers[table.name] |= await number_rows(self._conn, table.name, ids)
+
+    async def _add_agents(self, rows: Sequence[Mapping[str, object]]) -> None:
+        await add_agents(self._aside, rows)
+        hashes = [cast(UUID, row["agent_hash"]) for row in rows]
+        for agent_hash, found in (await find_agents(self._aside, hashes)).items():
+            self._numbers["agents"][UUID(int=agent_hash.int)] = found.agent_no
+
+    async def _number_terms(self, column: str, terms: set[str]) -> None:
+        known = self._numbers[column]
+        new = {term for term in terms if term and term not in known}
+        if new:
+            known |= await number_terms(self._aside, TermKind(column), new)
+
+
+_OWN_ID: Final = {
+    "podcasts": "podcast_id",
+    "episodes": "episode_id",
+    "links": "link_id",
+    "segments": "segment_id",
+    "enclosure_owners": "enclosure_key",
+    "clicks": "ordinal",
+}
+
+
+def _day(value: object) -> dt.date:
+    return value.astimezone(dt.UTC).date() if isinstance(value, dt.datetime) else cast(dt.date, value)
+
+
+def _podcast_ids(folder: Path, manifest: Manifest) -> set[UUID]:
+    """Read which podcasts an archive has."""
+    table = next(table for table in TABLES if table.name == "podcasts")
+    entry = next(entry for entry in manifest.tables if entry.name == table.name)
+    return {
+        cast(UUID, row[0])
+        for file in entry.files
+        for rows in read_rows(folder, file.path, table, manifest.encoding, rows=file.rows)
+        for _, row in rows
+    }
+
+
+class Imported(NamedTuple):
+    """What was imported.
+
+    Attributes:
+        slug: Of the tenant.
+        key: The API key of a tenant that was made; ``None`` when it was there.
+    """
+
+    manifest: Manifest
+    slug: str
+    key: str | None
+
+
+async def import_archive(database: DatabaseSettings, folder: Path, *, slug: str | None, progress: Progress) -> Imported:
+    """Import an archive into a tenant that has nothing yet.
+
+    Args:
+        database: Where the tenant is.
+        folder: The archive's.
+        slug: The tenant's; ``None`` for the archive's own. It is made when it is not there.
+        progress: Is told of rows.
+
+    Returns:
+        What was imported. When this raises, nothing was.
+
+    Raises:
+        ConfigError: The archive is Parquet and pyarrow is not there, or the login may not act as the owner.
+        Conflict: ``already_imported``, ``not_empty``, or ``taken``: something belongs to another tenant.
+        InvalidInput: The archive is damaged; file, row and reason are named.
+        Unavailable: The database does not answer, or what has to be written is locked.
+    """
+    manifest = read_manifest(folder)
+    require_encoding(manifest.encoding)
+    verify_files(folder, manifest)
+    slug = slug or manifest.tenant.slug
+    podcast_ids = _podcast_ids(folder, manifest)
+    found = await _find(database, slug)
+    tenant = Tenant(TenantId(new_id()), TenantNo(0)) if found is None else found.tenant
+    key: str | None = None
+    pool = await open_pool(database, Role.OWNER, application_name=_NAME, max_size=2)
+    try:
+        with contextlib.closing(progress):
+            async with connection(pool) as aside, tenant_transaction(pool, tenant) as conn:
+                if found is None:
+                    tenant, key = await _make_tenant(conn, tenant.tenant_id, slug, manifest.tenant.name)
+                await _require_empty(conn, tenant, slug, podcast_ids)
+                await _Import(folder, manifest, tenant, conn, aside, progress).run()
+    finally:
+        pool.terminate()
+    return Imported(manifest, slug, key)
+
+
+async def _find(database: DatabaseSettings, slug: str) -> TenantRow | None:
+    conn = await connect(database, Role.AUTH, application_name=_NAME)
+    try:
+        return await find_tenant(conn, slug)
+    finally:
+        await conn.close()
+
+
+async def _make_tenant(conn: Connection, tenant_id: TenantId, slug: str, name: str) -> tuple[Tenant, str]:
+    with _refusals("--tenant"):
+        row = await create_tenant(conn, slug=slug, name=name, tenant_id=tenant_id)
+    await set_tenant(conn, row.tenant)
+    return row.tenant, await create_key(conn, row.tenant, name="import")
+
+
+async def _require_empty(conn: Connection, tenant: Tenant, slug: str, podcast_ids: set[UUID]) -> None:
+    with _refusals("--tenant"):
+        content = await lock_tenant(conn, tenant)
+    if podcast_ids and podcast_ids <= content.podcast_ids:
+        raise Conflict("already_imported", f"this archive is already imported: its podcasts are {slug}'s")
+    if not content.is_empty:
+        raise Conflict(
+            "not_empty", f"{slug} has podcasts, links or hits already; an archive goes into an empty tenant: --tenant"
+        )
