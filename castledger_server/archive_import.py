@@ -78,6 +78,13 @@ def _refusals(place: str) -> Iterator[None]:
         yield
     except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.DatatypeMismatchError) as error:
         raise InvalidInput(place, f"the database refuses a row: {error}") from error
+
+
+@contextlib.contextmanager
+def _unlocked() -> Iterator[None]:
+    """Say that somebody was in the way, who will be gone another time."""
+    try:
+        yield
     except asyncpg.LockNotAvailableError as error:
         raise Unavailable("what has to be written is locked by somebody; nothing was imported, try again") from error
 
@@ -304,7 +311,7 @@ async def import_archive(database: DatabaseSettings, folder: Path, *, slug: str 
     key: str | None = None
     pool = await open_pool(database, Role.OWNER, application_name=_NAME, max_size=2)
     try:
-        with contextlib.closing(progress):
+        with contextlib.closing(progress), _unlocked():
             async with connection(pool) as aside, tenant_transaction(pool, tenant) as conn:
                 if found is None:
                     tenant, key = await _make_tenant(conn, tenant.tenant_id, slug, manifest.tenant.name)
@@ -331,8 +338,7 @@ async def _make_tenant(conn: Connection, tenant_id: TenantId, slug: str, name: s
 
 
 async def _require_empty(conn: Connection, tenant: Tenant, slug: str, podcast_ids: set[UUID]) -> None:
-    with _refusals("--tenant"):
-        content = await lock_tenant(conn, tenant)
+    content = await lock_tenant(conn, tenant)
     if podcast_ids and podcast_ids <= content.podcast_ids:
         raise Conflict("already_imported", f"this archive is already imported: its podcasts are {slug}'s")
     if not content.is_empty:

@@ -8,16 +8,19 @@ import re
 from pathlib import Path
 from typing import Any
 
+from analytics_core.archives.manifest import Encoding, Filters, Manifest
 from analytics_core.clock import FixedClock
 from analytics_core.db.listener_erasure import erase_listener, find_listener
 from analytics_core.db.pool import Pool, connect, open_pool, tenant_transaction
-from analytics_core.db.tenants import create_key
+from analytics_core.db.tenants import create_key, find_tenant
 from analytics_core.db.unknown_hosts import accept_host
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, load_settings
 from api.app import create_app
 from api.logs import RequestLog
 from api.resources import open_resources
+from castledger_server.archive_export import export_tenant
+from castledger_server.archive_progress import Progress
 from ingest.retention import KEEP_DOWNLOADS, drop_old
 from ingest.rollups import refresh_listeners
 from tests.factories import MadePodcast, make_episode, make_hit, make_podcast, make_tenant, write_segment
@@ -25,7 +28,7 @@ from tests.integration.api.ledger import Api
 from tests.integration.ingest.test_clicks import click, make_links
 from tests.ledgers import DAY, NOW, Ledger, minute
 
-__all__ = ("OLD", "SLUG", "ask_everything", "fill", "open_ledger", "owner_key")
+__all__ = ("OLD", "SLUG", "ask_everything", "contents", "export", "fill", "occupy", "open_ledger", "owner_key")
 
 SLUG = "studio"
 OLD = dt.date(2026, 10, 3)
@@ -80,6 +83,30 @@ async def fill(database: DatabaseSettings, folder: Path) -> MadePodcast:
         await ledger.conn.close()
         await pool.close()
     return podcast
+
+
+async def occupy(database: DatabaseSettings, folder: Path) -> None:
+    """Have somebody else in a database, so that all numbers are others there."""
+    tenant = await make_tenant(database, "resident")
+    podcast = await make_podcast(
+        database, tenant, *(make_episode(f"r{number}", f"https://r.example.net/{number}.mp3") for number in range(7))
+    )
+    await make_links(database, podcast, slugs=("theirs", "gone"))
+    ledger, pool = await open_ledger(database, folder)
+    try:
+        for number in range(3):
+            hit = make_hit(
+                NOW - dt.timedelta(days=number),
+                f"https://r.example.net/{number}.mp3",
+                agent=_AGENTS[-number],
+                referrer=f"https://{number}.example.net/",
+            )
+            write_segment(ledger.folder, [hit, click(NOW, "go=theirs", agent=b"Resident/1")])
+            await ledger.ship_all()
+        await ledger.refresh()
+    finally:
+        await ledger.conn.close()
+        await pool.close()
 
 
 async def _land(ledger: Ledger, times: list[dt.datetime], second: MadePodcast) -> None:
@@ -182,3 +209,27 @@ async def ask_everything(database: DatabaseSettings, key: str, folder: Path) -> 
             await ask("/analytics/overview", **whole)
             await ask("/links")
     return said
+
+
+async def export(
+    database: DatabaseSettings, folder: Path, *, encoding: Encoding = Encoding.NDJSON, wanted: Filters | None = None
+) -> Manifest:
+    """Export what :func:`fill` has made."""
+    conn = await connect(database, Role.AUTH, application_name="test")
+    found = await find_tenant(conn, SLUG)
+    await conn.close()
+    assert found is not None
+    return await export_tenant(
+        database,
+        found.tenant,
+        folder,
+        wanted=wanted or Filters(),
+        encoding=encoding,
+        now=lambda: NOW,
+        progress=Progress(),
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Read all files of a folder, by their names below it."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

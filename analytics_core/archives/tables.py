@@ -112,9 +112,9 @@ TABLES: Final = (
             Column("device", Kind.TEXT),
             Column("rule", Kind.TEXT),
             Column("table_version", Kind.TEXT),
-            Column("first_seen_at", Kind.INSTANT),
         ),
         numbers=MappingProxyType({"agent_no": "agent_hash"}),
+        not_kept=MappingProxyType({"first_seen_at": "it is when that installation met it"}),
     ),
     Table(
         name="podcasts",

@@ -54,7 +54,7 @@ select segment_id, created_at, first_hit_at, last_hit_at from ops.segments where
 order by segment_no"""
 
 _AGENTS: Final[LiteralString] = """/* exports.agents */
-select agent_hash, user_agent, kind, app, device, rule, table_version, first_seen_at from ops.agents
+select agent_hash, user_agent, kind, app, device, rule, table_version from ops.agents
 where agent_hash = any($1::uuid[]) order by agent_hash"""
 
 _PODCASTS: Final[LiteralString] = """/* exports.podcasts */

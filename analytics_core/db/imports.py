@@ -77,9 +77,10 @@ from jsonb_populate_recordset(null::ops.segments, $1) as n
 where s.segment_id = n.segment_id and s.source = $2
     and (n.first_hit_at < s.first_hit_at or n.last_hit_at > s.last_hit_at)"""
 
+# Met elsewhere and before: those of today are bounded.
 _AGENTS: Final[LiteralString] = """/* imports.agents */
 insert into ops.agents (agent_hash, user_agent, kind, app, device, rule, table_version, first_seen_at)
-select n.agent_hash, n.user_agent, n.kind, n.app, n.device, n.rule, n.table_version, n.first_seen_at
+select n.agent_hash, n.user_agent, n.kind, n.app, n.device, n.rule, n.table_version, timestamptz 'epoch'
 from jsonb_populate_recordset(null::ops.agents, $1) as n order by n.agent_hash
 on conflict (agent_hash) do nothing"""
 

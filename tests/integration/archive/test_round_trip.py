@@ -8,43 +8,18 @@ from pathlib import Path
 import pytest
 
 from analytics_core.archives.files import read_rows
-from analytics_core.archives.manifest import MANIFEST, Encoding, Filters, Manifest, read_manifest
+from analytics_core.archives.manifest import MANIFEST, Encoding, read_manifest
 from analytics_core.archives.tables import TABLES
 from analytics_core.db.pool import connect
 from analytics_core.db.segments import advance_cutoff
-from analytics_core.db.tenants import find_tenant
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
-from castledger_server.archive_export import export_tenant
 from castledger_server.archive_import import import_archive
 from castledger_server.archive_progress import Progress
-from tests.archives import SLUG, ask_everything, owner_key
+from tests.archives import ask_everything, contents, export, occupy, owner_key
 from tests.factories import MadePodcast
-from tests.ledgers import NOW
 
 pytestmark = pytest.mark.anyio
-
-
-async def export(
-    database: DatabaseSettings, folder: Path, *, encoding: Encoding = Encoding.NDJSON, wanted: Filters | None = None
-) -> Manifest:
-    conn = await connect(database, Role.AUTH, application_name="test")
-    found = await find_tenant(conn, SLUG)
-    await conn.close()
-    assert found is not None
-    return await export_tenant(
-        database,
-        found.tenant,
-        folder,
-        wanted=wanted or Filters(),
-        encoding=encoding,
-        now=lambda: NOW,
-        progress=Progress(),
-    )
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def rows_of(folder: Path, name: str, encoding: Encoding) -> list[dict[str, object]]:
@@ -69,6 +44,7 @@ async def test_what_was_imported_answers_and_is_exported_as_it_was(
     manifest = await export(database, tmp_path / "one", encoding=encoding)
     rows = {table.name: sum(file.rows for file in table.files) for table in manifest.tables}
     assert [name for name, count in rows.items() if not count] == []
+    await occupy(second_database, tmp_path / "resident")
     imported = await import_archive(second_database, tmp_path / "one", slug=None, progress=Progress())
     assert imported.key is not None
     conn = await connect(second_database, Role.INGEST, application_name="test")
