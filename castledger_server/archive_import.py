@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 import asyncpg
 
-from analytics_core.archives.files import Row, read_rows, require_encoding
+from analytics_core.archives.files import Chunk, read_rows, require_encoding
 from analytics_core.archives.manifest import Manifest, TableEntry, day_of, read_manifest, verify_files
 from analytics_core.archives.tables import TABLES, Table
 from analytics_core.db.dictionaries import TermKind, find_agents, number_terms
@@ -89,31 +89,32 @@ def _unlocked() -> Iterator[None]:
         raise Unavailable("what has to be written is locked by somebody; nothing was imported, try again") from error
 
 
-def _check_row(table: Table, row: Mapping[str, object]) -> None:
-    """Check what trackers are told, which the database does not.
+def _check_host(value: object) -> None:
+    if not _HOST.fullmatch(str(value)):
+        raise ValueError(f"{value!r} is no name of a host")
 
-    Raises:
-        ValueError: The reason.
-    """
-    match table.name:
-        case "links":
-            if parse_slug(str(row["slug"])) != row["slug"]:
-                raise ValueError("slug is not in lower case")
-            parse_target_url(str(row["target"]))
-        case "enclosures":
-            if not all(_HOST.fullmatch(host) for host in cast(list[str], row["hosts"])):
-                raise ValueError("hosts has one that is no host name")
-        case "unknown_hosts":
-            if not _HOST.fullmatch(str(row["host"])):
-                raise ValueError("host is no host name")
-        case "metrics_daily":
-            if len(cast(list[int], row["quarters"])) != 96 or len(cast(list[int], row["quarters_strict"])) != 96:
-                raise ValueError("quarters are not 96")
-        case "listener_months":
-            if len({len(cast(list[int], row[name])) for name in ("days", "former", "listeners")}) != 1:
-                raise ValueError("days, former and listeners are not of one length")
-        case _:
-            pass
+
+def _check_hosts(value: object) -> None:
+    for host in cast(list[str], value):
+        _check_host(host)
+
+
+def _check_slug(value: object) -> None:
+    if parse_slug(str(value)) != value:
+        raise ValueError("has capital letters")
+
+
+def _check_target(value: object) -> None:
+    parse_target_url(str(value))
+
+
+_CHECKS: Final[Mapping[tuple[str, str], Callable[[object], None]]] = {
+    ("links", "slug"): _check_slug,
+    ("links", "target"): _check_target,
+    ("enclosures", "hosts"): _check_hosts,
+    ("unknown_hosts", "host"): _check_host,
+}
+"""What trackers are told, by table and column: the database does not look at it."""
 
 
 def _json_value(value: object) -> object:
@@ -138,7 +139,10 @@ class _Import:
         self._conn = conn
         self._aside = aside
         self._progress = progress
-        self._numbers: dict[str, dict[Any, int]] = {name: {} for name in (*_NUMBERED, *_TERMS)}
+        self._numbers: dict[str, dict[Any, int]] = {
+            **{name: {None: 0} for name in _NUMBERED},
+            **{name: {"": 0} for name in _TERMS},
+        }
 
     async def run(self) -> None:
         """Read all tables in."""
@@ -158,90 +162,102 @@ class _Import:
             if table.name in ("hits", "downloads") and day is not None:
                 # Aside, as others who need room for a day would wait for this transaction otherwise.
                 await ensure_partitions(self._aside, [day])
-            for rows in read_rows(self._folder, file.path, table, encoding, rows=file.rows):
-                await self._add(table, file.path, rows, day)
-                self._progress.add(file.path, len(rows))
+            for chunk in read_rows(self._folder, file.path, table, encoding, rows=file.rows):
+                _check(table, chunk, day)
+                with _refusals(f"{chunk.place(0)}-{chunk.first + chunk.rows - 1}"):
+                    await self._add(table, chunk)
+                self._progress.add(file.path, chunk.rows)
 
-    async def _add(self, table: Table, path: str, rows: Sequence[tuple[int, Row]], day: dt.date | None) -> None:
-        named = [(f"{path}:{number}", dict(zip(table.names, row, strict=True))) for number, row in rows]
-        for place, row in named:
-            try:
-                _check_row(table, row)
-            except ValueError as error:
-                raise InvalidInput(place, str(error)) from error
-            if table.day is not None and _day(row[table.day]) != day:
-                raise InvalidInput(place, f"{table.day} is not of the day that the file is named after")
-        with _refusals(f"{path}:{rows[0][0]}-{rows[-1][0]}"):
-            if table.name == "agents":
-                await self._add_agents([row for _, row in named])
-                return
-            if table.name == "segments":
-                await add_segments(self._conn, [row for _, row in named])
+    async def _add(self, table: Table, chunk: Chunk) -> None:
+        if table.name == "agents":
+            await self._add_agents(chunk)
+            return
+        if table.name == "segments":
+            await add_segments(self._conn, _as_rows(chunk.columns))
+        else:
+            for name in _TERMS:
+                if name in chunk.columns:
+                    await self._number_terms(name, chunk.columns[name])
+            stored = self._stored(table, chunk)
+            if table.name in COPIED:
+                await copy_rows(self._conn, table.name, list(stored), list(zip(*stored.values(), strict=True)))
             else:
-                for column in _TERMS:
-                    if column in table.names:
-                        await self._number_terms(column, {str(row[column]) for _, row in named})
-                stored = [self._stored(table, place, row) for place, row in named]
-                if table.name in COPIED:
-                    columns = list(stored[0])
-                    await copy_rows(self._conn, table.name, columns, [tuple(row.values()) for row in stored])
-                else:
-                    await self._add_rows(table, named, stored)
-            if table.name in _NUMBERED:
-                await self._number_rows(table, named)
+                await self._add_rows(table, chunk, stored)
+        if table.name in _NUMBERED:
+            ids = cast(list[UUID], chunk.columns[_OWN_ID[table.name]])
+            self._numbers[table.name].update(await number_rows(self._conn, table.name, ids))
 
-    def _stored(self, table: Table, place: str, row: Mapping[str, object]) -> dict[str, object]:
-        """Turn a row of the archive into one of the table that it is of."""
-        stored = {column.name: row[column.name] for column in table.columns if column.is_stored}
+    def _stored(self, table: Table, chunk: Chunk) -> dict[str, Sequence[object]]:
+        """Turn rows of the archive into those of the table that they are of."""
+        stored: dict[str, Sequence[object]] = {
+            column.name: chunk.columns[column.name] for column in table.columns if column.is_stored
+        }
         for number, column in table.numbers.items():
-            if table.name in _NUMBERED and column == _OWN_ID[table.name]:
-                continue
-            stored[number] = self._number(place, column, row[column])
-        for column in ("tenant_id", "tenant_no"):
-            if column in table.not_kept:
-                stored[column] = (
-                    UUID(int=self._tenant.tenant_id.int) if column == "tenant_id" else int(self._tenant.tenant_no)
-                )
+            if table.name not in _NUMBERED or column != _OWN_ID[table.name]:
+                stored[number] = self._numbers_of(chunk, column)
+        if "tenant_id" in table.not_kept:
+            stored["tenant_id"] = [UUID(int=self._tenant.tenant_id.int)] * chunk.rows
+        if "tenant_no" in table.not_kept:
+            stored["tenant_no"] = [int(self._tenant.tenant_no)] * chunk.rows
         return stored
 
-    def _number(self, place: str, column: str, value: object) -> int:
-        if value is None or value == "":
-            return 0
+    def _numbers_of(self, chunk: Chunk, column: str) -> list[int]:
         table = _NAMED_BY.get(column, column)
-        number = self._numbers[table].get(value)
-        if number is None:
-            raise InvalidInput(place, f"{column} {value} is not among the archive's {table}")
-        return number
+        known = self._numbers[table]
+        values = chunk.columns[column]
+        try:
+            return [known[value] for value in values]
+        except KeyError as error:
+            value = error.args[0]
+            raise InvalidInput(
+                chunk.place(values.index(value)), f"{column} {value} is not among the archive's {table}"
+            ) from None
 
-    async def _add_rows(
-        self, table: Table, named: Sequence[tuple[str, Mapping[str, object]]], stored: Sequence[Mapping[str, object]]
-    ) -> None:
-        rows = [{name: _json_value(value) for name, value in row.items()} for row in stored]
-        added = await add_rows(self._conn, table.name, rows)
-        if len(added) == len(rows):
+    async def _add_rows(self, table: Table, chunk: Chunk, stored: Mapping[str, Sequence[object]]) -> None:
+        added = await add_rows(self._conn, table.name, _as_rows(stored))
+        if len(added) == chunk.rows:
             return
-        found = set(added)
-        place, row = next(
-            ((place, row) for place, row in named if row[_OWN_ID.get(table.name, table.names[0])] not in found),
-            named[0],
-        )
-        raise Conflict("taken", f"{place}: {_TAKEN[table.name].format(**row)}; nothing was imported")
+        ids, found = chunk.columns[_OWN_ID.get(table.name, table.names[0])], set(added)
+        row = next((place for place, one in enumerate(ids) if one not in found), 0)
+        taken = _TAKEN[table.name].format(**{name: values[row] for name, values in chunk.columns.items()})
+        raise Conflict("taken", f"{chunk.place(row)}: {taken}; nothing was imported")
 
-    async def _number_rows(self, table: Table, named: Sequence[tuple[str, Mapping[str, object]]]) -> None:
-        ids = [cast(UUID, row[_OWN_ID[table.name]]) for _, row in named]
-        self._numbers[table.name] |= await number_rows(self._conn, table.name, ids)
-
-    async def _add_agents(self, rows: Sequence[Mapping[str, object]]) -> None:
-        await add_agents(self._aside, rows)
-        hashes = [cast(UUID, row["agent_hash"]) for row in rows]
+    async def _add_agents(self, chunk: Chunk) -> None:
+        await add_agents(self._aside, _as_rows(chunk.columns))
+        hashes = cast(list[UUID], chunk.columns["agent_hash"])
         for agent_hash, found in (await find_agents(self._aside, hashes)).items():
             self._numbers["agents"][UUID(int=agent_hash.int)] = found.agent_no
 
-    async def _number_terms(self, column: str, terms: set[str]) -> None:
+    async def _number_terms(self, column: str, terms: Sequence[object]) -> None:
         known = self._numbers[column]
-        new = {term for term in terms if term and term not in known}
+        new = {str(term) for term in set(terms) if term not in known}
         if new:
-            known |= await number_terms(self._aside, TermKind(column), new)
+            known.update(await number_terms(self._aside, TermKind(column), new))
+
+
+def _check(table: Table, chunk: Chunk, day: dt.date | None) -> None:
+    """Check what is more than a value's kind.
+
+    Raises:
+        InvalidInput: The first row that is wrong, with the reason.
+    """
+    for (name, column), check in _CHECKS.items():
+        if name == table.name:
+            for row, value in enumerate(chunk.columns[column]):
+                try:
+                    check(value)
+                except ValueError as error:
+                    raise InvalidInput(chunk.place(row), f"{column}: {error}") from error
+    if table.day is not None:
+        for row, value in enumerate(chunk.columns[table.day]):
+            if _day(value) != day:
+                raise InvalidInput(chunk.place(row), f"{table.day} is not of the day that the file is named after")
+
+
+def _as_rows(columns: Mapping[str, Sequence[object]]) -> list[dict[str, object]]:
+    """Turn columns into rows as the database reads them from JSON."""
+    values = [[_json_value(value) for value in column] for column in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
 
 
 _OWN_ID: Final = {
@@ -255,7 +271,7 @@ _OWN_ID: Final = {
 
 
 def _day(value: object) -> dt.date:
-    return value.astimezone(dt.UTC).date() if isinstance(value, dt.datetime) else cast(dt.date, value)
+    return value.date() if isinstance(value, dt.datetime) else cast(dt.date, value)
 
 
 def _podcast_ids(folder: Path, manifest: Manifest) -> set[UUID]:
@@ -263,10 +279,10 @@ def _podcast_ids(folder: Path, manifest: Manifest) -> set[UUID]:
     table = next(table for table in TABLES if table.name == "podcasts")
     entry = next(entry for entry in manifest.tables if entry.name == table.name)
     return {
-        cast(UUID, row[0])
+        cast(UUID, podcast_id)
         for file in entry.files
-        for rows in read_rows(folder, file.path, table, manifest.encoding, rows=file.rows)
-        for _, row in rows
+        for chunk in read_rows(folder, file.path, table, manifest.encoding, rows=file.rows)
+        for podcast_id in chunk.columns["podcast_id"]
     }
 
 

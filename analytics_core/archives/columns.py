@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
-__all__ = ("Column", "Kind", "decoder", "plain")
+__all__ = ("BadValue", "Column", "Kind", "column_decoder", "decoder", "plain")
 
 
 class Kind(enum.StrEnum):
@@ -34,6 +34,14 @@ class Kind(enum.StrEnum):
     INT16_LIST = "list<int16>"
     INT32_LIST = "list<int32>"
     TEXT_LIST = "list<text>"
+
+
+class BadValue(ValueError):
+    """A value that is none of its column's, by its place among those that were read."""
+
+    def __init__(self, place: int, reason: str) -> None:
+        self.place = place
+        super().__init__(reason)
 
 
 class Column(NamedTuple):
@@ -61,19 +69,17 @@ _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _INSTANT: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?Z")
 
 
-def plain(kind: Kind, value: object) -> object:
-    """Turn a value as the database gives it into one that both formats can write.
+def plain(kind: Kind, values: Sequence[object]) -> Sequence[object]:
+    """Turn a column's values as the database gives them into those that both formats can write.
 
-    >>> plain(Kind.BYTES, b"\\x01\\xff"), plain(Kind.UUID, UUID(int=1))
-    ('01ff', '00000000-0000-0000-0000-000000000001')
+    >>> plain(Kind.BYTES, [b"\\x01\\xff", None]), plain(Kind.UUID, [UUID(int=1)])
+    (['01ff', None], ['00000000-0000-0000-0000-000000000001'])
     """
-    match value:
-        case UUID():
-            return str(value)
-        case bytes():
-            return value.hex()
-        case _:
-            return value
+    if kind is Kind.UUID:
+        return [None if value is None else str(value) for value in values]
+    if kind is Kind.BYTES:
+        return [value.hex() if isinstance(value, bytes) else value for value in values]
+    return values
 
 
 def _integer(low: int, high: int) -> Callable[[object], object]:
@@ -211,3 +217,30 @@ def decoder(column: Column) -> Callable[[object], object]:
         return None
 
     return checked
+
+
+def column_decoder(column: Column) -> Callable[[Sequence[object]], list[object]]:
+    """Make the function that reads many values of a column; it raises :class:`BadValue` at the first that is none."""
+    decode = decoder(column)
+
+    def read(values: Sequence[object]) -> list[object]:
+        known: dict[tuple[type, object], object] = {}
+        found = []
+        for place, value in enumerate(values):
+            # What repeats, as most of it does, is read once; a list or an object cannot be looked up.
+            key = (type(value), value)
+            try:
+                found.append(known[key])
+                continue
+            except (KeyError, TypeError):
+                pass
+            try:
+                one = decode(value)
+            except ValueError as error:
+                raise BadValue(place, str(error)) from error
+            found.append(one)
+            if isinstance(value, Hashable):
+                known[key] = one
+        return found
+
+    return read

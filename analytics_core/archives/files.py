@@ -8,16 +8,16 @@ import importlib.util
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Final, Protocol, TypeAlias
+from typing import IO, Any, Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from analytics_core.archives.columns import Kind, decoder, plain
+from analytics_core.archives.columns import BadValue, Kind, column_decoder, plain
 from analytics_core.archives.manifest import Encoding
 from analytics_core.archives.tables import Table
 from analytics_core.errors import ConfigError, InvalidInput
 
-__all__ = ("CHUNK_ROWS", "Row", "RowWriter", "open_writer", "read_rows", "require_encoding")
+__all__ = ("CHUNK_ROWS", "Chunk", "Row", "RowWriter", "open_writer", "read_rows", "require_encoding")
 
 CHUNK_ROWS: Final = 5_000
 _MAX_LINE_BYTES: Final = 16 * 1024 * 1024
@@ -25,6 +25,32 @@ _LEVEL: Final = 6
 
 Row: TypeAlias = Sequence[object]
 """Values in the order of their table's columns."""
+
+Columns: TypeAlias = Sequence[Sequence[object]]
+"""The values of some rows, column by column."""
+
+
+class Chunk(NamedTuple):
+    """Some of a file's rows, one behind the other.
+
+    Attributes:
+        path: Of the file.
+        first: The first row's number, from 1; in NDJSON it is its line's.
+        columns: Values as the database takes them, by column.
+    """
+
+    path: str
+    first: int
+    columns: dict[str, list[object]]
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(next(iter(self.columns.values())))
+
+    def place(self, row: int) -> str:
+        """Name one of the rows, for a message."""
+        return f"{self.path}:{self.first + row}"
 
 
 class RowWriter(Protocol):
@@ -58,9 +84,9 @@ class _NdjsonWriter:
         self._file = gzip.GzipFile("", "wb", _LEVEL, self._raw, mtime=0)
 
     def write(self, rows: Sequence[Row]) -> None:
-        kinds = self._kinds
+        columns = [plain(kind, values) for kind, values in zip(self._kinds, zip(*rows, strict=True), strict=True)]
         self._file.write(
-            self._encoder.encode_lines([dict(zip(self._names, map(plain, kinds, row), strict=True)) for row in rows])
+            self._encoder.encode_lines([dict(zip(self._names, row, strict=True)) for row in zip(*columns, strict=True)])
         )
 
     def close(self) -> None:
@@ -68,20 +94,21 @@ class _NdjsonWriter:
         self._raw.close()
 
 
-def _read_ndjson(path: Path, table: Table, name: str) -> Generator[tuple[int, Row]]:
+def _read_ndjson(path: Path, table: Table, name: str, chunk: int) -> Generator[Columns]:
     names = table.names
     expected = frozenset(names)
     decode = msgspec.json.Decoder(dict[str, object]).decode
+    rows: list[list[object]] = []
+    number = 0
     with gzip.open(path, "rb") as file:
-        number = 0
         while True:
+            number += 1
             try:
                 line = file.readline(_MAX_LINE_BYTES)
             except (OSError, EOFError, zlib.error) as error:
-                raise InvalidInput(f"{name}:{number + 1}", f"is cut or damaged: {error}") from error
+                raise InvalidInput(f"{name}:{number}", f"is cut or damaged: {error}") from error
             if not line:
-                return
-            number += 1
+                break
             try:
                 row = decode(line)
             except msgspec.DecodeError as error:
@@ -91,7 +118,12 @@ def _read_ndjson(path: Path, table: Table, name: str) -> Generator[tuple[int, Ro
                 raise InvalidInput(
                     f"{name}:{number}", f"column {odd!r} is {'missing' if odd in expected else 'unknown'}"
                 )
-            yield number, [row[column] for column in names]
+            rows.append([row[column] for column in names])
+            if len(rows) == chunk:
+                yield list(zip(*rows, strict=True))
+                rows = []
+    if rows:
+        yield list(zip(*rows, strict=True))
 
 
 class _ParquetWriter:
@@ -107,20 +139,18 @@ class _ParquetWriter:
     def write(self, rows: Sequence[Row]) -> None:
         import pyarrow
 
-        arrays = [
-            pyarrow.array([_parquet_value(kind, row[place]) for row in rows], field.type)
-            for place, (kind, field) in enumerate(zip(self._kinds, self._schema, strict=True))
-        ]
+        columns = zip(self._kinds, self._schema, zip(*rows, strict=True), strict=True)
+        arrays = [pyarrow.array(_parquet_values(kind, values), field.type) for kind, field, values in columns]
         self._writer.write_batch(pyarrow.record_batch(arrays, schema=self._schema))
 
     def close(self) -> None:
         self._writer.close()
 
 
-def _parquet_value(kind: Kind, value: object) -> object:
-    if kind is Kind.JSON and value is not None:
-        return msgspec.json.encode(value).decode()
-    return plain(kind, value)
+def _parquet_values(kind: Kind, values: Sequence[object]) -> Sequence[object]:
+    if kind is Kind.JSON:
+        return [None if value is None else msgspec.json.encode(value).decode() for value in values]
+    return plain(kind, values)
 
 
 def _arrow_schema(table: Table) -> Any:
@@ -144,7 +174,7 @@ def _arrow_schema(table: Table) -> Any:
     return pa.schema([pa.field(column.name, types[column.kind], column.nullable) for column in table.columns])
 
 
-def _read_parquet(path: Path, table: Table, name: str) -> Generator[tuple[int, Row]]:
+def _read_parquet(path: Path, table: Table, name: str, chunk: int) -> Generator[Columns]:
     import pyarrow
     import pyarrow.parquet
 
@@ -161,11 +191,10 @@ def _read_parquet(path: Path, table: Table, name: str) -> Generator[tuple[int, R
                     raise InvalidInput(
                         name, f"column {field.name!r} is {found.field(field.name).type}, not {field.type}"
                     )
-            for batch in file.iter_batches(CHUNK_ROWS, columns=list(table.names)):
+            for batch in file.iter_batches(chunk, columns=list(table.names)):
                 columns = [batch.column(column).to_pylist() for column in table.names]
-                for row in zip(*columns, strict=True):
-                    number += 1
-                    yield number, row
+                number += len(batch)
+                yield columns
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         if isinstance(error, InvalidInput):
             raise
@@ -176,7 +205,7 @@ _WRITERS: Final[dict[Encoding, Callable[[Path, Table], RowWriter]]] = {
     Encoding.NDJSON: _NdjsonWriter,
     Encoding.PARQUET: _ParquetWriter,
 }
-_READERS: Final[dict[Encoding, Callable[[Path, Table, str], Generator[tuple[int, Row]]]]] = {
+_READERS: Final[dict[Encoding, Callable[[Path, Table, str, int], Generator[Columns]]]] = {
     Encoding.NDJSON: _read_ndjson,
     Encoding.PARQUET: _read_parquet,
 }
@@ -191,7 +220,7 @@ def open_writer(folder: Path, path: str, table: Table, encoding: Encoding) -> Ro
 
 def read_rows(
     folder: Path, path: str, table: Table, encoding: Encoding, *, rows: int, chunk: int = CHUNK_ROWS
-) -> Iterator[list[tuple[int, Row]]]:
+) -> Iterator[Chunk]:
     """Read a file's rows as the database takes them.
 
     Args:
@@ -200,32 +229,24 @@ def read_rows(
         table: Whose rows they are.
         encoding: Of the file.
         rows: How many there have to be.
-        chunk: How many at a time.
-
-    Yields:
-        Chunks of rows, each with its number from 1, which in NDJSON is its line's.
+        chunk: How many at a time, at most.
 
     Raises:
         InvalidInput: What is wrong, with file and row.
     """
-    decoders = [decoder(column) for column in table.columns]
-    found: list[tuple[int, Row]] = []
-    number = 0
-    with contextlib.closing(_READERS[encoding](folder / path, table, path)) as read:
-        for number, row in read:
-            if number > rows:
-                raise InvalidInput(f"{path}:{number}", f"is a row more than the manifest says, which is {rows:,}")
-            values = []
-            for place, (decode, value) in enumerate(zip(decoders, row, strict=True)):
+    decoders = [column_decoder(column) for column in table.columns]
+    done = 0
+    with contextlib.closing(_READERS[encoding](folder / path, table, path, chunk)) as read:
+        for columns in read:
+            found = Chunk(path, done + 1, {})
+            for column, decode, values in zip(table.columns, decoders, columns, strict=True):
                 try:
-                    values.append(decode(value))
-                except ValueError as error:
-                    raise InvalidInput(f"{path}:{number}", f"{table.columns[place].name} {error}") from error
-            found.append((number, values))
-            if len(found) == chunk:
-                yield found
-                found = []
-    if number < rows:
-        raise InvalidInput(path, f"has {number:,} rows, and the manifest says {rows:,}")
-    if found:
-        yield found
+                    found.columns[column.name] = decode(values)
+                except BadValue as error:
+                    raise InvalidInput(found.place(error.place), f"{column.name} {error}") from error
+            if done + found.rows > rows:
+                raise InvalidInput(f"{path}:{rows + 1}", f"is a row more than the manifest says, which is {rows:,}")
+            done += found.rows
+            yield found
+    if done < rows:
+        raise InvalidInput(path, f"has {done:,} rows, and the manifest says {rows:,}")

@@ -26,10 +26,10 @@ def rows_of(folder: Path, name: str, encoding: Encoding) -> list[dict[str, objec
     table = next(table for table in TABLES if table.name == name)
     entry = next(entry for entry in read_manifest(folder).tables if entry.name == name)
     return [
-        dict(zip(table.names, row, strict=True))
+        dict(zip(chunk.columns, row, strict=True))
         for file in entry.files
-        for rows in read_rows(folder, file.path, table, encoding, rows=file.rows)
-        for _, row in rows
+        for chunk in read_rows(folder, file.path, table, encoding, rows=file.rows)
+        for row in zip(*chunk.columns.values(), strict=True)
     ]
 
 
