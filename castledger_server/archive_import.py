@@ -108,13 +108,22 @@ def _check_target(value: object) -> None:
     parse_target_url(str(value))
 
 
+def _check_country(value: object) -> None:
+    letters = divmod(cast(int, value), 256)
+    if value and not all(ord("0") <= letter <= ord("Z") for letter in letters):
+        raise ValueError(f"is no country of two letters, 256 times the first and the second: {value}")
+
+
 _CHECKS: Final[Mapping[tuple[str, str], Callable[[object], None]]] = {
     ("links", "slug"): _check_slug,
     ("links", "target"): _check_target,
     ("enclosures", "hosts"): _check_hosts,
     ("unknown_hosts", "host"): _check_host,
+    ("hits", "country"): _check_country,
+    ("pending_hits", "country"): _check_country,
+    ("downloads", "country"): _check_country,
 }
-"""What trackers are told, by table and column: the database does not look at it."""
+"""What trackers are told, and what figures are made of, by table and column: the database does not look at it."""
 
 
 def _json_value(value: object) -> object:
@@ -153,7 +162,9 @@ class _Import:
         with _refusals("manifest.json"):
             await adopt_settings(self._conn, self._tenant, retention_hits_days=settings.retention_hits_days)
         filters = self._manifest.filters
-        await finish_import(self._conn, self._tenant, is_cut=filters.first is not None or filters.until is not None)
+        is_cut = filters.first is not None or filters.until is not None
+        with _refusals("metrics_daily"):
+            await finish_import(self._conn, self._tenant, is_cut=is_cut)
 
     async def _read(self, table: Table, entry: TableEntry) -> None:
         encoding = self._manifest.encoding

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ where n.nspname in ('app', 'ops', 'ts') and c.relkind in ('r', 'p') and not c.re
 
 async def count_rows(database: DatabaseSettings) -> dict[str, int]:
     """Count all rows of all tables, as who is bound by no row security."""
-    conn = await asyncpg.connect(str(database.url).replace("castledger@", "postgres@"))
+    conn = await asyncpg.connect(re.sub("//castledger(:[^@]*)?@", "//postgres@", str(database.url)))
     counts = {name: rows for query in await conn.fetch(TABLES) for name, rows in await conn.fetch(query["query"])}
     await conn.close()
     return counts
@@ -151,6 +152,16 @@ ROWS: tuple[tuple[str, Callable[[list[bytes]], object], str], ...] = (
         "metrics_daily/2026-10-03.ndjson.gz",
         lambda lines: change(lines, 1, dimension="colour"),
         "metrics_daily/2026-10-03.ndjson.gz:1-",
+    ),
+    (
+        "metrics_daily/2026-10-03.ndjson.gz",
+        lambda lines: change(lines, 0, downloads=7),
+        "metrics_daily: the database refuses a row: new row for relation",
+    ),
+    (
+        "downloads/2026-11-01.ndjson.gz",
+        lambda lines: change(lines, 2, country=256),
+        "downloads/2026-11-01.ndjson.gz:3: country: is no country of two letters",
     ),
     (
         "links.ndjson.gz",
