@@ -38,7 +38,7 @@ from analytics_core.profiles import DEFAULT_PROFILE
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from castledger_server.archive_progress import Progress
-from migrations.runner import read_status
+from castledger_server.archive_schema import require_schema
 
 __all__ = ("export_tenant",)
 
@@ -168,14 +168,13 @@ async def export_tenant(
         The manifest, written last: a folder without one is an export that did not end.
 
     Raises:
-        ConfigError: Parquet without pyarrow, or the login may not act as the owner.
+        ConfigError: Parquet without pyarrow, a schema of another version, or a login that may not act as the owner.
         Conflict: The folder is not empty, or rows lack what they name.
         InvalidInput: A podcast is not the tenant's, or the folder cannot be made.
         Unavailable: The database does not answer.
     """
     require_encoding(encoding)
-    status = await read_status(database)
-    schema = max((applied.version for applied in status.applied), default="")
+    schema = await require_schema(database)
     pool = await open_pool(database, Role.OWNER, application_name="castledger export", max_size=1)
     try:
         async with tenant_transaction(pool, tenant, readonly=True, snapshot=True) as conn:

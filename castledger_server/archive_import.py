@@ -44,6 +44,7 @@ from analytics_core.links import parse_slug, parse_target_url
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from castledger_server.archive_progress import Progress
+from castledger_server.archive_schema import require_schema
 
 __all__ = ("Imported", "import_archive")
 
@@ -323,13 +324,15 @@ async def import_archive(database: DatabaseSettings, folder: Path, *, slug: str 
         What was imported. When this raises, nothing was.
 
     Raises:
-        ConfigError: The archive is Parquet and pyarrow is not there, or the login may not act as the owner.
+        ConfigError: The archive is Parquet and pyarrow is not there, the schema is of another version, or the login may
+            not act as the owner.
         Conflict: ``already_imported``, ``not_empty``, or ``taken``: something belongs to another tenant.
         InvalidInput: The archive is damaged; file, row and reason are named.
         Unavailable: The database does not answer, or what has to be written is locked.
     """
     manifest = read_manifest(folder)
     require_encoding(manifest.encoding)
+    await require_schema(database)
     verify_files(folder, manifest)
     slug = slug or manifest.tenant.slug
     podcast_ids = _podcast_ids(folder, manifest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +213,12 @@ async def ask_everything(database: DatabaseSettings, key: str, folder: Path) -> 
 
 
 async def export(
-    database: DatabaseSettings, folder: Path, *, encoding: Encoding = Encoding.NDJSON, wanted: Filters | None = None
+    database: DatabaseSettings,
+    folder: Path,
+    *,
+    encoding: Encoding = Encoding.NDJSON,
+    wanted: Filters | None = None,
+    now: Callable[[], dt.datetime] = lambda: NOW,
 ) -> Manifest:
     """Export what :func:`fill` has made."""
     conn = await connect(database, Role.AUTH, application_name="test")
@@ -225,7 +231,7 @@ async def export(
         folder,
         wanted=wanted or Filters(),
         encoding=encoding,
-        now=lambda: NOW,
+        now=now,
         progress=Progress(),
     )
 
