@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 import asyncpg
 
+from analytics_core.archives.checks import check_chunk
 from analytics_core.archives.files import Chunk, read_rows, require_encoding
 from analytics_core.archives.manifest import Manifest, TableEntry, day_of, read_manifest, verify_files
 from analytics_core.archives.tables import TABLES, Table
@@ -40,7 +39,6 @@ from analytics_core.db.pool import (
 from analytics_core.db.tenants import TenantRow, create_key, create_tenant, find_tenant
 from analytics_core.errors import Conflict, InvalidInput, Unavailable
 from analytics_core.ids import TenantId, TenantNo, new_id
-from analytics_core.links import parse_slug, parse_target_url
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from castledger_server.archive_progress import Progress
@@ -61,7 +59,16 @@ _NAMED_BY: Final = {
 
 _TERMS: Final = ("referrer", "feed_app")
 _NUMBERED: Final = frozenset(_NAMED_BY.values())
-_HOST: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_OWN_ID: Final = {
+    "podcasts": "podcast_id",
+    "episodes": "episode_id",
+    "links": "link_id",
+    "segments": "segment_id",
+    "enclosure_owners": "enclosure_key",
+    "clicks": "ordinal",
+}
+"""Columns by which a table's rows are told apart, where that matters."""
+
 _TAKEN: Final = {
     "podcasts": "podcast {title!r} ({podcast_guid}) is another tenant's here, by its guid or its feed",
     "episodes": "episode {title!r} is in the archive twice",
@@ -88,43 +95,6 @@ def _unlocked() -> Iterator[None]:
         yield
     except asyncpg.LockNotAvailableError as error:
         raise Unavailable("what has to be written is locked by somebody; nothing was imported, try again") from error
-
-
-def _check_host(value: object) -> None:
-    if not _HOST.fullmatch(str(value)):
-        raise ValueError(f"{value!r} is no name of a host")
-
-
-def _check_hosts(value: object) -> None:
-    for host in cast(list[str], value):
-        _check_host(host)
-
-
-def _check_slug(value: object) -> None:
-    if parse_slug(str(value)) != value:
-        raise ValueError("has capital letters")
-
-
-def _check_target(value: object) -> None:
-    parse_target_url(str(value))
-
-
-def _check_country(value: object) -> None:
-    letters = divmod(cast(int, value), 256)
-    if value and not all(ord("0") <= letter <= ord("Z") for letter in letters):
-        raise ValueError(f"is no country of two letters, 256 times the first and the second: {value}")
-
-
-_CHECKS: Final[Mapping[tuple[str, str], Callable[[object], None]]] = {
-    ("links", "slug"): _check_slug,
-    ("links", "target"): _check_target,
-    ("enclosures", "hosts"): _check_hosts,
-    ("unknown_hosts", "host"): _check_host,
-    ("hits", "country"): _check_country,
-    ("pending_hits", "country"): _check_country,
-    ("downloads", "country"): _check_country,
-}
-"""What trackers are told, and what figures are made of, by table and column: the database does not look at it."""
 
 
 def _json_value(value: object) -> object:
@@ -175,7 +145,7 @@ class _Import:
                 # Aside, as others who need room for a day would wait for this transaction otherwise.
                 await ensure_partitions(self._aside, [day])
             for chunk in read_rows(self._folder, file.path, table, encoding, rows=file.rows):
-                _check(table, chunk, day)
+                check_chunk(table, chunk, day)
                 with _refusals(f"{chunk.place(0)}-{chunk.first + chunk.rows - 1}"):
                     await self._add(table, chunk)
                 self._progress.add(file.path, chunk.rows)
@@ -247,43 +217,10 @@ class _Import:
             known.update(await number_terms(self._aside, TermKind(column), new))
 
 
-def _check(table: Table, chunk: Chunk, day: dt.date | None) -> None:
-    """Check what is more than a value's kind.
-
-    Raises:
-        InvalidInput: The first row that is wrong, with the reason.
-    """
-    for (name, column), check in _CHECKS.items():
-        if name == table.name:
-            for row, value in enumerate(chunk.columns[column]):
-                try:
-                    check(value)
-                except ValueError as error:
-                    raise InvalidInput(chunk.place(row), f"{column}: {error}") from error
-    if table.day is not None:
-        for row, value in enumerate(chunk.columns[table.day]):
-            if _day(value) != day:
-                raise InvalidInput(chunk.place(row), f"{table.day} is not of the day that the file is named after")
-
-
 def _as_rows(columns: Mapping[str, Sequence[object]]) -> list[dict[str, object]]:
     """Turn columns into rows as the database reads them from JSON."""
     values = [[_json_value(value) for value in column] for column in columns.values()]
     return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
-
-
-_OWN_ID: Final = {
-    "podcasts": "podcast_id",
-    "episodes": "episode_id",
-    "links": "link_id",
-    "segments": "segment_id",
-    "enclosure_owners": "enclosure_key",
-    "clicks": "ordinal",
-}
-
-
-def _day(value: object) -> dt.date:
-    return value.date() if isinstance(value, dt.datetime) else cast(dt.date, value)
 
 
 def _podcast_ids(folder: Path, manifest: Manifest) -> set[UUID]:

@@ -6,7 +6,7 @@ import datetime as dt
 import enum
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -195,11 +195,15 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = msgspec.json.decode(data, type=Manifest)
     except msgspec.DecodeError as error:
         raise InvalidInput(MANIFEST, f"is damaged: {error}") from error
-    _check_tables({entry.name: entry for entry in manifest.tables}, manifest.encoding)
+    _check_tables(manifest.tables, manifest.encoding)
     return manifest
 
 
-def _check_tables(entries: Mapping[str, TableEntry], encoding: Encoding) -> None:
+def _check_tables(tables: Sequence[TableEntry], encoding: Encoding) -> None:
+    entries = {entry.name: entry for entry in tables}
+    paths = [file.path for entry in tables for file in entry.files]
+    if len(entries) < len(tables) or len(set(paths)) < len(paths):
+        raise InvalidInput(MANIFEST, "names a table or a file twice")
     for name in entries.keys() - {table.name for table in TABLES}:
         raise InvalidInput(MANIFEST, f"has a table {name!r}, which is unknown")
     for table in TABLES:

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from analytics_core.archives.columns import Column, Kind
+from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import NO_VERDICT, Evidence, Verdict
 
 __all__ = ("LEFT_OUT", "TABLES", "Table")
@@ -107,7 +108,7 @@ TABLES: Final = (
         columns=(
             Column("agent_hash", Kind.UUID),
             Column("user_agent", Kind.TEXT),
-            Column("kind", Kind.INT16, low=0),
+            Column("kind", Kind.INT16, low=0, high=max(AgentKind)),
             Column("app", Kind.TEXT),
             Column("device", Kind.TEXT),
             Column("rule", Kind.TEXT),

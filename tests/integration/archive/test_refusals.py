@@ -122,6 +122,11 @@ async def test_damage_is_named_and_nothing_is_written(archive: Path, second_data
     assert "podcasts: column 'colour' is unknown" in await fault(lambda: edit_manifest(archive, unknown))
     assert "has no table 'segments'" in await fault(lambda: edit_manifest(archive, lambda m: m["tables"].pop(0)))
 
+    def twice(manifest: Any) -> None:
+        manifest["tables"][2]["files"] *= 2
+
+    assert "names a table or a file twice" in await fault(lambda: edit_manifest(archive, twice))
+
     def outside(manifest: Any) -> None:
         manifest["tables"][0]["files"][0]["path"] = "../segments.ndjson.gz"
 
