@@ -22,6 +22,7 @@ __all__ = ("CHUNK_ROWS", "Chunk", "Row", "RowWriter", "open_writer", "read_rows"
 CHUNK_ROWS: Final = 5_000
 _MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 _LEVEL: Final = 6
+_GROUP_ROWS: Final = 20_000
 
 Row: TypeAlias = Sequence[object]
 """Values in the order of their table's columns."""
@@ -127,7 +128,7 @@ def _read_ndjson(path: Path, table: Table, name: str, chunk: int) -> Generator[C
 
 
 class _ParquetWriter:
-    """Row groups of a chunk each."""
+    """Row groups of some thousand rows."""
 
     def __init__(self, path: Path, table: Table) -> None:
         import pyarrow.parquet
@@ -135,15 +136,26 @@ class _ParquetWriter:
         self._schema = _arrow_schema(table)
         self._kinds = [column.kind for column in table.columns]
         self._writer = pyarrow.parquet.ParquetWriter(path, self._schema, compression="zstd")
+        self._batches: list[Any] = []
 
     def write(self, rows: Sequence[Row]) -> None:
         import pyarrow
 
         columns = zip(self._kinds, self._schema, zip(*rows, strict=True), strict=True)
         arrays = [pyarrow.array(_parquet_values(kind, values), field.type) for kind, field, values in columns]
-        self._writer.write_batch(pyarrow.record_batch(arrays, schema=self._schema))
+        self._batches.append(pyarrow.record_batch(arrays, schema=self._schema))
+        if sum(map(len, self._batches)) >= _GROUP_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow
+
+        if self._batches:
+            self._writer.write_table(pyarrow.Table.from_batches(self._batches, self._schema))
+            self._batches = []
 
     def close(self) -> None:
+        self._flush()
         self._writer.close()
 
 
@@ -191,10 +203,12 @@ def _read_parquet(path: Path, table: Table, name: str, chunk: int) -> Generator[
                     raise InvalidInput(
                         name, f"column {field.name!r} is {found.field(field.name).type}, not {field.type}"
                     )
-            for batch in file.iter_batches(chunk, columns=list(table.names)):
-                columns = [batch.column(column).to_pylist() for column in table.names]
-                number += len(batch)
-                yield columns
+            # A row group at a time: asked for all of them, it reads ahead as far as it can.
+            for group in range(file.num_row_groups):
+                for batch in file.iter_batches(chunk, row_groups=[group], columns=list(table.names)):
+                    columns = [batch.column(column).to_pylist() for column in table.names]
+                    number += len(batch)
+                    yield columns
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         if isinstance(error, InvalidInput):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from pathlib import Path
 from uuid import UUID
@@ -10,6 +11,7 @@ import pytest
 
 from analytics_core.archives.manifest import Filters
 from analytics_core.db.erasure import erase_tenant
+from analytics_core.db.podcasts import CATALOGUE_CHANNEL
 from analytics_core.db.pool import Connection, connect, open_pool, tenant_transaction
 from analytics_core.db.sums import find_wrong_sums
 from analytics_core.db.tenants import find_tenant
@@ -47,9 +49,15 @@ async def test_new_hits_land_beside_what_was_imported(
 ) -> None:
     await export(database, tmp_path / "archive")
     await occupy(second_database, tmp_path / "resident")
-    await import_archive(second_database, tmp_path / "archive", slug=None, progress=Progress())
     ledger, pool = await open_ledger(second_database, tmp_path / "spool-2")
+    told = asyncio.Event()
+    listening = await connect(second_database, Role.INGEST, application_name="test")
+    await listening.add_listener(CATALOGUE_CHANNEL, lambda *_: told.set())
     try:
+        await import_archive(second_database, tmp_path / "archive", slug=None, progress=Progress())
+        # Ingest hears of the podcasts, and trackers by it.
+        async with asyncio.timeout(20):
+            await told.wait()
         await settle(ledger)
         before = await totals(ledger.conn)
         # The same listener has another key here; on a final day it counts no more.
@@ -78,6 +86,7 @@ async def test_new_hits_land_beside_what_was_imported(
         await settle(ledger)
         assert await find_wrong_sums(ledger.conn, first=dt.date(2026, 10, 1), last=DAY) == []
     finally:
+        await listening.close()
         await ledger.conn.close()
         await pool.close()
 
