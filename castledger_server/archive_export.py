@@ -26,12 +26,13 @@ from analytics_core.archives.manifest import (
 from analytics_core.archives.tables import TABLES, Table
 from analytics_core.db.exports import (
     ExportScope,
+    export_transaction,
     list_export_days,
     read_export,
     read_podcast_numbers,
     read_tenant_settings,
 )
-from analytics_core.db.pool import Connection, Tenant, open_pool, tenant_transaction
+from analytics_core.db.pool import Connection, Tenant, open_pool
 from analytics_core.db.segments import read_cutoff
 from analytics_core.errors import Conflict, InvalidInput, Unavailable
 from analytics_core.profiles import DEFAULT_PROFILE
@@ -177,7 +178,7 @@ async def export_tenant(
     schema = await require_schema(database)
     pool = await open_pool(database, Role.OWNER, application_name="castledger export", max_size=1)
     try:
-        async with tenant_transaction(pool, tenant, readonly=True, snapshot=True) as conn:
+        async with export_transaction(pool, tenant) as conn:
             podcast_nos = await _find_podcasts(conn, wanted)
             _make_folder(folder)
             exported_at = now()

@@ -7,17 +7,27 @@ exports of one content are equal.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import AsyncIterator, Collection, Mapping
 from types import MappingProxyType
 from typing import Final, LiteralString
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
-from analytics_core.db.pool import Connection
+from analytics_core.db.pool import Connection, Pool, Tenant, connection, set_tenant
+from analytics_core.errors import Unavailable
 
-__all__ = ("ExportScope", "list_export_days", "read_export", "read_podcast_numbers", "read_tenant_settings")
+__all__ = (
+    "ExportScope",
+    "export_transaction",
+    "list_export_days",
+    "read_export",
+    "read_podcast_numbers",
+    "read_tenant_settings",
+)
 
 _TIMEOUT_S: Final = 3600.0
 
@@ -35,6 +45,11 @@ class ExportScope(msgspec.Struct, frozen=True):
     first: dt.date = dt.date.min
     until: dt.date = dt.date.max
 
+
+_LOCK_TIMEOUT: Final[LiteralString] = """/* exports.lock_timeout */ set local lock_timeout = '10s'"""
+
+# Neither statement takes the snapshot, so that what it shows cannot be dropped any more.
+_LOCK: Final[LiteralString] = """/* exports.lock */ lock table ts.listener_events, ts.downloads in access share mode"""
 
 _TENANT: Final[LiteralString] = """/* exports.tenant */
 select slug, name, retention_hits_days from app.tenants"""
@@ -206,6 +221,27 @@ _DAILY: Final[Mapping[str, LiteralString]] = MappingProxyType(
     {"hits": _HITS, "downloads": _DOWNLOADS, "metrics_daily": _METRICS}
 )
 _NAMED: Final[Mapping[str, LiteralString]] = MappingProxyType({"segments": _SEGMENTS, "agents": _AGENTS})
+
+
+@contextlib.asynccontextmanager
+async def export_transaction(pool: Pool, tenant: Tenant) -> AsyncIterator[Connection]:
+    """Lend a connection inside a transaction that sees one tenant's rows as of one instant, and no day of it go.
+
+    Args:
+        pool: As the owner.
+        tenant: Whose rows.
+
+    Raises:
+        Unavailable: The database does not answer, or somebody has had the tables locked for ten seconds.
+    """
+    async with connection(pool) as conn, conn.transaction(isolation="repeatable_read", readonly=True):
+        await conn.execute(_LOCK_TIMEOUT)
+        try:
+            await conn.execute(_LOCK)
+        except asyncpg.LockNotAvailableError as error:
+            raise Unavailable("hits and downloads are locked by somebody; try again") from error
+        await set_tenant(conn, tenant)
+        yield conn
 
 
 async def read_tenant_settings(conn: Connection) -> tuple[str, str, int | None]:

@@ -14,11 +14,14 @@ import asyncpg
 import pytest
 
 from analytics_core.archives.manifest import Encoding
+from analytics_core.db.pool import connect
+from analytics_core.db.retention import drop_day
 from analytics_core.errors import ConfigError
+from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from castledger_server.archive_import import import_archive
 from castledger_server.archive_progress import Progress
-from tests.archives import contents, export, open_ledger
+from tests.archives import OLD, contents, export, open_ledger
 from tests.factories import MadePodcast, make_hit, write_segment
 from tests.ledgers import NOW, minute
 
@@ -70,6 +73,28 @@ async def test_it_is_all_of_one_instant(database: DatabaseSettings, podcast: Mad
     before, after = (texts(tmp_path / name)["hits/2026-11-02.ndjson.gz"].count("\n") for name in ("one", "two"))
     assert after == before + 1
     assert "Meanwhile" in texts(tmp_path / "two")["agents.ndjson.gz"]
+
+
+async def test_no_day_goes_while_it_is_read(database: DatabaseSettings, podcast: MadePodcast, tmp_path: Path) -> None:
+    years_later = NOW + dt.timedelta(days=1000)
+
+    async def drop() -> bool:
+        conn = await connect(database, Role.INGEST, application_name="test")
+        try:
+            return await drop_day(conn, "listener_events", OLD, before=years_later, now=years_later)
+        finally:
+            await conn.close()
+
+    def drop_and_tell() -> dt.datetime:
+        with ThreadPoolExecutor() as thread, pytest.raises(asyncpg.LockNotAvailableError):
+            thread.submit(asyncio.run, drop()).result()
+        return NOW
+
+    await export(database, tmp_path / "archive", now=drop_and_tell)
+    assert f"hits/{OLD}.ndjson.gz" in contents(tmp_path / "archive")
+    assert await drop()
+    await export(database, tmp_path / "later")
+    assert f"hits/{OLD}.ndjson.gz" not in contents(tmp_path / "later")
 
 
 async def test_the_manifest_tells_what_the_files_are(
