@@ -16,8 +16,8 @@ from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from castledger_server.archive_import import import_archive
 from castledger_server.archive_progress import Progress
-from tests.archives import ask_everything, contents, export, occupy, owner_key
-from tests.factories import MadePodcast
+from tests.archives import SLUG, ask_everything, contents, export, occupy, owner_key
+from tests.factories import MadePodcast, make_tenant
 
 pytestmark = pytest.mark.anyio
 
@@ -67,3 +67,20 @@ async def test_what_was_imported_answers_and_is_exported_as_it_was(
     assert {day["rekeyed"] for day in after} == {False, True}
     before, after = (rows_of(tmp_path / folder, "pending_hits", encoding) for folder in ("one", "two"))
     assert [{**hit, "k0": None} for hit in before] == [{**hit, "k0": None} for hit in after]
+
+
+@pytest.mark.parametrize("encoding", list(Encoding))
+async def test_a_ledger_in_which_nothing_has_happened_goes_as_well(
+    encoding: Encoding, database: DatabaseSettings, second_database: DatabaseSettings, tmp_path: Path
+) -> None:
+    await make_tenant(database, SLUG)
+    manifest = await export(database, tmp_path / "one", encoding=encoding)
+    assert manifest.cutoff is None
+    assert sum(file.rows for table in manifest.tables for file in table.files) == 0
+    # The tenant is there already, and its key as well.
+    await make_tenant(second_database, SLUG)
+    imported = await import_archive(second_database, tmp_path / "one", slug=None, progress=Progress())
+    assert imported.key is None
+    await export(second_database, tmp_path / "two", encoding=encoding)
+    one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
+    assert one == two
