@@ -13,6 +13,7 @@ from typing import Final, TextIO
 
 from analytics_core.errors import CastledgerError, ConfigError, Conflict, InvalidInput
 from analytics_core.settings import Settings, load_settings
+from castledger_server.archive_cli import add_archive
 from castledger_server.backup_cli import add_backup
 from castledger_server.erase_cli import add_erase
 from castledger_server.jobs_cli import add_jobs
@@ -377,6 +378,7 @@ def _parser() -> argparse.ArgumentParser:
     add_retention(commands)
     add_backup(commands)
     add_erase(commands)
+    add_archive(commands)
     _add_demo(commands)
     return parser
 

@@ -120,3 +120,9 @@ def empty_database(postgres: Server, storage: Storage) -> Iterator[DatabaseSetti
 def database(postgres: Server, template: str, storage: Storage) -> Iterator[DatabaseSettings]:
     """A migrated database of its own."""
     yield from _lend(postgres, template, storage)
+
+
+@pytest.fixture
+def second_database(postgres: Server, template: str, storage: Storage) -> Iterator[DatabaseSettings]:
+    """Another one, for what goes from one installation to another."""
+    yield from _lend(postgres, template, storage)

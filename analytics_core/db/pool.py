@@ -25,6 +25,7 @@ __all__ = (
     "connect",
     "connection",
     "open_pool",
+    "set_tenant",
     "tenant_transaction",
 )
 
@@ -177,6 +178,11 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
         raise Unavailable("the database does not answer") from error
 
 
+async def set_tenant(conn: Connection, tenant: Tenant) -> None:
+    """Have the rest of a transaction see a tenant's rows; who makes a tenant says so once it has a number."""
+    await conn.execute(_SET_TENANT, str(UUID(int=tenant.tenant_id.int)), str(int(tenant.tenant_no)))
+
+
 @contextlib.asynccontextmanager
 async def tenant_transaction(
     pool: Pool, tenant: Tenant, *, readonly: bool = False, snapshot: bool = False
@@ -196,5 +202,5 @@ async def tenant_transaction(
         connection(pool) as conn,
         conn.transaction(isolation="repeatable_read" if snapshot else None, readonly=readonly),
     ):
-        await conn.execute(_SET_TENANT, str(UUID(int=tenant.tenant_id.int)), str(int(tenant.tenant_no)))
+        await set_tenant(conn, tenant)
         yield conn

@@ -82,9 +82,11 @@ _REVOKE_KEY: Final[LiteralString] = """/* api_keys.revoke */
 update app.api_keys set revoked_at = now() where tenant_id = $1 and key_id = $2 and revoked_at is null"""
 
 
-async def create_tenant(conn: Connection, *, slug: str, name: str, is_installation: bool = False) -> TenantRow:
-    """Make a tenant; as the role that authenticates."""
-    row = await conn.fetchrow(_CREATE_TENANT, new_id(), slug, name, is_installation)
+async def create_tenant(
+    conn: Connection, *, slug: str, name: str, is_installation: bool = False, tenant_id: TenantId | None = None
+) -> TenantRow:
+    """Make a tenant; as the role that authenticates, or as the owner in a transaction of *tenant_id*."""
+    row = await conn.fetchrow(_CREATE_TENANT, tenant_id or new_id(), slug, name, is_installation)
     return msgspec.convert(row, TenantRow)
 
 

@@ -26,7 +26,13 @@ pytestmark = pytest.mark.anyio
 AGENT = b"Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:130.0) Gecko/20100101 Firefox/130.0"
 
 
-async def make_links(database: DatabaseSettings, podcast: MadePodcast, *, click_id: bool = False) -> None:
+async def make_links(
+    database: DatabaseSettings,
+    podcast: MadePodcast,
+    *,
+    click_id: bool = False,
+    slugs: tuple[str, str] = ("offer", "former"),
+) -> None:
     """Two links of the podcast's tenant, one of them taken away."""
     now = minute(0)
     pool = await open_pool(database, Role.API, application_name="test", max_size=1)
@@ -42,7 +48,7 @@ async def make_links(database: DatabaseSettings, podcast: MadePodcast, *, click_
                     click_id=click_id,
                     now=now,
                 )
-                for slug in ("offer", "former")
+                for slug in slugs
             ]
             await archive_link(conn, former, now=now)
     finally:

@@ -1,0 +1,77 @@
+"""What an archive's values have to be beside what their kind says: nobody else looks at it before it is used."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Mapping
+from typing import Final, cast
+
+from analytics_core.archives.files import Chunk
+from analytics_core.archives.tables import Table
+from analytics_core.errors import InvalidInput
+from analytics_core.links import parse_slug, parse_target_url
+
+__all__ = ("check_chunk",)
+
+_HOST: Final = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def _check_host(value: object) -> None:
+    if not _HOST.fullmatch(str(value)):
+        raise ValueError(f"{value!r} is no name of a host")
+
+
+def _check_hosts(value: object) -> None:
+    for host in cast(list[str], value):
+        _check_host(host)
+
+
+def _check_slug(value: object) -> None:
+    if parse_slug(str(value)) != value:
+        raise ValueError("has capital letters")
+
+
+def _check_target(value: object) -> None:
+    parse_target_url(str(value))
+
+
+def _check_country(value: object) -> None:
+    letters = divmod(cast(int, value), 256)
+    if value and not all(ord("0") <= letter <= ord("Z") for letter in letters):
+        raise ValueError(f"is no country of two letters, 256 times the first and the second: {value}")
+
+
+_CHECKS: Final[Mapping[tuple[str, str], Callable[[object], None]]] = {
+    ("links", "slug"): _check_slug,
+    ("links", "target"): _check_target,
+    ("enclosures", "hosts"): _check_hosts,
+    ("unknown_hosts", "host"): _check_host,
+    ("hits", "country"): _check_country,
+    ("pending_hits", "country"): _check_country,
+    ("downloads", "country"): _check_country,
+}
+"""What trackers are told, and what figures are made of, by table and column: the database does not look at it."""
+
+
+def _day(value: object) -> dt.date:
+    return value.date() if isinstance(value, dt.datetime) else cast(dt.date, value)
+
+
+def check_chunk(table: Table, chunk: Chunk, day: dt.date | None) -> None:
+    """Check what is more than a value's kind.
+
+    Raises:
+        InvalidInput: The first row that is wrong, with the reason.
+    """
+    for (name, column), check in _CHECKS.items():
+        if name == table.name:
+            for row, value in enumerate(chunk.columns[column]):
+                try:
+                    check(value)
+                except ValueError as error:
+                    raise InvalidInput(chunk.place(row), f"{column}: {error}") from error
+    if table.day is not None:
+        for row, value in enumerate(chunk.columns[table.day]):
+            if _day(value) != day:
+                raise InvalidInput(chunk.place(row), f"{table.day} is not of the day that the file is named after")

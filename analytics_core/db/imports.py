@@ -1,0 +1,306 @@
+"""Writing an archive into an empty tenant, all of it in one transaction.
+
+As the owner, in a transaction of the tenant. Row security refuses COPY, so rows of tables under it come as JSON and are
+read by PostgreSQL as the table's own rows; the time series and what ingest keeps come by COPY.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, LiteralString
+from uuid import UUID
+
+import msgspec
+
+from analytics_core.db.podcasts import CATALOGUE_CHANNEL
+from analytics_core.db.pool import Connection, Tenant
+
+__all__ = (
+    "COPIED",
+    "TenantContent",
+    "add_agents",
+    "add_rows",
+    "add_segments",
+    "adopt_settings",
+    "copy_rows",
+    "finish_import",
+    "lock_tenant",
+    "number_rows",
+)
+
+_TIMEOUT_S: Final = 3600.0
+_SOURCE: Final = "import"
+
+
+class TenantContent(msgspec.Struct, frozen=True):
+    """What a tenant has.
+
+    Attributes:
+        podcast_ids: Of its podcasts.
+        is_empty: Whether it has neither podcasts nor links nor hits.
+    """
+
+    podcast_ids: frozenset[UUID]
+    is_empty: bool
+
+
+_LIMITS: Final[LiteralString] = """/* imports.limits */
+select set_config('lock_timeout', '10s', true),
+    set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)"""
+
+# Nobody can add rows that refer to a tenant whose row is locked, and another import waits.
+_LOCK: Final[LiteralString] = """/* imports.lock_tenant */
+select tenant_no from app.tenants where tenant_id = $1 for update"""
+
+_CONTENT: Final[LiteralString] = """/* imports.content */
+select (select coalesce(array_agg(podcast_id), '{}') from app.podcasts) as podcast_ids,
+    exists (select from app.podcasts) or exists (select from app.links) or exists (select from app.metrics_daily)
+        or exists (select from ops.days where tenant_no = $1) as is_used"""
+
+_SETTINGS: Final[LiteralString] = """/* imports.settings */
+update app.tenants set retention_hits_days = $2 where tenant_id = $1"""
+
+# As sealed ones: nothing more is expected of them. One that is known here is left alone, as it may be landing.
+_SEGMENTS: Final[LiteralString] = """/* imports.segments */
+insert into ops.segments (segment_id, source, created_at, committed, first_hit_at, last_hit_at, finished_at,
+    finished_why)
+select n.segment_id, $2, n.created_at, 0, n.first_hit_at, n.last_hit_at, now(), 'sealed'
+from jsonb_populate_recordset(null::ops.segments, $1) as n
+on conflict (segment_id) do nothing"""
+
+# Hits are looked for between a segment's first and last. Another tenant's archive may have known fewer of it.
+_WIDEN_SEGMENTS: Final[LiteralString] = """/* imports.widen_segments */
+update ops.segments s set first_hit_at = least(s.first_hit_at, n.first_hit_at),
+    last_hit_at = greatest(s.last_hit_at, n.last_hit_at)
+from jsonb_populate_recordset(null::ops.segments, $1) as n
+where s.segment_id = n.segment_id and s.source = $2
+    and (n.first_hit_at < s.first_hit_at or n.last_hit_at > s.last_hit_at)"""
+
+# Met elsewhere and before: those of today are bounded.
+_AGENTS: Final[LiteralString] = """/* imports.agents */
+insert into ops.agents (agent_hash, user_agent, kind, app, device, rule, table_version, superseded_hash, first_seen_at)
+select n.agent_hash, n.user_agent, n.kind, n.app, n.device, n.rule, n.table_version, n.superseded_hash,
+    timestamptz 'epoch'
+from jsonb_populate_recordset(null::ops.agents, $1) as n order by n.agent_hash
+on conflict (agent_hash) do nothing"""
+
+_PODCASTS: Final[LiteralString] = """/* imports.podcasts */
+insert into app.podcasts (tenant_id, podcast_id, tenant_no, podcast_guid, feed_key, feed_url, title, link, language,
+    guid_declared, verified_at, feed_etag, feed_last_modified, feed_checked_at, feed_error, feed_failures, next_poll_at,
+    created_at, archived_at, transferred_at)
+select n.tenant_id, n.podcast_id, n.tenant_no, n.podcast_guid, n.feed_key, n.feed_url, n.title, n.link, n.language,
+    n.guid_declared, n.verified_at, n.feed_etag, n.feed_last_modified, n.feed_checked_at, n.feed_error,
+    n.feed_failures, n.next_poll_at, n.created_at, n.archived_at, n.transferred_at
+from jsonb_populate_recordset(null::app.podcasts, $1) as n
+on conflict do nothing returning podcast_id as id"""
+
+_EPISODES: Final[LiteralString] = """/* imports.episodes */
+insert into app.episodes (tenant_id, episode_id, podcast_id, podcast_no, tenant_no, guid, guid_from_feed, title,
+    published_at, duration_s, live, first_seen_at, removed_at)
+select n.tenant_id, n.episode_id, n.podcast_id, n.podcast_no, n.tenant_no, n.guid, n.guid_from_feed, n.title,
+    n.published_at, n.duration_s, n.live, n.first_seen_at, n.removed_at
+from jsonb_populate_recordset(null::app.episodes, $1) as n
+on conflict do nothing returning episode_id as id"""
+
+_ENCLOSURES: Final[LiteralString] = """/* imports.enclosures */
+insert into app.enclosures (tenant_id, episode_id, enclosure_key, place, kind, url, hosts, media_type, length_bytes,
+    first_seen_at, gone_at)
+select n.tenant_id, n.episode_id, n.enclosure_key, n.place, n.kind, n.url, n.hosts, n.media_type, n.length_bytes,
+    n.first_seen_at, n.gone_at
+from jsonb_populate_recordset(null::app.enclosures, $1) as n returning enclosure_key as id"""
+
+_OWNERS: Final[LiteralString] = """/* imports.enclosure_owners */
+insert into app.enclosure_owners (enclosure_key, bare_key, file_name, tenant_no, podcast_no, episode_no, length_bytes)
+select n.enclosure_key, n.bare_key, n.file_name, n.tenant_no, n.podcast_no, n.episode_no, n.length_bytes
+from jsonb_populate_recordset(null::app.enclosure_owners, $1) as n
+on conflict do nothing returning enclosure_key as id"""
+
+_UNKNOWN_HOSTS: Final[LiteralString] = """/* imports.unknown_hosts */
+insert into app.unknown_hosts (tenant_no, podcast_no, host, first_seen_at, last_seen_at, hits, accepted_at)
+select n.tenant_no, n.podcast_no, n.host, n.first_seen_at, n.last_seen_at, n.hits, n.accepted_at
+from jsonb_populate_recordset(null::app.unknown_hosts, $1) as n returning host as id"""
+
+_LINKS: Final[LiteralString] = """/* imports.links */
+insert into app.links (tenant_id, link_id, tenant_no, slug, url, target, utm, click_id, created_at, archived_at,
+    clicks_dropped, bots_dropped)
+select n.tenant_id, n.link_id, n.tenant_no, n.slug, n.url, n.target, n.utm, n.click_id, n.created_at, n.archived_at,
+    n.clicks_dropped, n.bots_dropped
+from jsonb_populate_recordset(null::app.links, $1) as n
+on conflict do nothing returning link_id as id"""
+
+_CLICKS: Final[LiteralString] = """/* imports.clicks */
+insert into app.clicks (tenant_no, link_no, occurred_at, segment_no, ordinal, is_bot, click_id)
+select n.tenant_no, n.link_no, n.occurred_at, n.segment_no, n.ordinal, n.is_bot, n.click_id
+from jsonb_populate_recordset(null::app.clicks, $1) as n
+on conflict do nothing returning ordinal as id"""
+
+_ERASURES: Final[LiteralString] = """/* imports.erasures */
+insert into app.erasures (tenant_no, erasure_id, kind, subject_hash, month, started_at, removed, finished_at, remaining,
+    digest)
+select n.tenant_no, n.erasure_id, n.kind, n.subject_hash, n.month, n.started_at, n.removed, n.finished_at, n.remaining,
+    n.digest
+from jsonb_populate_recordset(null::app.erasures, $1) as n returning erasure_id as id"""
+
+# Whatever lands on a day that is still open has keys of this installation's secrets.
+_DAYS: Final[LiteralString] = """/* imports.days */
+insert into ops.days (tenant_no, day, final_at, rekeyed, hits_dropped_at, downloads_dropped_at)
+select n.tenant_no, n.day, n.final_at, n.rekeyed or n.final_at is null, n.hits_dropped_at, n.downloads_dropped_at
+from jsonb_populate_recordset(null::ops.days, $1) as n returning day as id"""
+
+_METRICS: Final[LiteralString] = """/* imports.metrics_daily */
+insert into app.metrics_daily (tenant_no, podcast_no, episode_no, day, dimension, key, downloads, downloads_strict,
+    quarters, quarters_strict, refreshed_at)
+select n.tenant_no, n.podcast_no, n.episode_no, n.day, n.dimension, n.key, n.downloads, n.downloads_strict, n.quarters,
+    n.quarters_strict, n.refreshed_at
+from jsonb_populate_recordset(null::app.metrics_daily, $1) as n returning episode_no as id"""
+
+_LISTENERS: Final[LiteralString] = """/* imports.listener_months */
+insert into app.listener_months (tenant_no, podcast_no, episode_no, month, days, former, listeners, counted_at, took)
+select n.tenant_no, n.podcast_no, n.episode_no, n.month, n.days, n.former, n.listeners, n.counted_at, interval '0'
+from jsonb_populate_recordset(null::app.listener_months, $1) as n returning month as id"""
+
+_ROWS: Final[Mapping[str, LiteralString]] = MappingProxyType(
+    {
+        "podcasts": _PODCASTS,
+        "episodes": _EPISODES,
+        "enclosures": _ENCLOSURES,
+        "enclosure_owners": _OWNERS,
+        "unknown_hosts": _UNKNOWN_HOSTS,
+        "links": _LINKS,
+        "clicks": _CLICKS,
+        "erasures": _ERASURES,
+        "days": _DAYS,
+        "metrics_daily": _METRICS,
+        "listener_months": _LISTENERS,
+    }
+)
+
+COPIED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "hits": ("ts", "listener_events"),
+        "pending_hits": ("ops", "pending_hits"),
+        "downloads": ("ts", "downloads"),
+        "dirty_marks": ("ops", "dirty_marks"),
+        "listener_marks": ("ops", "listener_marks"),
+    }
+)
+"""Tables of an archive that come by COPY, with the schema and the name of their own."""
+
+_SEGMENT_NUMBERS: Final[LiteralString] = """/* imports.segment_numbers */
+select segment_id as id, segment_no as number from ops.segments where segment_id = any($1::uuid[])"""
+
+_PODCAST_NUMBERS: Final[LiteralString] = """/* imports.podcast_numbers */
+select podcast_id as id, podcast_no as number from app.podcasts where podcast_id = any($1::uuid[])"""
+
+_EPISODE_NUMBERS: Final[LiteralString] = """/* imports.episode_numbers */
+select episode_id as id, episode_no as number from app.episodes where episode_id = any($1::uuid[])"""
+
+_LINK_NUMBERS: Final[LiteralString] = """/* imports.link_numbers */
+select link_id as id, link_no as number from app.links where link_id = any($1::uuid[])"""
+
+_NUMBERS: Final[Mapping[str, LiteralString]] = MappingProxyType(
+    {
+        "segments": _SEGMENT_NUMBERS,
+        "podcasts": _PODCAST_NUMBERS,
+        "episodes": _EPISODE_NUMBERS,
+        "links": _LINK_NUMBERS,
+    }
+)
+
+_SUM_MONTHS: Final[LiteralString] = """/* imports.sum_months */
+select distinct podcast_no, date_trunc('month', day::timestamp)::date as month from ops.sum_marks where tenant_no = $1
+order by podcast_no, month"""
+
+_SUM_UP: Final[LiteralString] = """/* imports.sum_up */
+select app.sum_up(array_agg(m.podcast_no), array_agg(m.episode_no), array_agg(m.day)) from (
+    select distinct podcast_no, episode_no, day from ops.sum_marks
+    where podcast_no = $1 and day >= $2::date and day < $2::date + interval '1 month'
+) m"""
+
+_TAKE_SUM_MARKS: Final[LiteralString] = """/* imports.take_sum_marks */
+delete from ops.sum_marks where tenant_no = $1"""
+
+# Listeners of a month that the archive holds a part of can only be counted from its downloads.
+_COUNT_LISTENERS: Final[LiteralString] = """/* imports.count_listeners */
+insert into ops.listener_marks (tenant_no, podcast_no, month)
+select m.tenant_no, m.podcast_no, m.month from app.podcast_months m
+where m.dimension = 'total' and m.key = '' and not exists (
+    select from app.listener_months l where l.podcast_no = m.podcast_no and l.episode_no = 0 and l.month = m.month)"""
+
+_NOTIFY: Final[LiteralString] = """/* imports.notify */ select pg_notify($1, '')"""
+
+
+async def lock_tenant(conn: Connection, tenant: Tenant) -> TenantContent:
+    """Keep everybody else from giving a tenant podcasts until the transaction ends, and tell what it has.
+
+    Raises:
+        asyncpg.LockNotAvailableError: Somebody kept its row locked for ten seconds.
+    """
+    await conn.execute(_LIMITS)
+    await conn.execute(_LOCK, tenant.tenant_id)
+    row = await conn.fetchrow(_CONTENT, tenant.tenant_no)
+    if row is None:
+        raise AssertionError("a select without a table has a row")
+    return TenantContent(frozenset(UUID(int=one.int) for one in row["podcast_ids"]), not row["is_used"])
+
+
+async def adopt_settings(conn: Connection, tenant: Tenant, *, retention_hits_days: int | None) -> None:
+    """Give a tenant the settings of the archive."""
+    await conn.execute(_SETTINGS, tenant.tenant_id, retention_hits_days)
+
+
+async def add_agents(conn: Connection, rows: Sequence[Mapping[str, object]]) -> None:
+    """Store user agents with what they were taken for; those that are known here stay as they are.
+
+    On a connection of its own, so that ingest does not wait for their hashes until the import has ended: a number that
+    no hit comes to use does no harm.
+    """
+    await conn.execute(_AGENTS, list(rows))
+
+
+async def add_segments(conn: Connection, rows: Sequence[Mapping[str, object]]) -> None:
+    """Store the segments that hits came in; in the transaction."""
+    for statement in (_SEGMENTS, _WIDEN_SEGMENTS):
+        await conn.execute(statement, list(rows), _SOURCE)
+
+
+async def add_rows(conn: Connection, table: str, rows: Sequence[Mapping[str, object]]) -> list[object]:
+    """Add rows of a table that does not come by COPY.
+
+    Args:
+        conn: In the transaction.
+        table: Its name in the archive.
+        rows: Columns of the table of its own by name; bytes as ``\\x`` and hexadecimal digits.
+
+    Returns:
+        Ids of those that were added: one is missing where it, or something that has to be unique, is taken.
+    """
+    return [row["id"] for row in await conn.fetch(_ROWS[table], list(rows), timeout=_TIMEOUT_S)]
+
+
+async def copy_rows(conn: Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Add rows of a table that comes by COPY."""
+    schema, name = COPIED[table]
+    await conn.copy_records_to_table(name, schema_name=schema, columns=list(columns), records=rows, timeout=_TIMEOUT_S)
+
+
+async def number_rows(conn: Connection, table: str, ids: Collection[UUID]) -> dict[UUID, int]:
+    """Tell which numbers rows have got: of segments, podcasts, episodes or links."""
+    return {UUID(int=row["id"].int): row["number"] for row in await conn.fetch(_NUMBERS[table], list(ids))}
+
+
+async def finish_import(conn: Connection, tenant: Tenant, *, is_cut: bool) -> None:
+    """Sum everything up, and have ingest hear of the podcasts once the transaction is committed.
+
+    Args:
+        conn: In the transaction that has added all rows.
+        tenant: Whose.
+        is_cut: Whether months may be there in part.
+    """
+    for row in await conn.fetch(_SUM_MONTHS, tenant.tenant_no):
+        await conn.execute(_SUM_UP, row["podcast_no"], row["month"], timeout=_TIMEOUT_S)
+    await conn.execute(_TAKE_SUM_MARKS, tenant.tenant_no)
+    if is_cut:
+        await conn.execute(_COUNT_LISTENERS)
+    await conn.execute(_NOTIFY, CATALOGUE_CHANNEL)
