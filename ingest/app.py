@@ -27,6 +27,7 @@ from analytics_core.networks import load_network_lists
 from analytics_core.roles import Role
 from analytics_core.settings import Settings
 from ingest.catalogue_watch import CatalogueWatch
+from ingest.erasures import work_off
 from ingest.finality import finalise_days
 from ingest.job_queue import JobKind, JobQueue
 from ingest.jobs import Health, backoff_s, run_job
@@ -55,6 +56,8 @@ _SILENCE_S: Final = 15.0
 _CHORES_EVERY: Final = dt.timedelta(seconds=_CHORES_S)
 _PARTITIONS_EVERY: Final = dt.timedelta(hours=1)
 _RETENTION_EVERY: Final = dt.timedelta(hours=1)
+# Whoever asks for one makes the job due; in between it takes up what was stopped.
+_ERASURES_EVERY: Final = dt.timedelta(minutes=1)
 DAYS_AHEAD: Final = 3
 """Days after today that have their partitions before a hit needs them."""
 
@@ -212,6 +215,13 @@ class Ingest:
             JobKind("books", _CHORES_EVERY, self._drop_old_books),
         ]
 
+    def erasure_kind(self) -> JobKind:
+        """The job that may take hours, which a worker of its own does so that the others do not wait for it."""
+        return JobKind("erasures", _ERASURES_EVERY, self._erase)
+
+    async def _erase(self, conn: Connection) -> Mapping[str, int]:
+        return await work_off(conn, self._pool, now=self._clock.now())
+
     async def _make_partitions(self, conn: Connection) -> Mapping[str, int]:
         """Have partitions of today and the days ahead, so that no batch has to wait for one to be made."""
         today = self._clock.now().astimezone(dt.UTC).date()
@@ -263,6 +273,7 @@ class Ingest:
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Run all jobs until told to stop; then let the work in hand end, and give up what takes too long."""
         queue = JobQueue(self._pool, self.job_kinds(), health=health, metrics=self._metrics)
+        erasing = JobQueue(self._pool, [self.erasure_kind()], health=health, metrics=self._metrics)
         jobs = {
             "shipping": (self.ship, None),
             "rollups": (self.refresh, None),
@@ -272,6 +283,7 @@ class Ingest:
             "claims": (self.settle_claims, self.claims_wanted),
             "silence": (lambda: self.listen_for_trackers(health), None),
             "jobs": (lambda: self.work_jobs(queue), None),
+            "erasures": (erasing.run_due, None),
         }
         tasks = [
             asyncio.create_task(run_job(name, work, stop=stop, health=health, wake=wake), name=name)
@@ -297,7 +309,7 @@ class Ingest:
 
 @contextlib.asynccontextmanager
 async def _open(settings: Settings, clock: Clock, metrics: Metrics) -> AsyncIterator[Ingest]:
-    pool = await open_pool(settings.require_database(), Role.INGEST, application_name=_NAME, max_size=6)
+    pool = await open_pool(settings.require_database(), Role.INGEST, application_name=_NAME, max_size=8)
     try:
         ingest = Ingest(settings, pool, clock=clock, metrics=metrics)
         try:
