@@ -22,6 +22,7 @@ from analytics_core.registry import read_registry
 from analytics_core.settings import DatabaseSettings
 from tests.acceptance.services import Service, running
 from tests.factories import MadePodcast, make_episode, make_hit, make_podcast, write_segment
+from tests.integration.ingest.erasing import Eraser
 from tests.ledgers import Ledger
 from tests.postgres import LOGIN, Server, TestServer
 from tests.torture.proxy import Proxy
@@ -115,6 +116,27 @@ async def test_killed_in_the_middle_everything_lands_once(
     assert [row["downloads"] for row in totals] == [count // 2, count // 2]
     assert await ledger.count("ops.dirty_marks") == 0
     assert list(ledger.folder.iterdir()) == []
+
+
+async def test_a_running_ingest_erases_what_is_asked_for_and_trackers_hear_of_it(
+    ledger: Ledger, podcast: MadePodcast, eraser: Eraser, environ: dict[str, str], tmp_path: Path
+) -> None:
+    snapshot = tmp_path / "data" / "registry.snapshot"
+    with running("ingest", environ=environ):
+        write_segment(ledger.folder, [make_hit(TODAY)])
+        await wait_for(ledger, "select sum(downloads) from app.metrics_daily where dimension = 'total'", 1)
+        assert "cdn.example.com" in read_registry(snapshot).hosts
+        await eraser.ask_for_podcast(podcast, now=TODAY)
+        await wait_for(ledger, "select count(*) from app.erasures where finished_at is not null", 1)
+        deadline = time.monotonic() + DEADLINE_S
+        while "cdn.example.com" in read_registry(snapshot).hosts:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        write_segment(ledger.folder, [make_hit(TODAY, arguments=f"pg={podcast.guid}")])
+        await wait_for(ledger, "select count(*) from ops.pending_hits where podcast_no = 0 and tenant_no = 0", 1)
+    [stored] = await eraser.all_of(podcast.tenant)
+    assert stored.is_whole
+    assert (stored.record.removed["hits"], stored.record.removed["podcasts"]) == (1, 1)
 
 
 async def test_a_running_ingest_lands_rolls_up_and_writes_the_registry(
