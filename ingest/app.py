@@ -12,6 +12,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
+import asyncpg
+
 from analytics_core.admin_server import AdminServer
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.dead_letters import drop_dead_letters
@@ -19,6 +21,7 @@ from analytics_core.db.hits import ensure_partitions
 from analytics_core.db.ledger import drop_entries, link_segments
 from analytics_core.db.podcasts import read_known_hosts
 from analytics_core.db.pool import CONNECTION_LOST, Connection, Pool, check_role, connect, connection, open_pool
+from analytics_core.db.retention import set_hits_policy
 from analytics_core.db.rollups import count_marks
 from analytics_core.db.transfers import settle_claims
 from analytics_core.errors import ConfigError, Unavailable
@@ -321,7 +324,7 @@ async def _open(settings: Settings, clock: Clock, metrics: Metrics) -> AsyncIter
 
 
 async def _check(settings: Settings) -> None:
-    """Make sure that we are who we should be, in a database that was migrated.
+    """Make sure that we are who we should be, in a database that was migrated and keeps hits as long as it is to.
 
     Raises:
         ConfigError: We are not, or it was not.
@@ -332,6 +335,10 @@ async def _check(settings: Settings) -> None:
         await check_role(conn, Role.INGEST)
         if await conn.fetchval("/* schema.is_there */ select to_regclass('app.metrics_daily') is null"):
             raise ConfigError([_NOT_MIGRATED])
+        if await set_hits_policy(conn, months=settings.ingest.hits_months):
+            _log.info("TimescaleDB's policy on hits follows CASTLEDGER_HITS_MONTHS: %d", settings.ingest.hits_months)
+    except asyncpg.UndefinedFunctionError as error:
+        raise ConfigError([_NOT_MIGRATED]) from error
     except CONNECTION_LOST as error:
         raise Unavailable("the database does not answer") from error
     finally:

@@ -228,3 +228,11 @@ async def test_a_database_that_goes_away_while_ingest_starts_is_waited_for(
             assert proxy.budgets == []
         finally:
             assert await asyncio.to_thread(service.stop) == 0
+
+
+@pytest.mark.usefixtures("timescale")
+async def test_timescales_policy_follows_the_settings(ledger: Ledger, environ: dict[str, str]) -> None:
+    ended = run({**environ, "CASTLEDGER_HITS_MONTHS": "36"}, "--once")
+    assert ended.returncode == 0, ended.stderr
+    kept = "select config ->> 'drop_after' from timescaledb_information.jobs where proc_name = 'policy_retention'"
+    assert await ledger.conn.fetchval(kept) == "3 years 7 days"
