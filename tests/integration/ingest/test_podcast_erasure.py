@@ -130,10 +130,10 @@ async def test_every_table_that_knows_podcasts_is_looked_at(database: DatabaseSe
         """select distinct n.nspname || '.' || c.relname as name
         from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
         where n.nspname in ('app', 'ops', 'ts') and c.relkind in ('r', 'p') and not c.relispartition
-            and a.attname ~ 'podcast_no$'"""
+            and a.attname ~ '(podcast|episode)_(no|id)$'"""
     )
-    # What is asked for names it, and goes with the erasure that it asks for.
-    assert {row["name"] for row in rows} - {"app.erasure_requests"} == set(PODCAST_TABLES.values())
+    # Enclosures are by their episode's id; what asks for an erasure goes with its end.
+    assert {row["name"] for row in rows} == {*PODCAST_TABLES.values(), "app.enclosures", "app.erasure_requests"}
 
 
 async def test_what_is_asked_for_later_is_nobodys(ledger: Ledger, podcast: MadePodcast, eraser: Eraser) -> None:
