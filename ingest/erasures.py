@@ -42,10 +42,10 @@ async def work_off(conn: Connection, pool: Pool, *, now: dt.datetime) -> Mapping
         now: Aware instant.
 
     Returns:
-        How many were done, and how many are left for the next time.
+        How many were done, and how many are left to others.
 
     Raises:
-        Unavailable: As by :func:`perform`, once the others were tried.
+        Unavailable: As by :func:`perform`, or something was left of one; once the others were tried.
     """
     done = left = 0
     fault: Unavailable | None = None
@@ -54,9 +54,9 @@ async def work_off(conn: Connection, pool: Pool, *, now: dt.datetime) -> Mapping
             async with erasing(conn, asked.tenant):
                 # Somebody may have done it since.
                 for request in await list_requests(conn, erasure_id=asked.erasure_id):
-                    record = await perform(pool, request, now=now)
-                    done += record.finished_at is not None
-                    left += record.finished_at is None
+                    if (await perform(pool, request, now=now)).finished_at is None:
+                        raise Unavailable(f"erasure {request.erasure_id}: each time something was left")
+                    done += 1
         except Conflict:
             left += 1
         except Unavailable as error:

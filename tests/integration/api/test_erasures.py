@@ -215,6 +215,21 @@ async def test_an_erasure_that_fails_keeps_no_other_from_being_done(
     assert await do(database) == {"done": 1, "left": 0}
 
 
+async def test_an_erasure_of_which_something_is_left_fails(
+    api: Api, ledger: Ledger, database: DatabaseSettings
+) -> None:
+    podcast, _ = await landed(api, ledger)
+    # As nobody writes them: hits of a day of which nothing is known.
+    await ledger.operator.execute("delete from ops.days")
+    asked = await ask(api, kind="podcast", podcast_id=podcast["podcast_id"], confirm="Podcast 1")
+    with pytest.raises(Unavailable, match=f"erasure {asked['erasure_id']}: each time something was left"):
+        await do(database)
+    stands = await api.data(f"/erasures/{asked['erasure_id']}")
+    assert (stands["state"], stands["whole"], stands["remaining"]) == ("working", False, None)
+    await ledger.operator.execute("insert into ops.days (tenant_no, day) select tenant_no, day from ts.downloads")
+    assert await do(database) == {"done": 1, "left": 0}
+
+
 async def test_no_service_deletes_a_hit_that_no_erasure_is_about(
     api: Api, ledger: Ledger, database: DatabaseSettings
 ) -> None:
