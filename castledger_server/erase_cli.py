@@ -37,7 +37,7 @@ def add_erase(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
             "Erase all that is there of one listener in one UTC month: hits, clicks, downloads, hits that wait. Name\n"
             "it by one of its hits, or by its key with the month. Figures are made anew without it; where downloads\n"
             "are not kept any more they stay. Prints a record that names nobody. What was stopped goes on when it is\n"
-            "called again."
+            "called again, or when ingest runs."
         ),
         epilog="example:\n  castledger erase listener h_1a-ff --tenant home\n",
     )
