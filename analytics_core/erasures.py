@@ -16,9 +16,9 @@ class ErasureRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What was erased.
 
     Attributes:
-        kind: ``listener``.
+        kind: ``listener`` or ``podcast``.
         subject_hash: 32 bytes, as :func:`subject_hash` makes them.
-        month: The first day of the UTC month in which the listener had its key.
+        month: The first day of the UTC month in which the listener had its key; ``None`` of a podcast.
         removed: Rows that were taken away, by table.
         finished_at: When it was looked whether any were left; ``None`` while it is not done.
         remaining: How many were left then, by table.
@@ -27,7 +27,7 @@ class ErasureRecord(msgspec.Struct, frozen=True, kw_only=True):
     erasure_id: UUID
     kind: str
     subject_hash: bytes
-    month: dt.date
+    month: dt.date | None
     started_at: dt.datetime
     removed: dict[str, int]
     finished_at: dt.datetime | None

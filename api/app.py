@@ -25,6 +25,7 @@ from api.routes.analytics import explain_day, get_downloads
 from api.routes.claims import check_claim, claim_podcast, get_one_claim, list_podcast_claims
 from api.routes.curves import get_curves
 from api.routes.documentation import get_docs, get_openapi, publish
+from api.routes.erasures import create_erasure, get_erasure, list_erasures
 from api.routes.health import get_health
 from api.routes.hits import get_hit, list_hits
 from api.routes.keys import create_api_key, list_api_keys, revoke_api_key
@@ -43,12 +44,14 @@ _CLOSED: Final = (
     check_claim,
     claim_podcast,
     create_api_key,
+    create_erasure,
     create_link,
     create_podcast,
     delete_link,
     explain_day,
     get_curves,
     get_downloads,
+    get_erasure,
     get_hit,
     get_ledger,
     get_link,
@@ -58,6 +61,7 @@ _CLOSED: Final = (
     get_unknown_hosts,
     list_api_keys,
     list_episodes,
+    list_erasures,
     list_hits,
     list_links,
     list_podcast_claims,

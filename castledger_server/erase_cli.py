@@ -1,4 +1,4 @@
-"""``castledger erase``: a listener's erasure, and the records that prove it."""
+"""``castledger erase``: a listener or a podcast erased, and the records that prove it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from analytics_core.errors import InvalidInput, NotFound
 from castledger_server.retention_cli import add_data_dir, find_settings
 
 if TYPE_CHECKING:
-    from analytics_core.db.listener_erasure import StoredErasure
-    from analytics_core.db.pool import Tenant
-    from analytics_core.settings import DatabaseSettings
+    from analytics_core.db.erasure_requests import StoredErasure
+    from castledger_server.erasing import PodcastToErase
 
 __all__ = ("add_erase",)
 
-_NAME: Final = "castledger erase"
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
+_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _MONTH: Final = re.compile(r"\d{4}-\d{2}")
 
 
 def add_erase(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``erase`` with its actions to the command line."""
-    erase = commands.add_parser("erase", help="erase a listener, and show the proof of it")
+    erase = commands.add_parser("erase", help="erase a listener or a podcast, and show the proof of it")
     actions = erase.add_subparsers(metavar="ACTION", required=True)
     listener = actions.add_parser(
         "listener",
@@ -38,14 +37,30 @@ def add_erase(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
             "Erase all that is there of one listener in one UTC month: hits, clicks, downloads, hits that wait. Name\n"
             "it by one of its hits, or by its key with the month. Figures are made anew without it; where downloads\n"
             "are not kept any more they stay. Prints a record that names nobody. What was stopped goes on when it is\n"
-            "called again."
+            "called again, or when ingest runs."
         ),
         epilog="example:\n  castledger erase listener h_1a-ff --tenant home\n",
     )
     listener.add_argument("listener", metavar="HIT_OR_KEY", help="h_… or 32 hexadecimal digits")
     listener.add_argument("--month", metavar="YYYY-MM", help="of the key; a hit has its own")
     _add_tenant(listener)
-    listener.set_defaults(run=_erase)
+    listener.set_defaults(run=_erase_listener)
+    podcast = actions.add_parser(
+        "podcast",
+        help="erase a podcast with all that is kept of it",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "Erase a podcast: episodes and enclosures, every hit, download and figure, claims on it, moves of it.\n"
+            "What is asked for later under its addresses is nobody's. Nothing of it can be had back. Prints a record\n"
+            "that names nobody. What was stopped goes on when it is called again, or when ingest runs."
+        ),
+        epilog="example:\n  castledger erase podcast 019abc00-0000-7000-8000-000000000000 --tenant home --dry-run\n",
+    )
+    podcast.add_argument("podcast", metavar="PODCAST_ID", help="as GET /api/v1/podcasts names it")
+    podcast.add_argument("--dry-run", action="store_true", help="only say what is kept of it, by table")
+    podcast.add_argument("--yes", action="store_true", help="do not ask for its title first")
+    _add_tenant(podcast)
+    podcast.set_defaults(run=_erase_podcast)
     ls = actions.add_parser("ls", help="list erasures, a record of JSON each")
     _add_tenant(ls)
     ls.set_defaults(run=_list)
@@ -56,6 +71,7 @@ def add_erase(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     verify.add_argument("erasure", metavar="ERASURE_ID")
     verify.add_argument("--key", metavar="KEY", help="check as well that it is about this listener")
+    verify.add_argument("--podcast", metavar="PODCAST_ID", help="check as well that it is about this podcast")
     _add_tenant(verify)
     verify.set_defaults(run=_verify)
 
@@ -82,6 +98,12 @@ def _month(text: str | None) -> date:
     raise InvalidInput("--month", "is the month of the key, such as 2026-11")
 
 
+def _podcast_id(text: str, name: str) -> UUID:
+    if not _ID.fullmatch(text):
+        raise InvalidInput(name, "a podcast's id is such as 019abc00-0000-7000-8000-000000000000")
+    return UUID(text)
+
+
 def _write(stored: StoredErasure) -> None:
     import msgspec
 
@@ -95,92 +117,82 @@ def _write(stored: StoredErasure) -> None:
     sys.stdout.buffer.flush()
 
 
-def _erase(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def _erase_listener(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from analytics_core.ids import parse_hit_id
+    from castledger_server.erasing import erase_listener
 
     text: str = options.listener
     hit = parse_hit_id(text) if text.startswith("h_") else None
     named = None if hit is not None else (_key(text, "HIT_OR_KEY"), _month(options.month))
     database = find_settings(options, environ).require_database()
-    stored = asyncio.run(_erase_listener(database, options.tenant, hit, named))
+    stored = asyncio.run(erase_listener(database, options.tenant, hit=hit, named=named))
     _write(stored)
     return 0 if stored.is_whole else 1
 
 
-async def _erase_listener(
-    database: DatabaseSettings, slug: str, hit: tuple[int, int] | None, named: tuple[UUID, date] | None
-) -> StoredErasure:
-    from analytics_core.clock import SystemClock
-    from analytics_core.db.listener_erasure import erase_listener, find_erasure, find_listener
-    from analytics_core.db.pool import open_pool, tenant_transaction
-    from analytics_core.roles import Role
+def _erase_podcast(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    import msgspec
 
-    tenant = await _tenant(database, slug)
-    pool = await open_pool(database, Role.OWNER, application_name=_NAME, max_size=2)
-    try:
-        if hit is not None:
-            async with tenant_transaction(pool, tenant) as conn:
-                named = await find_listener(conn, tenant, *hit)
-        if named is None:
-            raise NotFound("hit of this tenant, or it has not landed")
-        record = await erase_listener(pool, tenant, *named, now=SystemClock().now())
-        async with tenant_transaction(pool, tenant) as conn:
-            stored = await find_erasure(conn, tenant, record.erasure_id)
-    finally:
-        pool.terminate()
-    if stored is None:
-        raise AssertionError("an erasure has a record")
-    return stored
+    from castledger_server.erasing import erase_podcast, look_at_podcast
+
+    podcast_id = _podcast_id(options.podcast, "PODCAST_ID")
+    database = find_settings(options, environ).require_database()
+    found = asyncio.run(look_at_podcast(database, options.tenant, podcast_id))
+    if options.dry_run:
+        title = None if found.podcast is None else found.podcast.title
+        sys.stdout.buffer.write(msgspec.json.encode({"title": title, "would_remove": found.rows}) + b"\n")
+        sys.stdout.buffer.flush()
+        return 0
+    if not options.yes:
+        _confirm(found)
+    stored = asyncio.run(erase_podcast(database, options.tenant, podcast_id))
+    _write(stored)
+    return 0 if stored.is_whole else 1
 
 
-async def _tenant(database: DatabaseSettings, slug: str) -> Tenant:
-    from analytics_core.db.pool import connect
-    from analytics_core.db.tenants import find_tenant
-    from analytics_core.roles import Role
+def _confirm(found: PodcastToErase) -> None:
+    """Have the title typed; what goes on with an erasure was confirmed before.
 
-    conn = await connect(database, Role.AUTH, application_name=_NAME)
-    try:
-        row = await find_tenant(conn, slug)
-    finally:
-        await conn.close()
-    if row is None:
-        raise InvalidInput("--tenant", f"there is no tenant {slug!r}; `castledger retention ls` names them")
-    return row.tenant
-
-
-async def _read(database: DatabaseSettings, slug: str) -> list[StoredErasure]:
-    from analytics_core.db.listener_erasure import list_erasures
-    from analytics_core.db.pool import open_pool, tenant_transaction
-    from analytics_core.roles import Role
-
-    tenant = await _tenant(database, slug)
-    pool = await open_pool(database, Role.API, application_name=_NAME, max_size=1)
-    try:
-        async with tenant_transaction(pool, tenant, readonly=True) as conn:
-            return await list_erasures(conn, tenant)
-    finally:
-        pool.terminate()
+    Raises:
+        InvalidInput: It was not, or nobody is there to do it.
+    """
+    if found.podcast is None or found.asked is not None:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidInput("--yes", "is needed where nobody is at a terminal: nothing that is erased can be had back")
+    title = found.podcast.title
+    sys.stderr.write(f"All of {title!r} goes, {found.rows['hits']} hits among it. Type its title to erase it: ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip() != title.strip():
+        raise InvalidInput("title", "is not the podcast's: nothing was erased")
 
 
 def _list(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    for stored in asyncio.run(_read(find_settings(options, environ).require_database(), options.tenant)):
+    from castledger_server.erasing import read_erasures
+
+    erasures = asyncio.run(read_erasures(find_settings(options, environ).require_database(), options.tenant))
+    if not erasures:
+        sys.stderr.write(f"there is no erasure of {options.tenant} yet\n")
+    for stored in erasures:
         _write(stored)
     return 0
 
 
 def _verify(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from analytics_core.erasures import is_about
+    from castledger_server.erasing import read_erasures
 
     key = None if options.key is None else _key(options.key, "--key")
-    erasures = asyncio.run(_read(find_settings(options, environ).require_database(), options.tenant))
+    podcast_id = None if options.podcast is None else _podcast_id(options.podcast, "--podcast")
+    erasures = asyncio.run(read_erasures(find_settings(options, environ).require_database(), options.tenant))
     stored = next((one for one in erasures if str(one.record.erasure_id) == options.erasure), None)
     if stored is None:
         raise NotFound("erasure of this tenant")
     if not stored.is_whole:
         sys.stdout.write("not whole: it is not done, or the record is not what was written\n")
         return 1
-    if key is not None and not is_about(stored.record, key.bytes):
-        sys.stdout.write("whole, and about another listener\n")
+    if any(about is not None and not is_about(stored.record, about.bytes) for about in (key, podcast_id)):
+        sys.stdout.write("whole, and about another listener or podcast\n")
         return 1
     sys.stdout.write(f"whole: nothing was left on {stored.record.finished_at:%Y-%m-%d %H:%M:%S}Z\n")
     return 0

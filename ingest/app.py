@@ -12,6 +12,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
+import asyncpg
+
 from analytics_core.admin_server import AdminServer
 from analytics_core.agent_lists import AgentLists
 from analytics_core.clock import Clock, SystemClock
@@ -20,12 +22,14 @@ from analytics_core.db.hits import ensure_partitions
 from analytics_core.db.ledger import drop_entries, link_segments
 from analytics_core.db.podcasts import read_known_hosts
 from analytics_core.db.pool import CONNECTION_LOST, Connection, Pool, check_role, connect, connection, open_pool
+from analytics_core.db.retention import set_hits_policy
 from analytics_core.db.rollups import count_marks
 from analytics_core.db.transfers import settle_claims
 from analytics_core.errors import ConfigError, Unavailable
 from analytics_core.roles import Role
 from analytics_core.settings import Settings
 from ingest.catalogue_watch import CatalogueWatch
+from ingest.erasures import work_off
 from ingest.finality import finalise_days
 from ingest.job_queue import JobKind, JobQueue
 from ingest.jobs import Health, backoff_s, run_job
@@ -60,6 +64,8 @@ _AGENT_STEPS: Final = 100
 _CHORES_EVERY: Final = dt.timedelta(seconds=_CHORES_S)
 _PARTITIONS_EVERY: Final = dt.timedelta(hours=1)
 _RETENTION_EVERY: Final = dt.timedelta(hours=1)
+# Whoever asks for one makes the job due; in between it takes up what was stopped.
+_ERASURES_EVERY: Final = dt.timedelta(minutes=1)
 DAYS_AHEAD: Final = 3
 """Days after today that have their partitions before a hit needs them."""
 
@@ -250,6 +256,13 @@ class Ingest:
             JobKind("books", _CHORES_EVERY, self._drop_old_books),
         ]
 
+    def erasure_kind(self) -> JobKind:
+        """The job that may take hours, which a worker of its own does so that the others do not wait for it."""
+        return JobKind("erasures", _ERASURES_EVERY, self._erase)
+
+    async def _erase(self, conn: Connection) -> Mapping[str, int]:
+        return await work_off(conn, self._pool, now=self._clock.now())
+
     async def _make_partitions(self, conn: Connection) -> Mapping[str, int]:
         """Have partitions of today and the days ahead, so that no batch has to wait for one to be made."""
         today = self._clock.now().astimezone(dt.UTC).date()
@@ -312,6 +325,7 @@ class Ingest:
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Run all jobs until told to stop; then let the work in hand end, and give up what takes too long."""
         queue = JobQueue(self._pool, self.job_kinds(), health=health, metrics=self._metrics)
+        erasing = JobQueue(self._pool, [self.erasure_kind()], health=health, metrics=self._metrics)
         jobs = {
             "shipping": (self.ship, None),
             "rollups": (self.refresh, None),
@@ -323,6 +337,7 @@ class Ingest:
             "watching lists": (lambda: self.watch_lists(health), None),
             "agent files": (lambda: self.watch_agent_lists(health), None),
             "jobs": (lambda: self.work_jobs(queue), None),
+            "erasures": (erasing.run_due, None),
         }
         tasks = [
             asyncio.create_task(run_job(name, work, stop=stop, health=health, wake=wake), name=name)
@@ -348,7 +363,7 @@ class Ingest:
 
 @contextlib.asynccontextmanager
 async def _open(settings: Settings, clock: Clock, metrics: Metrics) -> AsyncIterator[Ingest]:
-    pool = await open_pool(settings.require_database(), Role.INGEST, application_name=_NAME, max_size=6)
+    pool = await open_pool(settings.require_database(), Role.INGEST, application_name=_NAME, max_size=8)
     try:
         ingest = Ingest(settings, pool, clock=clock, metrics=metrics)
         try:
@@ -360,7 +375,7 @@ async def _open(settings: Settings, clock: Clock, metrics: Metrics) -> AsyncIter
 
 
 async def _check(settings: Settings) -> None:
-    """Make sure that we are who we should be, in a database that was migrated.
+    """Make sure that we are who we should be, in a database that was migrated and keeps hits as long as it is to.
 
     Raises:
         ConfigError: We are not, or it was not.
@@ -371,6 +386,10 @@ async def _check(settings: Settings) -> None:
         await check_role(conn, Role.INGEST)
         if await conn.fetchval("/* schema.is_there */ select to_regclass('app.metrics_daily') is null"):
             raise ConfigError([_NOT_MIGRATED])
+        if await set_hits_policy(conn, months=settings.ingest.hits_months):
+            _log.info("TimescaleDB's policy on hits follows CASTLEDGER_HITS_MONTHS: %d", settings.ingest.hits_months)
+    except asyncpg.UndefinedFunctionError as error:
+        raise ConfigError([_NOT_MIGRATED]) from error
     except CONNECTION_LOST as error:
         raise Unavailable("the database does not answer") from error
     finally:

@@ -14,6 +14,7 @@ from analytics_core.db.retention import (
     Series,
     drop_clicks,
     drop_day,
+    drop_segments,
     drop_tenant_downloads,
     drop_tenant_hits,
     list_download_days,
@@ -22,12 +23,16 @@ from analytics_core.db.retention import (
     list_tenant_hit_days,
 )
 
-__all__ = ("KEEP_DOWNLOADS", "drop_old", "months_before")
+__all__ = ("KEEP_DOWNLOADS", "KEEP_SEGMENTS_MONTHS", "drop_old", "months_before")
 
 KEEP_DOWNLOADS: Final = dt.timedelta(days=90)
 """How long downloads are kept after the day is final for every tenant."""
 
+KEEP_SEGMENTS_MONTHS: Final = 12
+"""How much longer than hits what is known of a spool's segments is kept: a file that comes back later lands again."""
+
 _DAYS: Final = 1_000
+_SEGMENTS: Final = 10_000
 _CLICKS: Final = 10_000
 
 
@@ -87,10 +92,15 @@ async def drop_old(conn: Connection, *, now: dt.datetime, hits_months: int) -> M
         downloads += await drop_tenant_downloads(conn, which, today=today, now=now)
     while (gone := await drop_clicks(conn, before=horizon, today=today, limit=_CLICKS)) > 0:
         clicks += gone
+    segments = 0
+    last = months_before(today, hits_months + KEEP_SEGMENTS_MONTHS)
+    while (gone := await drop_segments(conn, before=dt.datetime.combine(last, dt.time(), dt.UTC), limit=_SEGMENTS)) > 0:
+        segments += gone
     return {
         "days of hits": hit_days,
         "days of downloads": download_days,
         "hits": hits,
         "downloads": downloads,
         "clicks": clicks,
+        "segments": segments,
     }

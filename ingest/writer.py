@@ -319,22 +319,23 @@ def _letter(judged: Judged, batch: Batch, refusal: Refusal) -> DeadLetter:
     hits = judged.hits
     if refusal.place < len(hits):
         segment_no, ordinal = int(hits.segment_no[refusal.place]), int(hits.ordinal[refusal.place])
-        tenant_no = int(hits.tenant_no[refusal.place])
+        whose = int(hits.tenant_no[refusal.place]), int(hits.podcast_no[refusal.place])
     else:
         waiting = judged.pending[refusal.place - len(hits)]
-        segment_no, ordinal, tenant_no = waiting.segment_no, waiting.ordinal, waiting.tenant_no
+        segment_no, ordinal = waiting.segment_no, waiting.ordinal
+        whose = waiting.tenant_no, waiting.podcast_no
     place = int(np.flatnonzero((batch.segment_no == segment_no) & (batch.ordinal == ordinal))[0])
-    return write_letter(batch, Refusal(place, refusal.error), step="land", tenant_no=tenant_no or None)
+    return write_letter(batch, Refusal(place, refusal.error), step="land", whose=whose)
 
 
-def write_letter(batch: Batch, refusal: Refusal, *, step: str, tenant_no: int | None = None) -> DeadLetter:
+def write_letter(batch: Batch, refusal: Refusal, *, step: str, whose: tuple[int, int] = (0, 0)) -> DeadLetter:
     """Write a dead letter for a hit of a batch.
 
     Args:
         batch: Any.
         refusal: Which hit, by its place in the batch, and why.
         step: ``judge`` or ``land``.
-        tenant_no: Whose hit it is; ``None`` where nobody found out.
+        whose: The numbers of its tenant and podcast; 0 where nobody found out.
     """
     place = refusal.place
     reason, message = describe(refusal.error)
@@ -342,7 +343,8 @@ def write_letter(batch: Batch, refusal: Refusal, *, step: str, tenant_no: int | 
         segment_no=int(batch.segment_no[place]),
         ordinal=int(batch.ordinal[place]),
         occurred_at=_EPOCH_INSTANT + dt.timedelta(microseconds=int(batch.at_us[place])),
-        tenant_no=tenant_no,
+        tenant_no=whose[0] or None,
+        podcast_no=whose[1] or None,
         step=step,
         reason=reason,
         message=message,

@@ -32,11 +32,15 @@ __all__ = (
     "prepare_timescale",
     "read_differences",
     "read_status",
+    "refuse_old_timescale",
     "verify",
 )
 
 _NAME: Final = re.compile(r"(\d{4})_(pre|post)_([a-z0-9_]+)(?:\.(native|timescale))?\.sql")
 _LOCK: Final = 0x0CA571ED6E7
+_OLDEST_TIMESCALE: Final = (2, 17)
+"""The oldest that our tests have run on. Before 2.15.1 COPY into compressed days had faults; before 2.14 settings of
+compressed tables could not be changed, which 0018 does."""
 _DDL_LIMITS: Final[LiteralString] = "set local lock_timeout = '5s'; set local statement_timeout = '10min'"
 
 
@@ -150,6 +154,30 @@ async def ensure_roles(conn: asyncpg.Connection[asyncpg.Record]) -> None:
         )
 
 
+_TIMESCALE_VERSION: Final[LiteralString] = """/* migrations.timescale_version */
+select coalesce(installed_version, default_version) as version, installed_version is not null as is_installed
+from pg_available_extensions where name = 'timescaledb'"""
+
+
+def refuse_old_timescale(version: str, *, is_installed: bool) -> None:
+    """Refuse a TimescaleDB that is older than what this version needs.
+
+    Args:
+        version: As the extension has it.
+        is_installed: Whether the database has it already, or would get it.
+
+    Raises:
+        MigrationError: It is too old; says what to do.
+    """
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) >= _OLDEST_TIMESCALE:
+        return
+    oldest = ".".join(map(str, _OLDEST_TIMESCALE))
+    remedy = f"install {oldest} or newer on the server"
+    if is_installed:
+        remedy += ", restart it, and run first of all in a new session: alter extension timescaledb update;"
+    raise MigrationError(f"TimescaleDB {version} is too old, {oldest} is needed: {remedy}")
+
+
 async def prepare_timescale(conn: asyncpg.Connection[asyncpg.Record]) -> None:
     """Create the extension, and let the owner run its policies: TimescaleDB starts them as the tables' owner.
 
@@ -158,6 +186,9 @@ async def prepare_timescale(conn: asyncpg.Connection[asyncpg.Record]) -> None:
     Raises:
         MigrationError: The login may not; with what a superuser has to run.
     """
+    row = await conn.fetchrow(_TIMESCALE_VERSION)
+    if row is not None:
+        refuse_old_timescale(row["version"], is_installed=row["is_installed"])
     remedy = []
     try:
         await conn.execute("create extension if not exists timescaledb with schema public")

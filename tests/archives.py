@@ -11,8 +11,8 @@ from typing import Any
 
 from analytics_core.archives.manifest import Encoding, Filters, Manifest
 from analytics_core.clock import FixedClock
-from analytics_core.db.listener_erasure import erase_listener, find_listener
-from analytics_core.db.pool import Pool, connect, open_pool, tenant_transaction
+from analytics_core.db.erasure_requests import find_listener
+from analytics_core.db.pool import Pool, connect, connection, open_pool, tenant_transaction
 from analytics_core.db.tenants import create_key, find_tenant
 from analytics_core.db.unknown_hosts import accept_host
 from analytics_core.roles import Role
@@ -26,6 +26,7 @@ from ingest.retention import KEEP_DOWNLOADS, drop_old
 from ingest.rollups import refresh_listeners
 from tests.factories import MadePodcast, make_episode, make_hit, make_podcast, make_tenant, write_segment
 from tests.integration.api.ledger import Api
+from tests.integration.ingest.erasing import Eraser
 from tests.integration.ingest.test_clicks import click, make_links
 from tests.ledgers import DAY, NOW, Ledger, minute
 
@@ -137,21 +138,24 @@ async def _land(ledger: Ledger, times: list[dt.datetime], second: MadePodcast) -
 
 
 async def _erase_somebody(database: DatabaseSettings, podcast: MadePodcast) -> None:
-    pool = await open_pool(database, Role.OWNER, application_name="test", max_size=2)
+    api = await open_pool(database, Role.API, application_name="test", max_size=1)
+    ingest = await open_pool(database, Role.INGEST, application_name="test", max_size=4)
     try:
-        async with tenant_transaction(pool, podcast.tenant) as conn:
+        async with connection(ingest) as conn:
             place = await conn.fetchrow(
                 "select segment_no, ordinal from ts.listener_events where occurred_at > $1 and tenant_no = $2"
                 " and verdict = 0 order by occurred_at limit 1",
                 NOW - dt.timedelta(days=2),
                 int(podcast.tenant.tenant_no),
             )
-            assert place is not None
-            named = await find_listener(conn, podcast.tenant, *place)
+        assert place is not None
+        async with tenant_transaction(api, podcast.tenant) as conn:
+            named = await find_listener(conn, *place)
         assert named is not None
-        await erase_listener(pool, podcast.tenant, *named, now=NOW)
+        await Eraser(api, ingest).erase_listener(podcast.tenant, *named, now=NOW)
     finally:
-        await pool.close()
+        await api.close()
+        await ingest.close()
 
 
 async def _accept(database: DatabaseSettings, podcast: MadePodcast) -> None:

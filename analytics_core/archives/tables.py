@@ -248,7 +248,7 @@ TABLES: Final = (
             Column("erasure_id", Kind.UUID),
             Column("kind", Kind.TEXT),
             Column("subject_hash", Kind.BYTES),
-            Column("month", Kind.DATE),
+            Column("month", Kind.DATE, nullable=True),
             Column("started_at", Kind.INSTANT),
             Column("removed", Kind.JSON),
             Column("finished_at", Kind.INSTANT, nullable=True),
@@ -388,6 +388,7 @@ LEFT_OUT: Final[Mapping[str, str]] = MappingProxyType(
         "app.podcast_months": "it is made of metrics_daily, on import as well",
         "ops.listener_secrets": "secrets stay where they are, so that they can be destroyed",
         "ops.dead_letters": "it is for whoever runs the installation, and kept for 30 days; none of it has landed",
+        "app.erasure_requests": "what is to be erased goes here, and is not taken elsewhere first",
         "ops.sum_marks": "import sums everything up",
         "ops.figure_versions": "it tells readers of this very ledger what they have seen",
     }

@@ -20,6 +20,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         tenant_no: ``None`` when nobody found out.
+        podcast_no: The same.
         step: ``judge`` or ``land``.
         reason: A SQLSTATE, or the name of an exception.
         message: What the database said without the row, or where judging failed; at most ``MAX_MESSAGE_CHARS``.
@@ -31,6 +32,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     ordinal: int
     occurred_at: dt.datetime
     tenant_no: int | None
+    podcast_no: int | None
     step: str
     reason: str
     message: str
@@ -40,11 +42,11 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 _ADD: Final[LiteralString] = """/* dead_letters.add */
 insert into ops.dead_letters
-    (segment_no, ordinal, occurred_at, tenant_no, step, reason, message, target, agent)
-select segment_no, ordinal, occurred_at, tenant_no, step, reason, message, target, agent
-from unnest($1::integer[], $2::integer[], $3::timestamptz[], $4::integer[], $5::text[], $6::text[], $7::text[],
-        $8::text[], $9::text[])
-    as n(segment_no, ordinal, occurred_at, tenant_no, step, reason, message, target, agent)"""
+    (segment_no, ordinal, occurred_at, tenant_no, podcast_no, step, reason, message, target, agent)
+select segment_no, ordinal, occurred_at, tenant_no, podcast_no, step, reason, message, target, agent
+from unnest($1::integer[], $2::integer[], $3::timestamptz[], $4::integer[], $5::integer[], $6::text[], $7::text[],
+        $8::text[], $9::text[], $10::text[])
+    as n(segment_no, ordinal, occurred_at, tenant_no, podcast_no, step, reason, message, target, agent)"""
 
 _COUNT: Final[LiteralString] = """/* dead_letters.count */ select count(*) from ops.dead_letters"""
 

@@ -12,7 +12,7 @@ from typing import Final, LiteralString
 import asyncpg
 import msgspec
 
-from analytics_core.db.ownership import lock_ownership
+from analytics_core.db.ownership import lock_ownership, raise_ownership
 from analytics_core.db.podcasts import CATALOGUE_CHANNEL
 from analytics_core.db.pool import Connection, Tenant
 from analytics_core.db.secrets import INSTALLATION
@@ -70,6 +70,7 @@ _UNKNOWN_HOSTS: Final[LiteralString] = (
     """/* erasure.unknown_hosts */ delete from app.unknown_hosts where tenant_no = $1"""
 )
 _CLICKS: Final[LiteralString] = """/* erasure.clicks */ delete from app.clicks where tenant_no = $1"""
+_REQUESTS: Final[LiteralString] = """/* erasure.requests */ delete from app.erasure_requests where tenant_no = $1"""
 _ERASURES: Final[LiteralString] = """/* erasure.erasures */ delete from app.erasures where tenant_no = $1"""
 _OWNERS: Final[LiteralString] = """/* erasure.owners */ delete from app.enclosure_owners where tenant_no = $1"""
 _ENCLOSURES: Final[LiteralString] = """/* erasure.enclosures */ delete from app.enclosures where tenant_id = $1"""
@@ -99,8 +100,6 @@ where s.tenant_no = $1 and s.month = any($2::date[]) and s.created_at >= $3
         where e.occurred_at >= s.month::timestamp at time zone 'UTC'
             and e.occurred_at < (s.month + interval '1 month') at time zone 'UTC'
     )"""
-
-_RAISE: Final[LiteralString] = """/* ownership.raise */ update ops.ownership set erasures = erasures + 1"""
 
 _NOTIFY: Final[LiteralString] = """/* erasure.notify */ select pg_notify($1, '')"""
 
@@ -165,6 +164,7 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
         _VERSIONS,
         _UNKNOWN_HOSTS,
         _CLICKS,
+        _REQUESTS,
         _ERASURES,
         _OWNERS,
         _DAYS,
@@ -174,7 +174,7 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
     await conn.execute(_IDLE_SECRETS, INSTALLATION, months, span.created_at)
     for statement in (_ENCLOSURES, _EPISODES, _CLAIMS, _PODCASTS, _LINKS, _SESSIONS, _KEYS, _TENANT):
         await conn.execute(statement, tenant_id)
-    await conn.execute(_RAISE)
+    await raise_ownership(conn)
     await conn.execute(_NOTIFY, CATALOGUE_CHANNEL)
 
 

@@ -112,7 +112,7 @@ order by c.occurred_at, s.segment_id, c.ordinal"""
 
 _ERASURES: Final[LiteralString] = """/* exports.erasures */
 select erasure_id, kind, subject_hash, month, started_at, removed, finished_at, remaining, digest from app.erasures
-where $1::integer[] is null order by started_at, erasure_id"""
+where $1::integer[] is null and finished_at is not null order by started_at, erasure_id"""
 
 _DAYS: Final[LiteralString] = """/* exports.days */
 select day, final_at, rekeyed, hits_dropped_at, downloads_dropped_at from ops.days

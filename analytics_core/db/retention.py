@@ -23,6 +23,7 @@ __all__ = (
     "TenantRetention",
     "drop_clicks",
     "drop_day",
+    "drop_segments",
     "drop_tenant_downloads",
     "drop_tenant_hits",
     "list_download_days",
@@ -30,6 +31,7 @@ __all__ = (
     "list_retention",
     "list_tenant_download_days",
     "list_tenant_hit_days",
+    "set_hits_policy",
     "set_retention",
 )
 
@@ -134,6 +136,22 @@ with old as materialized (
 )
 select count(*) from gone"""
 
+# A segment's row is the fence of its file: it stays as long as a copy of that may come back, and its hits are there.
+_DROP_SEGMENTS: Final[LiteralString] = """/* retention.drop_segments */
+with kept as materialized (select day from ops.list_kept_days('listener_events') as k(day))
+delete from ops.segments where segment_no in (
+    select s.segment_no from ops.segments s
+    where s.finished_at < $1 and greatest(s.created_at, s.last_hit_at) < $1
+        and not exists (
+            select from kept k
+            where k.day between (s.first_hit_at at time zone 'UTC')::date and (s.last_hit_at at time zone 'UTC')::date)
+        and not exists (select from app.clicks c where c.segment_no = s.segment_no)
+        and not exists (select from ops.pending_hits p where p.segment_no = s.segment_no)
+        and not exists (select from ops.dead_letters d where d.segment_no = s.segment_no)
+    order by s.finished_at limit $2)"""
+
+_POLICY: Final[LiteralString] = """/* retention.set_hits_policy */ select ops.set_hits_retention($1)"""
+
 _LIST: Final[LiteralString] = """/* retention.list */
 select slug, retention_hits_days as hits_days from app.tenants order by slug"""
 
@@ -234,6 +252,32 @@ async def drop_clicks(conn: Connection, *, before: dt.date, today: dt.date, limi
         How many went; *limit* when there may be more.
     """
     return int(await conn.fetchval(_DROP_CLICKS, before, today, limit))
+
+
+async def drop_segments(conn: Connection, *, before: dt.datetime, limit: int) -> int:
+    """Forget some segments that were finished, and whose hits are from, before *before*; those whose hits are gone.
+
+    A file of theirs that came back afterwards would land again. Nothing would be counted twice: what lands on days that
+    are final is kept as late.
+
+    Args:
+        conn: As ingest.
+        before: Aware instant, so long ago that nobody keeps a spool's file of that time.
+        limit: Most that go at once.
+
+    Returns:
+        How many went; *limit* when there may be more.
+    """
+    return int(str(await conn.execute(_DROP_SEGMENTS, before, limit)).split()[-1])
+
+
+async def set_hits_policy(conn: Connection, *, months: int) -> bool:
+    """Have TimescaleDB's policy keep hits for so many months, and a week; as ingest.
+
+    Returns:
+        Whether that was not so already; false where there is no TimescaleDB.
+    """
+    return bool(await conn.fetchval(_POLICY, months))
 
 
 async def list_retention(conn: Connection) -> list[TenantRetention]:

@@ -1,10 +1,14 @@
-"""``castledger erase``: a listener erased by command, and the record of it looked at."""
+"""``castledger erase``: a listener or a podcast erased by command, and the records of it looked at."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -12,9 +16,29 @@ import pytest
 
 from analytics_core.settings import DatabaseSettings
 from castledger_server.cli import main
-from tests.factories import make_tenant
+from tests.factories import MadePodcast, make_episode, make_podcast, make_tenant
 
 KEY = UUID(int=7)
+NOBODY = "019abc00-0000-7000-8000-000000000000"
+Run: TypeAlias = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(
+    database: DatabaseSettings,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Run:
+    """Run an action; its exit code, and what it said on both streams."""
+    monkeypatch.setenv("DATABASE_URL", str(database.url))
+
+    def run_it(*arguments: str) -> tuple[int, str, str]:
+        code = main(["erase", *arguments, "--data-dir", str(tmp_path)])
+        said = capsys.readouterr()
+        return code, said.out.strip(), said.err.strip()
+
+    return run_it
 
 
 async def _store(database: DatabaseSettings) -> None:
@@ -38,21 +62,11 @@ async def _store(database: DatabaseSettings) -> None:
 
 @pytest.mark.parametrize("named", [["h_1-1"], [KEY.hex, "--month", "2026-11"]], ids=["hit", "key"])
 def test_a_listener_is_erased_by_command_and_the_record_can_be_checked(
-    named: list[str],
-    database: DatabaseSettings,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    named: list[str], database: DatabaseSettings, run: Run
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", str(database.url))
     asyncio.run(_store(database))
-
-    def run(action: str, *arguments: str) -> tuple[int, str, str]:
-        code = main(["erase", action, *arguments, "--data-dir", str(tmp_path)])
-        said = capsys.readouterr()
-        return code, said.out.strip(), said.err.strip()
-
     of = ("--tenant", "studio")
+    assert run("ls", *of) == (0, "", "there is no erasure of studio yet")
     code, said, _ = run("listener", *named, *of)
     assert code == 0
     record = json.loads(said)
@@ -75,17 +89,81 @@ def test_a_listener_is_erased_by_command_and_the_record_can_be_checked(
         (["listener", KEY.hex, "--tenant", "studio"], "--month"),
         (["listener", KEY.hex, "--month", "2026-13", "--tenant", "studio"], "--month"),
         (["verify", str(KEY), "--tenant", "studio"], "no such erasure"),
+        (["verify", str(KEY), "--podcast", "7", "--tenant", "studio"], "--podcast: a podcast's id is such as"),
+        (["podcast", "7", "--tenant", "studio"], "PODCAST_ID: a podcast's id is such as"),
+        (["podcast", NOBODY, "--tenant", "studio"], "no such podcast of this tenant"),
+        (["podcast", NOBODY, "--tenant", "nobody", "--yes"], "there is no tenant 'nobody'"),
     ],
 )
 def test_what_cannot_be_erased_is_named(
-    arguments: list[str],
-    complaint: str,
-    database: DatabaseSettings,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], complaint: str, database: DatabaseSettings, run: Run
 ) -> None:
-    monkeypatch.setenv("DATABASE_URL", str(database.url))
     asyncio.run(make_tenant(database, "studio"))
-    assert main(["erase", *arguments, "--data-dir", str(tmp_path)]) in (1, 2)
-    assert complaint in capsys.readouterr().err
+    code, said, complained = run(*arguments)
+    assert code in (1, 2)
+    assert said == ""
+    assert complaint in complained
+
+
+@pytest.fixture
+def podcast(database: DatabaseSettings) -> MadePodcast:
+    """A podcast of the tenant `studio`, with two episodes."""
+
+    async def store() -> MadePodcast:
+        tenant = await make_tenant(database, "studio")
+        return await make_podcast(database, tenant, make_episode("a"), make_episode("b"))
+
+    return asyncio.run(store())
+
+
+def test_a_podcast_is_erased_by_command_and_the_record_can_be_checked(podcast: MadePodcast, run: Run) -> None:
+    of, named = ("--tenant", "studio"), str(podcast.podcast_id)
+    code, said, _ = run("podcast", named, "--dry-run", *of)
+    looked = json.loads(said)
+    assert (code, looked["title"]) == (0, "Podcast")
+    assert {what: count for what, count in looked["would_remove"].items() if count} == {
+        "podcasts": 1,
+        "episodes": 2,
+        "enclosures": 2,
+        "enclosure_owners": 2,
+    }
+    assert run("ls", *of)[1] == ""
+    code, said, _ = run("podcast", named, "--yes", *of)
+    record = json.loads(said)
+    assert (code, record["whole"], record["kind"], record["month"]) == (0, True, "podcast", None)
+    assert (record["removed"]["podcasts"], record["removed"]["episodes"]) == (1, 2)
+    assert named not in said
+    # Once more it is the same, and there is nothing to confirm.
+    assert json.loads(run("podcast", named, *of)[1]) == record
+    assert json.loads(run("podcast", named, "--dry-run", *of)[1]) == {"title": None, "would_remove": {}}
+    assert json.loads(run("ls", *of)[1]) == record
+    assert run("verify", record["erasure_id"], "--podcast", named, *of)[:1] == (0,)
+    assert run("verify", record["erasure_id"], "--podcast", NOBODY, *of)[:1] == (1,)
+
+
+@pytest.mark.parametrize(("typed", "code"), [("Podcast", 0), ("Podcasts", 2)])
+def test_at_a_terminal_the_title_is_typed(
+    typed: str, code: int, podcast: MadePodcast, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        os.write(ours, f"{typed}\n".encode())
+        done, said, asked = run("podcast", str(podcast.podcast_id), "--tenant", "studio")
+    os.close(ours)
+    assert done == code
+    assert "Type its title to erase it" in asked
+    assert (said != "") == (code == 0)
+    if code:
+        assert "title: is not the podcast's: nothing was erased" in asked
+        assert run("ls", "--tenant", "studio")[1] == ""
+
+
+def test_where_nobody_is_at_a_terminal_nothing_is_erased_without_being_told_to(
+    podcast: MadePodcast, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Path(os.devnull).open() as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        code, said, complained = run("podcast", str(podcast.podcast_id), "--tenant", "studio")
+    assert (code, said) == (2, "")
+    assert complained.partition(": ")[2].startswith("--yes: is needed")

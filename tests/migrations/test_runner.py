@@ -12,7 +12,7 @@ from analytics_core.db.pool import check_role, connect
 from analytics_core.errors import ConfigError
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, Secret, Storage
-from migrations.runner import MigrationError, discover, migrate_up, read_status, verify
+from migrations.runner import MigrationError, discover, migrate_up, read_status, refuse_old_timescale, verify
 from tests.postgres import GivenServer, Server
 
 pytestmark = pytest.mark.anyio
@@ -75,6 +75,21 @@ async def test_timescale_is_refused_where_it_is_not(empty_database: DatabaseSett
     wanted = DatabaseSettings(url=empty_database.url, storage=Storage.TIMESCALE)
     with pytest.raises(MigrationError, match="is not on this server"):
         await migrate_up(wanted)
+
+
+@pytest.mark.parametrize("version", ["2.17.0", "2.28.3", "2.30.0-dev", "3.0.0"])
+def test_a_timescale_that_is_new_enough_is_taken(version: str) -> None:
+    refuse_old_timescale(version, is_installed=True)
+
+
+@pytest.mark.parametrize("version", ["2.16.1", "2.9.3", "1.7.5"])
+def test_a_timescale_that_is_too_old_is_refused_with_what_to_do(version: str) -> None:
+    with pytest.raises(MigrationError, match=rf"TimescaleDB {version} is too old, 2\.17 is needed: .*on the server$"):
+        refuse_old_timescale(version, is_installed=False)
+    with pytest.raises(
+        MigrationError, match=r"restart it, and run first of all .* alter extension timescaledb update;"
+    ):
+        refuse_old_timescale(version, is_installed=True)
 
 
 def _name(database: DatabaseSettings) -> str:

@@ -4,39 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator
 from uuid import UUID
 
 import msgspec
 import pytest
 
-from analytics_core.db.listener_erasure import (
-    StoredErasure,
-    erase_listener,
-    find_erasure,
-    find_listener,
-    list_erasures,
-)
-from analytics_core.db.pool import Pool, open_pool, tenant_transaction
-from analytics_core.erasures import ErasureRecord, is_about
+from analytics_core.db.erasure_requests import StoredErasure, find_listener
+from analytics_core.db.pool import tenant_transaction
+from analytics_core.erasures import is_about
 from analytics_core.errors import Conflict
-from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from ingest.retention import KEEP_DOWNLOADS, drop_old
 from tests.factories import MadePodcast, make_hit, make_tenant, write_segment
+from tests.integration.ingest.erasing import Eraser
 from tests.ledgers import DAY, NOW, Ledger, minute
 
 pytestmark = pytest.mark.anyio
 
 MONTH = DAY.replace(day=1)
 ONE_DAY = dt.timedelta(days=1)
-
-
-@pytest.fixture
-async def owner(database: DatabaseSettings) -> AsyncIterator[Pool]:
-    pool = await open_pool(database, Role.OWNER, application_name="test", max_size=4)
-    yield pool
-    pool.terminate()
 
 
 async def land(ledger: Ledger, *addresses: str, at: dt.datetime | None = None, target: str = "a.mp3") -> None:
@@ -46,21 +32,14 @@ async def land(ledger: Ledger, *addresses: str, at: dt.datetime | None = None, t
     await ledger.refresh()
 
 
-async def key_of(ledger: Ledger, owner: Pool, podcast: MadePodcast, number: int = 0) -> UUID:
+async def key_of(ledger: Ledger, eraser: Eraser, podcast: MadePodcast, number: int = 0) -> UUID:
     """Find a listener by the hit that landed as such."""
     segment_no, ordinal = (await ledger.hits())[number][:2]
-    async with tenant_transaction(owner, podcast.tenant) as conn:
-        found = await find_listener(conn, podcast.tenant, segment_no, ordinal)
+    async with tenant_transaction(eraser.api, podcast.tenant) as conn:
+        found = await find_listener(conn, segment_no, ordinal)
     assert found is not None
     assert found[1] == MONTH
     return found[0]
-
-
-async def somebody_waits(owner: Pool) -> None:
-    """Return once somebody waits for a lock."""
-    async with asyncio.timeout(20), owner.acquire() as conn:
-        while not await conn.fetchval("select count(*) from pg_locks where not granted"):
-            await conn.execute("select pg_sleep(0.01)")
 
 
 async def totals(ledger: Ledger) -> dict[dt.date, int]:
@@ -70,14 +49,7 @@ async def totals(ledger: Ledger) -> dict[dt.date, int]:
     return {row["day"]: row["n"] for row in rows}
 
 
-async def stored(owner: Pool, podcast: MadePodcast, record: ErasureRecord) -> StoredErasure:
-    async with tenant_transaction(owner, podcast.tenant) as conn:
-        found = await find_erasure(conn, podcast.tenant, record.erasure_id)
-    assert found is not None
-    return found
-
-
-async def test_a_listener_goes_everywhere_and_nobody_else(ledger: Ledger, podcast: MadePodcast, owner: Pool) -> None:
+async def test_a_listener_goes_everywhere_and_nobody_else(ledger: Ledger, podcast: MadePodcast, eraser: Eraser) -> None:
     await land(ledger, "192.0.2.1", "192.0.3.1")
     await land(ledger, "192.0.2.1", target="b.mp3")
     await land(ledger, "192.0.2.1", "192.0.3.1", at=NOW - ONE_DAY)
@@ -90,8 +62,8 @@ async def test_a_listener_goes_everywhere_and_nobody_else(ledger: Ledger, podcas
     )
     await ledger.ship_all()
     assert await totals(ledger) == {DAY - ONE_DAY: 2, DAY: 3}
-    key = await key_of(ledger, owner, podcast)
-    record = await erase_listener(owner, podcast.tenant, key, MONTH, now=NOW)
+    key = await key_of(ledger, eraser, podcast)
+    record = await eraser.erase_listener(podcast.tenant, key, MONTH, now=NOW)
     assert record.removed == {"hits": 3, "clicks": 0, "downloads": 3, "pending_hits": 1}
     assert record.remaining == {"hits": 0, "downloads": 0, "pending_hits": 0}
     await ledger.refresh()
@@ -103,18 +75,19 @@ async def test_a_listener_goes_everywhere_and_nobody_else(ledger: Ledger, podcas
     ]
     assert [row["generation"] for row in await ledger.conn.fetch("select generation from ops.days")] == [1, 1]
     # Done once more it finds nothing, and leaves a record of its own.
-    again = await erase_listener(owner, podcast.tenant, key, MONTH, now=NOW)
+    again = await eraser.erase_listener(podcast.tenant, key, MONTH, now=NOW)
     assert set(again.removed.values()) == {0}
     assert again.erasure_id != record.erasure_id
     assert again.subject_hash != record.subject_hash
 
 
 async def test_the_record_shows_whether_it_is_what_was_written(
-    ledger: Ledger, podcast: MadePodcast, owner: Pool, database: DatabaseSettings
+    ledger: Ledger, podcast: MadePodcast, eraser: Eraser, database: DatabaseSettings
 ) -> None:
     await land(ledger, "192.0.2.1")
-    key = await key_of(ledger, owner, podcast)
-    found = await stored(owner, podcast, await erase_listener(owner, podcast.tenant, key, MONTH, now=NOW))
+    key = await key_of(ledger, eraser, podcast)
+    record = await eraser.erase_listener(podcast.tenant, key, MONTH, now=NOW)
+    found = await eraser.stored(podcast.tenant, record.erasure_id)
     assert found.is_whole
     assert is_about(found.record, key.bytes)
     assert not is_about(found.record, bytes(16))
@@ -129,50 +102,46 @@ async def test_the_record_shows_whether_it_is_what_was_written(
     ):
         assert not StoredErasure(msgspec.structs.replace(found.record, **change), found.digest).is_whole
     other = await make_tenant(database, "two")
-    api = await open_pool(database, Role.API, application_name="test", max_size=1)
-    async with tenant_transaction(api, podcast.tenant) as conn:
-        assert await list_erasures(conn, podcast.tenant) == [found]
-    async with tenant_transaction(api, other) as conn:
-        assert await list_erasures(conn, podcast.tenant) == []
-    await api.close()
+    assert await eraser.all_of(podcast.tenant) == [found]
+    assert await eraser.all_of(podcast.tenant, seen_by=other) == []
 
 
 async def test_an_erasure_that_was_stopped_goes_on_under_its_record(
-    ledger: Ledger, podcast: MadePodcast, owner: Pool
+    ledger: Ledger, podcast: MadePodcast, eraser: Eraser
 ) -> None:
     await land(ledger, "192.0.2.1", at=NOW - ONE_DAY)
     await land(ledger, "192.0.2.1")
-    key = await key_of(ledger, owner, podcast)
+    key = await key_of(ledger, eraser, podcast)
     # Somebody holds the second day's row, so that the erasure stands still behind the first day, and is killed there.
     async with ledger.conn.transaction():
         await ledger.conn.execute("update ops.days set rekeyed = rekeyed where day = $1", DAY)
-        working = asyncio.create_task(erase_listener(owner, podcast.tenant, key, MONTH, now=NOW))
-        await somebody_waits(owner)
+        working = asyncio.create_task(eraser.erase_listener(podcast.tenant, key, MONTH, now=NOW))
+        await eraser.somebody_waits()
         with pytest.raises(Conflict, match="another erasure is at work"):
-            await erase_listener(owner, podcast.tenant, key, MONTH, now=NOW)
+            await eraser.erase_listener(podcast.tenant, key, MONTH, now=NOW)
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
-    async with tenant_transaction(owner, podcast.tenant) as conn:
-        [half] = await list_erasures(conn, podcast.tenant)
+    [half] = await eraser.all_of(podcast.tenant)
     assert half.record.removed == {"hits": 1, "clicks": 0, "downloads": 1}
     assert not half.is_whole
-    record = await erase_listener(owner, podcast.tenant, key, MONTH, now=NOW + ONE_DAY)
+    record = await eraser.erase_listener(podcast.tenant, key, MONTH, now=NOW + ONE_DAY)
     assert record.erasure_id == half.record.erasure_id
     assert record.removed == {"hits": 2, "clicks": 0, "downloads": 2, "pending_hits": 0}
-    assert (await stored(owner, podcast, record)).is_whole
+    assert (await eraser.stored(podcast.tenant, record.erasure_id)).is_whole
+    assert await eraser.requests() == []
 
 
 async def test_what_lands_while_a_listener_is_erased_goes_as_well(
-    ledger: Ledger, podcast: MadePodcast, owner: Pool
+    ledger: Ledger, podcast: MadePodcast, eraser: Eraser
 ) -> None:
     await land(ledger, "192.0.2.1", "192.0.3.1")
-    key = await key_of(ledger, owner, podcast)
+    key = await key_of(ledger, eraser, podcast)
     # A writer that has not committed yet: the erasure cannot see its hit, and waits for it before it is done.
     async with ledger.conn.transaction():
         write_segment(ledger.folder, [make_hit(minute(9), address="192.0.2.1")])
         await ledger.shipper.ship(ledger.conn)
-        working = asyncio.create_task(erase_listener(owner, podcast.tenant, key, MONTH, now=NOW))
-        await somebody_waits(owner)
+        working = asyncio.create_task(eraser.erase_listener(podcast.tenant, key, MONTH, now=NOW))
+        await eraser.somebody_waits()
     record = await working
     assert record.removed["hits"] == 2
     await ledger.ship_all()
@@ -181,15 +150,15 @@ async def test_what_lands_while_a_listener_is_erased_goes_as_well(
 
 
 async def test_figures_of_a_day_whose_downloads_are_gone_stay(
-    ledger: Ledger, podcast: MadePodcast, owner: Pool
+    ledger: Ledger, podcast: MadePodcast, eraser: Eraser
 ) -> None:
     await land(ledger, "192.0.2.1", "192.0.3.1")
-    key = await key_of(ledger, owner, podcast)
+    key = await key_of(ledger, eraser, podcast)
     await ledger.conn.execute("update ops.days set final_at = $1", NOW)
     await ledger.conn.execute("delete from ops.listener_marks")
     later = NOW + KEEP_DOWNLOADS + ONE_DAY
     assert (await drop_old(ledger.conn, now=later, hits_months=25))["days of downloads"] == 1
-    record = await erase_listener(owner, podcast.tenant, key, MONTH, now=later)
+    record = await eraser.erase_listener(podcast.tenant, key, MONTH, now=later)
     assert record.removed == {"hits": 1, "clicks": 0, "downloads": 0, "pending_hits": 0}
     await ledger.refresh()
     assert await totals(ledger) == {DAY: 2}

@@ -22,6 +22,7 @@ from analytics_core.registry import read_registry
 from analytics_core.settings import DatabaseSettings
 from tests.acceptance.services import Service, running
 from tests.factories import MadePodcast, make_episode, make_hit, make_podcast, write_segment
+from tests.integration.ingest.erasing import Eraser
 from tests.ledgers import Ledger
 from tests.postgres import LOGIN, Server, TestServer
 from tests.torture.proxy import Proxy
@@ -117,6 +118,27 @@ async def test_killed_in_the_middle_everything_lands_once(
     assert list(ledger.folder.iterdir()) == []
 
 
+async def test_a_running_ingest_erases_what_is_asked_for_and_trackers_hear_of_it(
+    ledger: Ledger, podcast: MadePodcast, eraser: Eraser, environ: dict[str, str], tmp_path: Path
+) -> None:
+    snapshot = tmp_path / "data" / "registry.snapshot"
+    with running("ingest", environ=environ):
+        write_segment(ledger.folder, [make_hit(TODAY)])
+        await wait_for(ledger, "select sum(downloads) from app.metrics_daily where dimension = 'total'", 1)
+        assert "cdn.example.com" in read_registry(snapshot).hosts
+        await eraser.ask_for_podcast(podcast, now=TODAY)
+        await wait_for(ledger, "select count(*) from app.erasures where finished_at is not null", 1)
+        deadline = time.monotonic() + DEADLINE_S
+        while "cdn.example.com" in read_registry(snapshot).hosts:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        write_segment(ledger.folder, [make_hit(TODAY, arguments=f"pg={podcast.guid}")])
+        await wait_for(ledger, "select count(*) from ops.pending_hits where podcast_no = 0 and tenant_no = 0", 1)
+    [stored] = await eraser.all_of(podcast.tenant)
+    assert stored.is_whole
+    assert (stored.record.removed["hits"], stored.record.removed["podcasts"]) == (1, 1)
+
+
 async def test_a_running_ingest_lands_rolls_up_and_writes_the_registry(
     ledger: Ledger, podcast: MadePodcast, database: DatabaseSettings, environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -206,3 +228,11 @@ async def test_a_database_that_goes_away_while_ingest_starts_is_waited_for(
             assert proxy.budgets == []
         finally:
             assert await asyncio.to_thread(service.stop) == 0
+
+
+@pytest.mark.usefixtures("timescale")
+async def test_timescales_policy_follows_the_settings(ledger: Ledger, environ: dict[str, str]) -> None:
+    ended = run({**environ, "CASTLEDGER_HITS_MONTHS": "36"}, "--once")
+    assert ended.returncode == 0, ended.stderr
+    kept = "select config ->> 'drop_after' from timescaledb_information.jobs where proc_name = 'policy_retention'"
+    assert await ledger.conn.fetchval(kept) == "3 years 7 days"

@@ -308,6 +308,35 @@ async def test_hits_and_downloads_of_days_that_are_not_final_are_refused(
     assert (await ledger.count("ts.listener_events"), await ledger.count("ts.downloads")) == (1, 1)
 
 
+@pytest.mark.usefixtures("podcast")
+async def test_segments_are_known_a_year_longer_than_their_hits_are_kept(ledger: Ledger) -> None:
+    await land(ledger, "cdn.example.com/a.mp3")
+    write_segment(ledger.folder, [])
+    write_segment(ledger.folder, [make_hit(minute(1))], sealed=False)
+    await ledger.ship_all()
+    await ledger.conn.execute("update ops.segments set finished_at = null where first_hit_at = $1", minute(1))
+    year = dt.timedelta(days=366)
+    assert await ledger.count("ops.segments") == 3
+    # As long as a hit is there it can be looked up.
+    assert await run(ledger, MONTHS_LATER + year) == {"segments": 1}
+    await finalise(ledger)
+    assert await run(ledger, MONTHS_LATER) == {"days of hits": 1}
+    assert await run(ledger, MONTHS_LATER) == {}
+    assert await run(ledger, MONTHS_LATER + year) == {"segments": 1}
+    # What is not finished may be added to.
+    assert await ledger.count("ops.segments") == 1
+
+
+@pytest.mark.usefixtures("podcast")
+async def test_a_segment_stays_while_a_hit_of_it_is_kept_elsewhere(ledger: Ledger) -> None:
+    write_segment(ledger.folder, [make_hit(minute(1), "new.example.org/x.mp3")])
+    await ledger.ship_all()
+    later = MONTHS_LATER + dt.timedelta(days=366)
+    assert await run(ledger, later) == {}
+    await ledger.conn.execute("delete from ops.pending_hits")
+    assert await run(ledger, later) == {"segments": 1}
+
+
 async def test_clicks_go_with_hits_and_stay_counted_with_their_link(
     ledger: Ledger, podcast: MadePodcast, database: DatabaseSettings
 ) -> None:
