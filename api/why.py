@@ -78,5 +78,10 @@ def why(hit: HitRow) -> str:
         winner = format_hit_id(hit.winner_segment_no, hit.winner_ordinal)
         return f"Repeat of {winner}: a listener's requests for an episode are one download a day, on {day}."
     if hit.flags & HitFlag.LATE:
+        if hit.is_settled:
+            return (
+                f"Does not count: it landed after {day} was final, and downloads of that day are not kept any more, "
+                "so that none can be added."
+            )
         return f"Does not count yet: it landed after {day} was final; a restatement would count it."
     return f"Eligible, but the downloads of {day} are no longer kept, so that which hit was counted is not known."

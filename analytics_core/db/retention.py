@@ -86,6 +86,9 @@ where t.retention_hits_days is not null and d.day < $1::date - t.retention_hits_
     and d.final_at is not null
 order by d.day, d.tenant_no limit $2"""
 
+_NOTE_INCOMPLETE: Final[LiteralString] = """/* retention.note_incomplete */
+update ops.days set hits_incomplete = true where tenant_no = $1 and day = $2 and not hits_incomplete"""
+
 _DELETE_HITS: Final[LiteralString] = """/* retention.delete_hits */ select ops.delete_hits($1, $2)"""
 
 _NOTE_TENANT_HITS: Final[LiteralString] = """/* retention.note_tenant_hits */
@@ -192,6 +195,8 @@ async def drop_tenant_hits(conn: Connection, which: TenantDay, *, now: dt.dateti
     Most of them while others land; what landed meanwhile goes with everybody kept waiting, which is none as a rule.
     """
     async with conn.transaction():
+        # At once, and not with the rest: nothing may be made of those that are left.
+        await conn.execute(_NOTE_INCOMPLETE, which.tenant_no, which.day)
         deleted = int(await conn.fetchval(_DELETE_HITS, which.tenant_no, which.day))
     async with conn.transaction():
         await lock_finality(conn, exclusive=True)

@@ -161,6 +161,9 @@ def _one_a_day(hit: HitRow) -> Step:
     if hit.winner_segment_no is not None and hit.winner_ordinal is not None:
         winner = format_hit_id(hit.winner_segment_no, hit.winner_ordinal)
         return Step("one a day", asks, f"No: {winner} is the download of {day}.", Outcome.REPEAT)
+    if hit.flags & HitFlag.LATE and hit.is_settled:
+        saw = f"It landed after {day} was final, and downloads so old are not kept any more."
+        return Step("one a day", asks, saw, Outcome.REPEAT)
     if hit.flags & HitFlag.LATE:
         return Step("one a day", asks, f"It landed after {day} was final; a restatement would count it.", Outcome.OPEN)
     return Step("one a day", asks, f"The downloads of {day} are no longer kept, so it cannot be told.", Outcome.OPEN)

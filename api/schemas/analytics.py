@@ -17,7 +17,9 @@ __all__ = (
     "Envelope",
     "Figure",
     "HitAnswer",
+    "HitPage",
     "Lists",
+    "NoHits",
     "NoListeners",
     "State",
     "VerdictFigure",
@@ -25,6 +27,7 @@ __all__ = (
 
 
 NoListeners = Literal["by", "across_months", "downloads_not_kept", "too_many_downloads"]
+NoHits = Literal["hits_not_kept"]
 
 
 class Dimension(enum.Enum):
@@ -119,15 +122,20 @@ class VerdictFigure(msgspec.Struct, frozen=True):
 
 
 class DayExplanation(msgspec.Struct, frozen=True, kw_only=True):
-    """A UTC day, complete: the hits of all verdicts add up to `hits`, and eligible ones are downloads or repeats."""
+    """A UTC day, complete: the hits of all verdicts add up to `hits`, and eligible ones are downloads or repeats.
+
+    Once hits are not kept any more the downloads are all that is known: `hits` and `repeats` are null, `verdicts` are
+    empty, and `hits_reason` says `hits_not_kept`.
+    """
 
     podcast_id: UUID
     episode_id: UUID | None
     day: dt.date
-    hits: int
+    hits: int | None
+    hits_reason: NoHits | None
     downloads: int
     downloads_strict: int
-    repeats: int
+    repeats: int | None
     verdicts: list[VerdictFigure]
     cutoff: dt.datetime | None
     profile: str
@@ -171,3 +179,14 @@ class HitAnswer(msgspec.Struct, frozen=True, kw_only=True):
     flags: list[str]
     counted: bool
     why: str
+
+
+class HitPage(msgspec.Struct, frozen=True):
+    """One page of hits; `next_cursor` is null on the last one.
+
+    `hits_not_kept` are the UTC days of the range whose hits are not kept any more.
+    """
+
+    data: list[HitAnswer]
+    next_cursor: str | None
+    hits_not_kept: list[dt.date]

@@ -131,19 +131,23 @@ class VerdictCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """A day taken apart: the verdicts' hits add up to all hits, the eligible ones to downloads and repeats."""
+    """A day taken apart: the verdicts' hits add up to all hits, the eligible ones to downloads and repeats.
+
+    Hits are not kept for ever: then ``hits`` and ``repeats`` are ``None``, and ``hits_reason`` says why.
+    """
 
     podcast_id: UUID
     day: dt.date
-    hits: int
+    hits: int | None
     downloads: int
     downloads_strict: int
-    repeats: int
+    repeats: int | None
     verdicts: tuple[VerdictCount, ...]
     profile: str
     rules: str
     state: str
     partial: bool
+    hits_reason: str | None = None
     episode_id: UUID | None = None
     cutoff: Instant | None = None
 
