@@ -35,6 +35,7 @@ from ingest.pending import rejudge_pending, release_aged
 from ingest.pipeline import Pipeline
 from ingest.polling import Poller, UnknownTargetPolls
 from ingest.registry_writer import RegistryWriter, own_hosts
+from ingest.restatements import restate_due
 from ingest.retention import drop_old
 from ingest.rollups import refresh_listeners, refresh_rollups
 from ingest.secrets import SecretStore, destroy_old_secrets
@@ -209,6 +210,7 @@ class Ingest:
             JobKind("secrets", _CHORES_EVERY, self._destroy_secrets),
             JobKind("pending", _CHORES_EVERY, self._release_aged),
             JobKind("finality", _CHORES_EVERY, self._finalise_days),
+            JobKind("restatements", _CHORES_EVERY, self._restate_due),
             JobKind("books", _CHORES_EVERY, self._drop_old_books),
         ]
 
@@ -232,6 +234,9 @@ class Ingest:
     async def _finalise_days(self, conn: Connection) -> Mapping[str, int]:
         after_days = self._settings.ingest.final_after_days
         return {"final": await finalise_days(conn, now=self._clock.now(), after_days=after_days)}
+
+    async def _restate_due(self, conn: Connection) -> Mapping[str, int]:
+        return await restate_due(conn, clock=self._clock)
 
     async def _drop_old_books(self, conn: Connection) -> Mapping[str, int]:
         now = self._clock.now()

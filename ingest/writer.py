@@ -138,7 +138,12 @@ async def _merge(conn: Connection, downloads: Downloads, written: WrittenKeys | 
 
 
 async def write_hits(
-    conn: Connection, hits: HitColumns, *, winners: Downloads | None = None, written: WrittenKeys | None = None
+    conn: Connection,
+    hits: HitColumns,
+    *,
+    winners: Downloads | None = None,
+    written: WrittenKeys | None = None,
+    late_flags: HitFlag = HitFlag.LATE,
 ) -> HitColumns:
     """Write judged hits with the downloads that they make.
 
@@ -149,6 +154,7 @@ async def write_hits(
         hits: New ones: no hit may be written twice.
         winners: The best of them as they are, where that is known already.
         written: What this process knows to be there.
+        late_flags: How a hit of a final day is flagged: ``LATE``, and what says more about it.
 
     Returns:
         The hits as they were written.
@@ -163,7 +169,7 @@ async def write_hits(
     final = await note_days(conn, [pair for pair in pairs if pair[0]], rekeyed=rekeyed)
     if final:
         late = np.array([pair in final for pair in pairs], np.bool_)[codes]
-        hits = dataclasses.replace(hits, flags=hits.flags | np.where(late, int(HitFlag.LATE), 0))
+        hits = dataclasses.replace(hits, flags=hits.flags | np.where(late, int(late_flags), 0))
         winners = None
     await copy_hits(conn, hits)
     downloads = pick_winners(hits) if winners is None else winners
