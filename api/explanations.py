@@ -49,7 +49,15 @@ def version_tag(
         return None
     cutoff = status.cutoff_at if status.cutoff_at is None or status.cutoff_at < span[1] else True
     return tag_of(
-        DEFAULT_PROFILE.rules_version, status.version, cutoff, status.final_days, span, state, partial, *parts
+        DEFAULT_PROFILE.rules_version,
+        status.version,
+        cutoff,
+        status.final_days,
+        status.restated,
+        span,
+        state,
+        partial,
+        *parts,
     )
 
 
@@ -113,4 +121,5 @@ async def read_day(
         rules=DEFAULT_PROFILE.rules_version,
         partial=is_partial(status, end),
         state=state_of(status, day, day, now=now),
+        restated=status.restated,
     )

@@ -15,6 +15,7 @@ from analytics_core.errors import CastledgerError, ConfigError, Conflict, Invali
 from analytics_core.settings import Settings, load_settings
 from castledger_server.erase_cli import add_erase
 from castledger_server.jobs_cli import add_jobs
+from castledger_server.restate_cli import add_restate
 from castledger_server.retention_cli import add_retention
 from castledger_server.spool_cli import add_spool
 
@@ -365,6 +366,7 @@ def _parser() -> argparse.ArgumentParser:
     add_spool(commands)
     add_jobs(commands)
     add_retention(commands)
+    add_restate(commands)
     add_erase(commands)
     _add_demo(commands)
     return parser

@@ -157,7 +157,8 @@ def _one_a_day(hit: HitRow) -> Step:
     if first_verdict(hit.verdict_bits) is not Verdict.ELIGIBLE:
         return Step("one a day", asks, "Not asked, since a rule above speaks against it.", Outcome.SKIPPED)
     if hit.is_counted:
-        return Step("one a day", asks, f"Yes: it is the download of {day}.", Outcome.COUNTS)
+        since = ", since a restatement" if hit.flags & HitFlag.RESTATED else ""
+        return Step("one a day", asks, f"Yes: it is the download of {day}{since}.", Outcome.COUNTS)
     if hit.winner_segment_no is not None and hit.winner_ordinal is not None:
         winner = format_hit_id(hit.winner_segment_no, hit.winner_ordinal)
         return Step("one a day", asks, f"No: {winner} is the download of {day}.", Outcome.REPEAT)

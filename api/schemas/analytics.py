@@ -78,6 +78,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """How figures were counted, and how complete and settled they are.
 
     Every hit from before `cutoff` has landed. `partial` is true while hits that belong to the figures may be missing.
+    `restated` is how many of the range's UTC days were restated after they were final: `/restatements` says why.
     """
 
     cutoff: dt.datetime | None
@@ -86,6 +87,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     lists: Lists
     state: State
     partial: bool
+    restated: int
 
 
 class DownloadsAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +98,7 @@ class DownloadsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     of the range may be missing: it reaches beyond `cutoff`, before which every hit has landed, or landed hits are not
     summed up yet. `listeners_reason` says why some `listeners` are null: `by`, `across_months`, `downloads_not_kept`,
     or `too_many_downloads` where listeners of a range that is none of whole UTC days would have to be counted anew.
+    `restated` is how many of the range's UTC days were restated after they were final: `/restatements` says why.
     """
 
     data: list[Figure]
@@ -105,6 +108,7 @@ class DownloadsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     lists: Lists
     state: State
     partial: bool
+    restated: int
     tz: str
     interval: str
     start: dt.datetime = msgspec.field(name="from")
@@ -125,7 +129,7 @@ class DayExplanation(msgspec.Struct, frozen=True, kw_only=True):
     """A UTC day, complete: the hits of all verdicts add up to `hits`, and eligible ones are downloads or repeats.
 
     Once hits are not kept any more the downloads are all that is known: `hits` and `repeats` are null, `verdicts` are
-    empty, and `hits_reason` says `hits_not_kept`.
+    empty, and `hits_reason` says `hits_not_kept`. `restated` is 1 when the day was restated after it was final.
     """
 
     podcast_id: UUID
@@ -142,6 +146,7 @@ class DayExplanation(msgspec.Struct, frozen=True, kw_only=True):
     rules: str
     partial: bool
     state: State
+    restated: int
 
 
 class ByteRangeAnswer(msgspec.Struct, frozen=True):

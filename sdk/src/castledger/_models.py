@@ -100,6 +100,7 @@ class DownloadReport(msgspec.Struct, frozen=True, kw_only=True):
         partial: Whether downloads of the range may be missing, such as where it reaches beyond *cutoff*.
         cutoff: Everything before this instant has been counted; ``None`` while nothing has.
         listeners_reason: Why some rows have no listeners.
+        restated: How many UTC days of the range were restated after they were final.
     """
 
     data: tuple[DownloadRow, ...]
@@ -114,6 +115,7 @@ class DownloadReport(msgspec.Struct, frozen=True, kw_only=True):
     partial: bool
     cutoff: Instant | None = None
     listeners_reason: str | None = None
+    restated: int = 0
 
     @property
     def total(self) -> int:
@@ -147,6 +149,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     rules: str
     state: str
     partial: bool
+    restated: int = 0
     hits_reason: str | None = None
     episode_id: UUID | None = None
     cutoff: Instant | None = None

@@ -71,6 +71,8 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("post", "/api/v1/api-keys"),
         ("delete", "/api/v1/api-keys/{key_id}"),
         ("get", "/api/v1/ledger"),
+        ("get", "/api/v1/restatements"),
+        ("get", "/api/v1/restatements/{restatement_id}"),
         ("get", "/api/v1/links"),
         ("post", "/api/v1/links"),
         ("get", "/api/v1/links/{link_id}"),

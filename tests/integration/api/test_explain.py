@@ -65,6 +65,7 @@ async def test_a_day_adds_up(api: Api, ledger: Ledger, podcast: str, episode: st
         "rules": "castledger-1.1",
         "partial": False,
         "state": "provisional",
+        "restated": 0,
     }
     of_episode = await api.data("/analytics/explain", episode_id=episode, day=DAY)
     assert (of_episode["hits"], of_episode["downloads"], of_episode["repeats"]) == (6, 2, 2)

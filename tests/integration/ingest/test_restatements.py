@@ -9,6 +9,7 @@ from typing import Final
 import asyncpg
 import pytest
 
+from analytics_core.db.erasure import erase_tenant
 from analytics_core.db.pool import Connection, connect, open_pool, tenant_transaction
 from analytics_core.db.restatements import RestatementRow, StoredRestatement, find_restatement, list_restatements
 from analytics_core.db.restating import (
@@ -320,6 +321,20 @@ async def test_a_day_is_refused_once_its_months_listeners_cannot_be_counted(
     await land(ledger, ("a", 2), at=NOW + ONE_DAY)
     outcomes = await by_hand(ledger, podcast, DAY, DAY + ONE_DAY)
     assert [outcome for _, outcome in outcomes] == [NotRestated.DOWNLOADS_GONE, NotRestated.MONTH_GONE]
+
+
+async def test_records_go_with_their_tenant(ledger: Ledger, podcast: MadePodcast, database: DatabaseSettings) -> None:
+    await land(ledger, ("a", 1))
+    await finalise(ledger)
+    await land(ledger, ("a", 2))
+    assert len(await by_hand(ledger, podcast)) == 1
+    assert (await ledger.count("app.restatements"), await ledger.count("app.restatement_days")) == (1, 1)
+    pool = await open_pool(database, Role.OWNER, application_name="test", max_size=1)
+    async with tenant_transaction(pool, podcast.tenant) as conn:
+        await erase_tenant(conn, podcast.tenant)
+    await pool.close()
+    assert (await ledger.count("app.restatements"), await ledger.count("app.restatement_days")) == (0, 0)
+    assert await by_hand(ledger, podcast) == []
 
 
 async def test_what_is_killed_in_the_middle_of_a_day_leaves_it_as_it_was(
