@@ -20,12 +20,16 @@ from analytics_core.db.retention import (
     list_hit_days,
     list_tenant_download_days,
     list_tenant_hit_days,
+    note_lost_hits,
 )
 
 __all__ = ("KEEP_DOWNLOADS", "drop_old", "months_before")
 
 KEEP_DOWNLOADS: Final = dt.timedelta(days=90)
 """How long downloads are kept after the day is final for every tenant."""
+
+_POLICY_MONTHS: Final = 25
+"""When the policy on TimescaleDB drops hits, whatever the settings say."""
 
 _DAYS: Final = 1_000
 _CLICKS: Final = 10_000
@@ -73,6 +77,7 @@ async def drop_old(conn: Connection, *, now: dt.datetime, hits_months: int) -> M
     hit_days = await _drop_days(
         conn, "listener_events", await list_hit_days(conn, before=horizon, limit=_DAYS), before=midnight, now=now
     )
+    await note_lost_hits(conn, before=months_before(today, _POLICY_MONTHS), now=now)
     download_days = await _drop_days(
         conn,
         "downloads",

@@ -30,6 +30,7 @@ __all__ = (
     "list_retention",
     "list_tenant_download_days",
     "list_tenant_hit_days",
+    "note_lost_hits",
     "set_retention",
 )
 
@@ -73,6 +74,11 @@ order by k.day limit $4"""
 
 _NOTE_HITS: Final[LiteralString] = """/* retention.note_hits */
 update ops.days set hits_dropped_at = $2 where day = $1 and hits_dropped_at is null"""
+
+_NOTE_LOST: Final[LiteralString] = """/* retention.note_lost */
+update ops.days d set hits_dropped_at = $2
+where d.day < $1 and d.hits_dropped_at is null
+    and d.day not in (select k.day from ops.list_kept_days('listener_events') as k(day))"""
 
 _NOTE_DOWNLOADS: Final[LiteralString] = """/* retention.note_downloads */
 update ops.days set downloads_dropped_at = $2, generation = generation + 1
@@ -182,6 +188,11 @@ async def drop_day(conn: Connection, series: Series, day: dt.date, *, before: dt
             return False
         await conn.execute(_NOTE_DOWNLOADS if series == "downloads" else _NOTE_HITS, day, now)
     return True
+
+
+async def note_lost_hits(conn: Connection, *, before: dt.date, now: dt.datetime) -> None:
+    """Note of days before *before* that their hits have gone where a policy of TimescaleDB's has dropped them."""
+    await conn.execute(_NOTE_LOST, before, now)
 
 
 async def list_tenant_hit_days(conn: Connection, *, today: dt.date, limit: int) -> list[TenantDay]:
