@@ -3,6 +3,7 @@
 * ``CastledgerError``
     * ``ConfigError``: settings are missing, malformed or contradict one another
     * ``NotFound``: no such thing for this tenant
+    * ``NotKept``: what is asked for is kept no longer
     * ``Conflict``: it clashes with what is stored
     * ``InvalidInput``: a value was refused, with the path to it and the reason
     * ``Unauthenticated``: no credential, or one that is not valid
@@ -21,6 +22,7 @@ __all__ = (
     "Forbidden",
     "InvalidInput",
     "NotFound",
+    "NotKept",
     "Unauthenticated",
     "Unavailable",
 )
@@ -51,6 +53,12 @@ class NotFound(CastledgerError):
     def __init__(self, what: str) -> None:
         self.what = what
         super().__init__(f"no such {what}")
+
+
+class NotKept(CastledgerError):
+    """What is asked for was there, and its time is over."""
+
+    code = "not_kept"
 
 
 class Conflict(CastledgerError):

@@ -49,6 +49,10 @@ class HitFlag(enum.IntFlag):
     """The request line held raw bytes that had to be percent-encoded before it could be parsed."""
     SKEW = 128
     """Kept under the time at which it was received: its own cannot be right."""
+    WAITED = 256
+    """Late, because it had waited for its episode; a restatement takes it in by itself."""
+    RESTATED = 512
+    """Was late, and counts since a restatement of its day."""
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ from api.routes.ledger import get_ledger
 from api.routes.links import create_link, delete_link, get_link, list_links, update_link
 from api.routes.overviews import get_overview
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
+from api.routes.restatements import get_restatement, list_restatements
 from api.routes.unknown_hosts import accept_unknown_host, get_unknown_hosts
 
 __all__ = ("create_app",)
@@ -58,6 +59,7 @@ _CLOSED: Final = (
     get_one_claim,
     get_one_podcast,
     get_overview,
+    get_restatement,
     get_unknown_hosts,
     list_api_keys,
     list_episodes,
@@ -66,6 +68,7 @@ _CLOSED: Final = (
     list_links,
     list_podcast_claims,
     list_podcasts,
+    list_restatements,
     revoke_api_key,
     update_link,
 )

@@ -23,6 +23,7 @@ from analytics_core.errors import (
     Forbidden,
     InvalidInput,
     NotFound,
+    NotKept,
     Unauthenticated,
     Unavailable,
 )
@@ -143,6 +144,8 @@ def _status_of(error: Exception) -> int:
             return 422
         case NotFound():
             return 404
+        case NotKept():
+            return 410
         case Conflict():
             return 409
         case Unauthenticated():

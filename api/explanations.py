@@ -49,7 +49,15 @@ def version_tag(
         return None
     cutoff = status.cutoff_at if status.cutoff_at is None or status.cutoff_at < span[1] else True
     return tag_of(
-        DEFAULT_PROFILE.rules_version, status.version, cutoff, status.final_days, span, state, partial, *parts
+        DEFAULT_PROFILE.rules_version,
+        status.version,
+        cutoff,
+        status.final_days,
+        status.restated,
+        span,
+        state,
+        partial,
+        *parts,
     )
 
 
@@ -90,20 +98,28 @@ async def read_day(
     status = await read_status(conn, scope, first=day, last=day)
     counts = await count_day(conn, scope, day=day)
     verdicts = _verdict_figures(counts)
-    downloads = sum(row.downloads for row in counts.downloads)
+    hits = sum(row.hits for row in verdicts)
+    eligible = sum(row.hits for row in verdicts if row.verdict == Verdict.ELIGIBLE.label)
+    downloads, strict = counts.counted or (
+        sum(row.downloads for row in counts.downloads),
+        sum(row.downloads for row in counts.downloads if row.evidence > Evidence.PROBE),
+    )
+    is_gone = counts.counted is not None
     end = dt.datetime.combine(day, dt.time(), dt.UTC) + dt.timedelta(days=1)
     return DayExplanation(
         podcast_id=podcast_id,
         episode_id=episode_id,
         day=day,
-        hits=sum(row.hits for row in verdicts),
+        hits=None if is_gone else hits,
+        hits_reason="hits_not_kept" if is_gone else None,
         downloads=downloads,
-        downloads_strict=sum(row.downloads for row in counts.downloads if row.evidence > Evidence.PROBE),
-        repeats=sum(row.hits for row in verdicts if row.verdict == Verdict.ELIGIBLE.label) - downloads,
+        downloads_strict=strict,
+        repeats=None if is_gone else eligible - downloads,
         verdicts=verdicts,
         cutoff=status.cutoff_at,
         profile=DEFAULT_PROFILE.name,
         rules=DEFAULT_PROFILE.rules_version,
         partial=is_partial(status, end),
         state=state_of(status, day, day, now=now),
+        restated=status.restated,
     )

@@ -26,6 +26,7 @@ _REFUSALS: Final = {
     403: "The key is valid, and its tenant may not see this.",
     404: "There is no such thing, or it is another tenant's.",
     409: "It clashes with what is stored.",
+    410: "It was there, and is kept no longer.",
     413: "Too large.",
     415: "Of a type that is not read here.",
     429: "Too soon; `Retry-After` says when to try again.",

@@ -58,25 +58,33 @@ _REASONS: Final[dict[Verdict, Callable[[HitRow], str]]] = {
 }
 
 
+def _counts(hit: HitRow, day: str) -> str:
+    match hit.evidence:
+        case Evidence.FULL:
+            return f"Counts: first full request of this listener for this episode on {day}"
+        case Evidence.PARTIAL:
+            return f"Counts: first request of this listener for enough of this episode on {day}; no full one came"
+        case _:
+            return f"Counts, but not strictly: only two-byte probes of this listener came for this episode on {day}"
+
+
 def why(hit: HitRow) -> str:
-    """Say in one sentence why a hit counts or does not."""
+    """Say in a sentence why a hit counts or does not."""
     verdict = first_verdict(hit.verdict_bits)
     day = f"{hit.occurred_at.astimezone(dt.UTC).date()} (UTC)"
     if verdict is not Verdict.ELIGIBLE:
         return f"Does not count: {_REASONS[verdict](hit)}."
     if hit.is_counted:
-        match hit.evidence:
-            case Evidence.FULL:
-                return f"Counts: first full request of this listener for this episode on {day}."
-            case Evidence.PARTIAL:
-                return f"Counts: first request of this listener for enough of this episode on {day}; no full one came."
-            case _:
-                return (
-                    f"Counts, but not strictly: only two-byte probes of this listener came for this episode on {day}."
-                )
+        since = " It landed after that day was final; a restatement took it in." * bool(hit.flags & HitFlag.RESTATED)
+        return f"{_counts(hit, day)}.{since}"
     if hit.winner_segment_no is not None and hit.winner_ordinal is not None:
         winner = format_hit_id(hit.winner_segment_no, hit.winner_ordinal)
         return f"Repeat of {winner}: a listener's requests for an episode are one download a day, on {day}."
     if hit.flags & HitFlag.LATE:
+        if hit.is_settled:
+            return (
+                f"Does not count: it landed after {day} was final, and downloads of that day are not kept any more, "
+                "so that none can be added."
+            )
         return f"Does not count yet: it landed after {day} was final; a restatement would count it."
     return f"Eligible, but the downloads of {day} are no longer kept, so that which hit was counted is not known."

@@ -18,6 +18,7 @@ from castledger_server.backup_cli import add_backup
 from castledger_server.erase_cli import add_erase
 from castledger_server.jobs_cli import add_jobs
 from castledger_server.lists_cli import add_lists
+from castledger_server.restate_cli import add_restate
 from castledger_server.retention_cli import add_retention
 from castledger_server.spool_cli import add_spool
 
@@ -377,6 +378,7 @@ def _parser() -> argparse.ArgumentParser:
     add_lists(commands)
     add_retention(commands)
     add_backup(commands)
+    add_restate(commands)
     add_erase(commands)
     add_archive(commands)
     _add_demo(commands)

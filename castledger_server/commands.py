@@ -54,10 +54,10 @@ class _Verdict(msgspec.Struct):
 
 class _Explanation(msgspec.Struct):
     day: str
-    hits: int
+    hits: int | None
     downloads: int
     downloads_strict: int
-    repeats: int
+    repeats: int | None
     verdicts: list[_Verdict]
     cutoff: str | None
     profile: str
@@ -167,6 +167,11 @@ def explain_day(api: Api, *, day: str, episode_id: str | None, podcast_id: str |
     wanted = {"episode_id": episode_id, "podcast_id": podcast_id, "day": day}
     parameters = {name: value for name, value in wanted.items() if value is not None}
     said = msgspec.json.decode(api.get("/analytics/explain", parameters), type=_Explanation)
+    if said.hits is None or said.repeats is None:
+        yield f"hits of {said.day} (UTC) are not kept any more"
+        yield f"{said.downloads:,} downloads were counted, strictly {said.downloads_strict:,}"
+        yield f"profile {said.profile}, rules {said.rules}"
+        return
     yield f"{'verdict':<18}{'evidence':<10}{'hits':>12}{'downloads':>12}"
     for row in said.verdicts:
         yield f"{row.verdict:<18}{row.evidence or '':<10}{row.hits:>12,}{row.downloads:>12,}"

@@ -39,6 +39,7 @@ from ingest.pipeline import Pipeline
 from ingest.place_sources import PlaceSources, PlacesWatch, open_places
 from ingest.polling import Poller, UnknownTargetPolls
 from ingest.registry_writer import RegistryWriter, own_hosts
+from ingest.restatements import restate_due
 from ingest.retention import drop_old
 from ingest.rollups import refresh_listeners, refresh_rollups
 from ingest.secrets import SecretStore, destroy_old_secrets
@@ -253,6 +254,7 @@ class Ingest:
             JobKind("pending", _CHORES_EVERY, self._release_aged),
             JobKind("finality", _CHORES_EVERY, self._finalise_days),
             JobKind("agents", _CHORES_EVERY, self._classify_again),
+            JobKind("restatements", _CHORES_EVERY, self._restate_due),
             JobKind("books", _CHORES_EVERY, self._drop_old_books),
         ]
 
@@ -294,6 +296,9 @@ class Ingest:
             if step < _AGENTS_A_STEP:
                 break
         return {"agents": looked_at, "changed": changed}
+
+    async def _restate_due(self, conn: Connection) -> Mapping[str, int]:
+        return await restate_due(conn, clock=self._clock)
 
     async def _drop_old_books(self, conn: Connection) -> Mapping[str, int]:
         now = self._clock.now()

@@ -59,8 +59,8 @@ _EARLIEST_US: Final = 946_684_800_000_000
 _LATEST_US: Final = 7_258_118_400_000_000 - 1
 
 
-# Flags of a later version that do not fit the column say nothing to this one; this one is not the writer's to set.
-_RECORDED: Final = 0x7FFF & ~int(HitFlag.SKEW)
+# Flags of a later version that do not fit the column say nothing to this one; these are not the writer's to set.
+_RECORDED: Final = 0x7FFF & ~int(HitFlag.SKEW | HitFlag.WAITED | HitFlag.RESTATED)
 
 
 class Texts(NamedTuple):

@@ -24,6 +24,7 @@ from analytics_core.db.pending import (
     take_pending,
 )
 from analytics_core.db.pool import Connection
+from analytics_core.db.restating import want_restatement
 from analytics_core.hits import HitFlag, Method
 from analytics_core.listeners import listener_key
 from analytics_core.profiles import DEFAULT_PROFILE
@@ -90,9 +91,20 @@ async def _move(
             by_key = {(target.enclosure_key, target.podcast_no): owner for target, owner in owners.items()}
             episodes = [episode_of(by_key[hit.enclosure_key, hit.podcast_no]) for hit in hits]
             kinds = await read_agent_kinds(conn, {hit.agent_no for hit in hits})
-            written = await write_hits(conn, await _judge_again(hits, episodes, kinds, secrets))
+            judged = await _judge_again(hits, episodes, kinds, secrets)
+            written = await write_hits(conn, judged, late_flags=HitFlag.LATE | HitFlag.WAITED)
+            await want_restatement(conn, _late_days(written))
             await add_entries(conn, book_rejudged(hits, written))
         return len(hits)
+
+
+def _late_days(hits: HitColumns) -> set[tuple[int, dt.date]]:
+    """Name the tenants' days for which hits came too late."""
+    late = hits.select(hits.flags & int(HitFlag.LATE) != 0)
+    return {
+        (tenant_no, _EPOCH.date() + dt.timedelta(days=day))
+        for tenant_no, day in zip(late.tenant_no.tolist(), late.day.tolist(), strict=True)
+    }
 
 
 async def release_aged(conn: Connection, secrets: SecretStore, *, now: dt.datetime, limit: int = _HITS) -> int:

@@ -21,6 +21,7 @@ from analytics_core.db.retention import (
     list_hit_days,
     list_tenant_download_days,
     list_tenant_hit_days,
+    note_lost_hits,
 )
 
 __all__ = ("KEEP_DOWNLOADS", "KEEP_SEGMENTS_MONTHS", "drop_old", "months_before")
@@ -78,6 +79,7 @@ async def drop_old(conn: Connection, *, now: dt.datetime, hits_months: int) -> M
     hit_days = await _drop_days(
         conn, "listener_events", await list_hit_days(conn, before=horizon, limit=_DAYS), before=midnight, now=now
     )
+    await note_lost_hits(conn, before=horizon, now=now)
     download_days = await _drop_days(
         conn,
         "downloads",

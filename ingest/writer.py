@@ -146,6 +146,7 @@ async def write_hits(
     winners: Downloads | None = None,
     rows: HitRows | None = None,
     written: WrittenKeys | None = None,
+    late_flags: HitFlag = HitFlag.LATE,
 ) -> HitColumns:
     """Write judged hits with the downloads that they make.
 
@@ -157,6 +158,7 @@ async def write_hits(
         winners: The best of them as they are, where that is known already.
         rows: All of them as they are sent, where they have been laid out already.
         written: What this process knows to be there.
+        late_flags: How a hit of a final day is flagged: ``LATE``, and what says more about it.
 
     Returns:
         The hits as they were written.
@@ -171,7 +173,7 @@ async def write_hits(
     final = await note_days(conn, [pair for pair in pairs if pair[0]], rekeyed=rekeyed)
     if final:
         late = np.array([pair in final for pair in pairs], np.bool_)[codes]
-        hits = dataclasses.replace(hits, flags=hits.flags | np.where(late, int(HitFlag.LATE), 0))
+        hits = dataclasses.replace(hits, flags=hits.flags | np.where(late, int(late_flags), 0))
         winners = rows = None
     await copy_hits(conn, encode_hits(hits) if rows is None else rows)
     downloads = pick_winners(hits) if winners is None else winners

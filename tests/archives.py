@@ -13,6 +13,7 @@ from analytics_core.archives.manifest import Encoding, Filters, Manifest
 from analytics_core.clock import FixedClock
 from analytics_core.db.erasure_requests import find_listener
 from analytics_core.db.pool import Pool, connect, connection, open_pool, tenant_transaction
+from analytics_core.db.restating import RestatedDay
 from analytics_core.db.tenants import create_key, find_tenant
 from analytics_core.db.unknown_hosts import accept_host
 from analytics_core.roles import Role
@@ -22,6 +23,7 @@ from api.logs import RequestLog
 from api.resources import open_resources
 from castledger_server.archive_export import export_tenant
 from castledger_server.archive_progress import Progress
+from ingest.restatements import restate
 from ingest.retention import KEEP_DOWNLOADS, drop_old
 from ingest.rollups import refresh_listeners
 from tests.factories import MadePodcast, make_episode, make_hit, make_podcast, make_tenant, write_segment
@@ -75,6 +77,7 @@ async def fill(database: DatabaseSettings, folder: Path) -> MadePodcast:
         await _land(ledger, [NOW - dt.timedelta(days=1), NOW - dt.timedelta(hours=1), old], second)
         await _erase_somebody(database, podcast)
         await _accept(database, podcast)
+        await _restate_yesterday(ledger, podcast)
         # Of what has landed last, listeners are not counted yet, and the very last is in no figure.
         for number in (8, 9):
             await ledger.refresh()
@@ -85,6 +88,17 @@ async def fill(database: DatabaseSettings, folder: Path) -> MadePodcast:
         await ledger.conn.close()
         await pool.close()
     return podcast
+
+
+async def _restate_yesterday(ledger: Ledger, podcast: MadePodcast) -> None:
+    yesterday = NOW - dt.timedelta(days=1)
+    await ledger.conn.execute("update ops.days set final_at = $1 where day = $2", NOW, yesterday.date())
+    write_segment(ledger.folder, [make_hit(yesterday, "cdn.example.com/b.mp3", address="198.51.100.7")])
+    await ledger.ship_all()
+    days = [yesterday.date()]
+    tenant_no = int(podcast.tenant.tenant_no)
+    (told,) = await restate(ledger.conn, tenant_no, days, reason="a test", origin="command", clock=ledger.clock)
+    assert isinstance(told.outcome, RestatedDay)
 
 
 async def occupy(database: DatabaseSettings, folder: Path) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from analytics_core.db.analytics import Scope
 from analytics_core.db.pool import Connection
 
-__all__ = ("DayRow", "first_day", "list_days")
+__all__ = ("DayRow", "first_day", "list_days", "list_days_without_hits")
 
 
 class DayRow(msgspec.Struct, frozen=True):
@@ -22,6 +22,9 @@ class DayRow(msgspec.Struct, frozen=True):
 
 _LIST: Final[LiteralString] = """/* days.list */
 select day, final_at is not null as is_final from api.days where day between $1 and $2 order by day"""
+
+_LIST_GONE: Final[LiteralString] = """/* days.list_gone */
+select day from api.days where day between $1 and $2 and hits_gone order by day"""
 
 # A podcast at a time, each one look into an index.
 _FIRST: Final[LiteralString] = """/* days.first */
@@ -37,6 +40,11 @@ select min(day) from app.metrics_daily where episode_no = $1 and dimension = 'to
 async def list_days(conn: Connection, *, first: dt.date, last: dt.date) -> list[DayRow]:
     """List the days with hits of the transaction's tenant, both ends included; a day without any has no row."""
     return [DayRow(*row) for row in await conn.fetch(_LIST, first, last)]
+
+
+async def list_days_without_hits(conn: Connection, *, first: dt.date, last: dt.date) -> list[dt.date]:
+    """List the days of the transaction's tenant whose hits have gone, both ends included."""
+    return [row["day"] for row in await conn.fetch(_LIST_GONE, first, last)]
 
 
 async def first_day(conn: Connection, scope: Scope) -> dt.date | None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Final, LiteralString
+from collections.abc import Sequence
+from typing import Final, LiteralString, TypeAlias
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from analytics_core.db.analytics import Scope
 from analytics_core.db.pool import Connection
+from analytics_core.errors import NotKept
 from analytics_core.hits import HitKind
 
 __all__ = (
@@ -25,6 +28,7 @@ __all__ = (
 )
 
 _TIMEOUT_S: Final = 30.0
+_DAY: Final = dt.timedelta(days=1)
 
 
 class VerdictCount(msgspec.Struct, frozen=True):
@@ -43,10 +47,17 @@ class DownloadCount(msgspec.Struct, frozen=True):
 
 
 class DayCounts(msgspec.Struct, frozen=True):
-    """All hits of one UTC day, and the downloads that came of them; both of the same instant."""
+    """All hits of one UTC day, and the downloads that came of them; both of the same instant.
+
+    Attributes:
+        hits: Empty when they are not kept any more.
+        downloads: The same; made of the hits where the downloads alone are gone.
+        counted: Downloads, and strict ones among them, as they were summed up; ``None`` while hits are kept.
+    """
 
     hits: list[VerdictCount]
     downloads: list[DownloadCount]
+    counted: tuple[int, int] | None = None
 
 
 class HitPlace(msgspec.Struct, frozen=True):
@@ -72,7 +83,9 @@ class HitRow(msgspec.Struct, frozen=True):
 
     Attributes:
         target: What was asked for, known only of hits that wait for their episode.
-        winner_segment_no: With ``winner_ordinal`` the hit that its download's row keeps; ``None`` when there is none.
+        winner_segment_no: With ``winner_ordinal`` the hit that its download's row keeps, or kept; ``None`` when
+            there is none, or it cannot be known any more.
+        is_settled: The downloads of its day are gone: it will never count otherwise than it does.
     """
 
     occurred_at: dt.datetime
@@ -97,6 +110,7 @@ class HitRow(msgspec.Struct, frozen=True):
     target: str | None
     winner_segment_no: int | None
     winner_ordinal: int | None
+    is_settled: bool = False
 
     @property
     def place(self) -> HitPlace:
@@ -109,30 +123,51 @@ class HitRow(msgspec.Struct, frozen=True):
         return (self.winner_segment_no, self.winner_ordinal) == (self.segment_no, self.ordinal)
 
 
+# Where downloads are gone they are made of the day's hits by the very rule that made them: of each listener's and
+# episode's hits the best, whose evidence is all that is asked for here. 16 is HitFlag.LATE: those never counted.
 _COUNT_DAY: Final[LiteralString] = """/* explain.day */
+with gone as materialized (
+    select coalesce(bool_or(y.downloads_gone), false) as downloads, coalesce(bool_or(y.hits_gone), false) as hits
+    from api.days y where y.day = $5
+)
 select coalesce((select jsonb_agg(h) from (
         select verdict_bits, evidence, sum(hits)::bigint as hits from (
             select e.verdict_bits, e.evidence, count(*) as hits from api.listener_events e
-            where e.occurred_at >= $3 and e.occurred_at < $4 and e.podcast_no = any($1::integer[])
-                and ($2::integer is null or e.episode_no = $2)
+            where (select not hits from gone) and e.occurred_at >= $3 and e.occurred_at < $4
+                and e.podcast_no = any($1::integer[]) and ($2::integer is null or e.episode_no = $2)
             group by e.verdict_bits, e.evidence
             union all
             select p.verdict_bits, 0, count(*) from api.pending_hits p
-            where $2::integer is null and p.occurred_at >= $3 and p.occurred_at < $4
+            where (select not hits from gone) and $2::integer is null and p.occurred_at >= $3 and p.occurred_at < $4
                 and p.podcast_no = any($1::integer[])
             group by p.verdict_bits
         ) u group by verdict_bits, evidence order by verdict_bits, evidence
     ) h), '[]') as hits,
-    coalesce((select jsonb_agg(d) from (
-        select d.evidence, count(*) as downloads from api.downloads d
-        where d.day = $5 and d.podcast_no = any($1::integer[]) and ($2::integer is null or d.episode_no = $2)
-        group by d.evidence order by d.evidence
-    ) d), '[]') as downloads"""
+    coalesce((select jsonb_agg(w) from (
+        select evidence, count(*) as downloads from (
+            select d.evidence from api.downloads d
+            where (select not downloads and not hits from gone) and d.day = $5 and d.podcast_no = any($1::integer[])
+                and ($2::integer is null or d.episode_no = $2)
+            union all
+            select max(e.evidence) from api.listener_events e
+            where (select downloads and not hits from gone) and e.occurred_at >= $3 and e.occurred_at < $4
+                and e.podcast_no = any($1::integer[]) and ($2::integer is null or e.episode_no = $2)
+                and e.verdict = 0 and e.evidence > 0 and e.episode_no > 0 and e.flags & 16 = 0
+            group by e.episode_no, e.listener_key
+        ) d group by evidence order by evidence
+    ) w), '[]') as downloads,
+    (select jsonb_build_array(coalesce(sum(m.downloads), 0), coalesce(sum(m.downloads_strict), 0))
+        from app.metrics_daily m
+        where m.podcast_no = any($1::integer[]) and m.dimension = 'total' and m.day = $5
+            and ($2::integer is null or m.episode_no = $2)
+        having (select hits from gone)) as counted"""
 
 _LIST_HITS: Final[LiteralString] = """/* explain.hits */
 select h.occurred_at, h.segment_no, h.ordinal, p.podcast_id, e.episode_id, h.verdict_bits, h.evidence, h.range_kind,
     h.range_first, h.range_last, h.method, h.flags, h.country, h.user_agent, h.agent_kind, h.app, h.device,
-    h.agent_rule, h.referrer, h.target, d.segment_no as winner_segment_no, d.ordinal as winner_ordinal
+    h.agent_rule, h.referrer, h.target, d.segment_no as winner_segment_no, d.ordinal as winner_ordinal,
+    coalesce(y.downloads_gone, false) as is_settled, coalesce(y.hits_gone, false) as hits_gone, h.episode_no,
+    h.listener_key
 from (
     select l.occurred_at, l.segment_no, l.ordinal, l.podcast_no, l.episode_no, l.verdict_bits, l.evidence,
         l.range_kind, l.range_first, l.range_last, l.method, l.flags, l.country, l.user_agent, l.agent_kind, l.app,
@@ -155,6 +190,7 @@ from (
 ) h
 left join app.podcasts p on p.podcast_no = h.podcast_no
 left join app.episodes e on e.episode_no = h.episode_no
+left join api.days y on y.day = (h.occurred_at at time zone 'UTC')::date
 left join lateral (
     select w.segment_no, w.ordinal from api.downloads w
     where h.verdict_bits = 0 and w.day = (h.occurred_at at time zone 'UTC')::date and w.episode_no = h.episode_no
@@ -168,10 +204,16 @@ order by h.occurred_at, h.segment_no, h.ordinal"""
 _SEGMENT: Final[LiteralString] = """/* explain.segment */
 select first_hit_at, last_hit_at from api.segments where segment_no = $1"""
 
+_IS_GONE: Final[LiteralString] = """/* explain.is_gone */
+select bool_and(hits_gone) from api.days
+where day between ($1::timestamptz at time zone 'UTC')::date and ($2::timestamptz at time zone 'UTC')::date"""
+
 _FIND_HIT: Final[LiteralString] = """/* explain.hit */
 select h.occurred_at, h.segment_no, h.ordinal, p.podcast_id, e.episode_id, h.verdict_bits, h.evidence, h.range_kind,
     h.range_first, h.range_last, h.method, h.flags, h.country, h.user_agent, h.agent_kind, h.app, h.device,
-    h.agent_rule, h.referrer, h.target, d.segment_no as winner_segment_no, d.ordinal as winner_ordinal
+    h.agent_rule, h.referrer, h.target, d.segment_no as winner_segment_no, d.ordinal as winner_ordinal,
+    coalesce(y.downloads_gone, false) as is_settled, coalesce(y.hits_gone, false) as hits_gone, h.episode_no,
+    h.listener_key
 from (
     select l.occurred_at, l.segment_no, l.ordinal, l.podcast_no, l.episode_no, l.verdict_bits, l.evidence,
         l.range_kind, l.range_first, l.range_last, l.method, l.flags, l.country, l.user_agent, l.agent_kind, l.app,
@@ -187,6 +229,7 @@ from (
 ) h
 left join app.podcasts p on p.podcast_no = h.podcast_no
 left join app.episodes e on e.episode_no = h.episode_no
+left join api.days y on y.day = (h.occurred_at at time zone 'UTC')::date
 left join lateral (
     select w.segment_no, w.ordinal from api.downloads w
     where h.verdict_bits = 0 and w.day = (h.occurred_at at time zone 'UTC')::date and w.episode_no = h.episode_no
@@ -196,10 +239,55 @@ left join lateral (
 limit 1"""
 
 
+# Of downloads that are gone: analytics_core.downloads.better over the hits of their days, which are read once.
+_WINNERS: Final[LiteralString] = """/* explain.winners */
+select distinct on (k.day, k.episode_no, k.listener_key) k.day, k.episode_no, k.listener_key, w.segment_no, w.ordinal
+from (
+    select (e.occurred_at at time zone 'UTC')::date as day, e.episode_no, e.listener_key, e.evidence, e.occurred_at,
+        e.segment_no, e.ordinal
+    from api.listener_events e
+    where e.occurred_at >= $4::timestamptz and e.occurred_at < $5::timestamptz and e.episode_no = any($2::integer[])
+        and e.listener_key = any($3::uuid[]) and e.verdict = 0 and e.evidence > 0 and e.flags & 16 = 0
+) w join unnest($1::date[], $2::integer[], $3::uuid[]) as k(day, episode_no, listener_key)
+    using (day, episode_no, listener_key)
+order by k.day, k.episode_no, k.listener_key, w.evidence desc, w.occurred_at, w.segment_no, w.ordinal"""
+
+
+_Key: TypeAlias = tuple[dt.date, int, UUID]
+"""Of a download: its UTC day, episode and listener."""
+
+
+def _key_of(row: asyncpg.Record) -> _Key | None:
+    """Name the download of a hit that can have made one."""
+    if row["verdict_bits"] or row["listener_key"] is None:
+        return None
+    return row["occurred_at"].astimezone(dt.UTC).date(), row["episode_no"], row["listener_key"]
+
+
+async def _with_winners(conn: Connection, rows: Sequence[asyncpg.Record]) -> list[HitRow]:
+    """Take hits as they were read; those of days whose downloads are gone with the winner that the day's hits make."""
+    keys = [_key_of(row) for row in rows]
+    missing = {key for row, key in zip(rows, keys, strict=True) if key and row["is_settled"] and not row["hits_gone"]}
+    winners: dict[_Key | None, asyncpg.Record] = {}
+    if missing:
+        first, last = (dt.datetime.combine(day, dt.time(), dt.UTC) for day in (min(missing)[0], max(missing)[0] + _DAY))
+        columns = [list(column) for column in zip(*missing, strict=True)]
+        found = await conn.fetch(_WINNERS, *columns, first, last, timeout=_TIMEOUT_S)
+        winners = {(row["day"], row["episode_no"], row["listener_key"]): row for row in found}
+    hits = []
+    for row, key in zip(rows, keys, strict=True):
+        hit = msgspec.convert(row, HitRow)
+        if (winner := winners.get(key)) is not None:
+            hit = msgspec.structs.replace(hit, winner_segment_no=winner["segment_no"], winner_ordinal=winner["ordinal"])
+        hits.append(hit)
+    return hits
+
+
 async def count_day(conn: Connection, scope: Scope, *, day: dt.date) -> DayCounts:
     """Count all hits and downloads of one UTC day, in one look so that they fit one another.
 
-    Hits that wait for their episode are among those of a podcast, not of an episode.
+    Hits that wait for their episode are among those of a podcast, not of an episode. Of a day whose downloads are gone
+    they are made of its hits again; of one whose hits are gone there is only what was summed up.
     """
     start = dt.datetime.combine(day, dt.time(), dt.UTC)
     row = await conn.fetchrow(
@@ -207,7 +295,7 @@ async def count_day(conn: Connection, scope: Scope, *, day: dt.date) -> DayCount
         list(scope.podcast_nos),
         scope.episode_no,
         start,
-        start + dt.timedelta(days=1),
+        start + _DAY,
         day,
         timeout=_TIMEOUT_S,
     )
@@ -230,11 +318,15 @@ async def list_hits(conn: Connection, wanted: HitFilter, *, after: HitPlace | No
         int(HitKind.REQUEST),
         timeout=_TIMEOUT_S,
     )
-    return [msgspec.convert(row, HitRow) for row in rows]
+    return await _with_winners(conn, rows)
 
 
 async def find_hit(conn: Connection, segment_no: int, ordinal: int) -> HitRow | None:
-    """Find one hit, which is no click: in its segment's minutes, or among those that wait."""
+    """Find one hit, which is no click: in its segment's minutes, or among those that wait.
+
+    Raises:
+        NotKept: It is not there, and the tenant's hits of all days of its segment have gone.
+    """
     segment = await conn.fetchrow(_SEGMENT, segment_no)
     if segment is None:
         return None
@@ -248,4 +340,9 @@ async def find_hit(conn: Connection, segment_no: int, ordinal: int) -> HitRow | 
         int(HitKind.REQUEST),
         timeout=_TIMEOUT_S,
     )
-    return None if row is None else msgspec.convert(row, HitRow)
+    if row is not None:
+        return (await _with_winners(conn, [row]))[0]
+    if await conn.fetchval(_IS_GONE, segment["first_hit_at"], segment["last_hit_at"]):
+        day = segment["first_hit_at"].astimezone(dt.UTC).date()
+        raise NotKept(f"hits of {day} are not kept any more; the figures of that day are")
+    return None

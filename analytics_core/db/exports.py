@@ -114,8 +114,17 @@ _ERASURES: Final[LiteralString] = """/* exports.erasures */
 select erasure_id, kind, subject_hash, month, started_at, removed, finished_at, remaining, digest from app.erasures
 where $1::integer[] is null and finished_at is not null order by started_at, erasure_id"""
 
+_RESTATEMENTS: Final[LiteralString] = """/* exports.restatements */
+select restatement_id, first_day, last_day, reason, origin, key_id, state, started_at, finished_at from app.restatements
+where $1::integer[] is null and finished_at is not null order by started_at, restatement_id"""
+
+_RESTATEMENT_DAYS: Final[LiteralString] = """/* exports.restatement_days */
+select d.restatement_id, d.day, d.hits, d.downloads_before, d.downloads_after, d.strict_before, d.strict_after
+from app.restatement_days d join app.restatements r using (tenant_no, restatement_id)
+where $1::integer[] is null and r.finished_at is not null order by r.started_at, d.restatement_id, d.day"""
+
 _DAYS: Final[LiteralString] = """/* exports.days */
-select day, final_at, rekeyed, hits_dropped_at, downloads_dropped_at from ops.days
+select day, final_at, rekeyed, hits_dropped_at, downloads_dropped_at, hits_incomplete, restatement_due from ops.days
 where tenant_no = app.tenant_no() and day >= $1 and day < $2 order by day"""
 
 _HITS: Final[LiteralString] = """/* exports.hits */
@@ -207,6 +216,8 @@ _WHOLE: Final[Mapping[str, LiteralString]] = MappingProxyType(
         "unknown_hosts": _UNKNOWN_HOSTS,
         "links": _LINKS,
         "erasures": _ERASURES,
+        "restatements": _RESTATEMENTS,
+        "restatement_days": _RESTATEMENT_DAYS,
     }
 )
 _RANGED: Final[Mapping[str, LiteralString]] = MappingProxyType(

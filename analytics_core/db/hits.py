@@ -204,7 +204,9 @@ _ADD_DAYS: Final[LiteralString] = """/* days.add */
 insert into ops.days as old (tenant_no, day, rekeyed)
 select n.tenant_no, n.day, n.rekeyed from unnest($1::integer[], $2::date[], $3::boolean[]) as n(tenant_no, day, rekeyed)
 order by n.tenant_no, n.day
-on conflict (tenant_no, day) do update set rekeyed = old.rekeyed or excluded.rekeyed, hits_dropped_at = null
+on conflict (tenant_no, day) do update
+    set rekeyed = old.rekeyed or excluded.rekeyed, hits_dropped_at = null,
+        hits_incomplete = old.hits_incomplete or old.hits_dropped_at is not null
     where excluded.rekeyed and not old.rekeyed or old.hits_dropped_at is not null"""
 
 _MARK_FINAL: Final[LiteralString] = """/* days.mark_final */

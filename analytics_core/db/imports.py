@@ -142,10 +142,26 @@ select n.tenant_no, n.erasure_id, n.kind, n.subject_hash, n.month, n.started_at,
     n.digest
 from jsonb_populate_recordset(null::app.erasures, $1) as n returning erasure_id as id"""
 
+_RESTATEMENTS: Final[LiteralString] = """/* imports.restatements */
+insert into app.restatements (tenant_no, restatement_id, first_day, last_day, reason, origin, key_id, state, started_at,
+    finished_at)
+select n.tenant_no, n.restatement_id, n.first_day, n.last_day, n.reason, n.origin, n.key_id, n.state, n.started_at,
+    n.finished_at
+from jsonb_populate_recordset(null::app.restatements, $1) as n returning restatement_id as id"""
+
+_RESTATEMENT_DAYS: Final[LiteralString] = """/* imports.restatement_days */
+insert into app.restatement_days (tenant_no, restatement_id, day, hits, downloads_before, downloads_after,
+    strict_before, strict_after)
+select n.tenant_no, n.restatement_id, n.day, n.hits, n.downloads_before, n.downloads_after, n.strict_before,
+    n.strict_after
+from jsonb_populate_recordset(null::app.restatement_days, $1) as n returning restatement_id as id"""
+
 # Whatever lands on a day that is still open has keys of this installation's secrets.
 _DAYS: Final[LiteralString] = """/* imports.days */
-insert into ops.days (tenant_no, day, final_at, rekeyed, hits_dropped_at, downloads_dropped_at)
-select n.tenant_no, n.day, n.final_at, n.rekeyed or n.final_at is null, n.hits_dropped_at, n.downloads_dropped_at
+insert into ops.days (tenant_no, day, final_at, rekeyed, hits_dropped_at, downloads_dropped_at, hits_incomplete,
+    restatement_due)
+select n.tenant_no, n.day, n.final_at, n.rekeyed or n.final_at is null, n.hits_dropped_at, n.downloads_dropped_at,
+    n.hits_incomplete, n.restatement_due
 from jsonb_populate_recordset(null::ops.days, $1) as n returning day as id"""
 
 _METRICS: Final[LiteralString] = """/* imports.metrics_daily */
@@ -170,6 +186,8 @@ _ROWS: Final[Mapping[str, LiteralString]] = MappingProxyType(
         "links": _LINKS,
         "clicks": _CLICKS,
         "erasures": _ERASURES,
+        "restatements": _RESTATEMENTS,
+        "restatement_days": _RESTATEMENT_DAYS,
         "days": _DAYS,
         "metrics_daily": _METRICS,
         "listener_months": _LISTENERS,

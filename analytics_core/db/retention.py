@@ -31,6 +31,7 @@ __all__ = (
     "list_retention",
     "list_tenant_download_days",
     "list_tenant_hit_days",
+    "note_lost_hits",
     "set_hits_policy",
     "set_retention",
 )
@@ -76,6 +77,11 @@ order by k.day limit $4"""
 _NOTE_HITS: Final[LiteralString] = """/* retention.note_hits */
 update ops.days set hits_dropped_at = $2 where day = $1 and hits_dropped_at is null"""
 
+_NOTE_LOST: Final[LiteralString] = """/* retention.note_lost */
+update ops.days d set hits_dropped_at = $2
+where d.day < $1 and d.hits_dropped_at is null
+    and d.day not in (select k.day from ops.list_kept_days('listener_events') as k(day))"""
+
 _NOTE_DOWNLOADS: Final[LiteralString] = """/* retention.note_downloads */
 update ops.days set downloads_dropped_at = $2, generation = generation + 1
 where day = $1 and downloads_dropped_at is null"""
@@ -87,6 +93,9 @@ select d.tenant_no, d.day from app.tenants t join ops.days d using (tenant_no)
 where t.retention_hits_days is not null and d.day < $1::date - t.retention_hits_days and d.hits_dropped_at is null
     and d.final_at is not null
 order by d.day, d.tenant_no limit $2"""
+
+_NOTE_INCOMPLETE: Final[LiteralString] = """/* retention.note_incomplete */
+update ops.days set hits_incomplete = true where tenant_no = $1 and day = $2 and not hits_incomplete"""
 
 _DELETE_HITS: Final[LiteralString] = """/* retention.delete_hits */ select ops.delete_hits($1, $2)"""
 
@@ -199,6 +208,11 @@ async def drop_day(conn: Connection, series: Series, day: dt.date, *, before: dt
     return True
 
 
+async def note_lost_hits(conn: Connection, *, before: dt.date, now: dt.datetime) -> None:
+    """Note of days before *before* that their hits have gone where a policy of TimescaleDB's has dropped them."""
+    await conn.execute(_NOTE_LOST, before, now)
+
+
 async def list_tenant_hit_days(conn: Connection, *, today: dt.date, limit: int) -> list[TenantDay]:
     """List the final days of tenants who keep hits for a shorter time, and for whom that is over; oldest first."""
     return [msgspec.convert(row, TenantDay) for row in await conn.fetch(_TENANT_HIT_DAYS, today, limit)]
@@ -210,6 +224,8 @@ async def drop_tenant_hits(conn: Connection, which: TenantDay, *, now: dt.dateti
     Most of them while others land; what landed meanwhile goes with everybody kept waiting, which is none as a rule.
     """
     async with conn.transaction():
+        # At once, and not with the rest: nothing may be made of those that are left.
+        await conn.execute(_NOTE_INCOMPLETE, which.tenant_no, which.day)
         deleted = int(await conn.fetchval(_DELETE_HITS, which.tenant_no, which.day))
     async with conn.transaction():
         await lock_finality(conn, exclusive=True)

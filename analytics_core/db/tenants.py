@@ -19,6 +19,7 @@ __all__ = (
     "ensure_owner_key",
     "find_key",
     "find_tenant",
+    "list_slugs",
     "revoke_key",
     "touch_key",
 )
@@ -65,6 +66,8 @@ select tenant_id, tenant_no, slug, name, is_installation from app.tenants where 
 _FIND_TENANT: Final[LiteralString] = """/* tenants.find */
 select tenant_id, tenant_no, slug, name, is_installation from app.tenants where slug = $1"""
 
+_SLUGS: Final[LiteralString] = """/* tenants.slugs */ select tenant_no, slug from app.tenants order by slug"""
+
 _CREATE_KEY: Final[LiteralString] = """/* api_keys.create */
 insert into app.api_keys (tenant_id, key_id, name, hint, key_hash) values ($1, $2, $3, $4, $5)"""
 
@@ -94,6 +97,11 @@ async def find_tenant(conn: Connection, slug: str) -> TenantRow | None:
     """Find a tenant by its short name; as the role that authenticates."""
     row = await conn.fetchrow(_FIND_TENANT, slug)
     return None if row is None else msgspec.convert(row, TenantRow)
+
+
+async def list_slugs(conn: Connection) -> dict[int, str]:
+    """List the short names of all tenants by number; as ingest."""
+    return {row["tenant_no"]: row["slug"] for row in await conn.fetch(_SLUGS)}
 
 
 async def create_key(conn: Connection, tenant: Tenant, *, name: str) -> str:

@@ -22,6 +22,7 @@ _WORDS: Final = {
     403: ("Not from here", "That was refused"),
     404: ("Nothing here", "There is no such page, or it is not yours to see."),
     405: ("Not that way", "This page is there to be read."),
+    410: ("No longer here", "That was kept for a while, and its time is over"),
     413: ("Too large", "That is larger than we take."),
     422: ("Not like that", "Something in it cannot be used"),
     429: ("Slow down", "Too many wrong keys came from your address. Wait a while, then try again with a good one."),

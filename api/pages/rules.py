@@ -157,10 +157,14 @@ def _one_a_day(hit: HitRow) -> Step:
     if first_verdict(hit.verdict_bits) is not Verdict.ELIGIBLE:
         return Step("one a day", asks, "Not asked, since a rule above speaks against it.", Outcome.SKIPPED)
     if hit.is_counted:
-        return Step("one a day", asks, f"Yes: it is the download of {day}.", Outcome.COUNTS)
+        since = ", since a restatement" if hit.flags & HitFlag.RESTATED else ""
+        return Step("one a day", asks, f"Yes: it is the download of {day}{since}.", Outcome.COUNTS)
     if hit.winner_segment_no is not None and hit.winner_ordinal is not None:
         winner = format_hit_id(hit.winner_segment_no, hit.winner_ordinal)
         return Step("one a day", asks, f"No: {winner} is the download of {day}.", Outcome.REPEAT)
+    if hit.flags & HitFlag.LATE and hit.is_settled:
+        saw = f"It landed after {day} was final, and downloads so old are not kept any more."
+        return Step("one a day", asks, saw, Outcome.REPEAT)
     if hit.flags & HitFlag.LATE:
         return Step("one a day", asks, f"It landed after {day} was final; a restatement would count it.", Outcome.OPEN)
     return Step("one a day", asks, f"The downloads of {day} are no longer kept, so it cannot be told.", Outcome.OPEN)

@@ -187,6 +187,7 @@ async def get_downloads(request: Request[Any, Any, Any]) -> Response[DownloadsAn
         lists=lists,
         state=state,
         partial=partial,
+        restated=status.restated,
         tz=tz.key,
         interval=interval.value,
         start=wanted.start.astimezone(tz),

@@ -157,5 +157,6 @@ async def get_curves(request: Request[Any, Any, Any]) -> Response[CurvesAnswer]:
         lists=await asyncio.to_thread(resources.lists.read),
         state=state_of(status, first, last, now=now),
         partial=is_partial(status, end),
+        restated=status.restated,
     )
     return answer_with(request, answer)

@@ -8,11 +8,13 @@ from typing import Any, Final
 from litestar import Request, Response, get
 
 from analytics_core.byte_ranges import RangeKind
+from analytics_core.db.days import list_days_without_hits
 from analytics_core.db.explain import HitFilter, HitRow, find_hit
 from analytics_core.db.explain import list_hits as read_hits
 from analytics_core.errors import InvalidInput, NotFound
 from analytics_core.hits import HitFlag, Method
 from analytics_core.ids import format_hit_id, parse_hit_id
+from analytics_core.reports import utc_days
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Evidence, Verdict, first_verdict, verdict_names
 from api.auth import caller_of
@@ -20,8 +22,7 @@ from api.pagination import HIT_CURSOR, LIMIT, write_hit_cursor
 from api.queries import Parameter, Query, Refusal
 from api.ranges import HIT_FROM, HIT_TO, read_hit_range
 from api.resources import resources_of
-from api.schemas.analytics import ByteRangeAnswer, HitAnswer
-from api.schemas.common import Page
+from api.schemas.analytics import ByteRangeAnswer, HitAnswer, HitPage
 from api.scopes import EPISODE_ID, PODCAST_ID, find_scope
 from api.tags import answer_with
 from api.why import why
@@ -89,7 +90,7 @@ def _show(row: HitRow) -> HitAnswer:
     tags=["analytics"],
     opt={"is_tagged": True, "query": (PODCAST_ID, EPISODE_ID, HIT_FROM, HIT_TO, VERDICT, LIMIT, HIT_CURSOR)},
 )
-async def list_hits(request: Request[Any, Any, Any]) -> Response[Page[HitAnswer]]:
+async def list_hits(request: Request[Any, Any, Any]) -> Response[HitPage]:
     """List hits in the order in which they occurred, those that wait for their episode too.
 
     Clicks on links are not among them: no verdict is about those.
@@ -113,11 +114,13 @@ async def list_hits(request: Request[Any, Any, Any]) -> Response[Page[HitAnswer]
             verdict=None if verdict is None else int(verdict),
         )
         rows = await read_hits(conn, chosen, after=after, limit=limit + 1)
+        first, last = utc_days(wanted.start, wanted.end)
+        gone = await list_days_without_hits(conn, first=first, last=last)
     cursor = write_hit_cursor(rows[limit - 1].place) if len(rows) > limit else None
-    return answer_with(request, Page([_show(row) for row in rows[:limit]], cursor))
+    return answer_with(request, HitPage([_show(row) for row in rows[:limit]], cursor, gone))
 
 
-@get("/analytics/hits/{hit_id:str}", tags=["analytics"], opt={"is_tagged": True})
+@get("/analytics/hits/{hit_id:str}", tags=["analytics"], opt={"is_tagged": True, "refusals": (410,)})
 async def get_hit(request: Request[Any, Any, Any]) -> Response[HitAnswer]:
     """Read one hit."""
     try:

@@ -130,6 +130,7 @@ async def get_overview(request: Request[Any, Any, Any]) -> Response[OverviewAnsw
         lists=lists,
         state=state,
         partial=partial or is_old,
+        restated=settled.restated,
         tz=tz.key,
         start=wanted.start.astimezone(tz),
         end=wanted.end.astimezone(tz),

@@ -17,7 +17,9 @@ __all__ = (
     "Envelope",
     "Figure",
     "HitAnswer",
+    "HitPage",
     "Lists",
+    "NoHits",
     "NoListeners",
     "State",
     "VerdictFigure",
@@ -25,6 +27,7 @@ __all__ = (
 
 
 NoListeners = Literal["by", "across_months", "downloads_not_kept", "too_many_downloads"]
+NoHits = Literal["hits_not_kept"]
 
 
 class Dimension(enum.Enum):
@@ -76,6 +79,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """How figures were counted, and how complete and settled they are.
 
     Every hit from before `cutoff` has landed. `partial` is true while hits that belong to the figures may be missing.
+    `restated` is how many of the range's UTC days were restated after they were final: `/restatements` says why.
     """
 
     cutoff: dt.datetime | None
@@ -84,6 +88,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     lists: Lists
     state: State
     partial: bool
+    restated: int
 
 
 class DownloadsAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +99,7 @@ class DownloadsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     of the range may be missing: it reaches beyond `cutoff`, before which every hit has landed, or landed hits are not
     summed up yet. `listeners_reason` says why some `listeners` are null: `by`, `across_months`, `downloads_not_kept`,
     or `too_many_downloads` where listeners of a range that is none of whole UTC days would have to be counted anew.
+    `restated` is how many of the range's UTC days were restated after they were final: `/restatements` says why.
     """
 
     data: list[Figure]
@@ -103,6 +109,7 @@ class DownloadsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     lists: Lists
     state: State
     partial: bool
+    restated: int
     tz: str
     interval: str
     start: dt.datetime = msgspec.field(name="from")
@@ -120,21 +127,27 @@ class VerdictFigure(msgspec.Struct, frozen=True):
 
 
 class DayExplanation(msgspec.Struct, frozen=True, kw_only=True):
-    """A UTC day, complete: the hits of all verdicts add up to `hits`, and eligible ones are downloads or repeats."""
+    """A UTC day, complete: the hits of all verdicts add up to `hits`, and eligible ones are downloads or repeats.
+
+    Once hits are not kept any more the downloads are all that is known: `hits` and `repeats` are null, `verdicts` are
+    empty, and `hits_reason` says `hits_not_kept`. `restated` is 1 when the day was restated after it was final.
+    """
 
     podcast_id: UUID
     episode_id: UUID | None
     day: dt.date
-    hits: int
+    hits: int | None
+    hits_reason: NoHits | None
     downloads: int
     downloads_strict: int
-    repeats: int
+    repeats: int | None
     verdicts: list[VerdictFigure]
     cutoff: dt.datetime | None
     profile: str
     rules: str
     partial: bool
     state: State
+    restated: int
 
 
 class ByteRangeAnswer(msgspec.Struct, frozen=True):
@@ -172,3 +185,14 @@ class HitAnswer(msgspec.Struct, frozen=True, kw_only=True):
     flags: list[str]
     counted: bool
     why: str
+
+
+class HitPage(msgspec.Struct, frozen=True):
+    """One page of hits; `next_cursor` is null on the last one.
+
+    `hits_not_kept` are the UTC days of the range whose hits are not kept any more.
+    """
+
+    data: list[HitAnswer]
+    next_cursor: str | None
+    hits_not_kept: list[dt.date]

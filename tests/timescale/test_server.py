@@ -12,10 +12,12 @@ import asyncpg
 import pytest
 
 from analytics_core.db.pool import connect, open_pool
+from analytics_core.db.restating import RestatedDay
 from analytics_core.db.retention import set_hits_policy
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from analytics_core.verdicts import Evidence
+from ingest.restatements import restate
 from tests.factories import make_episode, make_hit, make_podcast, make_tenant, write_segment
 from tests.integration.ingest.erasing import Eraser
 from tests.ledgers import DAY, NOW, Ledger, minute
@@ -152,3 +154,33 @@ async def test_the_policy_on_hits_keeps_them_as_long_as_is_set(ledger: Ledger, d
             assert await ledger.count("ts.listener_events") == hits
     finally:
         await owner.close()
+
+
+async def test_a_compressed_day_is_restated(ledger: Ledger, database: DatabaseSettings) -> None:
+    tenant = await make_tenant(database)
+    await make_podcast(database, tenant, make_episode("a"), make_episode("b"))
+    addresses = [f"192.0.2.{number}" for number in range(1, 201)]
+    write_segment(
+        ledger.folder, [make_hit(minute(10), address=address, byte_range="bytes=0-1") for address in addresses]
+    )
+    await ledger.ship_all()
+    await ledger.conn.execute("update ops.days set final_at = now()")
+    # Late: a better hit of some, and listeners who were not there before.
+    write_segment(ledger.folder, [make_hit(minute(20), address=address) for address in addresses[:50]])
+    write_segment(ledger.folder, [make_hit(minute(5), "cdn.example.com/b.mp3", address=a) for a in addresses[:10]])
+    await ledger.ship_all()
+    await _compress(database)
+    (told,) = await restate(
+        ledger.conn, int(tenant.tenant_no), [DAY], reason="test", origin="command", clock=ledger.clock
+    )
+    assert told.outcome == RestatedDay(DAY, 60, 200, 210, 0, 60)
+    downloads = await ledger.downloads()
+    assert Counter(row[6] for row in downloads) == {Evidence.FULL: 60, Evidence.PROBE: 150}
+    assert await ledger.count("ts.listener_events where flags & 16 <> 0") == 0
+    await _compress(database)
+    assert await ledger.downloads() == downloads
+    assert await ledger.count("ts.listener_events") == 260
+    again = await restate(
+        ledger.conn, int(tenant.tenant_no), [DAY], reason="test", origin="command", clock=ledger.clock
+    )
+    assert again == []

@@ -249,6 +249,13 @@ def test_explain_shows_a_row_a_verdict_and_their_sum(capsys: pytest.CaptureFixtu
     assert ["eligible", "full", "10,000", "9,000"] in rows
     assert ["bot", "2,345", "0"] in rows
     assert ["all", "12,345", "9,000"] in rows
+    gone = {**explanation, "hits": None, "repeats": None, "verdicts": [], "partial": False, "state": "final"}
+    with _answering(200, gone) as api:
+        assert main(["explain", "--episode", "e-1", "--api-url", api.url, "--api-key", "k"]) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "hits of 2026-11-23 (UTC) are not kept any more",
+        "9,000 downloads were counted, strictly 8,999",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,7 @@ class DownloadReport(msgspec.Struct, frozen=True, kw_only=True):
         partial: Whether downloads of the range may be missing, such as where it reaches beyond *cutoff*.
         cutoff: Everything before this instant has been counted; ``None`` while nothing has.
         listeners_reason: Why some rows have no listeners.
+        restated: How many UTC days of the range were restated after they were final.
     """
 
     data: tuple[DownloadRow, ...]
@@ -115,6 +116,7 @@ class DownloadReport(msgspec.Struct, frozen=True, kw_only=True):
     partial: bool
     cutoff: Instant | None = None
     listeners_reason: str | None = None
+    restated: int = 0
 
     @property
     def total(self) -> int:
@@ -132,19 +134,24 @@ class VerdictCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """A day taken apart: the verdicts' hits add up to all hits, the eligible ones to downloads and repeats."""
+    """A day taken apart: the verdicts' hits add up to all hits, the eligible ones to downloads and repeats.
+
+    Hits are not kept for ever: then ``hits`` and ``repeats`` are ``None``, and ``hits_reason`` says why.
+    """
 
     podcast_id: UUID
     day: dt.date
-    hits: int
+    hits: int | None
     downloads: int
     downloads_strict: int
-    repeats: int
+    repeats: int | None
     verdicts: tuple[VerdictCount, ...]
     profile: str
     rules: str
     state: str
     partial: bool
+    restated: int = 0
+    hits_reason: str | None = None
     episode_id: UUID | None = None
     cutoff: Instant | None = None
 

@@ -74,6 +74,8 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("post", "/api/v1/erasures"),
         ("get", "/api/v1/erasures/{erasure_id}"),
         ("get", "/api/v1/ledger"),
+        ("get", "/api/v1/restatements"),
+        ("get", "/api/v1/restatements/{restatement_id}"),
         ("get", "/api/v1/links"),
         ("post", "/api/v1/links"),
         ("get", "/api/v1/links/{link_id}"),

@@ -77,6 +77,7 @@ async def test_every_day_of_the_range_is_there(world: World) -> None:
         "lists": {"agents": table_version(), "networks": "none", "countries": answer["lists"]["countries"]},
         "state": "provisional",
         "partial": False,
+        "restated": 0,
         "tz": "UTC",
         "interval": "day",
         "from": "2026-10-31T00:00:00Z",

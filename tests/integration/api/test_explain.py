@@ -48,6 +48,7 @@ async def test_a_day_adds_up(api: Api, ledger: Ledger, podcast: str, episode: st
         "episode_id": None,
         "day": DAY,
         "hits": 8,
+        "hits_reason": None,
         "downloads": 2,
         "downloads_strict": 1,
         "repeats": 2,
@@ -64,6 +65,7 @@ async def test_a_day_adds_up(api: Api, ledger: Ledger, podcast: str, episode: st
         "rules": "castledger-1.1",
         "partial": False,
         "state": "provisional",
+        "restated": 0,
     }
     of_episode = await api.data("/analytics/explain", episode_id=episode, day=DAY)
     assert (of_episode["hits"], of_episode["downloads"], of_episode["repeats"]) == (6, 2, 2)
@@ -170,6 +172,48 @@ async def test_a_late_hit_and_one_whose_downloads_are_gone_say_so(api: Api, ledg
     assert (hit["counted"], hit["flags"]) == (False, ["late"])
     assert "landed after 2026-11-23 (UTC) was final" in hit["why"]
     assert "no longer kept" in (await api.data(f"/analytics/hits/{old}"))["why"]
+
+
+async def test_a_late_hit_of_a_day_without_downloads_will_never_count(api: Api, ledger: Ledger, episode: str) -> None:
+    winner = await ledger.land(f"{DAY}T10:00+00:00", episode, listener=1)
+    repeat = await ledger.land(f"{DAY}T11:00+00:00", episode, listener=1)
+    late = await ledger.land(f"{DAY}T10:00+00:00", episode, listener=2, flags=HitFlag.LATE)
+    await ledger.finalise("home", [DAY])
+    await ledger.ingest.execute("delete from ts.downloads")
+    await ledger.ingest.execute("update ops.days set downloads_dropped_at = now()")
+    day = await api.data("/analytics/explain", episode_id=episode, day=DAY)
+    assert (day["hits"], day["downloads"], day["repeats"], day["hits_reason"]) == (3, 1, 2, None)
+    assert (await api.data(f"/analytics/hits/{winner}"))["counted"] is True
+    assert (await api.data(f"/analytics/hits/{repeat}"))["why"].startswith(f"Repeat of {winner}: ")
+    assert (await api.data(f"/analytics/hits/{late}"))["why"] == (
+        f"Does not count: it landed after {DAY} (UTC) was final, and downloads of that day are not kept any more, "
+        "so that none can be added."
+    )
+
+
+async def test_a_day_whose_hits_are_gone_says_so_and_keeps_its_downloads(
+    api: Api, ledger: Ledger, podcast: str, episode: str
+) -> None:
+    hit_id = await ledger.land(f"{DAY}T10:00+00:00", episode, listener=1)
+    await ledger.land(f"{DAY}T11:00+00:00", episode, listener=2, evidence=Evidence.PROBE)
+    await ledger.roll_up()
+    await ledger.finalise("home", [DAY])
+    await ledger.operator.execute("delete from ts.listener_events; delete from ts.downloads")
+    await ledger.ingest.execute("update ops.days set downloads_dropped_at = now(), hits_dropped_at = now()")
+    for query in ({"podcast_id": podcast}, {"episode_id": episode}):
+        day = await api.data("/analytics/explain", day=DAY, **query)
+        assert (day["hits"], day["repeats"], day["verdicts"], day["state"]) == (None, None, [], "final")
+        assert (day["downloads"], day["downloads_strict"], day["hits_reason"]) == (2, 1, "hits_not_kept")
+    assert await api.data("/analytics/hits", from_="2026-11-22", to="2026-11-25") == {
+        "data": [],
+        "next_cursor": None,
+        "hits_not_kept": [DAY],
+    }
+    gone = problem(await api.get(f"/analytics/hits/{hit_id}"), 410, "not_kept")
+    assert gone["detail"] == f"hits of {DAY} are not kept any more; the figures of that day are"
+    # To whom it never belonged it is not there.
+    other = await ledger.make_key("other")
+    problem(await api.get(f"/analytics/hits/{hit_id}", key=other), 404, "not_found")
 
 
 async def test_hits_come_in_order_in_pages_with_the_waiting_ones_among_them(

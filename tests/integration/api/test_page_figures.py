@@ -167,6 +167,24 @@ async def test_a_podcast_nobody_has_heard_yet_says_what_happens_next(app: Litest
         assert "No hit on this day." in (await browser.get(f"/podcasts/{podcast}/hits")).text
 
 
+async def test_a_day_whose_hits_are_gone_shows_what_was_counted(
+    app: Litestar, api: Api, ledger: Ledger, podcast: str, episodes: list[str]
+) -> None:
+    hit_id = await ledger.land("2026-11-02T07:00+00:00", episodes[0])
+    await ledger.roll_up()
+    await ledger.finalise("home", ["2026-11-02"])
+    await ledger.operator.execute("delete from ts.listener_events; delete from ts.downloads")
+    await ledger.ingest.execute("update ops.days set downloads_dropped_at = now(), hits_dropped_at = now()")
+    async with Browser.open(app) as browser:
+        await browser.sign_in(api.key)
+        page = await browser.get(f"/podcasts/{podcast}/hits?day=2026-11-02")
+        assert page.texts("//dl//dd/strong") == ["1"]
+        assert "The hits of this day are not kept any more." in page.text
+        page = await browser.get(f"/hits/{hit_id}")
+        assert (page.status, page.texts("//h1")) == (410, ["No longer here"])
+        assert "hits of 2026-11-02 are not kept any more" in page.text
+
+
 async def test_a_day_is_taken_apart_down_to_single_hits(
     app: Litestar, api: Api, filled: Ledger, podcast: str, episodes: list[str]
 ) -> None:

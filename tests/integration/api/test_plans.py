@@ -84,6 +84,16 @@ select (occurred_at at time zone 'UTC')::date, episode_no, listener_key, occurre
     podcast_no, agent_no, 0, 0, country, 3, 1 from ts.listener_events"""
 
 
+_OLD_SEGMENT = """
+with old as (
+    insert into ops.segments (segment_id, source, created_at, committed, first_hit_at, last_hit_at)
+    select gen_random_uuid(), 'test', now(), 0, d at time zone 'UTC', (d + interval '5 hours') at time zone 'UTC'
+    from (select $1::date::timestamp) as n(d) returning segment_no, first_hit_at, last_hit_at
+)
+update ts.listener_events e set segment_no = o.segment_no from old o
+where e.occurred_at between o.first_hit_at and o.last_hit_at"""
+
+
 async def fill(ledger: Ledger, days: list[dt.date]) -> None:
     """Give every episode six hits a day, each a download, and sum them up."""
     conn = ledger.ingest
@@ -100,6 +110,10 @@ async def fill(ledger: Ledger, days: list[dt.date]) -> None:
     await ledger.roll_up()
     await ledger.set_cutoff("2026-11-24T11:59+00:00")
     await ledger.finalise("home", [str(day) for day in days[:-7]])
+    # The first day, in a segment of its own, as retention leaves it.
+    await ledger.operator.execute(_OLD_SEGMENT, days[0])
+    await conn.execute("select ops.drop_day('downloads', $1)", days[0])
+    await conn.execute("update ops.days set downloads_dropped_at = now() where day = $1", days[0])
 
 
 @pytest.fixture
@@ -124,12 +138,13 @@ async def filled(resources: Resources, ledger: Ledger, database: DatabaseSetting
             await ledger.operator.execute("analyze")
             episode = (await api.data(f"/podcasts/{podcast}/episodes"))["data"][0]["episode_id"]
             hit = (await api.data("/analytics/hits", from_=str(LAST), limit=1))["data"][0]["hit_id"]
+            old_hit = (await api.data("/analytics/hits", from_=str(FIRST), limit=1))["data"][0]["hit_id"]
             routes = {
                 operation.path.removeprefix("/api/v1")
                 for operation in list_operations(app)
                 if operation.path.startswith("/api/v1/analytics/") and operation.method == "get"
             }
-            names = {"podcast": podcast, "episode": episode, "hit": hit}
+            names = {"podcast": podcast, "episode": episode, "hit": hit, "old_hit": old_hit}
             sent.clear()
             yield Filled(api, routes, sent, names, await ledger.tenant_of("home"))
     finally:
@@ -138,6 +153,7 @@ async def filled(resources: Resources, ledger: Ledger, database: DatabaseSetting
 
 
 _RANGE: Final = {"from": str(FIRST), "to": str(LAST + dt.timedelta(days=1))}
+_FIRST_DAYS: Final = {"from": str(FIRST), "to": str(FIRST + dt.timedelta(days=2))}
 _CUT: Final = {**_RANGE, "tz": "Asia/Kathmandu"}
 CASES: Final[dict[str, list[Case]]] = {
     "/analytics/downloads": [
@@ -162,6 +178,8 @@ CASES: Final[dict[str, list[Case]]] = {
     "/analytics/explain": [
         Case("/analytics/explain", {"podcast_id": "{podcast}", "day": "2026-11-20"}, 1, HITS | DOWNLOADS),
         Case("/analytics/explain", {"episode_id": "{episode}", "day": "2026-11-20"}, 1, HITS | DOWNLOADS),
+        Case("/analytics/explain", {"podcast_id": "{podcast}", "day": str(FIRST)}, 1, HITS),
+        Case("/analytics/explain", {"episode_id": "{episode}", "day": str(FIRST)}, 1, HITS),
     ],
     "/analytics/hits": [
         Case(
@@ -171,6 +189,7 @@ CASES: Final[dict[str, list[Case]]] = {
             HITS | DOWNLOADS,
         ),
         Case("/analytics/hits", {"from": "2026-11-20", "to": "2026-11-21", "limit": "5"}, 1, HITS | DOWNLOADS),
+        Case("/analytics/hits", {"podcast_id": "{podcast}", **_FIRST_DAYS}, 2, HITS | DOWNLOADS),
     ],
     "/analytics/overview": [
         Case(
@@ -179,7 +198,10 @@ CASES: Final[dict[str, list[Case]]] = {
         Case("/analytics/overview", {**_CUT, "podcast_id": "{podcast}"}),
         Case("/analytics/overview", {"from": "2026-11-10", "to": "2026-11-15"}, 5, DOWNLOADS),
     ],
-    "/analytics/hits/{hit_id}": [Case("/analytics/hits/{hit}", {}, 1, HITS | DOWNLOADS)],
+    "/analytics/hits/{hit_id}": [
+        Case("/analytics/hits/{hit}", {}, 1, HITS | DOWNLOADS),
+        Case("/analytics/hits/{old_hit}", {}, 1, HITS),
+    ],
 }
 
 

@@ -1,11 +1,14 @@
-"""Histories: in whatever order hits, new episodes, final days and erasures come, rollups say what the hits say."""
+"""Histories: whatever lands, is final, restated, erased or dropped, in whatever order, rollups say what hits say.
+
+What is said of days whose downloads have gone is what was said of them before.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
 from collections.abc import Sequence
-from itertools import count, pairwise
+from itertools import chain, count, pairwise
 from typing import Final, NamedTuple
 
 import pytest
@@ -14,12 +17,15 @@ from hypothesis import strategies as st
 
 from analytics_core.db.erasure import erase_tenant
 from analytics_core.db.pool import Tenant, open_pool, tenant_transaction
+from analytics_core.db.restating import NotRestated, find_late_hits, list_final_days
 from analytics_core.hits import HitFlag
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from analytics_core.verdicts import Verdict
 from ingest.pending import rejudge_pending
-from ingest.rollups import refresh_rollups
+from ingest.restatements import restate, restate_due
+from ingest.retention import drop_old
+from ingest.rollups import refresh_listeners, refresh_rollups
 from tests.factories import OVERCAST, MadePodcast, make_episode, make_hit, make_podcast, make_tenant, write_segment
 from tests.ledgers import NOW, Ledger
 
@@ -54,11 +60,23 @@ class Restart(NamedTuple):
     """Ingest begins anew, and knows only what the database knows."""
 
 
+class Restate(NamedTuple):
+    """Late hits are taken in: all, as an operator has it done, or those that waited, as the job does."""
+
+    is_by_hand: bool
+
+
+class Retire(NamedTuple):
+    """Downloads of final days go, and hits with them or without."""
+
+    with_hits: bool
+
+
 class Erase(NamedTuple):
     """The guest is erased with all that was theirs; what is asked of them afterwards is an unknown episode's."""
 
 
-Step = Land | Finish | Publish | Refresh | Restart | Erase
+Step = Land | Finish | Publish | Refresh | Restart | Restate | Retire | Erase
 
 # Some of them in another month than the others.
 _ROW = st.tuples(
@@ -70,22 +88,46 @@ _ROW = st.tuples(
     st.integers(0, len(AGENTS) - 1),
 )
 _LAND = st.builds(Land, st.lists(_ROW, min_size=1, max_size=8))
-_STEPS = st.lists(
-    st.one_of(_LAND, _LAND, *map(st.builds, (Refresh, Finish, Publish, Restart, Erase))), min_size=1, max_size=10
+_RESTATE = st.builds(Restate, st.booleans())
+_RETIRE = st.builds(Retire, st.booleans())
+_REFRESH, _FINISH, _PUBLISH, _RESTART, _ERASE = map(st.builds, (Refresh, Finish, Publish, Restart, Erase))
+# In pieces that belong together: of steps drawn one by one hardly any would find something to restate.
+_CHAPTER: st.SearchStrategy[tuple[Step, ...]] = st.one_of(
+    st.tuples(_LAND),
+    st.tuples(_LAND, _FINISH, _LAND),
+    st.tuples(_FINISH, _LAND, _RESTATE),
+    st.tuples(_FINISH, _LAND, _REFRESH, _RESTATE),
+    st.tuples(_LAND, _FINISH, _PUBLISH, _RESTATE),
+    st.tuples(_LAND, _FINISH, _RETIRE, _LAND, _RESTATE),
+    *map(st.tuples, (_RESTATE, _REFRESH, _FINISH, _PUBLISH, _RESTART, _ERASE)),
 )
+_STEPS = st.lists(_CHAPTER, min_size=2, max_size=7).map(lambda chapters: list(chain.from_iterable(chapters)))
 _names = count(1)
+_examples = count()
+ONE_DAY: Final = dt.timedelta(days=1)
+LONG_AGO: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+"""When episodes came out: before any of these days."""
 
 Place = tuple[str, int, dt.date, str, str, str]
 """Whose (an episode's, a podcast's, a podcast's by days), its number, day, dimension, key, and what is counted."""
 
 
-async def by_hits(ledger: Ledger) -> Counter[Place]:
-    """Count from nothing but the hits."""
+@pytest.fixture
+async def podcast(database: DatabaseSettings) -> MadePodcast:
+    episodes = [make_episode(name, published_at=LONG_AGO) for name in ("a", "b")]
+    return await make_podcast(database, await make_tenant(database), *episodes)
+
+
+async def by_hits(ledger: Ledger, first: dt.date, last: dt.date) -> Counter[Place]:
+    """Count from nothing but the hits of some days."""
     rows = await ledger.conn.fetch(
         "select occurred_at, segment_no, ordinal, podcast_no, episode_no, listener_key, evidence, a.app"
-        " from ts.listener_events left join ops.agents a using (agent_no) where verdict = $1 and flags & $2 = 0",
+        " from ts.listener_events left join ops.agents a using (agent_no) where verdict = $1 and flags & $2 = 0"
+        " and (occurred_at at time zone 'UTC')::date between $3 and $4",
         int(Verdict.ELIGIBLE),
         int(HitFlag.LATE),
+        first,
+        last,
     )
     best: dict[tuple[int, dt.date, object], tuple[int, dt.datetime, int, int, int, str]] = {}
     for at, segment_no, ordinal, podcast_no, episode_no, listener, evidence, app in rows:
@@ -123,6 +165,46 @@ async def by_rollups(ledger: Ledger) -> Counter[Place]:
     return +counted
 
 
+async def restate_all(ledger: Ledger, first: dt.date, last: dt.date) -> None:
+    """Take in what is late on these days, as the command does."""
+    late: dict[int, list[dt.date]] = {}
+    for day in await list_final_days(ledger.conn, first=first, until=last + ONE_DAY):
+        for found in await find_late_hits(ledger.conn, day):
+            late.setdefault(found.tenant_no, []).append(day)
+    for tenant_no, days in late.items():
+        outcomes = await restate(ledger.conn, tenant_no, days, reason="test", origin="command", clock=ledger.clock)
+        assert [day for day, _ in outcomes] == days
+        for day, outcome in outcomes:
+            left = [found.tenant_no for found in await find_late_hits(ledger.conn, day)]
+            assert (tenant_no in left) is isinstance(outcome, NotRestated)
+
+
+async def retire(ledger: Ledger, *, with_hits: bool) -> set[tuple[int, dt.date]]:
+    """Let what is old go, once all is made of it; say of which tenants' days anything is gone."""
+    await ledger.refresh()
+    while await refresh_listeners(ledger.conn, at_most_every=None):
+        continue
+    await ledger.conn.execute("update ops.days set final_at = $1 where final_at is not null", NOW - 1000 * ONE_DAY)
+    await drop_old(ledger.conn, now=NOW + 1000 * ONE_DAY, hits_months=1 if with_hits else 1000)
+    return await list_gone(ledger)
+
+
+async def list_gone(ledger: Ledger) -> set[tuple[int, dt.date]]:
+    """Say of which tenants' days hits or downloads are gone."""
+    gone = await ledger.conn.fetch(
+        "select tenant_no, day from ops.days"
+        " where downloads_dropped_at is not null or hits_dropped_at is not null or hits_incomplete"
+    )
+    return {(row["tenant_no"], row["day"]) for row in gone}
+
+
+async def owners(ledger: Ledger) -> dict[tuple[str, int], int]:
+    """Say whose each episode and podcast is."""
+    rows = await ledger.conn.fetch("select episode_no, podcast_no, tenant_no from app.episodes")
+    of_episodes = {("episode", row["episode_no"]): row["tenant_no"] for row in rows}
+    return of_episodes | {(kind, row["podcast_no"]): row["tenant_no"] for row in rows for kind in ("podcast", "days")}
+
+
 def steps_of(running: Sequence[int]) -> list[int]:
     """Take a running sum apart."""
     return [after - before for before, after in pairwise([0, *running])]
@@ -141,24 +223,53 @@ async def erase(database: DatabaseSettings, tenant: Tenant) -> None:
     await pool.close()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def months_earlier(at: dt.datetime, months: int) -> dt.datetime:
+    """Go back some months, to the same day: the second."""
+    number = at.year * 12 + at.month - 1 - months
+    return at.replace(year=number // 12, month=number % 12 + 1)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=_STEPS)
 async def test_rollups_are_what_the_hits_say_after_any_history(
     ledger: Ledger, podcast: MadePodcast, database: DatabaseSettings, steps: Sequence[Step]
 ) -> None:
-    # Hits of earlier examples stay: one more history before this one.
+    # Days of this example's own as a rule, as some that were dropped cannot be opened again; what others left stays.
+    now = months_earlier(NOW, 2 * (next(_examples) % 50))
+    first, last = (now - 4 * ONE_DAY).date(), now.date()
     new, guest = f"new{next(_names)}", f"guest{next(_names)}"
     tenant = await make_tenant(database, guest)
-    await make_podcast(database, tenant, make_episode(guest))
+    await make_podcast(database, tenant, make_episode(guest, published_at=LONG_AGO))
     ledger.pipeline.catalogue.forget()
-    await ledger.conn.execute("update ops.days set final_at = null")
     kept = await count_hits(ledger)
+    await ledger.refresh()
+    gone = await list_gone(ledger)
+
+    async def counted() -> Counter[Place]:
+        """Count what the hits of this example's days say; of days of which anything is gone what was said before."""
+        owner = await owners(ledger)
+        said = await by_hits(ledger, first, last)
+        return Counter(
+            {place: many for place, many in said.items() if (owner[place[0], place[1]], place[2]) not in gone}
+        ) + Counter({place: many for place, many in settled.items() if (place[0], place[1]) in owner})
+
+    async def shown() -> Counter[Place]:
+        return Counter({place: many for place, many in (await by_rollups(ledger)).items() if first <= place[2] <= last})
+
+    async def settle() -> Counter[Place]:
+        """Keep what is said of days of which anything is gone."""
+        owner = await owners(ledger)
+        return Counter(
+            {place: many for place, many in (await shown()).items() if (owner[place[0], place[1]], place[2]) in gone}
+        )
+
+    settled = await settle()
     for step in steps:
         match step:
             case Land(rows):
                 hits = [
                     make_hit(
-                        NOW - dt.timedelta(days=days, minutes=minutes),
+                        now - dt.timedelta(days=days, minutes=minutes),
                         f"cdn.example.com/{('a', 'b', new, guest)[episode]}.mp3",
                         address=f"192.0.2.{listener}",
                         byte_range=RANGES[byte_range],
@@ -172,9 +283,9 @@ async def test_rollups_are_what_the_hits_say_after_any_history(
                 kept += len(hits)
                 assert await count_hits(ledger) == kept
             case Finish():
-                await ledger.conn.execute("update ops.days set final_at = now()")
+                await ledger.conn.execute("update ops.days set final_at = now() where final_at is null")
             case Publish():
-                await make_podcast(database, podcast.tenant, make_episode(new))
+                await make_podcast(database, podcast.tenant, make_episode(new, published_at=LONG_AGO))
                 new = f"new{next(_names)}"
                 while await rejudge_pending(ledger.conn, ledger.secrets):
                     pass
@@ -185,9 +296,22 @@ async def test_rollups_are_what_the_hits_say_after_any_history(
             case Restart():
                 ledger.pipeline = ledger.make_pipeline()
                 ledger.shipper = ledger.make_shipper()
+            case Restate(is_by_hand):
+                if is_by_hand:
+                    await restate_all(ledger, first, last)
+                else:
+                    await restate_due(ledger.conn, clock=ledger.clock)
+                    assert await restate_due(ledger.conn, clock=ledger.clock) == {"days": 0, "hits": 0, "refused": 0}
+            case Retire(with_hits):
+                before = await counted()
+                gone = await retire(ledger, with_hits=with_hits)
+                # Nothing but what is gone is different.
+                settled = await settle()
+                assert await shown() == before
+                kept = await count_hits(ledger)
             case Erase():
                 await erase(database, tenant)
                 kept = await count_hits(ledger)
     await ledger.refresh()
     assert await count_hits(ledger) == kept
-    assert await by_rollups(ledger) == await by_hits(ledger)
+    assert await shown() == await counted()

@@ -103,7 +103,7 @@ async def test_a_hit_of_a_final_day_comes_late(
     assert await rejudge_pending(ledger.conn, ledger.secrets) == 1
     row = await ledger.conn.fetchrow("select flags, verdict, evidence from ts.listener_events")
     assert row is not None
-    assert tuple(row) == (HitFlag.LATE, Verdict.ELIGIBLE, Evidence.FULL)
+    assert tuple(row) == (HitFlag.LATE | HitFlag.WAITED, Verdict.ELIGIBLE, Evidence.FULL)
     assert await ledger.count("ts.downloads") == await ledger.count("ops.dirty_marks") == 0
 
 

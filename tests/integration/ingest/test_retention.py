@@ -106,6 +106,22 @@ async def test_downloads_go_ninety_days_after_their_day_is_final_and_what_was_ma
     assert await state(ledger) == before
 
 
+@pytest.mark.usefixtures("podcast")
+async def test_hits_that_a_policy_has_dropped_are_noted_as_gone(ledger: Ledger) -> None:
+    await land(ledger, "cdn.example.com/a.mp3")
+    await land(ledger, "cdn.example.com/a.mp3", at=NOW - ONE_DAY)
+    await finalise(ledger)
+    assert await ledger.conn.fetchval("select ops.drop_day('listener_events', $1)", DAY)
+    later = dt.datetime(2028, 12, 3, tzinfo=dt.UTC)
+    noted = "select day from ops.days where hits_dropped_at is not null order by day"
+    # A day that has no place among the hits yet may get one: only from when hits are not kept any more have they gone.
+    await drop_old(ledger.conn, now=later - 2 * ONE_DAY, hits_months=25)
+    assert await ledger.conn.fetch(noted) == []
+    await drop_old(ledger.conn, now=later, hits_months=25)
+    assert [row["day"] for row in await ledger.conn.fetch(noted)] == [DAY - ONE_DAY, DAY]
+    assert await ledger.count("ts.listener_events") == 0
+
+
 async def test_a_day_stays_until_it_is_final_for_every_tenant(
     ledger: Ledger, podcast: MadePodcast, other: MadePodcast
 ) -> None:

@@ -1,0 +1,278 @@
+"""Restating a day: its late hits are taken in, and its downloads made anew from its hits, in one transaction.
+
+Only a final day is restated, whose downloads nobody else writes, and only where all that it is made of is still there:
+nothing is ever made anew from what is gone. Ingest goes on meanwhile: what lands is late, and not among what was taken
+in. Rollups, sums and listeners follow by marks, as after any other change of downloads.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from collections.abc import Iterable
+from typing import Final, LiteralString
+
+import msgspec
+
+from analytics_core.db.hits import lock_finality
+from analytics_core.db.ownership import lock_ownership
+from analytics_core.db.pool import Connection
+from analytics_core.hits import HitFlag
+
+__all__ = (
+    "LateHits",
+    "NotRestated",
+    "RestatedDay",
+    "find_late_hits",
+    "list_due_days",
+    "list_final_days",
+    "rebuild_day",
+    "want_restatement",
+)
+
+
+class NotRestated(enum.Enum):
+    """Why a tenant's day cannot be restated."""
+
+    NOT_FINAL = "it is not final yet: what lands for it is counted anyway"
+    HITS_GONE = "its hits are not kept any more"
+    DOWNLOADS_GONE = "its downloads are not kept any more"
+    MONTH_GONE = "downloads of its month are not kept any more, without which its listeners cannot be counted"
+
+
+class RestatedDay(msgspec.Struct, frozen=True):
+    """What a restatement changed of a day.
+
+    Attributes:
+        hits: Late ones that were taken in.
+        downloads_before: Of the tenant on the whole day.
+        strict_before: Strict ones among them.
+    """
+
+    day: dt.date
+    hits: int
+    downloads_before: int
+    downloads_after: int
+    strict_before: int
+    strict_after: int
+
+
+class LateHits(msgspec.Struct, frozen=True):
+    """How many late hits of a tenant a day has."""
+
+    tenant_no: int
+    hits: int
+
+
+class _Day(msgspec.Struct, frozen=True):
+    is_final: bool
+    hits_gone: bool
+    downloads_gone: bool
+    month_gone: bool
+
+    @property
+    def refusal(self) -> NotRestated | None:
+        if not self.is_final:
+            return NotRestated.NOT_FINAL
+        if self.downloads_gone:
+            return NotRestated.DOWNLOADS_GONE
+        if self.hits_gone:
+            return NotRestated.HITS_GONE
+        return NotRestated.MONTH_GONE if self.month_gone else None
+
+
+class _Compared(msgspec.Struct, frozen=True):
+    """Downloads as they are and as they ought to be, and how many have to go or to be written."""
+
+    downloads_before: int
+    downloads_after: int
+    strict_before: int
+    strict_after: int
+    gone: int
+    written: int
+
+
+# The day's lock: whoever restates it, lets its hits go or erases a listener of it takes turns.
+_LOCK: Final[LiteralString] = """/* restating.lock */
+select final_at is not null as is_final, hits_incomplete or hits_dropped_at is not null as hits_gone,
+    downloads_dropped_at is not null as downloads_gone, exists (
+        select from ops.days o
+        where o.tenant_no = d.tenant_no and o.downloads_dropped_at is not null
+            and o.day >= date_trunc('month', $2::date::timestamp)::date
+            and o.day < (date_trunc('month', $2::date::timestamp) + interval '1 month')::date
+    ) as month_gone
+from ops.days d where tenant_no = $1 and day = $2 for update"""
+
+_SETTLE: Final[LiteralString] = """/* restating.settle */
+update ops.days set restatement_due = false where tenant_no = $1 and day = $2 and restatement_due"""
+
+_TAKE_IN: Final[LiteralString] = """/* restating.take_in */ select ops.take_in_late_hits($1, $2, $3)"""
+
+_STAGE: Final[LiteralString] = """/* restating.stage */
+create temporary table if not exists restated_downloads (like ts.downloads, is_gone boolean not null)
+    on commit delete rows"""
+
+# The rule is analytics_core.downloads.better. A full join: it is never a nested loop, whatever the planner expects.
+_COMPARE: Final[LiteralString] = """/* restating.compare */
+with fresh as materialized (
+    select distinct on (episode_no, listener_key) episode_no, listener_key, occurred_at, segment_no, ordinal,
+        podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source
+    from ts.listener_events
+    where tenant_no = $1 and occurred_at >= $3 and occurred_at < $4 and verdict = 0 and evidence > 0 and episode_no > 0
+        and flags & 16 = 0
+    order by episode_no, listener_key, evidence desc, occurred_at, segment_no, ordinal
+), old as materialized (
+    select episode_no, listener_key, occurred_at, segment_no, ordinal, podcast_no, agent_no, referrer_no, feed_app_no,
+        country, evidence, source
+    from ts.downloads where day = $2 and tenant_no = $1
+), staged as (
+    insert into pg_temp.restated_downloads (day, episode_no, listener_key, occurred_at, segment_no, ordinal, tenant_no,
+        podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source, is_gone)
+    select $2, coalesce(f.episode_no, o.episode_no), coalesce(f.listener_key, o.listener_key),
+        coalesce(f.occurred_at, o.occurred_at), coalesce(f.segment_no, o.segment_no), coalesce(f.ordinal, o.ordinal),
+        $1, coalesce(f.podcast_no, o.podcast_no), coalesce(f.agent_no, o.agent_no),
+        coalesce(f.referrer_no, o.referrer_no), coalesce(f.feed_app_no, o.feed_app_no),
+        coalesce(f.country, o.country), coalesce(f.evidence, o.evidence), coalesce(f.source, o.source),
+        f.episode_no is null
+    from fresh f full join old o on o.episode_no = f.episode_no and o.listener_key = f.listener_key
+    where (f.occurred_at, f.segment_no, f.ordinal, f.podcast_no, f.agent_no, f.referrer_no, f.feed_app_no, f.country,
+            f.evidence, f.source)
+        is distinct from (o.occurred_at, o.segment_no, o.ordinal, o.podcast_no, o.agent_no, o.referrer_no,
+            o.feed_app_no, o.country, o.evidence, o.source)
+    returning is_gone
+)
+select (select count(*) from old) as downloads_before, (select count(*) from fresh) as downloads_after,
+    (select count(*) from old where evidence > 1) as strict_before,
+    (select count(*) from fresh where evidence > 1) as strict_after,
+    (select count(*) from staged where is_gone) as gone, (select count(*) from staged where not is_gone) as written"""
+
+_TAKE_AWAY: Final[LiteralString] = """/* restating.take_away */
+delete from ts.downloads d using pg_temp.restated_downloads s
+where s.is_gone and d.day = $1 and d.episode_no = s.episode_no and d.listener_key = s.listener_key"""
+
+_WRITE: Final[LiteralString] = """/* restating.write */
+insert into ts.downloads (day, episode_no, listener_key, occurred_at, segment_no, ordinal, tenant_no, podcast_no,
+    agent_no, referrer_no, feed_app_no, country, evidence, source)
+select day, episode_no, listener_key, occurred_at, segment_no, ordinal, tenant_no, podcast_no, agent_no, referrer_no,
+    feed_app_no, country, evidence, source
+from pg_temp.restated_downloads where not is_gone order by day, episode_no, listener_key
+on conflict (day, episode_no, listener_key) do update
+    set occurred_at = excluded.occurred_at, segment_no = excluded.segment_no, ordinal = excluded.ordinal,
+        tenant_no = excluded.tenant_no, podcast_no = excluded.podcast_no, agent_no = excluded.agent_no,
+        referrer_no = excluded.referrer_no, feed_app_no = excluded.feed_app_no, country = excluded.country,
+        evidence = excluded.evidence, source = excluded.source"""
+
+_MARK: Final[LiteralString] = """/* restating.mark */
+insert into ops.dirty_marks (tenant_no, podcast_no, episode_no, day)
+select distinct tenant_no, podcast_no, episode_no, day from pg_temp.restated_downloads"""
+
+_RAISE: Final[LiteralString] = """/* restating.raise */
+update ops.days set generation = generation + 1 where tenant_no = $1 and day = $2"""
+
+_WANT: Final[LiteralString] = """/* restating.want */
+update ops.days d set restatement_due = true
+from (
+    select o.tenant_no, o.day from ops.days o
+    join unnest($1::integer[], $2::date[]) as n(tenant_no, day) using (tenant_no, day)
+    where not o.restatement_due order by o.tenant_no, o.day for update of o
+) w
+where d.tenant_no = w.tenant_no and d.day = w.day"""
+
+_DUE: Final[LiteralString] = """/* restating.list_due */
+select tenant_no, day from ops.days where restatement_due order by tenant_no, day limit $1"""
+
+_FINAL_DAYS: Final[LiteralString] = """/* restating.list_final */
+select distinct day from ops.days
+where day >= $1 and day < $2 and final_at is not null and ($3::integer is null or tenant_no = $3) order by day"""
+
+_LATE: Final[LiteralString] = """/* restating.find_late */
+select tenant_no, count(*) as hits from ts.listener_events
+where occurred_at >= $1 and occurred_at < $2 and flags & 16 <> 0 and ($3::integer is null or tenant_no = $3)
+group by tenant_no order by tenant_no"""
+
+
+def _bounds(day: dt.date) -> tuple[dt.datetime, dt.datetime]:
+    start = dt.datetime.combine(day, dt.time(), dt.UTC)
+    return start, start + dt.timedelta(days=1)
+
+
+async def rebuild_day(
+    conn: Connection, tenant_no: int, day: dt.date, *, flagged: HitFlag = HitFlag.NONE
+) -> RestatedDay | NotRestated | None:
+    """Take a tenant's late hits of a UTC day in, and make its downloads what its hits say.
+
+    Args:
+        conn: As ingest, in a transaction with READ COMMITTED isolation.
+        tenant_no: Whose hits; other tenants' are not touched.
+        day: Which day.
+        flagged: Only hits that have these flags as well.
+
+    Returns:
+        What changed, ``None`` when there was nothing to take in, or why it cannot be; then nothing was changed.
+    """
+    # As who lands: a tenant is not erased meanwhile, and no day becomes final or is dropped.
+    await lock_ownership(conn)
+    await lock_finality(conn)
+    row = await conn.fetchrow(_LOCK, tenant_no, day)
+    if row is None:
+        return None
+    await conn.execute(_SETTLE, tenant_no, day)
+    refusal = msgspec.convert(row, _Day).refusal
+    if refusal is not None:
+        return refusal
+    taken = int(await conn.fetchval(_TAKE_IN, tenant_no, day, int(flagged)))
+    if not taken:
+        return None
+    compared = await _replace_downloads(conn, tenant_no, day)
+    return RestatedDay(
+        day=day,
+        hits=taken,
+        downloads_before=compared.downloads_before,
+        downloads_after=compared.downloads_after,
+        strict_before=compared.strict_before,
+        strict_after=compared.strict_after,
+    )
+
+
+async def _replace_downloads(conn: Connection, tenant_no: int, day: dt.date) -> _Compared:
+    """Write the downloads that a tenant's hits of a day make, as far as they differ from those that are there."""
+    await conn.execute(_STAGE)
+    compared = msgspec.convert(await conn.fetchrow(_COMPARE, tenant_no, day, *_bounds(day)), _Compared)
+    # Each only where there is something to do: compressed days are opened by asking already.
+    if compared.gone:
+        await conn.execute(_TAKE_AWAY, day)
+    if compared.written:
+        await conn.execute(_WRITE)
+    if compared.gone or compared.written:
+        await conn.execute(_MARK)
+        await conn.execute(_RAISE, tenant_no, day)
+    return compared
+
+
+async def want_restatement(conn: Connection, days: Iterable[tuple[int, dt.date]]) -> None:
+    """Have final days of tenants restated by the job, as far as their late hits are flagged ``WAITED``.
+
+    Args:
+        conn: In the transaction that lands these hits.
+        days: Pairs of tenant and UTC day.
+    """
+    wanted = sorted(set(days))
+    if wanted:
+        await conn.execute(_WANT, [tenant_no for tenant_no, _ in wanted], [day for _, day in wanted])
+
+
+async def list_due_days(conn: Connection, *, limit: int) -> list[tuple[int, dt.date]]:
+    """List the tenants' days that the job is to restate, by tenant and day."""
+    return [(row["tenant_no"], row["day"]) for row in await conn.fetch(_DUE, limit)]
+
+
+async def list_final_days(
+    conn: Connection, *, first: dt.date, until: dt.date, tenant_no: int | None = None
+) -> list[dt.date]:
+    """List the days from *first* to before *until* that are final for a tenant, or for any."""
+    return [row["day"] for row in await conn.fetch(_FINAL_DAYS, first, until, tenant_no)]
+
+
+async def find_late_hits(conn: Connection, day: dt.date, *, tenant_no: int | None = None) -> list[LateHits]:
+    """Count the late hits of a day by tenant, of one or of all; reads all hits of the day."""
+    return [msgspec.convert(row, LateHits) for row in await conn.fetch(_LATE, *_bounds(day), tenant_no)]
