@@ -35,7 +35,7 @@ def believable_length_bytes(
     >>> believable_length_bytes(100_000, 3600) is None
     True
     """
-    if length_bytes is None or length_bytes < profile.least_length_bytes:
+    if not profile.believes_sizes or length_bytes is None or length_bytes < profile.least_length_bytes:
         return None
     if duration_s and duration_s > 0 and length_bytes < profile.least_bytes_per_second * duration_s:
         return None
@@ -109,8 +109,8 @@ def evidence_of(
 
     A request for all, or from the start to the end, is full. A remainder or a closed range is partial when it
     reaches :func:`threshold_bytes` inside the file, else tiny. The last bytes of a file are looked up for their
-    tags and are tiny unless they are the whole file. Exactly the first two bytes are a probe where the profile
-    counts probes, else tiny.
+    tags: unless the profile counts tails they are tiny when they are not the whole file. Exactly the first two
+    bytes are a probe where the profile counts probes, else tiny.
 
     Args:
         byte_range: What the request asked for.
@@ -138,9 +138,11 @@ def evidence_of(
     if kind in (RangeKind.NONE, RangeKind.INVALID) or (kind is RangeKind.OPEN and first == 0):
         return _FULL
     length = believable_length_bytes(length_bytes, duration_s, profile)
-    if kind is RangeKind.SUFFIX:
-        return _FULL if length is not None and last >= length else _TINY
     threshold = threshold_bytes(length_bytes, duration_s, profile)
+    if kind is RangeKind.SUFFIX:
+        if length is not None and last >= length:
+            return _FULL
+        return _PARTIAL if profile.counts_tails and last >= threshold else _TINY
     if kind is RangeKind.OPEN:
         return _PARTIAL if length is None or length - first >= threshold else _TINY
     if kind is RangeKind.CLOSED and (first, last) == (0, 1):
