@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import Final, NamedTuple
 
 from analytics_core.profiles import Profile
-from analytics_core.rejudging import FIRST_TWO_BYTES, StoredFacts, judge_again
+from analytics_core.rejudging import FIRST_TWO_BYTES, Judge, StoredFacts
 from analytics_core.verdicts import Verdict
 from analytics_core.windows import DAY_US, Window, touch, utc_day
 
@@ -22,9 +22,10 @@ __all__ = ("MAX_SAMPLES", "Comparison", "Reason", "StoredHit")
 MAX_SAMPLES: Final = 20
 """No more hits are named for one reason."""
 
-_MAX_JUDGED: Final = 50_000
 _OPENS: Final = ""
 _REPEAT: Final = "repeat"
+_TINY: Final = Verdict.TINY_RANGE.label
+_OUTCOMES: Final = {verdict: _OPENS if verdict is Verdict.ELIGIBLE else verdict.label for verdict in Verdict}
 
 
 class StoredHit(NamedTuple):
@@ -93,10 +94,9 @@ class Comparison:
         days: int,
     ) -> None:
         self._profiles = tuple(profiles)
-        self._sizes = (length_bytes, duration_s)
+        self._judges = [Judge(profile, length_bytes=length_bytes, duration_s=duration_s) for profile in profiles]
         self._start = start
         self._days = days
-        self._judged: dict[StoredFacts, tuple[str, ...]] = {}
         self._marks: list[dict[object, int]] = [{} for _ in profiles]
         self._odd: defaultdict[object, list[_Odd]] = defaultdict(list)
         self._day: dt.date | None = None
@@ -117,38 +117,22 @@ class Comparison:
         self._close_day(None)
 
     def _take(self, hit: StoredHit, day: int) -> None:
-        outcomes = self._judge(hit.facts)
         found = []
-        for profile, outcome, marks in zip(self._profiles, outcomes, self._marks, strict=True):
+        for profile, judge, marks in zip(self._profiles, self._judges, self._marks, strict=True):
+            outcome = _OUTCOMES[judge.verdict(hit.facts)]
             if outcome == _OPENS:
                 key = (hit.listener, hit.facts.referrer) if profile.by_referrer else hit.listener
                 opens, marks[key] = touch(profile.window, hit.at_us, marks.get(key))
                 outcome = _OPENS if opens else _REPEAT
             found.append(outcome)
-        if not 0 <= day < self._days:
+        if not 0 <= day < self._days or _OPENS not in found:
             return
-        is_open = [outcome == _OPENS for outcome in found]
-        if any(is_open):
-            for counts, opens in zip(self.downloads, is_open, strict=True):
-                counts[day] += opens
-            if not all(is_open):
-                self._odd[hit.listener].append(_Odd((hit.segment_no, hit.ordinal), tuple(found)))
-
-    def _judge(self, facts: StoredFacts) -> tuple[str, ...]:
-        outcomes = self._judged.get(facts)
-        if outcomes is None:
-            if len(self._judged) >= _MAX_JUDGED:
-                self._judged.clear()
-            outcomes = tuple(self._outcome(facts, profile) for profile in self._profiles)
-            self._judged[facts] = outcomes
-        return outcomes
-
-    def _outcome(self, facts: StoredFacts, profile: Profile) -> str:
-        verdict = judge_again(facts, *self._sizes, profile)
-        if verdict is Verdict.ELIGIBLE:
-            return _OPENS
-        is_probe = (facts.range_kind, facts.range_first, facts.range_last) == FIRST_TWO_BYTES
-        return "probe" if verdict is Verdict.TINY_RANGE and is_probe else verdict.label
+        for counts, outcome in zip(self.downloads, found, strict=True):
+            counts[day] += outcome == _OPENS
+        if any(found):
+            is_probe = hit.facts[1:4] == FIRST_TWO_BYTES
+            outcomes = tuple("probe" if is_probe and one == _TINY else one for one in found)
+            self._odd[hit.listener].append(_Odd((hit.segment_no, hit.ordinal), outcomes))
 
     def _close_day(self, at_us: int | None) -> None:
         """Settle the differences of a day, and forget what no later hit can fall into."""

@@ -27,7 +27,7 @@ __all__ = ("MAX_COMPARED_DAYS", "MAX_COMPARED_HITS", "MAX_COMPARED_PROFILES", "c
 MAX_COMPARED_DAYS: Final = 31
 """No comparison is longer."""
 
-MAX_COMPARED_HITS: Final = 500_000
+MAX_COMPARED_HITS: Final = 300_000
 """No comparison judges more hits."""
 
 MAX_COMPARED_PROFILES: Final = 6

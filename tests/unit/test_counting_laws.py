@@ -18,7 +18,7 @@ from analytics_core.hits import Method
 from analytics_core.judging import HitFacts, judge
 from analytics_core.network_classes import NetworkClass
 from analytics_core.profiles import CASTLEDGER_1, DEFAULT_PROFILE, PROFILES, PTMG_2_3, Profile
-from analytics_core.rejudging import StoredFacts, judge_again
+from analytics_core.rejudging import Judge, StoredFacts
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Verdict
 from analytics_core.windows import DAY_US, Window
@@ -93,11 +93,12 @@ def compare(hits: list[StoredHit], *profiles: Profile, first: dt.date = FIRST, d
 def count(hits: list[StoredHit], profile: Profile) -> dict[DownloadKey, CountedDownload]:
     """Count rows as storage keeps them: with the hit that each takes its dimensions from."""
     judged = []
+    judge = Judge(profile, length_bytes=SIZES[0], duration_s=SIZES[1])
     for hit in hits:
         facts = hit.facts
         asked = ByteRange(RangeKind(facts.range_kind), facts.range_first, facts.range_last)
         evidence, _ = evidence_of(asked, *SIZES, profile)
-        verdict = judge_again(facts, *SIZES, profile)
+        verdict = judge.verdict(facts)
         assert isinstance(hit.listener, bytes)
         judged.append(JudgedHit(hit.at_us, 1, hit.listener, verdict.bit, evidence, hit.segment_no, hit.ordinal))
     return count_downloads(judged)
@@ -164,7 +165,7 @@ def test_a_comparison_says_what_storage_would(profile: Profile, hits: list[Store
 @given(HITS)
 def test_the_default_decides_as_it_did_when_a_hit_landed(hits: list[StoredHit]) -> None:
     for hit in hits:
-        verdict = judge_again(hit.facts, 1, 1, DEFAULT_PROFILE)
+        verdict = Judge(DEFAULT_PROFILE, length_bytes=1, duration_s=1).verdict(hit.facts)
         assert (verdict is Verdict.ELIGIBLE) == (hit.facts.verdict_bits == 0)
 
 
@@ -247,7 +248,7 @@ def test_a_rolling_window_reaches_over_the_days_that_are_compared() -> None:
 
 def test_hits_of_before_networks_were_kept_are_judged_by_their_verdicts() -> None:
     facts = StoredFacts(Verdict.DATACENTER.bit, *parse_range(""), int(AgentKind.APP), 0, "")
-    assert judge_again(facts, None, None, CASTLEDGER_1) is Verdict.DATACENTER
-    assert judge_again(facts, None, None, PROFILES["op3"]) is Verdict.ELIGIBLE
+    assert Judge(CASTLEDGER_1).verdict(facts) is Verdict.DATACENTER
+    assert Judge(PROFILES["op3"]).verdict(facts) is Verdict.ELIGIBLE
     browser = facts._replace(agent_kind=int(AgentKind.BROWSER))
-    assert judge_again(browser, None, None, PROFILES["op3"]) is Verdict.DATACENTER
+    assert Judge(PROFILES["op3"]).verdict(browser) is Verdict.DATACENTER
