@@ -13,6 +13,7 @@ from typing import Final, TextIO
 
 from analytics_core.errors import CastledgerError, ConfigError, Conflict, InvalidInput
 from analytics_core.settings import Settings, load_settings
+from castledger_server.compare_cli import add_compare
 from castledger_server.erase_cli import add_erase
 from castledger_server.jobs_cli import add_jobs
 from castledger_server.retention_cli import add_retention
@@ -362,6 +363,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     classify.set_defaults(run=_classify)
     _add_explain(commands)
+    add_compare(commands)
     add_spool(commands)
     add_jobs(commands)
     add_retention(commands)
