@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib.metadata
 import threading
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Final
 from analytics_core.settings import IngestSettings
 from analytics_core.user_agents import table_version
 from api.schemas.analytics import Lists
+from api.schemas.methodology import ListFile
 
 __all__ = ("ListVersions",)
 
@@ -43,6 +45,13 @@ class ListVersions:
                     ),
                 )
             return self._known[1]
+
+    def files(self) -> list[ListFile]:
+        """List what the operator installed, and when each was last changed; databases last."""
+        return [
+            ListFile(path.name, dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC).date())
+            for path in self._files()
+        ]
 
     def _files(self) -> list[Path]:
         folder = self._settings.lists_dir

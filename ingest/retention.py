@@ -21,10 +21,11 @@ from analytics_core.db.retention import (
     list_tenant_download_days,
     list_tenant_hit_days,
 )
+from analytics_core.keeping import DOWNLOAD_DAYS
 
 __all__ = ("KEEP_DOWNLOADS", "drop_old", "months_before")
 
-KEEP_DOWNLOADS: Final = dt.timedelta(days=90)
+KEEP_DOWNLOADS: Final = dt.timedelta(days=DOWNLOAD_DAYS)
 """How long downloads are kept after the day is final for every tenant."""
 
 _DAYS: Final = 1_000
