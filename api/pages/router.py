@@ -7,6 +7,7 @@ from typing import Any, Final
 from litestar import Router
 
 from api.pages.assets import Assets, get_asset, get_favicon
+from api.pages.comparisons import show_comparison
 from api.pages.episodes import show_episode, show_episodes
 from api.pages.hits import show_episode_hits, show_hit, show_podcast_hits
 from api.pages.intake import add_podcast, show_new
@@ -26,6 +27,7 @@ _CLOSED: Final = (
     add_podcast,
     rewrite_by_address,
     rewrite_sent,
+    show_comparison,
     show_episode,
     show_episode_hits,
     show_episodes,

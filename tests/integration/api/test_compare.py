@@ -22,6 +22,7 @@ from api.comparisons import compare_profiles
 from api.errors import InvalidRequest
 from api.logs import RequestLog
 from api.resources import Resources
+from tests.integration.api.browsers import Browser
 from tests.integration.api.ledger import Api, Ledger, codes, problem
 
 pytestmark = pytest.mark.anyio
@@ -236,6 +237,45 @@ async def test_no_more_than_so_many_hits_are_judged(
     (fault,) = caught.value.faults
     assert (fault.pointer, fault.code) == ("to", "too_many_hits")
     assert fault.message == "spans 8 hits, and at most 7 are judged at once; ask for fewer days"
+
+
+async def test_people_see_profiles_side_by_side_and_why(
+    resources: Resources, ledger: Ledger, api: Api, episode: str
+) -> None:
+    landed = await land(ledger, episode)
+    app = create_app(resources, log=RequestLog(io.StringIO()))
+    path = f"/episodes/{episode}/compare"
+    async with Browser.open(app) as browser:
+        await browser.sign_in(api.key)
+        assert path in (await browser.get(f"/episodes/{episode}")).links()
+        page = await browser.get(f"{path}?first=2026-11-20&last=2026-11-22&profile=castledger-1&profile=op3")
+        assert page.texts("//table[@id='compared']//td") == ["2", "3", "1", "2", "0", "0", "3", "5"]
+        assert "1 late hits, in no report yet" in page.text
+        assert page.texts("//h3")[0] == "op3: 2 more"
+        assert f"/hits/{landed.tiny}" in page.links()
+        assert "For castledger-1 the request is from a data centre." in page.text
+        assert [str(node.get("value")) for node in page.find("//input[@checked]")] == ["castledger-1", "op3"]
+        usual = await browser.get(path)
+        assert usual.texts("//table[@id='compared']//th[@scope='col']")[1:] == [
+            "castledger-1",
+            "ptmg-2.3",
+            "op3",
+            "odl",
+        ]
+        assert len(usual.texts("//table[@id='compared']//tbody/tr")) == 8
+        for query, fault in (
+            ("first=2026-10-01&last=2026-11-20", "No more than 31 days"),
+            ("first=x&last=2026-11-20", "have to be dates"),
+            ("first=2026-11-21&last=2026-11-20", "has to lie before"),
+            ("first=2026-11-21&last=2026-12-20", "none in the future"),
+        ):
+            refused = await browser.get(f"{path}?{query}")
+            (said,) = refused.texts("//p[@role='alert']")
+            assert fault in said
+        other = await ledger.make_key("other")
+    async with Browser.open(app) as browser:
+        await browser.sign_in(other)
+        assert (await browser.get(path)).status == 404
 
 
 async def test_another_tenants_episode_is_not_there(api: Api, ledger: Ledger, episode: str) -> None:
