@@ -18,7 +18,7 @@ from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Verdict
 from analytics_core.windows import Window
 
-__all__ = ("MAX_OWN_PROFILES", "VARIABLE", "load_profiles")
+__all__ = ("KEYS", "MAX_OWN_PROFILES", "VARIABLE", "load_profiles")
 
 VARIABLE: Final = "CASTLEDGER_PROFILES"
 """Names the file."""
@@ -120,7 +120,8 @@ _CHANGES: Final[Mapping[str, Callable[[object], object]]] = {
     "differences": _differences,
 }
 _POLICIES: Final = ("datacenter", "vpn", "relay")
-_KEYS: Final = ("base", *_CHANGES, "networks")
+KEYS: Final = ("base", *_CHANGES, "networks")
+"""What a profile may hold."""
 
 
 def _unknown(key: str, known: tuple[str, ...]) -> str:
@@ -170,7 +171,7 @@ def _read_profile(name: str, table: object, faults: list[str]) -> Profile | None
             except _Refused as refused:
                 faults.append(f"{where}.{key}: {refused}")
         elif key != "base":
-            faults.append(f"{where}.{key[:40]}: {_unknown(key, _KEYS)}")
+            faults.append(f"{where}.{key[:40]}: {_unknown(key, KEYS)}")
     return msgspec.structs.replace(started, name=name, **changes)
 
 

@@ -250,7 +250,7 @@ async def test_people_see_profiles_side_by_side_and_why(
         assert path in (await browser.get(f"/episodes/{episode}")).links()
         page = await browser.get(f"{path}?first=2026-11-20&last=2026-11-22&profile=castledger-1&profile=op3")
         assert page.texts("//table[@id='compared']//td") == ["2", "3", "1", "2", "0", "0", "3", "5"]
-        assert "1 late hits, in no report yet" in page.text
+        assert "1 late hit, in no report yet" in page.text
         assert page.texts("//h3")[0] == "op3: 2 more"
         assert f"/hits/{landed.tiny}" in page.links()
         assert "For castledger-1 the request is from a data centre." in page.text
