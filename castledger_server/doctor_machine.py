@@ -13,13 +13,15 @@ from urllib.parse import urlsplit
 import httpx
 
 from analytics_core.errors import ConfigError
+from analytics_core.own_profiles import load_profiles
+from analytics_core.profiles import PROFILES
 from analytics_core.settings import IngestSettings, Settings
 from analytics_core.spool import HEADER_BYTES, SpoolCorrupt, parse_header, read_frames
 from castledger_server.data_dir import RunningUp
 from castledger_server.findings import Finding, Level
 from castledger_server.listeners import choose_port, local_url
 
-__all__ = ("look_at_folder", "look_at_lists", "look_at_ports", "look_at_spool")
+__all__ = ("look_at_folder", "look_at_lists", "look_at_ports", "look_at_profiles", "look_at_spool")
 
 _GIB: Final = 1024**3
 _OLD_LISTS_DAYS: Final = 90
@@ -174,6 +176,18 @@ def look_at_lists(settings: IngestSettings) -> Iterator[Finding]:
         yield _look_at_age(f"the country database {settings.geo_database.name}", settings.geo_database)
     if settings.asn_database is not None:
         yield _look_at_age(f"the database of autonomous systems {settings.asn_database.name}", settings.asn_database)
+
+
+def look_at_profiles(path: Path | None) -> Iterator[Finding]:
+    """Tell whether the installation's own profiles can be used, when there are any."""
+    if path is None:
+        return
+    try:
+        own = len(load_profiles(path)) - len(PROFILES)
+    except ConfigError as error:
+        yield from (Finding(Level.FAIL, "profiles", fault) for fault in error.faults)
+    else:
+        yield Finding(Level.OK, "profiles", f"{own} of your own in {path}")
 
 
 def _look_at_age(what: str, path: Path) -> Finding:

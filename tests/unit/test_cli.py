@@ -289,6 +289,17 @@ def test_explain_needs_to_be_told_the_podcast_unless_there_is_one(
     assert says in capsys.readouterr().err
 
 
+def test_up_refuses_own_profiles_that_cannot_be_used_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "profiles.toml"
+    path.write_text('[profiles.house]\nbase = "op3"\nsecs = 3\n')
+    monkeypatch.setenv("CASTLEDGER_PROFILES", str(path))
+    assert main(["up", "--data-dir", str(tmp_path / "ledger")]) == 2
+    assert f"{path}: profiles.house.secs: there is no such key; is seconds meant?" in capsys.readouterr().err
+    assert not (tmp_path / "ledger").exists()
+
+
 def test_a_feed_is_rewritten_and_nothing_else_of_it(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     (tmp_path / "feed.xml").write_bytes(_FEED)
     arguments = ["feed", "rewrite", str(tmp_path / "feed.xml"), "--public-url", "https://pod.example.com/"]
