@@ -246,7 +246,8 @@ OP3: Final = Profile(
         "OP3 compares whole IPv6 addresses; here their first 64 bits.",
         "Live items and requests that call themselves a prefetch do not count here; OP3 has no rule about them that we "
         "know of.",
-        "OP3's rules about desktop Opera without a referrer, and those that held for some time only, are left out.",
+        "OP3's rules about desktop Opera without a referrer, and those that held for some time only, are left out; "
+        "what it says of players that load unasked is about browsers alone there.",
         "Of several ranges in one request OP3 weighs each; here what they ask for together is weighed.",
     ),
 )
@@ -270,7 +271,6 @@ ODL: Final = Profile(
         Verdict.HEAD,
         Verdict.UNKNOWN_EPISODE,
         Verdict.LIVE,
-        Verdict.NO_USER_AGENT,
         Verdict.BOT,
         Verdict.WATCH,
         Verdict.DATACENTER,
@@ -278,17 +278,18 @@ ODL: Final = Profile(
     ),
     networks=NetworkPolicy(vpn=()),
     differences=(
-        "oDL adds up the bytes that were sent; a prefix sees what was asked for.",
+        "oDL adds up what all requests of a download ask for, those for the first two bytes excepted; here one request "
+        "has to ask for something else.",
         "oDL knows bots by the first version of the OPAWG list; here our table of agents decides.",
         "oDL knows data centres by ipcat, which has not been kept up since 2023; here the installed lists decide.",
-        "oDL says nothing of live items and of requests without a user agent, which do not count here.",
-        "oDL says nothing of IPv6; here listeners are told apart by the first 64 bits of an address.",
+        "oDL has no rule about live items and about what belongs to no episode; here neither counts.",
+        "oDL compares addresses as a host's log has them; here of IPv6 the first 64 bits.",
     ),
 )
 """What oDL would say, about.
 
 Source:
-    The README of open-downloads and its pipeline's transforms, as of 2026.
+    The README of open-downloads ("Spec") and ``odl/pipeline/transforms.py``, as of 2026.
 """
 
 DEFAULT_PROFILE: Final = CASTLEDGER_1

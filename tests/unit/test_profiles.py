@@ -25,8 +25,8 @@ from analytics_core.verdicts import Verdict
 _RULES = {
     "castledger-1.1": "f9d70bd03837",
     "ptmg-2.3.1": "4a14acb5ca8c",
-    "op3.1": "456ef8c0955f",
-    "odl.1": "ce8ec638c15e",
+    "op3.1": "3528494bf824",
+    "odl.1": "b02014cfd0fe",
     "first-touch.1": "2ba199b49b69",
     "last-touch.1": "468b217e9bb5",
 }
