@@ -19,8 +19,8 @@ def add_compare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
             "Judge an episode's stored hits again under several profiles: the downloads of each UTC day, a column a\n"
-            "profile, and below them what makes two profiles differ, with some of the hits. `-` is a day whose hits\n"
-            "are no longer kept."
+            "profile, and below them what makes two profiles differ, with some of the hits; two that agree are not\n"
+            "named. `-` is a day whose hits are no longer kept."
         ),
         epilog=(
             "examples:\n"

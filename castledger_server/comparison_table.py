@@ -67,15 +67,18 @@ def compare_lines(
         yield f"{day.day:<12}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
     yield f"{'all':<12}" + "".join(f"{profile.downloads:>{width},}" for profile, width in columns)
     for pair in said.pairs:
+        if not pair.reasons:
+            continue
         yield ""
         yield f"{pair.one} against {pair.other}: {pair.difference:+,}"
         for reason in pair.reasons:
             shown = ", ".join(reason.hits[:_MAX_HITS]) + (", …" if reason.downloads > _MAX_HITS else "")
             yield f"{reason.downloads:>10,} in {reason.counted_by} alone. {reason.why} ({shown})"
-    differing = [profile for profile in said.profiles if profile.differences]
-    for profile in differing:
+    for profile in said.profiles:
+        if not profile.differences:
+            continue
         yield ""
-        yield f"{profile.profile} is an approximation:"
+        yield f"where {profile.profile} may differ from what it stands for:"
         yield from (f"  {difference}" for difference in profile.differences)
     yield ""
     yield f"these days are {said.state}{', and hits may still be missing' if said.partial else ''}"

@@ -248,7 +248,10 @@ def test_compare_shows_a_column_a_profile_and_why_they_differ(capsys: pytest.Cap
             {"day": "2026-11-01", "downloads": {"castledger-1": 12345, "op3": 11111}},
             {"day": "2026-11-02", "downloads": None},
         ],
-        "pairs": [{"one": "castledger-1", "other": "op3", "difference": 1234, "reasons": [reason]}],
+        "pairs": [
+            {"one": "castledger-1", "other": "op3", "difference": 1234, "reasons": [reason]},
+            {"one": "castledger-1", "other": "alike", "difference": 0, "reasons": []},
+        ],
         "state": "final",
         "partial": False,
     }
@@ -269,7 +272,8 @@ def test_compare_shows_a_column_a_profile_and_why_they_differ(capsys: pytest.Cap
     assert ["all", "12,345", "11,111"] in rows
     assert "castledger-1 against op3: +1,234\n" in said
     assert "1,234 in castledger-1 alone. For op3 the request was too small. (h_1-1, h_1-2, h_1-3, …)\n" in said
-    assert "op3 is an approximation:\n  OP3 keeps other addresses.\n" in said
+    assert "alike" not in said
+    assert "where op3 may differ from what it stands for:\n  OP3 keeps other addresses.\n" in said
 
 
 @pytest.mark.parametrize(
