@@ -73,6 +73,14 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def simulate(session: nox.Session) -> None:
+    """Land a million simulated hits, or as many as are named behind `--`, and count them once more by hand."""
+    install(session, "test")
+    hits = session.posargs[0] if session.posargs else "1000000"
+    session.run("pytest", "tests/integration/ingest/test_simulation.py", env={"CASTLEDGER_SIMULATED_HITS": hits})
+
+
+@nox.session
 def torture(session: nox.Session) -> None:
     """Kill, cut and fill up what hits pass through for ten minutes, or the seconds behind `--`, and count after it."""
     install(session, "test")

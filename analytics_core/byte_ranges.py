@@ -1,7 +1,7 @@
 """What a request's `Range` header asked for, read as RFC 9110 writes it and as leniently as servers and browsers do.
 
 A tracker that redirects sees only what was *asked* for. Sizes are unknown here: whether a range is much or little
-is for :mod:`analytics_core.downloads` to say.
+is for :mod:`analytics_core.evidence` to say.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from analytics_core.downloads import believable_duration_s, believable_length_bytes
 from analytics_core.enclosures import MEDIA_EXTENSIONS, find_own_prefix, identify, media_extension
 from analytics_core.errors import InvalidInput
+from analytics_core.evidence import believable_duration_s, believable_length_bytes
 from analytics_core.feed_rewriting import is_torrent
 from analytics_core.feed_rules import RULES, Rule
 from analytics_core.feeds import Feed, FeedEnclosure, FeedEpisode

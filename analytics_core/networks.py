@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import enum
 import hashlib
 import re
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics_core.errors import InvalidInput
+from analytics_core.network_classes import NetworkClass
 from analytics_core.network_tables import NetworkTable
 
 __all__ = ("MAX_FILE_BYTES", "NetworkClass", "NetworkLists", "load_network_lists")
@@ -22,17 +22,6 @@ MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 """No file of a list is longer."""
 
 _ASN_LINE: Final = re.compile(r"\s*AS(\d{1,10})\s*(?:[#;].*)?", re.IGNORECASE | re.ASCII)
-
-
-class NetworkClass(enum.IntFlag):
-    """In which lists an address is, one bit each."""
-
-    NONE = 0
-    DATACENTER = 1
-    VPN = 2
-    RELAY = 4
-    """In front of people, as Apple Private Relay is; an address in it is in no other list but ``BLOCKED``."""
-    BLOCKED = 8
 
 
 _EMPTY: Final = NetworkTable()

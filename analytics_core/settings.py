@@ -314,6 +314,12 @@ _API: Final = {
     "host": _Spec("CASTLEDGER_API_HOST", _text, "0.0.0.0", "Address that the API listens on."),  # noqa: S104
     "port": _Spec("CASTLEDGER_API_PORT", _integer(0, 65535), "8000", "Port of the API; 0 takes a free one."),
     "max_body_mb": _Spec("CASTLEDGER_API_MAX_BODY_MB", _integer(1, 200), "20", "Largest request body, in MiB."),
+    "profiles": _Spec(
+        "CASTLEDGER_PROFILES",
+        _path,
+        "",
+        "A file (.toml) of counting profiles of your own, to compare with; docs/methodology.md says what it holds.",
+    ),
 }
 _ADMIN: Final = {
     "host": _Spec("CASTLEDGER_ADMIN_HOST", _text, "127.0.0.1", "Address of every service's health and metrics."),
@@ -436,6 +442,7 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     max_body_mb: int
+    profiles: Path | None
 
 
 class AdminSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -638,6 +645,8 @@ def load_settings(
         for name in ("geo_database", "asn_database")
         if ingest[name] is not None and not ingest[name].is_file()
     ]
+    if api["profiles"] is not None and not api["profiles"].is_file():
+        faults.append(f"{_API['profiles'].name}: there is no file {api['profiles']}")
     if faults:
         raise ConfigError(faults)
     return Settings(

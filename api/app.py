@@ -23,6 +23,7 @@ from api.requests import Observer
 from api.resources import Resources
 from api.routes.analytics import explain_day, get_downloads
 from api.routes.claims import check_claim, claim_podcast, get_one_claim, list_podcast_claims
+from api.routes.comparisons import compare
 from api.routes.curves import get_curves
 from api.routes.documentation import get_docs, get_openapi, publish
 from api.routes.erasures import create_erasure, get_erasure, list_erasures
@@ -44,6 +45,7 @@ _CLOSED: Final = (
     accept_unknown_host,
     check_claim,
     claim_podcast,
+    compare,
     create_api_key,
     create_erasure,
     create_link,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import importlib.metadata
 import threading
@@ -14,6 +15,7 @@ from analytics_core.agent_lists import AgentLists
 from analytics_core.errors import ConfigError, InvalidInput
 from analytics_core.settings import IngestSettings
 from api.schemas.analytics import Lists
+from api.schemas.methodology import ListFile
 
 __all__ = ("ListVersions",)
 
@@ -48,6 +50,13 @@ class ListVersions:
             if self._known is None or self._known[0] != state:
                 self._known = state, self._name()
             return self._known[1]
+
+    def files(self) -> list[ListFile]:
+        """List what the operator installed, and when each was last changed; databases last."""
+        return [
+            ListFile(path.name, dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC).date())
+            for path in self._files()
+        ]
 
     def _name(self) -> Lists:
         version = self._agents.table.version

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +15,8 @@ from litestar import Request
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.pool import Connection, Pool, Tenant, check_role, connection, open_pool, tenant_transaction
 from analytics_core.errors import ConfigError, Unavailable
+from analytics_core.own_profiles import load_profiles
+from analytics_core.profiles import Profile
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, Settings
 from api.lists import ListVersions
@@ -114,12 +116,16 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         feed_slots: Bounds how many feeds are fetched and read at the same time; each may take a feed's size thrice.
+        comparing: Lets one comparison through at a time: each takes a processor while it runs.
+        profiles: All that can be compared, by name: ours and the installation's own.
     """
 
     settings: Settings
     database: Database
     clock: Clock
     feed_slots: asyncio.Semaphore
+    comparing: asyncio.Semaphore
+    profiles: Mapping[str, Profile]
     lists: ListVersions
 
     @property
@@ -141,9 +147,10 @@ async def open_resources(
         clock: The system's when ``None``.
 
     Raises:
-        ConfigError: There is no database in the settings.
+        ConfigError: There is no database in the settings, or the installation's own profiles cannot be used.
     """
     where = database or settings.require_database()
+    profiles = load_profiles(settings.api.profiles)
     async with contextlib.AsyncExitStack() as stack:
         pools = {}
         for role, size in ((Role.API, _MAX_API_CONNECTIONS), (Role.AUTH, _MAX_AUTH_CONNECTIONS)):
@@ -155,6 +162,8 @@ async def open_resources(
             database=Database(api=pools[Role.API], auth=pools[Role.AUTH]),
             clock=clock or SystemClock(),
             feed_slots=asyncio.Semaphore(2),
+            comparing=asyncio.Semaphore(1),
+            profiles=profiles,
             lists=ListVersions(settings.ingest),
         )
 

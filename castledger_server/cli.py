@@ -15,6 +15,7 @@ from analytics_core.errors import CastledgerError, ConfigError, Conflict, Invali
 from analytics_core.settings import Settings, load_settings
 from castledger_server.archive_cli import add_archive
 from castledger_server.backup_cli import add_backup
+from castledger_server.compare_cli import add_compare
 from castledger_server.erase_cli import add_erase
 from castledger_server.jobs_cli import add_jobs
 from castledger_server.lists_cli import add_lists
@@ -373,6 +374,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     classify.set_defaults(run=_classify)
     _add_explain(commands)
+    add_compare(commands)
     add_spool(commands)
     add_jobs(commands)
     add_lists(commands)

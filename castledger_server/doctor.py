@@ -9,7 +9,13 @@ import msgspec
 
 from analytics_core.settings import Settings
 from castledger_server.data_dir import read_running_up
-from castledger_server.doctor_machine import look_at_folder, look_at_lists, look_at_ports, look_at_spool
+from castledger_server.doctor_machine import (
+    look_at_folder,
+    look_at_lists,
+    look_at_ports,
+    look_at_profiles,
+    look_at_spool,
+)
 from castledger_server.doctor_services import look_at_database, look_at_public_name, look_at_redis
 from castledger_server.doctor_settings import look_at_environment, look_at_secrets
 from castledger_server.findings import Finding, Level
@@ -46,6 +52,7 @@ def examine(environ: Mapping[str, str], *, data_dir: Path | None = None) -> Iter
     yield from look_at_redis(settings.redis)
     yield from look_at_spool(settings.tracker.spool_dir)
     yield from look_at_lists(settings.ingest)
+    yield from look_at_profiles(settings.api.profiles)
     yield from look_at_public_name(settings.tracker.public_url)
 
 

@@ -14,6 +14,8 @@ import httpx
 
 from analytics_core.agent_lists import LIST_FILES, AgentLists
 from analytics_core.errors import ConfigError
+from analytics_core.own_profiles import load_profiles
+from analytics_core.profiles import PROFILES
 from analytics_core.settings import IngestSettings, Settings
 from analytics_core.spool import HEADER_BYTES, SpoolCorrupt, parse_header, read_frames
 from analytics_core.user_agents import our_table
@@ -22,7 +24,7 @@ from castledger_server.findings import Finding, Level
 from castledger_server.listeners import choose_port, local_url
 from ingest.place_sources import open_places
 
-__all__ = ("look_at_folder", "look_at_lists", "look_at_ports", "look_at_spool")
+__all__ = ("look_at_folder", "look_at_lists", "look_at_ports", "look_at_profiles", "look_at_spool")
 
 _GIB: Final = 1024**3
 _OLD_LISTS_DAYS: Final = 90
@@ -197,6 +199,18 @@ def _look_at_agent_lists(settings: IngestSettings, folder: Path) -> Finding:
         return Finding(Level.FAIL, "lists", text)
     oldest = min((folder / name for name in LIST_FILES), key=lambda path: path.stat().st_mtime)
     return _look_at_age(f"{len(LIST_FILES)} lists of user agents, version {lists.table.version},", oldest)
+
+
+def look_at_profiles(path: Path | None) -> Iterator[Finding]:
+    """Tell whether the installation's own profiles can be used, when there are any."""
+    if path is None:
+        return
+    try:
+        own = len(load_profiles(path)) - len(PROFILES)
+    except ConfigError as error:
+        yield from (Finding(Level.FAIL, "profiles", fault) for fault in error.faults)
+    else:
+        yield Finding(Level.OK, "profiles", f"{own} of your own in {path}")
 
 
 def _look_at_age(what: str, path: Path) -> Finding:

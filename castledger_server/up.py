@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 
 from analytics_core.errors import ConfigError
+from analytics_core.own_profiles import load_profiles
 from analytics_core.settings import Settings, load_settings
 from castledger_server.data_dir import (
     API_KEY_FILE,
@@ -82,6 +83,8 @@ def run_up(options: UpOptions, environ: Mapping[str, str], *, say: Callable[[str
         Conflict: Another ``up`` uses the folder.
     """
     settings = load_settings(environ, data_dir=options.data_dir.absolute() if options.data_dir else None)
+    # The API reads them, and would be started again and again with what it cannot use.
+    load_profiles(settings.api.profiles)
     data_dir = settings.data_dir.absolute()
     claim_data_dir(data_dir)
     lock = FolderLock(data_dir / "up.lock", what=f"the data folder {data_dir}")

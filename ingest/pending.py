@@ -26,6 +26,7 @@ from analytics_core.db.pending import (
 from analytics_core.db.pool import Connection
 from analytics_core.db.restating import want_restatement
 from analytics_core.hits import HitFlag, Method
+from analytics_core.keeping import WAITING_DAYS
 from analytics_core.listeners import listener_key
 from analytics_core.profiles import DEFAULT_PROFILE
 from analytics_core.verdicts import Verdict, first_verdict
@@ -40,7 +41,7 @@ from ingest.writer import OwnershipMoved, hold_ownership, write_hits
 
 __all__ = ("KEEP_DAYS", "rejudge_pending", "release_aged")
 
-KEEP_DAYS: Final = 30
+KEEP_DAYS: Final = WAITING_DAYS
 """Days that a hit waits for its episode."""
 
 _TARGETS: Final = 5_000

@@ -23,10 +23,11 @@ from analytics_core.db.retention import (
     list_tenant_hit_days,
     note_lost_hits,
 )
+from analytics_core.keeping import DOWNLOAD_DAYS
 
 __all__ = ("KEEP_DOWNLOADS", "KEEP_SEGMENTS_MONTHS", "drop_old", "months_before")
 
-KEEP_DOWNLOADS: Final = dt.timedelta(days=90)
+KEEP_DOWNLOADS: Final = dt.timedelta(days=DOWNLOAD_DAYS)
 """How long downloads are kept after the day is final for every tenant."""
 
 KEEP_SEGMENTS_MONTHS: Final = 12

@@ -8,11 +8,12 @@ from typing import Final, NamedTuple
 from analytics_core.clock import Clock
 from analytics_core.db.pool import Connection, Pool, connection
 from analytics_core.db.secrets import destroy_secrets, ensure_secret
+from analytics_core.keeping import SECRET_DAYS
 from analytics_core.listeners import new_secret
 
 __all__ = ("KEEP_DAYS", "MonthSecret", "SecretStore", "destroy_old_secrets", "is_over")
 
-KEEP_DAYS: Final = 45
+KEEP_DAYS: Final = SECRET_DAYS
 """Days after a month's end on which its secrets are destroyed."""
 
 

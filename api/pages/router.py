@@ -7,10 +7,12 @@ from typing import Any, Final
 from litestar import Router
 
 from api.pages.assets import Assets, get_asset, get_favicon
+from api.pages.comparisons import show_comparison
 from api.pages.episodes import show_episode, show_episodes
 from api.pages.hits import show_episode_hits, show_hit, show_podcast_hits
 from api.pages.intake import add_podcast, show_new
 from api.pages.limits import SignInLimit
+from api.pages.methodology import show_methodology
 from api.pages.overview import show_front, show_overview, show_podcasts
 from api.pages.sessions import require_session
 from api.pages.setup import accept_unknown, rewrite_by_address, rewrite_sent, show_setup
@@ -19,12 +21,13 @@ from api.resources import Resources
 
 __all__ = ("page_routes", "page_state")
 
-_OPEN: Final = (get_asset, get_favicon, show_sign_in, sign_in)
+_OPEN: Final = (get_asset, get_favicon, show_methodology, show_sign_in, sign_in)
 _CLOSED: Final = (
     accept_unknown,
     add_podcast,
     rewrite_by_address,
     rewrite_sent,
+    show_comparison,
     show_episode,
     show_episode_hits,
     show_episodes,

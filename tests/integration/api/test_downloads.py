@@ -74,7 +74,12 @@ async def test_every_day_of_the_range_is_there(world: World) -> None:
         "cutoff": "2026-11-24T11:59:00Z",
         "profile": "castledger-1",
         "rules": "castledger-1.1",
-        "lists": {"agents": table_version(), "networks": "none", "countries": answer["lists"]["countries"]},
+        "lists": {
+            "agents": table_version(),
+            "networks": "none",
+            "countries": answer["lists"]["countries"],
+            "asns": "none",
+        },
         "state": "provisional",
         "partial": False,
         "restated": 0,

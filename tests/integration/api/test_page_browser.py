@@ -117,9 +117,11 @@ def test_every_page_fits_every_width_has_a_title_and_one_heading_and_complains_o
         f"/podcasts/{site.podcast}/hits",
         f"/podcasts/{site.podcast}/setup",
         f"/episodes/{site.episode}",
+        f"/episodes/{site.episode}/compare",
         f"/hits/{site.hit}",
         "/podcasts",
         "/podcasts/new",
+        "/methodology",
     )
     for width in WIDTHS:
         for scheme in ("light", "dark"):

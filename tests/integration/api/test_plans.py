@@ -12,10 +12,13 @@ import io
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 import msgspec
 import pytest
 
+from analytics_core.db.comparisons import STREAM_HITS, stream_values
+from analytics_core.db.episodes import get_episode
 from analytics_core.db.pool import Connection, Tenant, open_pool, tenant_transaction
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
@@ -171,6 +174,15 @@ CASES: Final[dict[str, list[Case]]] = {
         Case("/analytics/downloads", {**_CUT, "episode_id": "{episode}", "by": "app", "interval": "hour"}),
         Case("/analytics/downloads", {**_RANGE, "by": "app", "interval": "month"}),
     ],
+    "/analytics/compare": [
+        Case("/analytics/compare", {"episode_id": "{episode}", "from": "2026-11-18", "to": "2026-11-20"}, 2, HITS),
+        Case(
+            "/analytics/compare",
+            {"episode_id": "{episode}", "from": "2026-11-18", "to": "2026-11-20", "profiles": "first-touch"},
+            3,
+            HITS,
+        ),
+    ],
     "/analytics/curves": [
         Case("/analytics/curves", {"podcast_id": "{podcast}"}),
         Case("/analytics/curves", {"episode_id": "{episode}", "origin": "first_hit"}),
@@ -290,6 +302,28 @@ async def test_every_route_is_bound_in_statements_and_in_what_they_read(
     finally:
         await pool.close()
     assert faults == []
+
+
+async def test_a_comparison_reads_the_hits_of_its_days_alone(filled: Filled, database: DatabaseSettings) -> None:
+    """What is read through a cursor is not among the statements that the driver records."""
+    first, days = dt.date(2026, 11, 18), 2
+    pool = await open_pool(database, Role.API, application_name="test", max_size=1)
+    try:
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            async with tenant_transaction(pool, filled.tenant) as conn:
+                known = await families(conn)
+                episode = await get_episode(conn, UUID(filled.names["episode"]))
+                assert episode is not None
+                values = stream_values(
+                    episode.podcast_no, episode.episode_no, first=first, end=first + dt.timedelta(days=days)
+                )
+                nodes = await explain(conn, Statement(Role.API, STREAM_HITS, values), mode=mode)
+            read = {node["Relation Name"] for node in nodes if "Relation Name" in node}
+            assert len([part for part in read if known.get(part) == "listener_events"]) == days
+            assert not [part for part in read if known.get(part) == "downloads"]
+            assert nodes[0]["Actual Rows"] == 6 * days
+    finally:
+        await pool.close()
 
 
 async def test_every_route_tags_its_answers_and_knows_the_tag_again(filled: Filled) -> None:

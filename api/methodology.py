@@ -1,0 +1,133 @@
+"""How this installation counts, told from what it runs with: what the guideline asks to be disclosed.
+
+Source:
+    Podcast Technical Measurement Guidelines v2.3, section 5.5: the options chosen, and divergences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from analytics_core.keeping import DOWNLOAD_DAYS, SECRET_DAYS, WAITING_DAYS
+from analytics_core.profiles import DEFAULT_PROFILE, PROFILES, Profile
+from analytics_core.settings import IngestSettings
+from analytics_core.verdicts import Verdict, verdict_names
+from api.pages.rules import VERDICT_WORDS
+from api.schemas.analytics import Lists
+from api.schemas.methodology import (
+    Filter,
+    KeptFor,
+    ListFile,
+    Methodology,
+    NetworkDisclosure,
+    ProfileDisclosure,
+    Threshold,
+)
+
+__all__ = ("describe",)
+
+_METHOD: Final = (
+    "Follows the method of the IAB Tech Lab's Podcast Technical Measurement Guidelines v2.3; not certified."
+)
+_GUIDELINE: Final = "https://iabtechlab.com/standards/podcast-measurement-guidelines/"
+_DEVIATIONS: Final = (
+    "A lone request for the first two bytes counts in the default profile: players often send all that follows "
+    "straight to the host behind the prefix. Strict figures leave such requests out.",
+    "Whether enough was delivered is told by what one request asked for; several ranges are not put together.",
+    "Where a feed gives no believable size and duration, 128 kbit/s stand in for the rate.",
+    "Requests without a user agent, and those of before the episode was published, do not count. The guideline has no "
+    "rule about them that we know of.",
+    "What no episode of a feed has as its file does not count until one has.",
+    "Apple Private Relay is in front of people: it counts, where its list is installed, though public lists have it "
+    "among data centres and VPNs.",
+)
+_UNSEEN: Final = (
+    "Delivery: a prefix sees what is asked for, not what the host behind it sends, nor whether it answers at all.",
+    "Requests that go straight to the host: of a player that follows the redirect once and remembers where it led, and "
+    "of apps that keep copies of files.",
+    "Whether anybody listened, for how long, and which advertisements were in the file.",
+    "People: a listener is an address and a user agent. Who changes networks is several, and those who share an "
+    "address and an app are one.",
+)
+
+
+def _key(profile: Profile) -> list[str]:
+    return ["episode", "address", "user agent", *(["referrer's host"] if profile.by_referrer else [])]
+
+
+def _disclose(profile: Profile) -> ProfileDisclosure:
+    networks = profile.networks
+    return ProfileDisclosure(
+        profile=profile.name,
+        rules=profile.rules_version,
+        summary=profile.summary,
+        is_default=profile is DEFAULT_PROFILE,
+        is_own=profile.name not in PROFILES,
+        for_comparing=profile.is_for_comparing,
+        window=profile.window.value,
+        key=_key(profile),
+        counts_probes=profile.counts_probes,
+        counts_tails=profile.counts_tails,
+        threshold=Threshold(
+            profile.header_bytes,
+            profile.seconds,
+            profile.bytes_per_second,
+            profile.believes_sizes,
+            profile.least_length_bytes,
+            profile.least_bytes_per_second,
+            profile.most_bytes_per_second,
+        ),
+        excluding=verdict_names(profile.excluding),
+        preload_referrers=profile.preload_referrers,
+        networks=NetworkDisclosure(
+            *([kind.label for kind in kinds] for kinds in (networks.datacenter, networks.vpn, networks.relay))
+        ),
+        differences=profile.differences,
+    )
+
+
+def _kept(ingest: IngestSettings) -> list[KeptFor]:
+    final = f"{ingest.final_after_days} days"
+    return [
+        KeptFor("Addresses", "in the spool until their hits have landed, seconds as a rule; nowhere else"),
+        KeptFor(
+            "Listeners' keys",
+            "addresses, of IPv6 the first 64 bits, and user agents, hashed under secrets of the month: as long as hits "
+            f"and downloads; the secrets are destroyed {SECRET_DAYS} days after the month",
+        ),
+        KeptFor("Hits", f"{ingest.hits_months} months, or less where a podcast's owner says so"),
+        KeptFor("Targets of hits whose episode is not known", f"{WAITING_DAYS} days"),
+        KeptFor("Downloads", f"until {DOWNLOAD_DAYS} days after their day is final; a day is final after {final}"),
+        KeptFor("Figures", "for ever"),
+    ]
+
+
+def describe(
+    profiles: Mapping[str, Profile], ingest: IngestSettings, lists: Lists, files: Sequence[ListFile]
+) -> Methodology:
+    """Describe how an installation counts.
+
+    Args:
+        profiles: All of them by name.
+        ingest: For how long it keeps what.
+        lists: The versions of what hits are judged by now.
+        files: Lists and databases that the operator installed.
+    """
+    return Methodology(
+        method=_METHOD,
+        guideline=_GUIDELINE,
+        profile=DEFAULT_PROFILE.name,
+        rules=DEFAULT_PROFILE.rules_version,
+        deviations=list(_DEVIATIONS),
+        unseen=list(_UNSEEN),
+        profiles=[_disclose(profile) for profile in profiles.values()],
+        filters=[
+            Filter(verdict.label, VERDICT_WORDS[verdict.label])
+            for verdict in Verdict
+            if verdict is not Verdict.ELIGIBLE
+        ],
+        lists=lists,
+        list_files=list(files),
+        kept=_kept(ingest),
+    )

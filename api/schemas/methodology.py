@@ -1,0 +1,96 @@
+"""The forms of the methodology: how this installation counts, from what it runs with."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import msgspec
+
+from api.schemas.analytics import Lists
+
+__all__ = ("Filter", "KeptFor", "ListFile", "Methodology", "NetworkDisclosure", "ProfileDisclosure", "Threshold")
+
+
+class Threshold(msgspec.Struct, frozen=True):
+    """How much has to be asked for: `header_bytes`, and `seconds` of sound at the enclosure's own rate.
+
+    Where feeds give no believable rate it is `assumed_bytes_per_second`; lengths below `least_length_bytes` and rates
+    outside the other two are not believed, nor is anything unless `believes_sizes`.
+    """
+
+    header_bytes: int
+    seconds: int
+    assumed_bytes_per_second: int
+    believes_sizes: bool
+    least_length_bytes: int
+    least_bytes_per_second: int
+    most_bytes_per_second: int
+
+
+class NetworkDisclosure(msgspec.Struct, frozen=True):
+    """Which kinds of agents do not count from which class of network."""
+
+    datacenter: list[str]
+    vpn: list[str]
+    relay: list[str]
+
+
+class ProfileDisclosure(msgspec.Struct, frozen=True, kw_only=True):
+    """A profile, whole.
+
+    `key` is what requests have to share to be one download in a `window`. `for_comparing` says that no report can be
+    counted by it, `is_own` that it is the installation's own.
+    """
+
+    profile: str
+    rules: str
+    summary: str
+    is_default: bool
+    is_own: bool
+    for_comparing: bool
+    window: str
+    key: list[str]
+    counts_probes: bool
+    counts_tails: bool
+    threshold: Threshold
+    excluding: list[str]
+    preload_referrers: tuple[str, ...]
+    networks: NetworkDisclosure
+    differences: tuple[str, ...]
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """A verdict, and what it means; the first that applies decides."""
+
+    verdict: str
+    meaning: str
+
+
+class ListFile(msgspec.Struct, frozen=True):
+    """A list or database that the operator installed, and the day on which it was last changed."""
+
+    name: str
+    changed: dt.date
+
+
+class KeptFor(msgspec.Struct, frozen=True):
+    """How long something is kept."""
+
+    what: str
+    how_long: str
+
+
+class Methodology(msgspec.Struct, frozen=True, kw_only=True):
+    """How downloads are counted: the method and where it departs from the guideline, profiles, filters and lists."""
+
+    method: str
+    guideline: str
+    profile: str
+    rules: str
+    deviations: list[str]
+    unseen: list[str]
+    profiles: list[ProfileDisclosure]
+    filters: list[Filter]
+    lists: Lists
+    list_files: list[ListFile]
+    kept: list[KeptFor]
