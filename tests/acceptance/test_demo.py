@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,17 +22,18 @@ _FIGURES = re.compile(r"(.+?) +([\d,]+) +([\d,]+)( +≠)?")
 
 
 @pytest.fixture(scope="module")
-def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def ledger() -> Iterator[Path]:
     """The data folder of a running `up`."""
-    folder = tmp_path_factory.mktemp("demo")
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)
+    # Not pytest's own folder, which the account of the database cannot enter.
+    folder = Path(tempfile.mkdtemp(prefix="castledger-test-"))
+    folder.chmod(0o755)
     up = Up(folder)
     try:
         up.wait()
         yield folder / "ledger"
     finally:
         up.kill_all()
+        shutil.rmtree(folder)
 
 
 def _figures(report: str) -> list[tuple[str, int, int]]:

@@ -382,10 +382,12 @@ def redis_socket(folder: Path) -> Iterator[Path]:
     ]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 30
-        while not path.exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        # The socket is there before anybody listens at it.
+        with socket.socket(socket.AF_UNIX) as client:
+            while client.connect_ex(str(path)):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
         yield path
         process.terminate()
 
