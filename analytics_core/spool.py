@@ -11,7 +11,7 @@ import enum
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -51,6 +51,7 @@ HEADER_BYTES: Final = _HEADER.size + 4
 """A segment starts with this many bytes of header, its CRC included."""
 
 _FRAME: Final = struct.Struct("<4sBxHII")
+_COUNT: Final = struct.Struct("<I")
 FRAME_HEADER_BYTES: Final = _FRAME.size
 _FRAME_MAGIC: Final = b"CLbf"
 MAX_FRAME_BYTES: Final = 16 * 1024 * 1024
@@ -223,20 +224,20 @@ def encode_hit(hit: Hit) -> tuple[bytes, bytes]:
     return row, b"".join((hit.target, hit.arguments, hit.agent, hit.referrer, hit.byte_range))
 
 
-def _encode_frame(kind: FrameKind, count: int, totals: Totals, body: bytes) -> bytes:
+def _encode_frame(kind: FrameKind, count: int, totals: Totals, parts: Iterable[bytes]) -> bytes:
     head = _totals_encoder.encode(totals)
-    payload = b"".join((struct.pack("<I", count), head, body))
+    payload = b"".join((_COUNT.pack(count), head, *parts))
     return _FRAME.pack(_FRAME_MAGIC, kind, len(head), len(payload), zlib.crc32(payload)) + payload
 
 
 def encode_hits_frame(rows: Sequence[bytes], texts: Sequence[bytes], totals: Totals) -> bytes:
     """Frame a batch of hits as :func:`encode_hit` gave them; *totals* includes them."""
-    return _encode_frame(FrameKind.HITS, len(rows), totals, b"".join((*rows, *texts)))
+    return _encode_frame(FrameKind.HITS, len(rows), totals, (*rows, *texts))
 
 
 def encode_totals_frame(kind: FrameKind, totals: Totals) -> bytes:
     """Frame running totals without hits: a heartbeat (``TOTALS``) or a segment's end (``SEAL``)."""
-    return _encode_frame(kind, 0, totals, b"")
+    return _encode_frame(kind, 0, totals, ())
 
 
 def read_frames(data: bytes | memoryview, *, offset: int = 0) -> Iterator[Frame]:
@@ -265,7 +266,7 @@ def read_frames(data: bytes | memoryview, *, offset: int = 0) -> Iterator[Frame]
         if zlib.crc32(payload) != crc:
             raise SpoolCorrupt(f"the frame at offset {offset + at} is damaged")
         try:
-            count = struct.unpack_from("<I", payload)[0]
+            count = _COUNT.unpack_from(payload)[0]
             totals = _totals_decoder.decode(payload[4 : 4 + head_bytes])
             body = payload[4 + head_bytes :]
             frame_kind = FrameKind(kind)

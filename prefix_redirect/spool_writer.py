@@ -6,7 +6,6 @@ the counts travel in the next frame that can be written.
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
 import time
@@ -134,9 +133,10 @@ class SpoolWriter:
 
     def write_turn(self) -> None:
         """Write what was recorded in this turn of the loop, each an answer; what fails is counted as lost."""
-        if not self.rows:
+        rows = self.rows
+        if not rows:
             return
-        rows, texts = self.rows, self.texts
+        texts = self.texts
         self.rows, self.texts = [], []
         self.totals.answered += len(rows)
         if not self._write(rows, texts):
@@ -199,21 +199,41 @@ class SpoolWriter:
         if now_s < self._blocked_until_s:
             return False
         recorded = self.totals.recorded
-        failure = OSError(errno.ENOSPC, "the disk stays full")
+        try:
+            self._append(rows, texts, now_s)
+        except OSError as error:
+            return self._append_again(rows, texts, now_s, error, recorded)
+        return True
+
+    def _append(self, rows: Sequence[bytes], texts: Sequence[bytes], now_s: float) -> None:
+        segment = self._segment or self._start_segment()
+        data, hits = self._encode(rows, texts), len(rows)
+        segment.append(data, hits=hits)
+        self.fault = None
+        self.written_bytes += len(data)
+        self._is_dirty = True
+        self._last_frame_s = now_s
+        if hits and segment.hits == hits:
+            self._first_hit_s = now_s
+        if segment.size >= self._segment_bytes:
+            self._retire()
+
+    def _append_again(
+        self, rows: Sequence[bytes], texts: Sequence[bytes], now_s: float, failure: OSError, recorded: int
+    ) -> bool:
+        """Try once more, and after each thing that may help: another segment, room from the reserve."""
         for attempt in range(3):
+            self.totals.recorded = recorded
+            self._give_up_segment(failure, now_s)
+            is_worth_it = is_disk_full(failure) and self.reserve.release()
+            if attempt == 2 or not (is_worth_it or attempt == 0):
+                break
             try:
-                segment = self._segment or self._start_segment()
-                data = self._encode(rows, texts)
-                segment.append(data, hits=len(rows))
+                self._append(rows, texts, now_s)
             except OSError as error:
                 failure = error
-                self.totals.recorded = recorded
-                self._give_up_segment(error, now_s)
-                if (is_disk_full(error) and self.reserve.release()) or attempt == 0:
-                    continue
-                break
-            self._settle_write(segment, len(data), len(rows), now_s)
-            return True
+            else:
+                return True
         # Once a second is often enough to try again; at every turn it would be the load that kills the redirect.
         self._blocked_reason = "disk_full" if is_disk_full(failure) else "write_error"
         self._blocked_until_s = now_s + _RETRY_S
@@ -221,28 +241,18 @@ class SpoolWriter:
         return False
 
     def _encode(self, rows: Sequence[bytes], texts: Sequence[bytes]) -> bytes:
-        totals = self.totals
-        if not rows:
-            return encode_totals_frame(FrameKind.TOTALS, totals)
-        if len(rows) <= _HITS_PER_FRAME:
-            totals.recorded += len(rows)
+        totals, hits = self.totals, len(rows)
+        if 0 < hits <= _HITS_PER_FRAME:
+            totals.recorded += hits
             return encode_hits_frame(rows, texts, totals)
+        if not hits:
+            return encode_totals_frame(FrameKind.TOTALS, totals)
         frames = []
         for start in range(0, len(rows), _HITS_PER_FRAME):
             some = rows[start : start + _HITS_PER_FRAME]
             totals.recorded += len(some)
             frames.append(encode_hits_frame(some, texts[start : start + len(some)], totals))
         return b"".join(frames)
-
-    def _settle_write(self, segment: Segment, size: int, hits: int, now_s: float) -> None:
-        self.fault = None
-        self.written_bytes += size
-        self._is_dirty = True
-        self._last_frame_s = now_s
-        if hits and segment.hits == hits:
-            self._first_hit_s = now_s
-        if segment.size >= self._segment_bytes:
-            self._retire()
 
     def _make_folder(self) -> None:
         if not self._folder.is_dir():

@@ -7,8 +7,8 @@ So that an answered hit is a recorded one, even when the process is killed the i
 from __future__ import annotations
 
 import asyncio
-import bisect
 import time
+from bisect import bisect_left
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol, TypeAlias
 
@@ -19,6 +19,7 @@ from prefix_redirect.spool_writer import SpoolWriter, SyncWork
 __all__ = ("Answering", "Latencies", "Turns")
 
 _SYNC_S: Final = 0.1
+_precise_s: Final = time.perf_counter
 
 
 class Answering(Protocol):
@@ -56,7 +57,7 @@ class Latencies:
 
     def note(self, took_s: float, answered: int) -> None:
         """Count some connections that waited as long."""
-        self.counts[bisect.bisect_left(self.BOUNDS_S, took_s)] += answered
+        self.counts[bisect_left(self.BOUNDS_S, took_s)] += answered
         self.sum_s += took_s * answered
 
 
@@ -74,8 +75,11 @@ class Turns:
         self, loop: asyncio.AbstractEventLoop, writer: SpoolWriter, clock: Clock, *, holds_answers: bool
     ) -> None:
         self._loop = loop
+        # Bound here once: a turn of one request costs twice what it costs in a full one.
+        self._time = loop.time
+        self._call_soon = loop.call_soon
+        self._now_us = clock.now_us
         self._writer = writer
-        self._clock = clock
         self._holds_answers = holds_answers
         self._answering: list[Answering] = []
         self._held: list[_Held] = []
@@ -105,11 +109,11 @@ class Turns:
         """Begin a turn: to be called before anything of it is asked, unless it has begun."""
         self.is_begun = True
         # The loop's own time has whole milliseconds only, longer than most turns.
-        self._begun_s = time.perf_counter()
-        self.now_s = self._loop.time()
-        self.now_ns = int(self.now_s * 1e9)
-        self.at = pack_time(self._clock.now_us())
-        self._loop.call_soon(self._end_turn)
+        self._begun_s = _precise_s()
+        self.now_s = now_s = self._time()
+        self.now_ns = int(now_s * 1e9)
+        self.at = pack_time(self._now_us())
+        self._call_soon(self._end_turn)
 
     def join(self, connection: Answering) -> None:
         """Have a connection's answers sent at the end of this turn: to be called once a turn."""
@@ -131,7 +135,7 @@ class Turns:
             return
         for connection in answering:
             connection.send_turn()
-        self.latencies.note(time.perf_counter() - self._begun_s, len(answering))
+        self.latencies.note(_precise_s() - self._begun_s, len(answering))
         self.plan_sync()
 
     def plan_sync(self) -> None:
@@ -173,7 +177,7 @@ class Turns:
             self.plan_sync()
 
     def _release(self, held: list[_Held]) -> None:
-        now_s = time.perf_counter()
+        now_s = _precise_s()
         for connection, answers, begun_s in held:
             connection.send_answers(answers)
             self.latencies.note(now_s - begun_s, 1)
