@@ -149,11 +149,13 @@ class TrackerProtocol(asyncio.Protocol):
         """Read what a client sends."""
         tracker = self._tracker
         turns = tracker.turns
-        if not turns.is_begun:
-            turns.begin()
         reader = self._reader
+        is_between = reader is None or reader.stage == _BETWEEN
+        # A piece of a request is worth no turn of its own: whoever sends byte by byte pays for nothing else.
+        if is_between and not turns.is_begun:
+            turns.begin()
         if self._state is _OPEN:
-            if reader is None or reader.stage == _BETWEEN:
+            if is_between:
                 client = self._client
                 reply = tracker.replies.get(data)
                 if reply is None and client.is_trusted:
@@ -177,18 +179,18 @@ class TrackerProtocol(asyncio.Protocol):
             return
         if reader is None:
             reader = self._reader = RequestReader(self._on_request, tracker.limits)
-        stage = reader.stage
         self._delivered = 0
         status = reader.feed(data)
         if status:
             self.refuse(status)
         elif reader.stage == _BETWEEN:
-            self.idle_since_s = turns.now_s
-            self.deadline_s = turns.now_s + tracker.limits.idle_s
-            if stage == _BETWEEN and self._delivered == 1 and self._last_reply is not None:
+            # The end of a body is answered already: then no turn has begun.
+            self.idle_since_s = now_s = turns.now_s if turns.is_begun else tracker.loop.time()
+            self.deadline_s = now_s + tracker.limits.idle_s
+            if is_between and self._delivered == 1 and self._last_reply is not None:
                 self._remember(data, self._last_reply)
-        elif stage == _BETWEEN or self._out:
-            self.deadline_s = turns.now_s + tracker.limits.header_s
+        elif is_between or self._out:
+            self.deadline_s = (turns.now_s if turns.is_begun else tracker.loop.time()) + tracker.limits.header_s
 
     def eof_received(self) -> bool:
         """Keep our side open while a client that has said all waits for its answers."""
