@@ -266,7 +266,7 @@ _TRACKER: Final = {
     ),
 }
 _INGEST: Final = {
-    "batch_hits": _Spec("CASTLEDGER_INGEST_BATCH", _integer(1, 1_000_000), "60000", "Most hits landed at once."),
+    "batch_hits": _Spec("CASTLEDGER_INGEST_BATCH", _integer(1, 1_000_000), "50000", "Most hits landed at once."),
     "geo_database": _Spec(
         "CASTLEDGER_GEO_DATABASE",
         _path,
