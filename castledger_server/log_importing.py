@@ -133,8 +133,8 @@ async def _open(
         settings.ingest.agent_lists, settings.ingest.agent_lists_mode, keep=settings.ingest.agent_lists_kept
     )
     places = open_places(settings.ingest)
-    pool = await open_pool(database, Role.INGEST, application_name=_NAME, max_size=1)
     conn = await connect(database, Role.INGEST, application_name=_NAME)
+    pool = await open_pool(database, Role.INGEST, application_name=_NAME, max_size=1)
     try:
         tenant_no, slug = _choose_tenant(await list_slugs(conn), options.tenant)
         pipeline = Pipeline(

@@ -195,7 +195,7 @@ class LogImport:
 
     async def _portions(self, file: LogFile, start: int) -> AsyncIterator[Portion]:
         portions = file.read(start, now_us=micros(self._now), max_lines=self._max_lines)
-        while (portion := await asyncio.to_thread(next, portions, None)) is not None:
+        while (portion := await asyncio.to_thread(lambda: next(portions, None))) is not None:
             yield portion
 
     async def _choose(self, portion: Portion, *, segment_no: int, ordinal: int) -> _Chosen:
