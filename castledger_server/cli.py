@@ -17,6 +17,7 @@ from castledger_server.archive_cli import add_archive
 from castledger_server.backup_cli import add_backup
 from castledger_server.compare_cli import add_compare
 from castledger_server.erase_cli import add_erase
+from castledger_server.import_log_cli import add_import_log
 from castledger_server.jobs_cli import add_jobs
 from castledger_server.lists_cli import add_lists
 from castledger_server.restate_cli import add_restate
@@ -383,6 +384,7 @@ def _parser() -> argparse.ArgumentParser:
     add_restate(commands)
     add_erase(commands)
     add_archive(commands)
+    add_import_log(commands)
     _add_demo(commands)
     return parser
 

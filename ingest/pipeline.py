@@ -129,6 +129,7 @@ class Pipeline:
         places: What addresses are looked up in.
         metrics: Takes each step's time.
         agent_table: Returns the table of user agents in force.
+        source: How the hits were told to us.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class Pipeline:
         places: PlaceSources,
         metrics: Metrics,
         agent_table: Callable[[], AgentTable] = our_table,
+        source: HitSource = HitSource.PREFIX,
     ) -> None:
         self.catalogue = Catalogue(own_hosts=own_hosts)
         self.unknown_hosts = UnknownHosts(own_hosts=own_hosts)
@@ -150,6 +152,7 @@ class Pipeline:
         self.places = places
         """May be replaced at any time: a batch looks all its addresses up in one of them."""
         self._metrics = metrics
+        self._source = source
         self._ownership: int | None = None
 
     @contextlib.contextmanager
@@ -194,7 +197,9 @@ class Pipeline:
             ranges, evidence, _ = _weigh(batch, links.targets)
             nothing = np.zeros(len(batch), np.int64)
             verdicts = VerdictColumns(bits=nothing, verdict=nothing + NO_VERDICT)
-            hits = _columns(batch, links.targets, agents, terms, listeners, places, ranges, evidence, verdicts)
+            hits = _columns(
+                batch, self._source, links.targets, agents, terms, listeners, places, ranges, evidence, verdicts
+            )
             clicks = name_clicks(batch, links, agents.kind)
         return Judged(hits, [], links.targets.ownership, clicks=clicks)
 
@@ -232,7 +237,7 @@ class Pipeline:
         with self._timed("judge"):
             verdicts = judge_facts(_facts(batch, targets, agents, places, tiny))
         with self._timed("split"):
-            judged = _split(batch, targets, agents, terms, listeners, places, ranges, evidence, verdicts)
+            judged = _split(batch, self._source, targets, agents, terms, listeners, places, ranges, evidence, verdicts)
         with self._timed("winners"):
             winners = pick_winners(judged.hits)
         with self._timed("lay out"):
@@ -288,6 +293,7 @@ def _facts(
 
 def _split(
     batch: Batch,
+    source: HitSource,
     targets: TargetColumns,
     agents: AgentColumns,
     terms: TermColumns,
@@ -297,7 +303,7 @@ def _split(
     evidence: npt.NDArray[np.int64],
     verdicts: VerdictColumns,
 ) -> Judged:
-    columns = _columns(batch, targets, agents, terms, listeners, places, ranges, evidence, verdicts)
+    columns = _columns(batch, source, targets, agents, terms, listeners, places, ranges, evidence, verdicts)
     known = columns.episode_no > 0
     if known.all():
         return Judged(columns, [], targets.ownership)
@@ -308,6 +314,7 @@ def _split(
 
 def _columns(
     batch: Batch,
+    source: HitSource,
     targets: TargetColumns,
     agents: AgentColumns,
     terms: TermColumns,
@@ -338,7 +345,7 @@ def _columns(
         method=batch.method,
         range_kind=ranges.kind,
         flags=batch.flags | np.where(listeners.is_rekeyed, int(HitFlag.REKEYED), 0),
-        source=np.full(len(batch), int(HitSource.PREFIX), np.int64),
+        source=np.full(len(batch), int(source), np.int64),
         rules=np.full(len(batch), DEFAULT_PROFILE.version, np.int64),
         asn=places.asn,
         networks=places.networks,

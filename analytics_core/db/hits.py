@@ -43,13 +43,15 @@ class HitSource(enum.IntEnum):
     """How a hit was told to us."""
 
     PREFIX = 1
+    LOG = 2
+    """A line of an access log that was imported."""
 
     @property
     def label(self) -> str:
         """The name that is shown.
 
-        >>> HitSource.PREFIX.label
-        'prefix'
+        >>> HitSource.PREFIX.label, HitSource.LOG.label
+        ('prefix', 'log')
         """
         return self.name.lower()
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from analytics_core.db.ledger import IMPORT_SOURCE
 from analytics_core.db.podcasts import CATALOGUE_CHANNEL
 from analytics_core.db.pool import Connection, Tenant
 
@@ -30,7 +31,6 @@ __all__ = (
 )
 
 _TIMEOUT_S: Final = 3600.0
-_SOURCE: Final = "import"
 
 
 class TenantContent(msgspec.Struct, frozen=True):
@@ -280,7 +280,7 @@ async def add_agents(conn: Connection, rows: Sequence[Mapping[str, object]]) -> 
 async def add_segments(conn: Connection, rows: Sequence[Mapping[str, object]]) -> None:
     """Store the segments that hits came in; in the transaction."""
     for statement in (_SEGMENTS, _WIDEN_SEGMENTS):
-        await conn.execute(statement, list(rows), _SOURCE)
+        await conn.execute(statement, list(rows), IMPORT_SOURCE)
 
 
 async def add_rows(conn: Connection, table: str, rows: Sequence[Mapping[str, object]]) -> list[object]:

@@ -13,6 +13,7 @@ from analytics_core.db.pool import Connection
 from analytics_core.spool import Totals
 
 __all__ = (
+    "IMPORT_SOURCE",
     "BucketRow",
     "Entry",
     "SilentSource",
@@ -25,6 +26,9 @@ __all__ = (
     "read_complete_until",
     "read_totals",
 )
+
+IMPORT_SOURCE: Final = "import"
+"""The source of hits that no tracker sent: those of archives and of logs. Nobody is to miss it."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -88,7 +92,7 @@ select start, source, jsonb_object_agg(what, hits) as accounts from (
 _SILENT: Final[LiteralString] = """/* ledger.silent */
 select source, last_frame_at from api.trackers
 where finished_why is distinct from 'sealed' and last_frame_at < cutoff_at - $1::interval
-    and last_frame_at > cutoff_at - interval '7 days'
+    and last_frame_at > cutoff_at - interval '7 days' and source <> $2
 order by source"""
 
 _CUTOFF: Final[LiteralString] = """/* ledger.cutoff */ select cutoff_at from api.cutoff"""
@@ -188,7 +192,7 @@ async def list_buckets(conn: Connection, *, interval: str, start: dt.datetime, e
 
 async def list_silent_trackers(conn: Connection, *, after: dt.timedelta) -> list[SilentSource]:
     """List the trackers of which nothing was heard for *after*, though they did not stop; seen as by buckets."""
-    return [msgspec.convert(row, SilentSource) for row in await conn.fetch(_SILENT, after)]
+    return [msgspec.convert(row, SilentSource) for row in await conn.fetch(_SILENT, after, IMPORT_SOURCE)]
 
 
 async def read_complete_until(conn: Connection) -> dt.datetime | None:

@@ -108,7 +108,7 @@ with days as materialized (
         ('country', case when f.country > 0 then chr(f.country / 256) || chr(f.country % 256) else '' end),
         ('referrer', coalesce(r.term, '')),
         ('feed_app', coalesce(p.term, '')),
-        ('source', case f.source when 1 then 'prefix' else '' end)) as x(dimension, key)
+        ('source', case f.source when 1 then 'prefix' when 2 then 'log' else '' end)) as x(dimension, key)
     group by 1, 2, 3, 4, 5
 ), sums as (
     select episode_no, day, dimension, key, sum(downloads)::integer as downloads, sum(strict)::integer as strict,

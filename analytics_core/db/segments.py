@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from analytics_core.db.ledger import SilentSource, read_totals
+from analytics_core.db.ledger import IMPORT_SOURCE, SilentSource, read_totals
 from analytics_core.db.pool import Connection
 from analytics_core.spool import SegmentHeader, Totals
 
@@ -105,7 +105,7 @@ select source, last_frame_at from (
     select distinct on (s.source) s.source, s.finished_why, c.cutoff_at,
         coalesce(s.last_frame_at, s.created_at) as last_frame_at
     from ops.segments s, (select min(cutoff_at) as cutoff_at from ops.ingest_status) c
-    where s.finished_at is null or s.finished_at > now() - $2::interval
+    where (s.finished_at is null or s.finished_at > now() - $2::interval) and s.source <> $3
     order by s.source, s.created_at desc, s.segment_no desc
 ) newest
 where finished_why is distinct from 'sealed' and last_frame_at < cutoff_at - $1::interval
@@ -194,7 +194,7 @@ async def list_silent(conn: Connection, *, after: dt.timedelta) -> list[SilentSo
 
     One that has been silent for a week is given up: it is not expected back.
     """
-    return [msgspec.convert(row, SilentSource) for row in await conn.fetch(_SILENT, after, _GIVEN_UP)]
+    return [msgspec.convert(row, SilentSource) for row in await conn.fetch(_SILENT, after, _GIVEN_UP, IMPORT_SOURCE)]
 
 
 async def advance_cutoff(conn: Connection, *, source: str, at: dt.datetime) -> None:

@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from analytics_core.db.ledger import Entry, add_entries
+from analytics_core.db.ledger import IMPORT_SOURCE, Entry, add_entries
 from analytics_core.db.segments import advance_cutoff
 from tests.integration.api.ledger import Api, Ledger, codes, problem
 
@@ -66,6 +66,9 @@ async def test_silent_trackers_are_named(api: Api, ledger: Ledger) -> None:
     await advance_cutoff(ledger.ingest, source="spool", at=heard + dt.timedelta(minutes=4))
     answer = await api.data("/ledger")
     assert answer["silent"] == [{"source": "test", "last_frame_at": heard.isoformat().replace("+00:00", "Z")}]
+    # Nobody is to miss what no tracker sent.
+    await ledger.ingest.execute("update ops.segments set source = $1", IMPORT_SOURCE)
+    assert (await api.data("/ledger"))["silent"] == []
 
 
 async def test_other_tenants_see_nothing_of_it(api: Api, ledger: Ledger) -> None:
