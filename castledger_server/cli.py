@@ -19,6 +19,7 @@ from castledger_server.compare_cli import add_compare
 from castledger_server.erase_cli import add_erase
 from castledger_server.jobs_cli import add_jobs
 from castledger_server.lists_cli import add_lists
+from castledger_server.recount_cli import add_recount
 from castledger_server.restate_cli import add_restate
 from castledger_server.retention_cli import add_retention
 from castledger_server.spool_cli import add_spool
@@ -381,6 +382,7 @@ def _parser() -> argparse.ArgumentParser:
     add_retention(commands)
     add_backup(commands)
     add_restate(commands)
+    add_recount(commands)
     add_erase(commands)
     add_archive(commands)
     _add_demo(commands)
