@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import tempfile
 from collections import Counter
@@ -32,6 +33,7 @@ from ingest.restatements import DayOutcome
 from ingest.retention import KEEP_DOWNLOADS, drop_old
 from ingest.rollups import refresh_listeners
 from tests.factories import MadePodcast, make_episode, make_hit, make_podcast, make_tenant, micros, write_segment
+from tests.integration.ingest.erasing import Eraser
 from tests.ledgers import DAY, NOW, Ledger, minute
 
 pytestmark = pytest.mark.anyio
@@ -330,6 +332,31 @@ async def test_hits_that_are_taken_away_meanwhile_do_not_come_back(
         await recount_day(second, tables.tenant_no, DAY, Counter())
     await transaction.rollback()
     assert await ledger.count("ts.listener_events") == 0
+
+
+@pytest.mark.parametrize("what", ["listener", "podcast"])
+async def test_who_is_erased_meanwhile_is_not_written_anew(
+    tables: Tables, podcast: MadePodcast, eraser: Eraser, second: Connection, what: str
+) -> None:
+    await tables.land(("Earwig", "a", 1), ("Earwig", "a", 2))
+    await tables.finalise()
+    await tables.change(TWO)
+    keys = await second.fetch("select listener_key from ts.listener_events order by ordinal")
+    transaction = second.transaction(isolation=ISOLATION)
+    await transaction.start()
+    assert await recount_day(second, tables.tenant_no, DAY, Counter()) is not None
+    erase = (
+        eraser.erase_listener(podcast.tenant, keys[0]["listener_key"], DAY.replace(day=1), now=NOW)
+        if what == "listener"
+        else eraser.erase_podcast(podcast, now=NOW)
+    )
+    erasing = asyncio.create_task(erase)
+    await eraser.somebody_waits()
+    await transaction.commit()
+    assert (await erasing).finished_at is not None
+    left = await second.fetch("select listener_key from ts.listener_events")
+    assert left == (keys[1:] if what == "listener" else [])
+    assert await tables.ledger.count("ts.downloads") == len(left)
 
 
 async def test_without_room_for_temporary_files_nothing_changes(
