@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from analytics_core.settings import DatabaseSettings
     from ingest.restatements import DayOutcome
 
-__all__ = ("add_restate", "restate_range")
+__all__ = ("HEAD", "add_range", "add_restate", "find_tenant", "read_range", "read_reason", "restate_range", "write_day")
+
+HEAD: Final = f"{'tenant':<20}{'day':<12}{'hits':>10}  {'downloads':<24}strict\n"
+"""Above the lines of :func:`write_day`."""
 
 _NAME: Final = "castledger restate"
 _REASON: Final = "hits that came late"
@@ -42,13 +45,18 @@ def add_restate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
             "  castledger restate --from 2026-11-01 --to 2026-12-01 --reason 'tracker-2 was away'\n"
         ),
     )
-    restate.add_argument("--from", dest="first", required=True, metavar="DATE", help="the first UTC day")
-    restate.add_argument("--to", dest="until", required=True, metavar="DATE", help="the UTC day after the last one")
-    restate.add_argument("--tenant", metavar="TENANT", help="only of this one, as `castledger retention ls` names it")
-    restate.add_argument("--reason", default=_REASON, metavar="TEXT", help=f"why, for the record ({_REASON})")
-    restate.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
-    add_data_dir(restate)
+    add_range(restate, reason=_REASON)
     restate.set_defaults(run=_restate)
+
+
+def add_range(parser: argparse.ArgumentParser, *, reason: str) -> None:
+    """Add what is said of days that are counted anew, with the reason that is recorded where none is given."""
+    parser.add_argument("--from", dest="first", required=True, metavar="DATE", help="the first UTC day")
+    parser.add_argument("--to", dest="until", required=True, metavar="DATE", help="the UTC day after the last one")
+    parser.add_argument("--tenant", metavar="TENANT", help="only of this one, as `castledger retention ls` names it")
+    parser.add_argument("--reason", default=reason, metavar="TEXT", help=f"why, for the record ({reason})")
+    parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
+    add_data_dir(parser)
 
 
 def _date(text: str, name: str) -> date:
@@ -58,15 +66,47 @@ def _date(text: str, name: str) -> date:
         raise InvalidInput(name, f"is a date such as 2026-11-01, not {text!r}") from None
 
 
-def _restate(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    from analytics_core.db.restatements import MAX_REASON
+def read_range(options: argparse.Namespace) -> tuple[date, date]:
+    """Read which days are meant: the first one, and the one after the last.
 
+    Raises:
+        InvalidInput: One is no date, or there are none or too many.
+    """
     first, until = _date(options.first, "--from"), _date(options.until, "--to")
     if not 0 < (until - first).days <= _MAX_DAYS:
         raise InvalidInput("--to", f"lies 1 to {_MAX_DAYS:,} days behind --from")
+    return first, until
+
+
+def read_reason(options: argparse.Namespace) -> str:
+    """Read the reason.
+
+    Raises:
+        InvalidInput: It is empty, too long, or more than a line.
+    """
+    from analytics_core.db.restatements import MAX_REASON
+
     reason: str = options.reason.strip()
     if not 0 < len(reason) <= MAX_REASON or not reason.isprintable():
         raise InvalidInput("--reason", f"is a line of 1 to {MAX_REASON} characters")
+    return reason
+
+
+def find_tenant(slugs: Mapping[int, str], slug: str | None) -> int | None:
+    """Find the number of the tenant that is meant; ``None`` when all are.
+
+    Raises:
+        InvalidInput: There is no such tenant.
+    """
+    tenant_no = next((number for number, name in slugs.items() if name == slug), None)
+    if slug is not None and tenant_no is None:
+        raise InvalidInput("--tenant", f"there is no tenant {slug!r}; `castledger retention ls` names them")
+    return tenant_no
+
+
+def _restate(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    first, until = read_range(options)
+    reason = read_reason(options)
     database = find_settings(options, environ).require_database()
     refused = asyncio.run(
         restate_range(database, first=first, until=until, slug=options.tenant, reason=reason, dry_run=options.dry_run)
@@ -74,7 +114,7 @@ def _restate(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return int(refused > 0)
 
 
-def _write_day(tenant: str, told: DayOutcome) -> None:
+def write_day(tenant: str, told: DayOutcome) -> None:
     """Write a day's line of the table, as soon as the day is done."""
     from analytics_core.db.restating import NotRestated
 
@@ -128,14 +168,12 @@ async def restate_range(
     outcomes: list[DayOutcome] = []
     try:
         slugs = await list_slugs(conn)
-        tenant_no = next((number for number, name in slugs.items() if name == slug), None)
-        if slug is not None and tenant_no is None:
-            raise InvalidInput("--tenant", f"there is no tenant {slug!r}; `castledger retention ls` names them")
+        tenant_no = find_tenant(slugs, slug)
         late = await _find_late(conn, first=first, until=until, tenant_no=tenant_no)
         if not late:
             sys.stdout.write("no hit came late for these days\n")
             return 0
-        sys.stdout.write(f"{'tenant':<20}{'day':<12}{'hits':>10}  {'downloads':<24}strict\n")
+        sys.stdout.write(HEAD)
         for number, days in sorted(late.items()):
             outcomes += await restate(
                 conn,
@@ -145,7 +183,7 @@ async def restate_range(
                 origin="command",
                 clock=SystemClock(),
                 dry_run=dry_run,
-                tell=partial(_write_day, slugs[number]),
+                tell=partial(write_day, slugs[number]),
             )
     except CONNECTION_LOST as error:
         raise Unavailable("the database went away; days that were told are done") from error

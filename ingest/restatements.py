@@ -1,16 +1,18 @@
-"""Restatements: late hits of final days taken in, a day a transaction, with a record of what changed and why.
+"""Restatements: final days counted anew, a day a transaction, with a record of what changed and why.
 
 Hits that came late only because they had waited for their episode are taken in by a job, without being asked for. Those
-of a tracker that was silent for so long are taken in when an operator says so.
+of a tracker that was silent for so long are taken in when an operator says so. A recount (:mod:`ingest.recounts`) is
+recorded in the same way.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from analytics_core.clock import Clock
 from analytics_core.db.pool import Connection
@@ -27,7 +29,7 @@ from analytics_core.hits import HitFlag
 from analytics_core.ids import new_id
 from ingest.writer import TRY_AGAIN
 
-__all__ = ("WAITED_REASON", "DayOutcome", "restate", "restate_due")
+__all__ = ("WAITED_REASON", "DayOutcome", "Remake", "Told", "restate", "restate_days", "restate_due")
 
 WAITED_REASON: Final = "hits that had waited for their episode"
 """Why the job restates."""
@@ -35,7 +37,12 @@ WAITED_REASON: Final = "hits that had waited for their episode"
 _DAYS: Final = 1_000
 _ATTEMPTS: Final = 5
 
+Isolation: TypeAlias = Literal["read_committed", "repeatable_read"]
+
 Told: TypeAlias = "Callable[[DayOutcome], None]"
+
+Remake: TypeAlias = "Callable[[Connection, int, dt.date], Awaitable[RestatedDay | NotRestated | None]]"
+"""Counts a tenant's day anew, in a transaction: what changed, ``None`` when nothing did, or why it cannot be."""
 
 
 class DayOutcome(NamedTuple):
@@ -50,13 +57,13 @@ class _DryRun(Exception):
 
 
 async def _try_day(
-    conn: Connection, restatement: NewRestatement, day: dt.date, *, flagged: HitFlag, dry_run: bool
+    conn: Connection, restatement: NewRestatement, day: dt.date, remake: Remake, *, isolation: Isolation, dry_run: bool
 ) -> RestatedDay | NotRestated | None:
     """Restate a day and record it: both, or neither."""
     outcome: RestatedDay | NotRestated | None = None
     with contextlib.suppress(_DryRun):
-        async with conn.transaction(isolation="read_committed"):
-            outcome = await rebuild_day(conn, restatement.tenant_no, day, flagged=flagged)
+        async with conn.transaction(isolation=isolation):
+            outcome = await remake(conn, restatement.tenant_no, day)
             if isinstance(outcome, RestatedDay):
                 await add_restated_day(conn, restatement, outcome)
             if dry_run:
@@ -65,44 +72,46 @@ async def _try_day(
 
 
 async def _restate_day(
-    conn: Connection, restatement: NewRestatement, day: dt.date, *, flagged: HitFlag, dry_run: bool
+    conn: Connection, restatement: NewRestatement, day: dt.date, remake: Remake, *, isolation: Isolation, dry_run: bool
 ) -> RestatedDay | NotRestated | None:
     """Restate a day in spite of who erases a listener of it at the same time."""
     for _ in range(_ATTEMPTS):
         with contextlib.suppress(*TRY_AGAIN):
-            return await _try_day(conn, restatement, day, flagged=flagged, dry_run=dry_run)
+            return await _try_day(conn, restatement, day, remake, isolation=isolation, dry_run=dry_run)
     raise Unavailable(f"{day} could not be restated: its rows are in use all the time")
 
 
-async def restate(
+async def restate_days(
     conn: Connection,
     tenant_no: int,
     days: Sequence[dt.date],
+    remake: Remake,
     *,
+    isolation: Isolation,
     reason: str,
     origin: Origin,
     clock: Clock,
-    flagged: HitFlag = HitFlag.NONE,
     dry_run: bool = False,
     tell: Told | None = None,
 ) -> list[DayOutcome]:
-    """Take the late hits of some days in.
+    """Count some days anew, each with its record.
 
     What was stopped in the middle has changed whole days or nothing of them; to do it again does the rest.
 
     Args:
         conn: As ingest, outside a transaction.
-        tenant_no: Whose hits.
+        tenant_no: Whose days.
         days: UTC days, sorted; at least one.
+        remake: Does it. Called again where somebody else was in the way.
+        isolation: Of the transactions that *remake* is called in.
         reason: For people.
         origin: Who restates.
         clock: Tells when it began and when it was done.
-        flagged: Only hits with these flags.
         dry_run: Find out what would change, and change nothing.
-        tell: Called with each day that has late hits, once it is done.
+        tell: Called with each day that changed or cannot be counted anew, once it is done.
 
     Returns:
-        The days that had late hits, or may have and cannot be restated.
+        These days.
 
     Raises:
         Unavailable: A day's rows were in use all the time.
@@ -120,7 +129,7 @@ async def restate(
         await stop_restatements(conn, tenant_no, now=restatement.started_at)
     outcomes = []
     for day in days:
-        outcome = await _restate_day(conn, restatement, day, flagged=flagged, dry_run=dry_run)
+        outcome = await _restate_day(conn, restatement, day, remake, isolation=isolation, dry_run=dry_run)
         if outcome is not None:
             outcomes.append(DayOutcome(day, outcome))
             if tell is not None:
@@ -128,6 +137,40 @@ async def restate(
     if not dry_run:
         await finish_restatement(conn, restatement, now=clock.now())
     return outcomes
+
+
+async def restate(
+    conn: Connection,
+    tenant_no: int,
+    days: Sequence[dt.date],
+    *,
+    reason: str,
+    origin: Origin,
+    clock: Clock,
+    flagged: HitFlag = HitFlag.NONE,
+    dry_run: bool = False,
+    tell: Told | None = None,
+) -> list[DayOutcome]:
+    """Take the late hits of some days in, as :func:`restate_days` does; only those with the flags *flagged*.
+
+    Returns:
+        The days that had late hits, or may have and cannot be restated.
+
+    Raises:
+        Unavailable: A day's rows were in use all the time.
+    """
+    return await restate_days(
+        conn,
+        tenant_no,
+        days,
+        partial(rebuild_day, flagged=flagged),
+        isolation="read_committed",
+        reason=reason,
+        origin=origin,
+        clock=clock,
+        dry_run=dry_run,
+        tell=tell,
+    )
 
 
 async def restate_due(conn: Connection, *, clock: Clock) -> Mapping[str, int]:

@@ -19,6 +19,7 @@ __all__ = (
     "TermNumber",
     "agents_since",
     "confirm_agents",
+    "count_tables",
     "find_agents",
     "find_terms",
     "number_agents",
@@ -88,6 +89,9 @@ _OUTDATED: Final[LiteralString] = """/* agents.outdated */
 select agent_hash, agent_no, user_agent, kind, app, device, rule, table_version from ops.agents
 where superseded_hash is null and (table_version < $1 or table_version > $1) limit $2"""
 
+_TABLES: Final[LiteralString] = """/* agents.count_tables */
+select count(distinct table_version) from ops.agents where superseded_hash is null"""
+
 _CONFIRM: Final[LiteralString] = """/* agents.confirm */
 update ops.agents set table_version = $2 where agent_no = any($1::integer[])"""
 
@@ -151,6 +155,11 @@ async def number_agents(conn: Connection, agents: Sequence[NewAgent], *, table_v
 async def outdated_agents(conn: Connection, table_version: str, *, limit: int) -> list[StoredAgent]:
     """List agents in use that another version of the table has classified."""
     return [msgspec.convert(row, StoredAgent) for row in await conn.fetch(_OUTDATED, table_version, limit)]
+
+
+async def count_tables(conn: Connection) -> int:
+    """Count the versions of the table by which agents in use are classified; several until all are up to date."""
+    return int(await conn.fetchval(_TABLES))
 
 
 async def confirm_agents(conn: Connection, agent_nos: Sequence[int], *, table_version: str) -> None:

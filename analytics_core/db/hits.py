@@ -17,6 +17,8 @@ from analytics_core.db.copying import CopyFormat, Keys
 from analytics_core.db.pool import Connection
 
 __all__ = (
+    "HIT_COLUMNS",
+    "HIT_LAYOUT",
     "DayRow",
     "Downloads",
     "HitColumns",
@@ -134,36 +136,38 @@ class DayRow(msgspec.Struct, frozen=True):
     is_dropped: bool
 
 
-_HITS: Final = CopyFormat(
-    "listener_events",
-    schema="ts",
-    columns=(
-        ("occurred_at", "timestamptz"),
-        ("range_first", "bigint"),
-        ("range_last", "bigint"),
-        ("listener_key", "uuid"),
-        ("segment_no", "integer"),
-        ("ordinal", "integer"),
-        ("tenant_no", "integer"),
-        ("podcast_no", "integer"),
-        ("episode_no", "integer"),
-        ("agent_no", "integer"),
-        ("referrer_no", "integer"),
-        ("feed_app_no", "integer"),
-        ("verdict_bits", "integer"),
-        ("verdict", "smallint"),
-        ("evidence", "smallint"),
-        ("country", "smallint"),
-        ("kind", "smallint"),
-        ("method", "smallint"),
-        ("range_kind", "smallint"),
-        ("flags", "smallint"),
-        ("source", "smallint"),
-        ("rules", "smallint"),
-        ("asn", "integer"),
-        ("networks", "smallint"),
-    ),
+HIT_COLUMNS: Final = (
+    ("occurred_at", "timestamptz"),
+    ("range_first", "bigint"),
+    ("range_last", "bigint"),
+    ("listener_key", "uuid"),
+    ("segment_no", "integer"),
+    ("ordinal", "integer"),
+    ("tenant_no", "integer"),
+    ("podcast_no", "integer"),
+    ("episode_no", "integer"),
+    ("agent_no", "integer"),
+    ("referrer_no", "integer"),
+    ("feed_app_no", "integer"),
+    ("verdict_bits", "integer"),
+    ("verdict", "smallint"),
+    ("evidence", "smallint"),
+    ("country", "smallint"),
+    ("kind", "smallint"),
+    ("method", "smallint"),
+    ("range_kind", "smallint"),
+    ("flags", "smallint"),
+    ("source", "smallint"),
+    ("rules", "smallint"),
+    ("asn", "integer"),
+    ("networks", "smallint"),
 )
+"""The columns of hits with their types, in the order in which they are sent."""
+
+_HITS: Final = CopyFormat("listener_events", schema="ts", columns=HIT_COLUMNS)
+
+HIT_LAYOUT: Final = _HITS.dtype
+"""What :func:`encode_hits` lays each hit out as."""
 
 _DOWNLOAD_COLUMNS: Final = (
     ("day", "date"),

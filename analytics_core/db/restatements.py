@@ -57,7 +57,7 @@ class RestatementRow(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         state: ``running``; ``done``; or ``stopped`` in the middle: the days that it changed stay so, the others wait.
         days: How many it changed.
-        hits: Late ones that it took in.
+        hits: Late ones that it took in, or those that a recount judged otherwise.
     """
 
     restatement_id: UUID

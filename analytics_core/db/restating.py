@@ -2,7 +2,8 @@
 
 Only a final day is restated, whose downloads nobody else writes, and only where all that it is made of is still there:
 nothing is ever made anew from what is gone. Ingest goes on meanwhile: what lands is late, and not among what was taken
-in. Rollups, sums and listeners follow by marks, as after any other change of downloads.
+in. Rollups, sums and listeners follow by marks, as after any other change of downloads. A recount
+(:mod:`analytics_core.db.recounting`) holds the day in the same way, and changes what its hits say.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ __all__ = (
     "NotRestated",
     "RestatedDay",
     "find_late_hits",
+    "hold_day",
     "list_due_days",
     "list_final_days",
     "rebuild_day",
+    "replace_downloads",
     "want_restatement",
 )
 
@@ -34,7 +37,7 @@ __all__ = (
 class NotRestated(enum.Enum):
     """Why a tenant's day cannot be restated."""
 
-    NOT_FINAL = "it is not final yet: what lands for it is counted anyway"
+    NOT_FINAL = "it is not final yet"
     HITS_GONE = "its hits are not kept any more"
     DOWNLOADS_GONE = "its downloads are not kept any more"
     MONTH_GONE = "downloads of its month are not kept any more, without which its listeners cannot be counted"
@@ -44,7 +47,7 @@ class RestatedDay(msgspec.Struct, frozen=True):
     """What a restatement changed of a day.
 
     Attributes:
-        hits: Late ones that were taken in.
+        hits: Late ones that were taken in; of a recount, those that were judged otherwise.
         downloads_before: Of the tenant on the whole day.
         strict_before: Strict ones among them.
     """
@@ -196,6 +199,27 @@ def _bounds(day: dt.date) -> tuple[dt.datetime, dt.datetime]:
     return start, start + dt.timedelta(days=1)
 
 
+async def hold_day(conn: Connection, tenant_no: int, day: dt.date) -> bool | NotRestated:
+    """Keep a tenant's UTC day to oneself until the transaction ends, as far as others could restate it or drop it.
+
+    Args:
+        conn: As ingest, in a transaction that has read nothing yet.
+        tenant_no: Whose day.
+        day: Which day.
+
+    Returns:
+        Whether there is such a day, or why it cannot be restated.
+    """
+    # As who lands: a tenant is not erased meanwhile, and no day becomes final or is dropped.
+    await lock_ownership(conn)
+    await lock_finality(conn)
+    row = await conn.fetchrow(_LOCK, tenant_no, day)
+    if row is None:
+        return False
+    refusal = msgspec.convert(row, _Day).refusal
+    return True if refusal is None else refusal
+
+
 async def rebuild_day(
     conn: Connection, tenant_no: int, day: dt.date, *, flagged: HitFlag = HitFlag.NONE
 ) -> RestatedDay | NotRestated | None:
@@ -210,32 +234,23 @@ async def rebuild_day(
     Returns:
         What changed, ``None`` when there was nothing to take in, or why it cannot be; then nothing was changed.
     """
-    # As who lands: a tenant is not erased meanwhile, and no day becomes final or is dropped.
-    await lock_ownership(conn)
-    await lock_finality(conn)
-    row = await conn.fetchrow(_LOCK, tenant_no, day)
-    if row is None:
-        return None
+    held = await hold_day(conn, tenant_no, day)
     await conn.execute(_SETTLE, tenant_no, day)
-    refusal = msgspec.convert(row, _Day).refusal
-    if refusal is not None:
-        return refusal
-    taken = int(await conn.fetchval(_TAKE_IN, tenant_no, day, int(flagged)))
-    if not taken:
-        return None
-    compared = await _replace_downloads(conn, tenant_no, day)
-    return RestatedDay(
-        day=day,
-        hits=taken,
-        downloads_before=compared.downloads_before,
-        downloads_after=compared.downloads_after,
-        strict_before=compared.strict_before,
-        strict_after=compared.strict_after,
-    )
+    if isinstance(held, NotRestated):
+        return held
+    taken = int(await conn.fetchval(_TAKE_IN, tenant_no, day, int(flagged))) if held else 0
+    return await replace_downloads(conn, tenant_no, day, hits=taken) if taken else None
 
 
-async def _replace_downloads(conn: Connection, tenant_no: int, day: dt.date) -> _Compared:
-    """Write the downloads that a tenant's hits of a day make, as far as they differ from those that are there."""
+async def replace_downloads(conn: Connection, tenant_no: int, day: dt.date, *, hits: int) -> RestatedDay:
+    """Write the downloads that a tenant's hits of a day make, as far as they differ from those that are there.
+
+    Args:
+        conn: In a transaction that holds the day (:func:`hold_day`).
+        tenant_no: Whose day.
+        day: Which day.
+        hits: How many hits made it necessary, for the record.
+    """
     await conn.execute(_STAGE)
     compared = msgspec.convert(await conn.fetchrow(_COMPARE, tenant_no, day, *_bounds(day)), _Compared)
     # Each only where there is something to do: compressed days are opened by asking already.
@@ -246,7 +261,14 @@ async def _replace_downloads(conn: Connection, tenant_no: int, day: dt.date) -> 
     if compared.gone or compared.written:
         await conn.execute(_MARK)
         await conn.execute(_RAISE, tenant_no, day)
-    return compared
+    return RestatedDay(
+        day=day,
+        hits=hits,
+        downloads_before=compared.downloads_before,
+        downloads_after=compared.downloads_after,
+        strict_before=compared.strict_before,
+        strict_after=compared.strict_after,
+    )
 
 
 async def want_restatement(conn: Connection, days: Iterable[tuple[int, dt.date]]) -> None:

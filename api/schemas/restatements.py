@@ -15,7 +15,10 @@ __all__ = ("Restatement", "RestatementAnswer", "RestatementDay")
 
 
 class RestatementDay(msgspec.Struct, frozen=True, kw_only=True):
-    """A UTC day with its figures before and after, of all podcasts together; `hits` had come late and were taken in."""
+    """A UTC day with its figures before and after, of all podcasts together.
+
+    `hits` had come late and were taken in, or were judged otherwise by a recount.
+    """
 
     day: dt.date
     hits: int

@@ -1,0 +1,111 @@
+"""``castledger recount``: history judged again by command, and what is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from analytics_core.agent_table import AgentEntry, AgentTable
+from analytics_core.db.pool import connect, open_pool
+from analytics_core.roles import Role
+from analytics_core.settings import DatabaseSettings
+from castledger_server.cli import main
+from ingest.dictionaries import AgentNumbers
+from tests.factories import OVERCAST, make_episode, make_hit, make_podcast, make_tenant, write_segment
+from tests.ledgers import NOW, Ledger
+
+ONE_DAY = dt.timedelta(days=1)
+
+
+def table(kind: str) -> AgentTable:
+    entries = [
+        AgentEntry(name="Earwig", kind=kind, pattern="^Earwig/"),
+        AgentEntry(name="Mole", kind="app", pattern="^M"),
+    ]
+    return AgentTable(tuple(entries), (), version=kind)
+
+
+async def fill(database: DatabaseSettings, folder: Path, *, limit: int) -> None:
+    """Three days with a bot that is an app by now: one with other hits, one without downloads any more, one open.
+
+    Of all agents, *limit* have been classified again by the table that says so.
+    """
+    await make_podcast(database, await make_tenant(database), make_episode("a"))
+    await make_tenant(database, "two")
+    pool = await open_pool(database, Role.INGEST, application_name="test", max_size=2)
+    conn = await connect(database, Role.INGEST, application_name="test")
+    ledger = Ledger(pool, conn, folder)
+    ledger.pipeline.agents = AgentNumbers(ledger.clock, table=lambda: table("bot"))
+    hits = [make_hit(NOW - days * ONE_DAY, agent=b"Earwig/1") for days in (3, 1, 0)]
+    hits += [make_hit(NOW - 3 * ONE_DAY, agent=agent, address="192.0.2.7") for agent in (b"Mole/1", OVERCAST)]
+    write_segment(folder, hits)
+    await ledger.ship_all()
+    await conn.execute("update ops.days set final_at = now() where day < $1", NOW.date())
+    await conn.execute("update ops.days set downloads_dropped_at = now() where day = $1", (NOW - ONE_DAY).date())
+    await AgentNumbers(ledger.clock, table=lambda: table("app")).bring_up_to_date(conn, limit=limit)
+    await conn.close()
+    await pool.close()
+
+
+def test_days_are_told_one_by_one_and_recounted_once(
+    database: DatabaseSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", str(database.url))
+    asyncio.run(fill(database, tmp_path, limit=100))
+
+    def run(*arguments: str) -> tuple[int, list[str], str]:
+        code = main(["recount", "--from", "2026-10-01", "--to", "2026-11-03", *arguments])
+        said = capsys.readouterr()
+        return code, said.out.splitlines(), said.err.strip()
+
+    head = "tenant              day               hits  downloads               strict"
+    changed = "one                 2026-10-30           1  2 → 3                   2 → 3"
+    refused = [
+        "one                 2026-11-01           –  not restated: its downloads are not kept any more",
+        "one                 2026-11-02           –  not restated: it is not final yet",
+    ]
+    moved = "                                         1  bot → eligible"
+    networks = (
+        "Lists of networks act on hits that land once they are installed: addresses are not kept to look up again."
+    )
+    dry = [head, changed, *refused, moved, "1 hits would be judged otherwise", networks]
+    assert run("--dry-run") == (1, dry, "")
+    assert run("--tenant", "two") == (0, ["there are no hits of these days"], "")
+    assert run() == (1, [head, changed, *refused, moved, "1 hits were judged otherwise"], "")
+    assert run("--tenant", "one") == (1, [head, *refused, "0 hits were judged otherwise"], "")
+
+
+def test_whoever_is_too_early_is_told(
+    database: DatabaseSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", str(database.url))
+    asyncio.run(fill(database, tmp_path, limit=1))
+    main(["recount", "--from", "2026-10-30", "--to", "2026-10-31", "--dry-run"])
+    assert "the job `agents` is not through with the newest table yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--from", "yesterday", "--to", "2026-11-03"], "--from: is a date such as 2026-11-01, not 'yesterday'"),
+        (["--from", "2026-11-03", "--to", "2026-11-03"], "--to: lies 1 to 3,660 days behind --from"),
+        (["--from", "2026-11-02", "--to", "2026-11-03", "--reason", " "], "--reason: is a line of 1 to 500 characters"),
+        (
+            ["--from", "2026-11-02", "--to", "2026-11-03", "--tenant", "nobody"],
+            "--tenant: there is no tenant 'nobody'; `castledger retention ls` names them",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_name(
+    database: DatabaseSettings,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    complaint: str,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", str(database.url))
+    assert main(["recount", *arguments]) == 2
+    assert capsys.readouterr().err == f"castledger: {complaint}\n"
