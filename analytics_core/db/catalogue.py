@@ -78,18 +78,18 @@ where podcast_guid = any($1::uuid[]) and transferred_at is null"""
 
 async def find_owners(conn: Connection, keys: Collection[UUID]) -> list[OwnerRow]:
     """Find the owners of exactly these keys."""
-    return [msgspec.convert(row, OwnerRow) for row in await conn.fetch(_BY_KEY, list(keys))]
+    return [OwnerRow(*row) for row in await conn.fetch(_BY_KEY, list(keys))]
 
 
 async def find_owners_by_bare_key(conn: Connection, bare_keys: Collection[UUID]) -> list[OwnerRow]:
     """Find all owners whose targets are these but for their queries, in the order of their keys."""
-    return [msgspec.convert(row, OwnerRow) for row in await conn.fetch(_BY_BARE_KEY, list(bare_keys))]
+    return [OwnerRow(*row) for row in await conn.fetch(_BY_BARE_KEY, list(bare_keys))]
 
 
 async def find_owners_by_file_name(conn: Connection, names: Sequence[tuple[int, str]]) -> list[OwnerRow]:
     """Find all owners inside podcasts by their file names; *names* are pairs of podcast number and file name."""
     rows = await conn.fetch(_BY_FILE_NAME, [podcast_no for podcast_no, _ in names], [name for _, name in names])
-    return [msgspec.convert(row, OwnerRow) for row in rows]
+    return [OwnerRow(*row) for row in rows]
 
 
 async def find_podcasts(conn: Connection, guids: Collection[UUID]) -> dict[UUID, PodcastNumbers]:
