@@ -114,7 +114,10 @@ async def import_logs(
                 write(f"{hits:,} hits {_span(days)} would be imported\n")
                 return all(summary.fault is None for summary in done)
             downloads = await run.count_downloads(days)
-            write(f"{hits:,} hits {_span(days)} were imported; {downloads:,} downloads of these days are theirs\n")
+            if hits:
+                write(f"{hits:,} hits {_span(days)} were imported; {downloads:,} downloads of these days are theirs\n")
+            else:
+                write("there was no new hit to import\n")
             is_taken_in = await _see_to_late(conn, tenant_no, slug, days, options, clock=clock, write=write)
             return is_taken_in and all(summary.fault is None for summary in done)
     except CONNECTION_LOST as error:
