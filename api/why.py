@@ -10,6 +10,7 @@ from analytics_core.byte_ranges import ByteRange, RangeKind
 from analytics_core.db.explain import HitRow
 from analytics_core.hits import HitFlag
 from analytics_core.ids import format_hit_id
+from analytics_core.network_classes import NetworkClass
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Evidence, Verdict, first_verdict
 
@@ -76,7 +77,8 @@ def why(hit: HitRow) -> str:
         return f"Does not count: {_REASONS[verdict](hit)}."
     if hit.is_counted:
         since = " It landed after that day was final; a restatement took it in." * bool(hit.flags & HitFlag.RESTATED)
-        return f"{_counts(hit, day)}.{since}"
+        shared = " Its address is on the list of shared addresses." * bool(hit.networks & NetworkClass.SHARED)
+        return f"{_counts(hit, day)}.{since}{shared}"
     if hit.winner_segment_no is not None and hit.winner_ordinal is not None:
         winner = format_hit_id(hit.winner_segment_no, hit.winner_ordinal)
         return f"Repeat of {winner}: a listener's requests for an episode are one download a day, on {day}."

@@ -285,8 +285,8 @@ def _facts(
         agent_kind=agents.kind,
         prefetch=(batch.flags & HitFlag.PREFETCH) != 0,
         blocked=places.is_in(NetworkClass.BLOCKED),
-        datacenter=places.is_in(NetworkClass.DATACENTER),
-        vpn=places.is_in(NetworkClass.VPN),
+        datacenter=places.is_machine(NetworkClass.DATACENTER),
+        vpn=places.is_machine(NetworkClass.VPN),
         tiny=tiny,
     )
 

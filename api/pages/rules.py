@@ -15,6 +15,7 @@ from analytics_core.db.explain import HitRow
 from analytics_core.downloads import believable_length_bytes, threshold_bytes
 from analytics_core.hits import HitFlag, Method
 from analytics_core.ids import format_hit_id
+from analytics_core.network_classes import NetworkClass
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Evidence, Verdict, first_verdict
 from api.pages.words import instant, number
@@ -107,6 +108,13 @@ def _address(hit: HitRow, episode: EpisodeRow | None) -> str:
     return "Looked up as it landed; the address itself is not kept."
 
 
+def _machines(hit: HitRow, episode: EpisodeRow | None) -> str:
+    told = _address(hit, episode)
+    if hit.networks & NetworkClass.SHARED:
+        return f"{told} It is on the list of shared addresses: people are behind it, whatever other lists say."
+    return told
+
+
 def _sizes(episode: EpisodeRow | None) -> tuple[int | None, int | None]:
     if episode is None:
         return None, None
@@ -138,8 +146,8 @@ _SAW: Final[Mapping[Verdict, Callable[[HitRow, EpisodeRow | None], str]]] = {
     Verdict.WATCH: _agent,
     Verdict.PRELOAD: _preload,
     Verdict.BLOCKED: _address,
-    Verdict.DATACENTER: _address,
-    Verdict.VPN: _address,
+    Verdict.DATACENTER: _machines,
+    Verdict.VPN: _machines,
     Verdict.TINY_RANGE: _range,
 }
 _EVIDENCE: Final[Mapping[Evidence, str]] = {

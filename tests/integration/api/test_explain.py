@@ -62,7 +62,7 @@ async def test_a_day_adds_up(api: Api, ledger: Ledger, podcast: str, episode: st
         ],
         "cutoff": "2026-11-24T00:00:00Z",
         "profile": "castledger-1",
-        "rules": "castledger-1.1",
+        "rules": "castledger-1.2",
         "partial": False,
         "state": "provisional",
         "restated": 0,

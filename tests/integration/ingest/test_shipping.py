@@ -16,7 +16,7 @@ from analytics_core.db.pool import connect
 from analytics_core.errors import Unavailable
 from analytics_core.hits import HitFlag, Method
 from analytics_core.network_tables import NetworkTable
-from analytics_core.networks import NetworkClass, NetworkLists
+from analytics_core.networks import NetworkClass, NetworkLists, load_network_lists
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from analytics_core.spool import HEADER_BYTES
@@ -125,6 +125,34 @@ async def test_what_an_address_tells_is_kept_with_the_hit(ledger: Ledger, podcas
     # A hit that waits for its episode keeps them as well: its address is gone when it is judged again.
     waiting = await ledger.conn.fetch("select asn, networks from ops.pending_hits")
     assert [tuple(row) for row in waiting] == [(64496, NetworkClass.DATACENTER)]
+
+
+async def test_shared_addresses_count_until_90_days_behind_their_validation(
+    ledger: Ledger, podcast: MadePodcast, tmp_path: Path
+) -> None:
+    """By the time of the hit: the same lists make the same classes, whenever it lands."""
+    (tmp_path / "vpn.txt").write_text("198.51.100.0/24\n")
+    (tmp_path / "blocked.txt").write_text("198.51.100.9\n")
+    last = DAY - dt.timedelta(days=90)
+    (tmp_path / "shared.txt").write_text(
+        f"198.51.100.0/28 {last} Office\n198.51.100.16/28 {last - dt.timedelta(days=1)} Another\n"
+    )
+    ledger.pipeline = ledger.make_pipeline(load_network_lists(tmp_path, today=DAY))
+    ledger.shipper = ledger.make_shipper()
+    late = minute(0) + dt.timedelta(days=1)
+    hits = [make_hit(minute(0), address=f"198.51.100.{host}") for host in (1, 9, 17, 33)]
+    write_segment(ledger.folder, [*hits, make_hit(late, address="198.51.100.1")])
+    await ledger.ship_all()
+    rows = await ledger.conn.fetch("select networks, verdict, verdict_bits from ts.listener_events order by ordinal")
+    vpn, shared, blocked = NetworkClass.VPN, NetworkClass.SHARED, NetworkClass.BLOCKED
+    against = (Verdict.VPN, Verdict.VPN.bit)
+    assert [tuple(row) for row in rows] == [
+        (vpn | shared, Verdict.ELIGIBLE, 0),
+        (vpn | shared | blocked, Verdict.BLOCKED, Verdict.BLOCKED.bit),
+        (vpn, *against),
+        (vpn, *against),
+        (vpn, *against),
+    ]
 
 
 async def test_the_same_spool_lands_once(ledger: Ledger, podcast: MadePodcast) -> None:

@@ -34,6 +34,7 @@ HIT = HitRow(
     agent_rule="castaway",
     referrer="",
     target=None,
+    networks=0,
     winner_segment_no=1,
     winner_ordinal=2,
 )
