@@ -85,8 +85,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         name: Stable name, as answers carry it.
         version: From 1; raised with any change of what follows or of the rules that read it.
         summary: One sentence for people.
-        counts_probes: Whether a lone request for exactly the first two bytes counts. Players that probe a redirect
-            often send all that follows straight to the host behind it, where a tracker cannot see it.
+        counts_probes: Whether a lone request for exactly the first two bytes counts, or for a playlist. Players that
+            probe a redirect, or ask for a playlist, often send all that follows straight to the host behind it, where a
+            tracker cannot see it.
         counts_tails: Whether a request for the last bytes of a file counts when there are enough of them; without it
             only one for as many as the file has does.
         header_bytes: Allowance for tags and cover art in front of the sound.
@@ -159,7 +160,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 CASTLEDGER_1: Final = Profile(
     name="castledger-1",
     version=2,
-    summary="Follows the PTMG v2.3 method with one disclosed adjustment: lone two-byte probes count.",
+    summary="Follows the PTMG v2.3 method with one disclosed adjustment: lone probes (two bytes, playlists) count.",
     counts_probes=True,
 )
 """The default.
@@ -172,13 +173,14 @@ Source:
 PTMG_2_3: Final = Profile(
     name="ptmg-2.3",
     version=2,
-    summary="Follows the PTMG v2.3 method: two-byte probes are disregarded.",
+    summary="Follows the PTMG v2.3 method: probes (two bytes, playlists) are disregarded.",
     counts_probes=False,
 )
 """The strict twin, shown beside the default as ``downloads_strict``.
 
 Source:
-    Podcast Technical Measurement Guidelines v2.3, section 5.5.2: requests for the first two bytes are disregarded.
+    Podcast Technical Measurement Guidelines v2.3, section 5.5.2: requests for the first two bytes are disregarded;
+    section 1.3: of HLS only what delivered a minute counts.
 """
 
 _ROLLING: Final = (
@@ -255,6 +257,8 @@ OP3: Final = Profile(
         "OP3's rules about desktop Opera without a referrer, and those that held for some time only, are left out; "
         "what it says of players that load unasked is about browsers alone there.",
         "Of several ranges in one request OP3 weighs each; here what they ask for together is weighed.",
+        "OP3 weighs the range that is asked for of a playlist (HLS) as of any file; here any request for one is a lone "
+        "probe, which counts.",
     ),
 )
 """What OP3 would say, about.
@@ -290,6 +294,7 @@ ODL: Final = Profile(
         "oDL knows data centres by ipcat, which has not been kept up since 2023; here the installed lists decide.",
         "oDL has no rule about live items and about what belongs to no episode; here neither counts.",
         "oDL compares addresses as a host's log has them; here of IPv6 the first 64 bits.",
+        "oDL has no rule about playlists (HLS) that we know of; here a request for one does not count.",
     ),
 )
 """What oDL would say, about.

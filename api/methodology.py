@@ -37,6 +37,8 @@ _GUIDELINE: Final = "https://iabtechlab.com/standards/podcast-measurement-guidel
 _DEVIATIONS: Final = (
     "A lone request for the first two bytes counts in the default profile: players often send all that follows "
     "straight to the host behind the prefix. Strict figures leave such requests out.",
+    "A request for a playlist (HLS) shows that somebody pressed play, not that a minute was delivered: it is taken as "
+    "such a lone request for two bytes, and is not in strict figures either.",
     "Whether enough was delivered is told by what one request asked for; several ranges are not put together.",
     "Where a feed gives no believable size and duration, 128 kbit/s stand in for the rate.",
     "Requests without a user agent, and those of before the episode was published, do not count. The guideline has no "
@@ -51,6 +53,7 @@ _UNSEEN: Final = (
     "Delivery: a prefix sees what is asked for, not what the host behind it sends, nor whether it answers at all.",
     "Requests that go straight to the host: of a player that follows the redirect once and remembers where it led, and "
     "of apps that keep copies of files.",
+    "The segments of HLS: a player finds them in the playlist and asks the host for them.",
     "Whether anybody listened, for how long, and which advertisements were in the file.",
     "People: a listener is an address and a user agent. Who changes networks is several, and those who share an "
     "address and an app are one.",

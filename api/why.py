@@ -34,6 +34,8 @@ def _watch(hit: HitRow) -> str:
 
 
 def _tiny(hit: HitRow) -> str:
+    if hit.flags & HitFlag.PLAYLIST:
+        return "it asked for a playlist, in which there is no sound"
     requested = ByteRange(RangeKind(hit.range_kind), hit.range_first, hit.range_last).requested_bytes
     size = "too small a part" if requested is None else f"{requested:,} bytes, too small a part,"
     return f"it asked for {size} of the file"
@@ -65,6 +67,11 @@ def _counts(hit: HitRow, day: str) -> str:
             return f"Counts: first full request of this listener for this episode on {day}"
         case Evidence.PARTIAL:
             return f"Counts: first request of this listener for enough of this episode on {day}; no full one came"
+        case _ if hit.flags & HitFlag.PLAYLIST:
+            return (
+                f"Counts, but not strictly: this listener asked for a playlist on {day}, and whether a minute of sound "
+                "came of it a prefix cannot see"
+            )
         case _:
             return f"Counts, but not strictly: only two-byte probes of this listener came for this episode on {day}"
 

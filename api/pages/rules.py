@@ -122,6 +122,8 @@ def _sizes(episode: EpisodeRow | None) -> tuple[int | None, int | None]:
 
 
 def _range(hit: HitRow, episode: EpisodeRow | None) -> str:
+    if hit.flags & HitFlag.PLAYLIST:
+        return f"It asked for {range_words(hit)}, of a playlist: how much of one says nothing of minutes."
     length, duration = _sizes(episode)
     needed = threshold_bytes(length, duration)
     believed = believable_length_bytes(length, duration)
@@ -156,6 +158,10 @@ _EVIDENCE: Final[Mapping[Evidence, str]] = {
     Evidence.PARTIAL: "Partial: at least a minute of sound.",
     Evidence.FULL: "Full: all of the file.",
 }
+_PLAYLIST: Final = (
+    "A playlist: somebody pressed play, and what followed did not come here. Alone it counts in castledger-1, not in "
+    "the strict figure."
+)
 
 
 def _one_a_day(hit: HitRow) -> Step:
@@ -209,6 +215,7 @@ def explain_steps(hit: HitRow, episode: EpisodeRow | None) -> list[Step]:
         steps.append(Step(verdict.label, asks, _SAW[verdict](hit, episode), outcome))
     evidence = Evidence(hit.evidence)
     judged = Outcome.PASSED if first is Verdict.ELIGIBLE else Outcome.SKIPPED
-    steps.append(Step("evidence", "How much of the episode did it ask for?", _EVIDENCE[evidence], judged))
+    saw = _PLAYLIST if evidence is Evidence.PROBE and hit.flags & HitFlag.PLAYLIST else _EVIDENCE[evidence]
+    steps.append(Step("evidence", "How much of the episode did it ask for?", saw, judged))
     steps.append(_one_a_day(hit))
     return steps
