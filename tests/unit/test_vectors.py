@@ -84,7 +84,7 @@ def test_playlists(vector: dict[str, Any]) -> None:
     hits, evidence = [], []
     for place, request in enumerate(vector["requests"]):
         asked = parse_range(request.get("range", ""))
-        playlist = is_playlist(request["file"], request.get("type"))
+        playlist = is_playlist(request["file"])
         found, is_tiny = evidence_of(asked, length, duration, is_playlist=playlist)
         bits = judge(HitFacts(method=Method[request.get("method", "GET")], tiny=is_tiny))
         evidence.append("" if bits else found.label)
