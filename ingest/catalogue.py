@@ -92,7 +92,7 @@ def episode_of(owner: OwnerRow) -> Episode:
         owner.duration_s,
         None if published is None else (published - _EPOCH) // dt.timedelta(microseconds=1),
         owner.live,
-        is_playlist(owner.file_name),
+        owner.is_playlist or is_playlist(owner.file_name),
     )
 
 
