@@ -12,7 +12,7 @@ from analytics_core.db.pool import open_pool, tenant_transaction
 from analytics_core.enclosures import prefix_url
 from analytics_core.feed_rewriting import is_torrent, rewrite_feed
 from analytics_core.feeds import parse_feed
-from analytics_core.hits import HitFlag, Method
+from analytics_core.hits import Hit, HitFlag, Method
 from analytics_core.ids import EpisodeNo, PodcastNo
 from analytics_core.playlists import is_playlist
 from analytics_core.profiles import CASTLEDGER_1, PTMG_2_3
@@ -117,7 +117,8 @@ async def test_every_file_of_a_real_feed_of_video_and_hls_is_its_episodes(
     feed = parse_feed(data)
     made = await make_podcast(database, podcast.tenant, *feed.episodes, guid=feed.podcast_guid)
     rewritten = rewrite_feed(data, public_url="https://pod.example.org", podcast_guid=feed.podcast_guid).decode()
-    hits, expected = [], []
+    hits: list[Hit] = []
+    expected: list[tuple[int, bool]] = []
     for episode in feed.episodes:
         playlists = [one for one in episode.enclosures if is_playlist(one.url.rsplit("/", 1)[-1], one.media_type)]
         assert playlists

@@ -21,6 +21,7 @@ from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from analytics_core.spool import HEADER_BYTES
 from analytics_core.verdicts import Evidence, Verdict
+from ingest.pending import rejudge_pending
 from ingest.spool_reader import SpoolFolder
 from tests.address_databases import write_database
 from tests.factories import (
@@ -78,6 +79,26 @@ async def test_hits_land_with_their_verdicts_and_downloads(ledger: Ledger, podca
     assert (segment["hits"], segment["finished_why"]) == (len(hits), "sealed")
     assert segment["first_hit_at"] == minute(0)
     assert segment["totals"]["recorded"] == len(hits)
+
+
+async def test_an_episode_counts_from_the_instant_of_its_publication_on(
+    ledger: Ledger, podcast: MadePodcast, database: DatabaseSettings
+) -> None:
+    """Whether its feed was read before its hits came, or only when they waited."""
+    published = minute(5)
+    hits = [published - dt.timedelta(microseconds=1), published, published + dt.timedelta(microseconds=1)]
+    for target in ("early", "late"):
+        if target == "late":
+            write_segment(ledger.folder, [make_hit(at, f"cdn.example.com/{target}.mp3") for at in hits])
+            await ledger.ship_all()
+        await make_podcast(database, podcast.tenant, make_episode(target, published_at=published))
+        ledger.pipeline.catalogue.forget()
+        if target == "early":
+            write_segment(ledger.folder, [make_hit(at, f"cdn.example.com/{target}.mp3") for at in hits])
+            await ledger.ship_all()
+    assert await rejudge_pending(ledger.conn, ledger.secrets) == 3
+    verdicts = await ledger.conn.fetch("select verdict from ts.listener_events order by segment_no, ordinal")
+    assert [row[0] for row in verdicts] == [Verdict.UNPUBLISHED, Verdict.ELIGIBLE, Verdict.ELIGIBLE] * 2
 
 
 async def test_networks_speak_against_hits(ledger: Ledger, podcast: MadePodcast) -> None:
