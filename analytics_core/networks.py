@@ -172,7 +172,8 @@ def load_network_lists(folder: Path, *, today: dt.date | None = None) -> Network
     entries = _read_shared(folder, today)
     shared = DayTable((pack_network(entry.network), (entry.last_day - _EPOCH).days) for entry in entries)
     version = "none"
-    if any(len(table) for table in tables) or datacenter_asns or vpn_asns or entries:
+    # Alone, shared addresses are spared from nothing.
+    if any(len(table) for table in tables) or datacenter_asns or vpn_asns:
         told = b"".join(table.digest() for table in tables)
         if datacenter_asns or vpn_asns:
             told += repr((sorted(datacenter_asns), sorted(vpn_asns))).encode()

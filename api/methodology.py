@@ -37,8 +37,8 @@ _GUIDELINE: Final = "https://iabtechlab.com/standards/podcast-measurement-guidel
 _DEVIATIONS: Final = (
     "A lone request for the first two bytes counts in the default profile: players often send all that follows "
     "straight to the host behind the prefix. Strict figures leave such requests out.",
-    "A request for a playlist (HLS) shows that somebody pressed play, not that a minute was delivered: it is taken as "
-    "such a lone request for two bytes, and is not in strict figures either.",
+    "A request for a playlist (HLS) shows that somebody pressed play, not that a minute was delivered: it is taken "
+    "like a lone request for two bytes, and is not in strict figures either.",
     "Whether enough was delivered is told by what one request asked for; several ranges are not put together.",
     "Where a feed gives no believable size and duration, 128 kbit/s stand in for the rate.",
     "Requests without a user agent, and those of before the episode was published, do not count. The guideline has no "

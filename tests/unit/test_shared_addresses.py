@@ -143,6 +143,9 @@ def test_the_list_is_read_with_the_others_and_changes_their_version(tmp_path: Pa
     # What other lists say of them stays known.
     assert found.classes(addresses).tolist() == [NetworkClass.DATACENTER, NetworkClass.DATACENTER, 0]
     assert found.version not in (before, "none")
+    (tmp_path / "datacenter.txt").rename(tmp_path / "datacenter.off")
+    assert load_network_lists(tmp_path).version == "none"
+    (tmp_path / "datacenter.off").rename(tmp_path / "datacenter.txt")
     shared.write_text("198.51.100.7 2026-10-01 Another note\n203.0.113.0/25 2026-11-20 Dormitory\n")
     assert load_network_lists(tmp_path).version == found.version
     shared.write_text("198.51.100.7 2026-10-02 Office\n203.0.113.0/25 2026-11-20 Dormitory\n")
