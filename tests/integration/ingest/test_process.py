@@ -170,11 +170,12 @@ async def test_shared_addresses_that_are_due_are_named_while_ingest_goes_on(
     (lists / "shared.txt").write_text(f"192.0.2.0/24 {validated} Dormitory\n2001:db8::/48 2026-01-01 Campus\n")
     with running("ingest", environ=environ) as ready:
         admin = f"http://127.0.0.1:{ready['admin_port']}"
+        status, body = read(f"{admin}/health/ready")
         for _ in range(200):
-            status, body = read(f"{admin}/health/ready")
             if status == 200 and "warnings" in body:
                 break
             await asyncio.sleep(0.1)
+            status, body = read(f"{admin}/health/ready")
         (warning,) = json.loads(body)["warnings"]
         assert status == 200
         assert warning.startswith("shared addresses: 2001:db8::/48 (Campus): validated ")
