@@ -273,6 +273,12 @@ _INGEST: Final = {
         "",
         "A country or city database (.mmdb); by default countries.mmdb among the lists, without it registry data.",
     ),
+    "cities": _Spec(
+        "CASTLEDGER_CITIES",
+        _boolean,
+        "false",
+        "Keep with each hit the city that a city database names: of a small place, it can point at a person.",
+    ),
     "asn_database": _Spec(
         "CASTLEDGER_ASN_DATABASE",
         _path,
@@ -404,6 +410,7 @@ class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     batch_hits: int
     geo_database: Path | None
+    cities: bool
     asn_database: Path | None
     lists_dir: Path
     agent_lists: Path | None

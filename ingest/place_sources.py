@@ -36,7 +36,8 @@ def open_places(settings: IngestSettings) -> PlaceSources:
         networks = load_network_lists(settings.lists_dir)
     except (ValueError, OSError) as error:
         raise ConfigError([f"CASTLEDGER_LISTS_DIR: {error}"]) from error
-    return PlaceSources(open_countries(settings.countries_path), open_asns(settings.asns_path), networks)
+    countries = open_countries(settings.countries_path, cities=settings.cities)
+    return PlaceSources(countries, open_asns(settings.asns_path), networks)
 
 
 class PlacesWatch:

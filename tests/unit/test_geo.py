@@ -16,6 +16,7 @@ from analytics_core.geo import (
     CountryLookup,
     DatabaseCountries,
     NoCountries,
+    Precision,
     RegistryCountries,
     open_countries,
     pack_country,
@@ -143,3 +144,35 @@ def test_a_damaged_database_never_raises_once_it_is_open(tmp_path: Path) -> None
 
 def test_without_a_database_the_registries_answer() -> None:
     assert found(open_countries(None), "8.8.8.8") == ["US"]
+
+
+def test_regions_are_told_and_cities_only_when_they_are_asked_for(data_dir: Path) -> None:
+    path = data_dir / "geo" / "GeoLite2-City-Test.mmdb"
+    addresses = [pack_address(text) for text in ("81.2.69.142", "216.160.83.56", "10.0.0.1", "81.2.69.143")]
+    for cities, names in ((False, ["GB/ENG/", "US/WA/"]), (True, ["GB/ENG/London", "US/WA/Milton"])):
+        lookup = open_countries(path, cities=cities)
+        assert lookup.precision is (Precision.CITIES if cities else Precision.REGIONS)
+        located = lookup.locate(addresses)
+        assert [str(place) for place in located.names[1:]] == names
+        assert located.names[0] is None
+        assert located.places.tolist() == [1, 2, 0, 1]
+        assert located.countries.tolist() == lookup.countries(addresses).tolist()
+
+
+def test_flat_records_name_places_too(tmp_path: Path) -> None:
+    record = {"country_code": "CA", "state1": "Quebec", "city": "Montreal"}
+    path = write_database(tmp_path / "x.mmdb", record, {"country_code": "EU", "state1": "Somewhere"})
+    located = open_countries(path, cities=True).locate([pack_address("8.8.8.8"), pack_address("200.1.1.1")])
+    # A region without a country is none.
+    assert [None if place is None else place.city_key for place in located.names] == [None, "CA/Quebec/Montreal"]
+    assert located.places.tolist() == [1, 0]
+
+
+def test_without_places_only_countries_are_told(data_dir: Path) -> None:
+    addresses = [pack_address("81.2.69.142")]
+    countries = open_countries(data_dir / "geo" / "GeoLite2-Country-Test.mmdb", cities=True)
+    for lookup in (countries, RegistryCountries(), NoCountries()):
+        assert lookup.precision is Precision.NONE
+        located = lookup.locate(addresses)
+        assert (located.names, located.places.tolist()) == ([None], [0])
+        assert located.countries.tolist() == lookup.countries(addresses).tolist()
