@@ -37,6 +37,9 @@ _NO_COUNTRIES: Final = frozenset({"AP", "EU", "XX", "ZZ"})
 
 _RECORDS_PROBED: Final = 2_000
 
+_BLOCKS: Final = 65_536
+"""How many networks a database's answers are remembered of: some 20 MiB."""
+
 
 def pack_country(code: str | None) -> int:
     """Write a country's two letters as a small integer.
@@ -223,6 +226,7 @@ class DatabaseCountries:
         self._has_v6 = metadata.ip_version == 6
         self._cities = cities
         self.precision = self._judge(probed)
+        self._blocks: dict[bytes, tuple[int, Place | None]] = {}
 
     def _probe(self) -> list[object] | None:
         """Read some records; ``None`` where the reader cannot walk the database, though it can ask it.
@@ -250,38 +254,48 @@ class DatabaseCountries:
 
     def countries(self, addresses: Sequence[bytes]) -> NDArray[np.int16]:
         """Look addresses up one by one; a damaged record is an unknown country."""
-        return np.fromiter(
-            (_pack_known(_country_code(self._record(address))) for address in addresses), np.int16, len(addresses)
-        )
+        return np.fromiter((self._find(address)[0] for address in addresses), np.int16, len(addresses))
 
     def locate(self, addresses: Sequence[bytes]) -> Located:
         """Look addresses up one by one; a damaged record is an unknown place."""
-        if self.precision is Precision.NONE:
-            return _countries_alone(self.countries(addresses))
         countries = np.zeros(len(addresses), np.int16)
         places = np.zeros(len(addresses), np.intp)
         index: dict[Place | None, int] = {None: 0}
         for row, address in enumerate(addresses):
-            record = self._record(address)
-            code = _country_code(record)
-            countries[row] = packed = _pack_known(code)
-            if not packed or code is None or not isinstance(record, Mapping):
-                continue
-            place = read_place(record, code.upper())
-            if not self._cities:
-                place = place._replace(city="")
-            if place.region or place.city:
-                places[row] = index.setdefault(place, len(index))
+            countries[row], place = self._find(address)
+            places[row] = index.setdefault(place, len(index))
         return Located(countries, places, list(index))
 
-    def _record(self, address: bytes) -> object:
+    def _find(self, address: bytes) -> tuple[int, Place | None]:
+        is_v4 = address.startswith(V4_MAPPED)
+        # 24 bits of an IPv4 address, or 48 of an IPv6 one: what is remembered is of a network, not of anybody.
+        block, bits = (address[:15], 24) if is_v4 else (address[:6], 48)
+        found = self._blocks.get(block)
+        if found is not None:
+            return found
         # A database of IPv4 alone raises when it is asked for IPv6.
-        if not self._has_v6 and not address.startswith(V4_MAPPED):
-            return None
+        if not (self._has_v6 or is_v4):
+            return 0, None
         try:
-            return self._reader.get(format_address(address))
+            record, prefix = self._reader.get_with_prefix_len(format_address(address))
         except maxminddb.InvalidDatabaseError:
-            return None
+            return 0, None
+        found = self._read(record)
+        if prefix <= bits:
+            if len(self._blocks) >= _BLOCKS:
+                self._blocks.clear()
+            self._blocks[block] = found
+        return found
+
+    def _read(self, record: object) -> tuple[int, Place | None]:
+        code = _country_code(record)
+        packed = _pack_known(code)
+        if self.precision is Precision.NONE or not packed or code is None or not isinstance(record, Mapping):
+            return packed, None
+        place = read_place(record, code.upper())
+        if not self._cities:
+            place = place._replace(city="")
+        return packed, place if place.region or place.city else None
 
     def close(self) -> None:
         """Let go of the file."""

@@ -6,6 +6,7 @@ A place is written as country, region and city, apart by slashes: ``US/CA/San Fr
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -64,8 +65,11 @@ class Place(NamedTuple):
 
 def _name(value: object) -> str:
     """Read a name: without what cannot be seen, and of a bounded length; empty for what is none."""
-    if not isinstance(value, str):
-        return ""
+    return _clean(value) if isinstance(value, str) else ""
+
+
+@functools.lru_cache(maxsize=20_000)
+def _clean(value: str) -> str:
     shown = "".join(
         " " if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") else letter for letter in value
     )

@@ -161,7 +161,7 @@ class _Import:
             for name in _TERMS:
                 if name in chunk.columns:
                     await self._number_terms(name, chunk.columns[name])
-            if "place" in chunk.columns:
+            if "place_no" in table.numbers:
                 await self._number_places(chunk.columns["place"])
             stored = self._stored(table, chunk)
             if table.name in COPIED:

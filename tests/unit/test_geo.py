@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import string
 from pathlib import Path
+from typing import Any
 
+import maxminddb
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,9 +25,11 @@ from analytics_core.geo import (
     pack_country,
     unpack_country,
 )
+from analytics_core.places import read_place
 from tests.address_databases import write_database
 
 codes = st.text(string.ascii_uppercase, min_size=2, max_size=2)
+OCTETS = st.integers(0, 255)
 
 
 def found(lookup: CountryLookup, *addresses: str) -> list[str | None]:
@@ -176,3 +181,28 @@ def test_without_places_only_countries_are_told(data_dir: Path) -> None:
         located = lookup.locate(addresses)
         assert (located.names, located.places.tolist()) == ([None], [0])
         assert located.countries.tolist() == lookup.countries(addresses).tolist()
+
+
+@given(st.lists(st.tuples(st.sampled_from(["81.2.69.{}", "216.160.83.{}", "2.125.160.{}", "2001:480:10::{}"]), OCTETS)))
+def test_what_is_remembered_of_networks_is_what_the_database_says(data_dir: Path, asked: list[tuple[str, int]]) -> None:
+    texts = list(dict.fromkeys(text.format(number) for text, number in asked))
+    path = data_dir / "geo" / "GeoLite2-City-Test.mmdb"
+    with contextlib.closing(DatabaseCountries(path, cities=True)) as lookup, maxminddb.open_database(path) as reader:
+        for _ in range(2):
+            located = lookup.locate([pack_address(text) for text in texts])
+            places = [located.names[place] for place in located.places]
+            for text, country, place in zip(texts, located.countries.tolist(), places, strict=True):
+                record: Any = reader.get(text)
+                code = record["country"]["iso_code"] if record and "country" in record else None
+                assert country == pack_country(code)
+                wanted = read_place(record, code) if code else None
+                assert place == (wanted if wanted is not None and (wanted.region or wanted.city) else None)
+
+
+def test_a_network_is_asked_for_once_and_none_of_another_kind_is_taken_for_it(tmp_path: Path) -> None:
+    record = {"country_code": "CA", "state1": "Quebec"}
+    path = write_database(tmp_path / "x.mmdb", record, {"country_code": "FR"}, ip_version=6)
+    lookup = DatabaseCountries(path)
+    addresses = ["8.8.8.8", "8.8.8.9", "8000::1", "8000::2", "::1", "200.1.1.1"]
+    assert found(lookup, *addresses) == found(lookup, *addresses) == ["CA", "CA", "FR", "FR", "CA", "CA"]
+    assert len(lookup._blocks) == 4

@@ -136,7 +136,8 @@ class Tables:
             "select tenant_no, episode_no, day from ops.dirty_marks order by 1, 2, 3",
             "select restatement_id, state from app.restatements order by 1",
             "select restatement_id, day, hits from app.restatement_days order by 1, 2",
-            "select day, episode_no, listener_key, agent_no, segment_no, ordinal, place_no from ts.downloads order by 1, 2, 3",
+            "select day, episode_no, listener_key, agent_no, segment_no, ordinal, place_no"
+            " from ts.downloads order by 1, 2, 3",
         )
         return [tuple(row) for query in queries for row in await self.ledger.conn.fetch(query)]
 
