@@ -363,7 +363,9 @@ create table ts.downloads (
     country smallint not null,
     evidence smallint not null,
     source smallint not null,
-    place_no integer not null default 0,
+    -- Null is taken, never written by this version: the one before goes on staging downloads in temporary tables like this
+    -- one, which have its columns without their defaults.
+    place_no integer default 0,
     primary key (day, episode_no, listener_key)
 ) partition by range (day);
 grant select, insert on ts.listener_events to castledger_ingest;

@@ -16,7 +16,9 @@ create table ops.places (
 grant select, insert on ops.places to castledger_ingest;
 
 alter table ts.listener_events add column place_no integer not null default 0;
-alter table ts.downloads add column place_no integer not null default 0;
+-- Null is taken, never written by this version: the one before goes on staging downloads in temporary tables like this
+-- one, which have its columns without their defaults.
+alter table ts.downloads add column place_no integer default 0;
 alter table ops.pending_hits add column place_no integer not null default 0;
 
 create or replace view api.listener_events with (security_barrier) as

@@ -78,6 +78,7 @@ async def test_every_day_of_the_range_is_there(world: World) -> None:
             "agents": table_version(),
             "networks": "none",
             "countries": answer["lists"]["countries"],
+            "places": "none",
             "asns": "none",
         },
         "state": "provisional",
