@@ -249,6 +249,9 @@ on conflict (day, episode_no, listener_key) do update
     where (excluded.evidence, old.occurred_at, old.segment_no, old.ordinal)
         > (old.evidence, excluded.occurred_at, excluded.segment_no, excluded.ordinal)"""
 
+# A plan that is kept is one for a day's first downloads, and a day grows.
+_PLAN_ANEW: Final[LiteralString] = """/* downloads.plan_anew */ set local plan_cache_mode = force_custom_plan"""
+
 _READ_KEYS: Final[LiteralString] = """/* downloads.read_keys */
 select episode_no, listener_key from ts.downloads where day = $1 limit $2"""
 
@@ -340,6 +343,7 @@ async def upsert_downloads(conn: Connection, downloads: Downloads, *, crowded: C
         return
     await conn.execute(_STAGE)
     await _STAGED.copy(conn, {**downloads.as_mapping(), "day": downloads.day})
+    await conn.execute(_PLAN_ANEW)
     await conn.execute(_UPSERT, sorted(crowded))
 
 
