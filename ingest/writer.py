@@ -136,13 +136,7 @@ async def _merge(conn: Connection, downloads: Downloads, written: WrittenKeys | 
         await _merge_day(conn, downloads.select(np.arange(start, end)), written)
         for start, end in itertools.pairwise([*starts.tolist(), len(downloads)])
     ]
-    # Where most are known to be new, those that are left are known to be there.
-    crowded = [int(day) for day in downloads.day[starts] if written.of_day(int(day)) is not None]
-    await upsert_downloads(
-        conn,
-        functools.reduce(HitColumns.followed_by, left),
-        crowded=[_EPOCH + dt.timedelta(days=day) for day in crowded],
-    )
+    await upsert_downloads(conn, functools.reduce(HitColumns.followed_by, left))
 
 
 async def write_hits(

@@ -229,18 +229,12 @@ select pg_advisory_lock_shared(hashtext('castledger.catch_up'), $1)"""
 _STAGE: Final[LiteralString] = """/* downloads.stage */
 create temporary table if not exists staged_downloads (like ts.downloads) on commit delete rows"""
 
-# A conflict locks its row, which writes to it and to the log, also where the row stays as it is. So those of the days
-# that are named are compared first with what is there.
 _UPSERT: Final[LiteralString] = """/* downloads.upsert */
 insert into ts.downloads as old (day, episode_no, listener_key, occurred_at, segment_no, ordinal, tenant_no, podcast_no,
     agent_no, referrer_no, feed_app_no, country, evidence, source)
-select s.day, s.episode_no, s.listener_key, s.occurred_at, s.segment_no, s.ordinal, s.tenant_no, s.podcast_no,
-    s.agent_no, s.referrer_no, s.feed_app_no, s.country, s.evidence, s.source
-from pg_temp.staged_downloads s left join (select * from ts.downloads where day = any($1::date[])) d
-    using (day, episode_no, listener_key)
-where d.day is null or (s.evidence, d.occurred_at, d.segment_no, d.ordinal)
-    > (d.evidence, s.occurred_at, s.segment_no, s.ordinal)
-order by s.day, s.episode_no, s.listener_key
+select day, episode_no, listener_key, occurred_at, segment_no, ordinal, tenant_no, podcast_no, agent_no, referrer_no,
+    feed_app_no, country, evidence, source
+from pg_temp.staged_downloads order by day, episode_no, listener_key
 on conflict (day, episode_no, listener_key) do update
     set occurred_at = excluded.occurred_at, segment_no = excluded.segment_no, ordinal = excluded.ordinal,
         tenant_no = excluded.tenant_no, podcast_no = excluded.podcast_no, agent_no = excluded.agent_no,
@@ -248,9 +242,6 @@ on conflict (day, episode_no, listener_key) do update
         evidence = excluded.evidence, source = excluded.source
     where (excluded.evidence, old.occurred_at, old.segment_no, old.ordinal)
         > (old.evidence, excluded.occurred_at, excluded.segment_no, excluded.ordinal)"""
-
-# A plan that is kept is one for a day's first downloads, and a day grows.
-_PLAN_ANEW: Final[LiteralString] = """/* downloads.plan_anew */ set local plan_cache_mode = force_custom_plan"""
 
 _READ_KEYS: Final[LiteralString] = """/* downloads.read_keys */
 select episode_no, listener_key from ts.downloads where day = $1 limit $2"""
@@ -329,22 +320,18 @@ async def copy_hits(conn: Connection, rows: HitRows) -> None:
     await _HITS.send(conn, rows)
 
 
-async def upsert_downloads(conn: Connection, downloads: Downloads, *, crowded: Collection[dt.date] = ()) -> None:
+async def upsert_downloads(conn: Connection, downloads: Downloads) -> None:
     """Merge downloads into the stored ones: a row keeps the better hit, whatever came first.
 
     Args:
-        conn: In a transaction that holds :func:`lock_finality`: who takes rows of a day away meanwhile takes all hits
-            of their listener away as well.
+        conn: In a transaction.
         downloads: Eligible hits, one a key, sorted by key, so that writers meet in one order and never deadlock.
-        crowded: Days most of whose *downloads* are there already, by hits that are as good as a rule: it is faster to
-            look first.
     """
     if not len(downloads):
         return
     await conn.execute(_STAGE)
     await _STAGED.copy(conn, {**downloads.as_mapping(), "day": downloads.day})
-    await conn.execute(_PLAN_ANEW)
-    await conn.execute(_UPSERT, sorted(crowded))
+    await conn.execute(_UPSERT)
 
 
 async def copy_downloads(conn: Connection, downloads: Downloads) -> bool:
