@@ -16,7 +16,7 @@ import maxminddb
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics_core.addresses import V4_MAPPED, format_address, format_addresses
+from analytics_core.addresses import V4_MAPPED, format_address, write_addresses
 from analytics_core.errors import ConfigError
 from analytics_core.places import Place, read_place
 
@@ -175,10 +175,10 @@ class RegistryCountries:
 
     def countries(self, addresses: Sequence[bytes]) -> NDArray[np.int16]:
         """Look all addresses up at once."""
-        codes: list[str | None] = iptocc.country_code(format_addresses(addresses))
+        codes: list[str | None] = iptocc.country_code(write_addresses(addresses))
         for code in set(codes) - self._packed.keys():
             self._packed[code] = _pack_known(code)
-        return np.fromiter((self._packed[code] for code in codes), np.int16, len(codes))
+        return np.fromiter(map(self._packed.__getitem__, codes), np.int16, len(codes))
 
     def locate(self, addresses: Sequence[bytes]) -> Located:
         """Look all countries up at once; registries know no places."""
