@@ -11,6 +11,7 @@ import numpy.typing as npt
 from analytics_core.db.pool import Connection
 from analytics_core.networks import NetworkClass
 from analytics_core.places import Place
+from analytics_core.windows import DAY_US
 from ingest.batches import Batch, distinct
 from ingest.dictionaries import PlaceNumbers
 from ingest.place_sources import PlaceSources
@@ -41,6 +42,13 @@ class PlaceColumns:
         found: npt.NDArray[np.bool_] = self.networks & int(network) != 0
         return found
 
+    def is_machine(self, network: NetworkClass) -> npt.NDArray[np.bool_]:
+        """Tell of each hit whether its address is in a list of machines and no shared one of people.
+
+        As ``NetworkPolicy.verdict_bits`` tells it of one hit under the default profile.
+        """
+        return self.is_in(network) & ~self.is_in(NetworkClass.SHARED)
+
 
 def place_addresses(batch: Batch, sources: PlaceSources) -> PlaceColumns:
     """Look each distinct address up once."""
@@ -50,12 +58,17 @@ def place_addresses(batch: Batch, sources: PlaceSources) -> PlaceColumns:
     addresses = [packed[at : at + 16] for at in range(0, len(packed), 16)]
     numbers = sources.asns.asns(rows)
     located = sources.countries.locate(addresses)
+    networks = sources.networks.classes(rows, numbers).astype(np.int64)[codes]
+    if len(sources.networks.shared):
+        # An address is shared up to a day, and one address may have hits of several.
+        until = sources.networks.shared.lookup(rows)[codes]
+        networks |= np.where(batch.at_us // DAY_US <= until, int(NetworkClass.SHARED), 0)
     return PlaceColumns(
         country=located.countries.astype(np.int64)[codes],
         place=located.places[codes],
         names=located.names,
         asn=numbers[codes],
-        networks=sources.networks.classes(rows, numbers).astype(np.int64)[codes],
+        networks=networks,
     )
 
 
