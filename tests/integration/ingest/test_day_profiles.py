@@ -246,6 +246,7 @@ async def test_what_lands_on_a_day_is_judged_by_its_profile(days: Days, database
     await restate(days.conn, days.tenant_no, [DAY], reason="late", origin="command", clock=days.ledger.clock)
     assert len(await days.downloads()) == before + 1
     hit = await days.conn.fetchrow("select segment_no, ordinal from ts.listener_events where flags & 512 <> 0")
+    assert hit is not None
     pool = await open_pool(database, Role.API, application_name="test", max_size=1)
     async with tenant_transaction(pool, days.podcast.tenant, readonly=True) as conn:
         found = await find_hit(conn, hit["segment_no"], hit["ordinal"])
