@@ -48,8 +48,8 @@ def add_recount(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
             "/api/v1/restatements. With --profile these days are judged by that one from then on, what lands on them\n"
             "later too. Under the same rules nothing changes. Days whose hits or downloads are not kept any more stay\n"
             "as they are. Of a day that is not final hits wait to land while it is recounted, for a dry run too;\n"
-            "trackers record them meanwhile. What was stopped goes on when it is called again. A day's hits wait in\n"
-            "a temporary file (TMPDIR), 200 bytes each."
+            "trackers record them meanwhile. What was stopped goes on when it is called again. Hits that are judged\n"
+            "otherwise wait in a temporary file (TMPDIR), 200 bytes each."
         ),
         epilog=(
             "examples:\n  castledger recount --from 2026-11-01 --to 2026-12-01 --dry-run\n"

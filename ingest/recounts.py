@@ -111,13 +111,18 @@ def judge_again(
     return judge_by(judged, facts, profile)
 
 
-def _moves(before: HitColumns, after: HitColumns) -> Counter[tuple[Verdict, Verdict]]:
-    """Count the hits that are not judged as they were."""
+def _others(before: HitColumns, after: HitColumns) -> npt.NDArray[np.intp]:
+    """Find the hits that are not judged as they were."""
     is_other = np.zeros(len(before), np.bool_)
     for name in ("agent_no", "verdict_bits", "verdict", "evidence"):
         is_other |= getattr(before, name) != getattr(after, name)
+    return np.flatnonzero(is_other)
+
+
+def _moves(before: HitColumns, after: HitColumns) -> Counter[tuple[Verdict, Verdict]]:
+    """Count hits by their verdict before and after."""
     # No verdict is above 15, and clicks, which have none, are never among them.
-    counts = np.bincount((before.verdict[is_other] << 4) | after.verdict[is_other])
+    counts = np.bincount((before.verdict << 4) | after.verdict)
     return Counter(
         {(Verdict(code >> 4), Verdict(code & 15)): int(counts[code]) for code in np.flatnonzero(counts).tolist()}
     )
@@ -148,7 +153,8 @@ async def recount_day(
 ) -> RestatedDay | NotRestated | None:
     """Judge a tenant's hits of a UTC day again, and make its downloads what they say then.
 
-    In bounded memory: the day's hits wait in a temporary file, some 200 bytes each, until all have been judged.
+    In bounded memory: hits that are judged otherwise wait in a temporary file, some 200 bytes each, until all have been
+    read. They alone are written anew.
 
     Args:
         conn: As ingest, in a transaction that has read nothing yet, with ``ISOLATION`` or, for a day that is not final,
@@ -185,9 +191,12 @@ async def recount_day(
 
         def take(stored: StoredHits) -> None:
             judged = judge_again(stored, wanted, referrer_nos=referrer_nos)
-            moves.update(_moves(stored.hits, judged))
-            with _finding_room():
-                file.write(encode_hits(judged).tobytes())
+            others = _others(stored.hits, judged)
+            if len(others):
+                judged = judged.select(others)
+                moves.update(_moves(stored.hits.select(others), judged))
+                with _finding_room():
+                    file.write(encode_hits(judged).tobytes())
 
         await read_day(conn, tenant_no, day, take=take)
         if not moves and wanted == before:

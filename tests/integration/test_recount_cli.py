@@ -63,19 +63,27 @@ def test_days_are_told_one_by_one_and_recounted_once(
 
     head = "tenant              day               hits  downloads               strict"
     changed = "one                 2026-10-30           1  2 → 3                   2 → 3"
-    refused = [
-        "one                 2026-11-01           –  not restated: its downloads are not kept any more",
-        "one                 2026-11-02           –  not restated: it is not final yet",
-    ]
-    moved = "                                         1  bot → eligible"
-    networks = (
-        "Lists of networks act on hits that land once they are installed: addresses are not kept to look up again."
+    refused = ["one                 2026-11-01           –  not restated: its downloads are not kept any more"]
+    live = "one                 2026-11-02           1  0 → 1                   0 → 1"
+    moved = "                                         2  bot → eligible"
+    code, dry, said = run("--dry-run")
+    assert (code, dry[:6], said) == (
+        1,
+        [head, changed, *refused, live, moved, "2 hits would be judged otherwise"],
+        "",
     )
-    dry = [head, changed, *refused, moved, "1 hits would be judged otherwise", networks]
-    assert run("--dry-run") == (1, dry, "")
+    assert dry[6].startswith("Lists of networks act on hits that land once they are installed")
     assert run("--tenant", "two") == (0, ["there are no hits of these days"], "")
-    assert run() == (1, [head, changed, *refused, moved, "1 hits were judged otherwise"], "")
+    assert run() == (1, [head, changed, *refused, live, moved, "2 hits were judged otherwise"], "")
     assert run("--tenant", "one") == (1, [head, *refused, "0 hits were judged otherwise"], "")
+    # Of no day hits are judged otherwise without probes, but what judges them is another profile.
+    same = [
+        "one                 2026-10-30           0  3 → 3                   3 → 3",
+        *refused,
+        "one                 2026-11-02           0  1 → 1                   1 → 1",
+    ]
+    assert run("--profile", "ptmg-2.3") == (1, [head, *same, "0 hits were judged otherwise"], "")
+    assert run("--profile", "ptmg-2.3") == (1, [head, *refused, "0 hits were judged otherwise"], "")
 
 
 def test_whoever_is_too_early_is_told(
@@ -96,6 +104,21 @@ def test_whoever_is_too_early_is_told(
         (
             ["--from", "2026-11-02", "--to", "2026-11-03", "--tenant", "nobody"],
             "--tenant: there is no tenant 'nobody'; `castledger retention ls` names them",
+        ),
+        (
+            ["--from", "2026-11-02", "--to", "2026-11-03", "--profile", "ptmg-2"],
+            "profile: there is no profile 'ptmg-2'; is ptmg-2.3 meant? There are castledger-1, ptmg-2.3, op3, odl,"
+            " first-touch, last-touch",
+        ),
+        (
+            ["--from", "2026-11-02", "--to", "2026-11-03", "--profile", "op3"],
+            "profile: op3 is for comparing alone: it tells downloads apart by referrers, and what is stored is one a"
+            " listener, episode and UTC day; `castledger compare` counts by it",
+        ),
+        (
+            ["--from", "2026-11-02", "--to", "2026-11-03", "--profile", "first-touch"],
+            "profile: first-touch is for comparing alone: its window, first_touch, depends on the order of requests and"
+            " on the day before; `castledger compare` counts by it",
         ),
     ],
 )
