@@ -207,7 +207,7 @@ async def recount_day(
             await replace_hits(conn, tenant_no, day, _pieces(file, HIT_LAYOUT))
     if wanted != before:
         await set_day_profile(conn, tenant_no, day, wanted)
-    return await replace_downloads(conn, tenant_no, day, hits=moves.total())
+    return await replace_downloads(conn, tenant_no, day, hits=moves.total(), noted_alone=True)
 
 
 async def recount(

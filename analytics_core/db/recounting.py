@@ -19,6 +19,7 @@ import numpy.typing as npt
 from analytics_core.db.copying import EPOCH_US, CopyFormat
 from analytics_core.db.hits import HIT_COLUMNS, HitColumns, HitRows, Integers, copy_hits
 from analytics_core.db.pool import Connection
+from analytics_core.db.restating import note_keys
 from analytics_core.db.retention import TenantDay
 
 __all__ = ("StoredHits", "list_tenant_days", "read_day", "replace_hits")
@@ -109,7 +110,7 @@ async def read_day(conn: Connection, tenant_no: int, day: dt.date, *, take: Call
 
 
 async def replace_hits(conn: Connection, tenant_no: int, day: dt.date, hits: Iterable[HitRows]) -> None:
-    """Write some of a tenant's hits of a UTC day anew, in place of those that are there.
+    """Write some of a tenant's hits of a UTC day anew, in place of those that are there, and note their downloads.
 
     Args:
         conn: As ingest, in the transaction in which they were read, and which holds the day.
@@ -129,6 +130,7 @@ async def replace_hits(conn: Connection, tenant_no: int, day: dt.date, hits: Ite
         if taken != len(rows):
             raise asyncpg.SerializationError(f"{taken} of {len(rows)} hits of {day} were there to be written anew")
         await copy_hits(conn, rows)
+        await note_keys(conn, rows["episode_no"], rows["listener_key"])
 
 
 async def list_tenant_days(

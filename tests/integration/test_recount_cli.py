@@ -29,7 +29,7 @@ def table(kind: str) -> AgentTable:
 
 
 async def fill(database: DatabaseSettings, folder: Path, *, limit: int) -> None:
-    """Three days with a bot that is an app by now: one with other hits, one without downloads any more, one open.
+    """Three days with a bot that is an app by now: one open, with other hits, and two of a month that lacks downloads.
 
     Of all agents, *limit* have been classified again by the table that says so.
     """
@@ -43,7 +43,7 @@ async def fill(database: DatabaseSettings, folder: Path, *, limit: int) -> None:
     hits += [make_hit(NOW - 3 * ONE_DAY, agent=agent, address="192.0.2.7") for agent in (b"Mole/1", OVERCAST)]
     write_segment(folder, hits)
     await ledger.ship_all()
-    await conn.execute("update ops.days set final_at = now() where day < $1", NOW.date())
+    await conn.execute("update ops.days set final_at = now() where day >= $1", (NOW - ONE_DAY).date())
     await conn.execute("update ops.days set downloads_dropped_at = now() where day = $1", (NOW - ONE_DAY).date())
     await AgentNumbers(ledger.clock, table=lambda: table("app")).bring_up_to_date(conn, limit=limit)
     await conn.close()
@@ -63,26 +63,21 @@ def test_days_are_told_one_by_one_and_recounted_once(
 
     head = "tenant              day               hits  downloads               strict"
     changed = "one                 2026-10-30           1  2 → 3                   2 → 3"
-    refused = ["one                 2026-11-01           –  not restated: its downloads are not kept any more"]
-    live = "one                 2026-11-02           1  0 → 1                   0 → 1"
-    moved = "                                         2  bot → eligible"
+    refused = [
+        "one                 2026-11-01           –  not restated: its downloads are not kept any more",
+        "one                 2026-11-02           –  not restated: downloads of its month are not kept any more,"
+        " without which its listeners cannot be counted",
+    ]
+    moved = "                                         1  bot → eligible"
     code, dry, said = run("--dry-run")
-    assert (code, dry[:6], said) == (
-        1,
-        [head, changed, *refused, live, moved, "2 hits would be judged otherwise"],
-        "",
-    )
+    assert (code, dry[:6], said) == (1, [head, changed, *refused, moved, "1 hits would be judged otherwise"], "")
     assert dry[6].startswith("Lists of networks act on hits that land once they are installed")
     assert run("--tenant", "two") == (0, ["there are no hits of these days"], "")
-    assert run() == (1, [head, changed, *refused, live, moved, "2 hits were judged otherwise"], "")
+    assert run() == (1, [head, changed, *refused, moved, "1 hits were judged otherwise"], "")
     assert run("--tenant", "one") == (1, [head, *refused, "0 hits were judged otherwise"], "")
-    # Of no day hits are judged otherwise without probes, but what judges them is another profile.
-    same = [
-        "one                 2026-10-30           0  3 → 3                   3 → 3",
-        *refused,
-        "one                 2026-11-02           0  1 → 1                   1 → 1",
-    ]
-    assert run("--profile", "ptmg-2.3") == (1, [head, *same, "0 hits were judged otherwise"], "")
+    # Without a probe no hit is judged otherwise, but what judges them is another profile.
+    same = "one                 2026-10-30           0  3 → 3                   3 → 3"
+    assert run("--profile", "ptmg-2.3") == (1, [head, same, *refused, "0 hits were judged otherwise"], "")
     assert run("--profile", "ptmg-2.3") == (1, [head, *refused, "0 hits were judged otherwise"], "")
 
 
