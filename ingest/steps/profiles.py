@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from analytics_core.byte_ranges import ByteRange, RangeKind
 from analytics_core.db.hits import HitColumns, Integers
+from analytics_core.hits import HitFlag
 from analytics_core.network_classes import NetworkClass
 from analytics_core.profiles import DEFAULT_PROFILE, Profile
 from analytics_core.rejudging import FIRST_TWO_BYTES
@@ -72,7 +73,12 @@ def weigh_again(
     ]
     size_places, size_codes = distinct(duration_s, length_bytes)
     sizes = list(zip(length_bytes[size_places].tolist(), duration_s[size_places].tolist(), strict=True))
-    return weigh_ranges(ranges, range_codes, sizes, size_codes, profile)[1]
+    return weigh_ranges(ranges, range_codes, sizes, size_codes, _is_playlist(hits), profile)[1]
+
+
+def _is_playlist(hits: HitColumns) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = hits.flags & int(HitFlag.PLAYLIST) != 0
+    return found
 
 
 def by_default(hits: HitColumns) -> HitColumns:
@@ -101,7 +107,7 @@ def judge_by(hits: HitColumns, facts: ProfileFacts, profile: Profile) -> HitColu
     if profile.networks != DEFAULT_PROFILE.networks:
         bits = (bits & ~_NETWORK_BITS) | _against(hits, facts, profile)
     bits = np.where(facts.is_preload, bits | Verdict.PRELOAD.bit, bits)
-    is_probe = (
+    is_probe = _is_playlist(hits) | (
         (hits.range_kind == FIRST_TWO_BYTES.kind)
         & (hits.range_first == FIRST_TWO_BYTES.first)
         & (hits.range_last == FIRST_TWO_BYTES.last)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from analytics_core.profiles import DEFAULT_PROFILE, PROFILES
 from analytics_core.settings import DatabaseSettings
 from castledger_server.cli import main
 from tests.factories import make_tenant
@@ -36,11 +37,11 @@ def test_profiles_are_listed_and_used_from_the_next_day_on(
     code, lines, _ = run("ls")
     assert code == 0
     assert [line.split()[0] for line in lines if line][:7] == [
-        *("castledger-1.1", "ptmg-2.3.1", "op3.1", "odl.1", "first-touch.1", "last-touch.1"),
+        *(profile.rules_version for profile in PROFILES.values()),
         "house.1",
     ]
     assert sum("For comparing alone." in line for line in lines) == 3
-    assert lines[-1].split() == ["one", "castledger-1.1", "none"]
+    assert lines[-1].split() == ["one", DEFAULT_PROFILE.rules_version, "none"]
 
     code, lines, _ = run("use", "house", "--tenant", "one")
     first = dt.date.fromisoformat(lines[0].split()[-3])

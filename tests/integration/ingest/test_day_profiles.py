@@ -208,7 +208,7 @@ async def test_a_day_is_judged_by_another_profile_and_back(
     async with tenant_transaction(pool, days.podcast.tenant, readonly=True) as conn:
         rules = [row.rules for row in await list_restatements(conn, after=None, limit=9)]
     await pool.close()
-    assert sorted(rules, key=str) == ["castledger-1.1", "house.1", "ptmg-2.3.1"]
+    assert sorted(rules, key=str) == [one.rules_version for one in (DEFAULT_PROFILE, HOUSE, PTMG_2_3)]
 
 
 async def test_a_day_of_which_no_hit_is_judged_otherwise_has_other_rules_nevertheless(days: Days) -> None:
@@ -252,7 +252,12 @@ async def test_what_lands_on_a_day_is_judged_by_its_profile(days: Days, database
         found = await find_hit(conn, hit["segment_no"], hit["ordinal"])
     await pool.close()
     assert found is not None
-    assert (found.verdict, found.verdict_bits, found.rules, found.is_counted) == (0, datacenter, "house.1", True)
+    assert (found.verdict, found.verdict_bits, found.rules, found.is_counted) == (
+        0,
+        datacenter,
+        HOUSE.rules_version,
+        True,
+    )
 
 
 async def test_a_profile_is_used_from_the_next_day_on(days: Days) -> None:

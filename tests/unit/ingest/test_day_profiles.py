@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from analytics_core.db.hits import HIT_COLUMNS, HitColumns
 from analytics_core.evidence import evidence_of
+from analytics_core.hits import HitFlag
 from analytics_core.network_classes import NetworkClass
 from analytics_core.profiles import DEFAULT_PROFILE, ODL, OP3, PTMG_2_3, NetworkPolicy, Profile
 from analytics_core.rejudging import FIRST_TWO_BYTES, Judge, StoredFacts
@@ -34,7 +35,15 @@ PLAYERS = msgspec.structs.replace(
 )
 PROFILES = st.sampled_from([DEFAULT_PROFILE, PTMG_2_3, ODL, HALF_A_MINUTE, APPS_COUNT, UNWEIGHED, PLAYERS])
 PRELOADING = "podverse.fm"
-NETWORKS = st.sampled_from([NetworkClass.NONE, NetworkClass.DATACENTER, NetworkClass.VPN, NetworkClass.RELAY])
+NETWORKS = st.sampled_from(
+    [
+        NetworkClass.NONE,
+        NetworkClass.DATACENTER,
+        NetworkClass.VPN,
+        NetworkClass.RELAY,
+        NetworkClass.DATACENTER | NetworkClass.SHARED,
+    ]
+)
 SEEDS = st.lists(st.tuples(NETWORKS, st.booleans(), st.booleans()), min_size=1)
 
 
@@ -50,6 +59,7 @@ def landed(cases: list[Case], seeds: list[tuple[NetworkClass, bool, bool]]) -> t
         "range_kind": column([case.byte_range.kind for case in cases]),
         "range_first": column([case.byte_range.first for case in cases]),
         "range_last": column([case.byte_range.last for case in cases]),
+        "flags": column([HitFlag.PLAYLIST if case.is_playlist else 0 for case in cases]),
         "networks": column([networks for networks, _, _ in chosen]),
         "rules": column([DEFAULT_PROFILE.version] * len(cases)),
         "listener_key": np.zeros((len(cases), 2), np.uint64),
@@ -84,6 +94,7 @@ def test_a_column_is_judged_as_comparisons_judge_one_hit(
             case.facts.agent_kind,
             int(networks),
             PRELOADING if preload and profile.preload_referrers else "",
+            case.is_playlist,
         )
         judge = Judge(profile, length_bytes=case.length_now, duration_s=case.duration_now)
         # A web player that no profile names loads like anybody.
@@ -120,11 +131,14 @@ def test_evidence_is_what_the_profile_says_of_the_range_where_it_weighs_by_itsel
 ) -> None:
     hits, facts = landed(cases, seeds)
     found = judge_by(hits, facts, profile)
-    weighed = [evidence_of(case.byte_range, case.length_now, case.duration_now, profile) for case in cases]
+    weighed = [
+        evidence_of(case.byte_range, case.length_now, case.duration_now, profile, is_playlist=case.is_playlist)
+        for case in cases
+    ]
     for place, (evidence, is_tiny) in enumerate(weighed):
         if found.verdict[place] != Verdict.ELIGIBLE:
             continue
-        if cases[place].byte_range == FIRST_TWO_BYTES:
+        if cases[place].is_playlist or cases[place].byte_range == FIRST_TWO_BYTES:
             assert found.evidence[place] == Evidence.PROBE
         elif profile.weighing != DEFAULT_PROFILE.weighing and not is_tiny:
             assert found.evidence[place] == evidence
