@@ -6,6 +6,7 @@ Source:
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -42,10 +43,17 @@ _DEVIATIONS: Final = (
     "Apple Private Relay is in front of people: it counts, where its list is installed, though public lists have it "
     "among data centres and VPNs.",
 )
+_NO_LISTS: Final = (
+    "No list of data centres or VPNs is installed: requests from there count, though the guideline asks that they be "
+    "filtered."
+)
+# Verdicts that are told by lists, and how the names of their files begin.
+_BY_LISTS: Final = {Verdict.BLOCKED: "blocked", Verdict.DATACENTER: "datacenter", Verdict.VPN: "vpn"}
 _UNSEEN: Final = (
     "Delivery: a prefix sees what is asked for, not what the host behind it sends, nor whether it answers at all.",
     "Requests that go straight to the host: of a player that follows the redirect once and remembers where it led, and "
     "of apps that keep copies of files.",
+    "More than the playlist of an HLS episode: its segments are asked of the host.",
     "Whether anybody listened, for how long, and which advertisements were in the file.",
     "People: a listener is an address and a user agent. Who changes networks is several, and those who share an "
     "address and an app are one.",
@@ -88,7 +96,6 @@ def _disclose(profile: Profile) -> ProfileDisclosure:
 
 
 def _kept(ingest: IngestSettings) -> list[KeptFor]:
-    final = f"{ingest.final_after_days} days"
     return [
         KeptFor("Addresses", "in the spool until their hits have landed, seconds as a rule; nowhere else"),
         KeptFor(
@@ -98,13 +105,24 @@ def _kept(ingest: IngestSettings) -> list[KeptFor]:
         ),
         KeptFor("Hits", f"{ingest.hits_months} months, or less where a podcast's owner says so"),
         KeptFor("Targets of hits whose episode is not known", f"{WAITING_DAYS} days"),
-        KeptFor("Downloads", f"until {DOWNLOAD_DAYS} days after their day is final; a day is final after {final}"),
+        KeptFor("Downloads", f"until {DOWNLOAD_DAYS} days after their day is final"),
         KeptFor("Figures", "for ever"),
     ]
 
 
+def _is_in_force(verdict: Verdict, files: Sequence[ListFile]) -> bool:
+    stem = _BY_LISTS.get(verdict)
+    return stem is None or any(file.name.startswith(stem) for file in files)
+
+
 def describe(
-    profiles: Mapping[str, Profile], ingest: IngestSettings, lists: Lists, files: Sequence[ListFile]
+    profiles: Mapping[str, Profile],
+    ingest: IngestSettings,
+    lists: Lists,
+    files: Sequence[ListFile],
+    *,
+    today: dt.date,
+    software: str,
 ) -> Methodology:
     """Describe how an installation counts.
 
@@ -113,20 +131,27 @@ def describe(
         ingest: For how long it keeps what.
         lists: The versions of what hits are judged by now.
         files: Lists and databases that the operator installed.
+        today: UTC day.
+        software: Its version.
     """
+    filters = [
+        Filter(verdict.label, VERDICT_WORDS[verdict.label], _is_in_force(verdict, files))
+        for verdict in Verdict
+        if verdict is not Verdict.ELIGIBLE
+    ]
+    has_lists = any(one.in_force for one in filters if one.verdict in ("datacenter", "vpn"))
     return Methodology(
+        as_of=today,
+        software=software,
         method=_METHOD,
         guideline=_GUIDELINE,
         profile=DEFAULT_PROFILE.name,
         rules=DEFAULT_PROFILE.rules_version,
-        deviations=list(_DEVIATIONS),
+        final_after_days=ingest.final_after_days,
+        deviations=[*_DEVIATIONS, *(() if has_lists else (_NO_LISTS,))],
         unseen=list(_UNSEEN),
         profiles=[_disclose(profile) for profile in profiles.values()],
-        filters=[
-            Filter(verdict.label, VERDICT_WORDS[verdict.label])
-            for verdict in Verdict
-            if verdict is not Verdict.ELIGIBLE
-        ],
+        filters=filters,
         lists=lists,
         list_files=list(files),
         kept=_kept(ingest),
