@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.generate import WINDOWS, draw_windows
+from tests.docs.drawings import draw_windows
+from tests.docs.generate import WINDOWS
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "methodology"
