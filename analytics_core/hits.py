@@ -53,6 +53,8 @@ class HitFlag(enum.IntFlag):
     """Late, because it had waited for its episode; a restatement takes it in by itself."""
     RESTATED = 512
     """Was late, and counts since a restatement of its day."""
+    PLAYLIST = 4096
+    """Its episode's file is a playlist (``analytics_core.playlists``), as its feed had it when the hit was judged."""
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from typing import Any, Final
 
 import msgspec
@@ -31,12 +32,14 @@ async def show_methodology(request: Request[Any, Any, Any]) -> Response[Any]:
     resources = resources_of(request)
     lists = await asyncio.to_thread(resources.lists.read)
     files = await asyncio.to_thread(resources.lists.files)
+    shared = await asyncio.to_thread(resources.lists.shared)
     described = describe(
         resources.profiles,
         resources.settings.ingest,
         lists,
         files,
-        today=resources.clock.now().date(),
+        shared,
+        today=resources.clock.now().astimezone(dt.UTC).date(),
         software=software_version(),
     )
     if _wants_json(request):

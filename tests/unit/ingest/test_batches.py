@@ -241,25 +241,29 @@ LENGTHS = st.sampled_from([-1, 0, 1, 2, 300_000, 1_260_000, 4_000_000, 2**53]) |
 DURATIONS = st.sampled_from([-1, 0, 1, 30, 250, 86_400])
 
 
-def weigh_both_ways(rows: list[tuple[ByteRange, int, int]]) -> None:
+def weigh_both_ways(rows: list[tuple[ByteRange, int, int, bool]]) -> None:
     """Weigh by column and one by one, and compare."""
     ranges = {byte_range: place for place, byte_range in enumerate(dict.fromkeys(row[0] for row in rows))}
-    sizes = {size: place for place, size in enumerate(dict.fromkeys(row[1:] for row in rows))}
+    sizes = {size: place for place, size in enumerate(dict.fromkeys(row[1:3] for row in rows))}
     columns, evidence, tiny = weigh_ranges(
         list(ranges),
         np.array([ranges[row[0]] for row in rows], np.int64),
         list(sizes),
-        np.array([sizes[row[1:]] for row in rows], np.int64),
+        np.array([sizes[row[1:3]] for row in rows], np.int64),
+        np.array([row[3] for row in rows], np.bool_),
     )
-    expected = [evidence_of(row[0], None if row[1] < 0 else row[1], None if row[2] < 0 else row[2]) for row in rows]
+    expected = [
+        evidence_of(row[0], None if row[1] < 0 else row[1], None if row[2] < 0 else row[2], is_playlist=row[3])
+        for row in rows
+    ]
     assert list(zip(evidence.tolist(), tiny.tolist(), strict=True)) == expected
     assert list(zip(columns.kind.tolist(), columns.first.tolist(), columns.last.tolist(), strict=True)) == [
         tuple(row[0]) for row in rows
     ]
 
 
-@given(st.lists(st.tuples(RANGES, LENGTHS, DURATIONS), max_size=20))
-def test_ranges_by_column_weigh_what_one_hits_does(rows: list[tuple[ByteRange, int, int]]) -> None:
+@given(st.lists(st.tuples(RANGES, LENGTHS, DURATIONS, st.booleans()), max_size=20))
+def test_ranges_by_column_weigh_what_one_hits_does(rows: list[tuple[ByteRange, int, int, bool]]) -> None:
     weigh_both_ways(rows)
 
 
@@ -275,7 +279,7 @@ def test_ranges_by_column_weigh_every_edge_as_one_hits_does(length: int, duratio
     ranges += [ByteRange(RangeKind.SUFFIX, -1, edge) for edge in edges]
     for kind in (RangeKind.CLOSED, RangeKind.MULTIPLE):
         ranges += [ByteRange(kind, *ends) for ends in itertools.combinations_with_replacement(edges, 2)]
-    weigh_both_ways([(byte_range, length, duration) for byte_range in ranges])
+    weigh_both_ways([(byte_range, length, duration, False) for byte_range in ranges])
 
 
 def hit_columns(hits: list[JudgedHit], flags: list[int]) -> HitColumns:
