@@ -104,7 +104,11 @@ def _disclose(profile: Profile) -> ProfileDisclosure:
     )
 
 
-def _kept(ingest: IngestSettings) -> list[KeptFor]:
+_PLACES: Final = {"regions": "The region of a request", "cities": "The region and the city of a request"}
+
+
+def _kept(ingest: IngestSettings, lists: Lists) -> list[KeptFor]:
+    places = [KeptFor(what, "as long as its hit, without the address")] if (what := _PLACES.get(lists.places)) else []
     return [
         KeptFor("Addresses", "in the spool until their hits have landed, seconds as a rule; nowhere else"),
         KeptFor(
@@ -113,6 +117,7 @@ def _kept(ingest: IngestSettings) -> list[KeptFor]:
             f"and downloads; the secrets are destroyed {SECRET_DAYS} days after the month",
         ),
         KeptFor("Hits", f"{ingest.hits_months} months, or less where a podcast's owner says so"),
+        *places,
         KeptFor("Targets of hits whose episode is not known", f"{WAITING_DAYS} days"),
         KeptFor("Downloads", f"until {DOWNLOAD_DAYS} days after their day is final"),
         KeptFor("Figures", "for ever"),
@@ -175,5 +180,5 @@ def describe(
         lists=lists,
         list_files=list(files),
         shared=_shared(shared, today),
-        kept=_kept(ingest),
+        kept=_kept(ingest, lists),
     )
