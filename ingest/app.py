@@ -318,7 +318,7 @@ class Ingest:
             step, other = await self.pipeline.agents.bring_up_to_date(conn, limit=_AGENTS_A_STEP)
             looked_at += step
             changed += other
-            if step < _AGENTS_A_STEP:
+            if not step:
                 break
         return {"agents": looked_at, "changed": changed}
 
