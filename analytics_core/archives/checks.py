@@ -14,6 +14,7 @@ from analytics_core.archives.tables import Table
 from analytics_core.day_profiles import profile_from_stored
 from analytics_core.errors import InvalidInput
 from analytics_core.links import parse_slug, parse_target_url
+from analytics_core.places import parse_place
 from analytics_core.verdicts import Verdict
 
 __all__ = ("check_chunk",)
@@ -55,12 +56,18 @@ def _check_profile(value: object) -> None:
         raise ValueError(f"is a profile that days cannot be judged by: {profile.name}")
 
 
+def _check_place(value: object) -> None:
+    if value:
+        parse_place(str(value))
+
+
 _CHECKS: Final[Mapping[tuple[str, str], Callable[[object], None]]] = {
     ("links", "slug"): _check_slug,
     ("links", "target"): _check_target,
     ("enclosures", "hosts"): _check_hosts,
     ("unknown_hosts", "host"): _check_host,
     ("days", "profile"): _check_profile,
+    **{(table, "place"): _check_place for table in ("hits", "pending_hits", "downloads")},
     ("hits", "country"): _check_country,
     ("pending_hits", "country"): _check_country,
     ("downloads", "country"): _check_country,
