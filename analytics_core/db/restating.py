@@ -1,9 +1,10 @@
 """Restating a day: its late hits are taken in, and its downloads made anew from its hits, in one transaction.
 
-Only a final day is restated, whose downloads nobody else writes, and only where all that it is made of is still there:
-nothing is ever made anew from what is gone. Ingest goes on meanwhile: what lands is late, and not among what was taken
-in. Rollups, sums and listeners follow by marks, as after any other change of downloads. A recount
-(:mod:`analytics_core.db.recounting`) holds the day in the same way, and changes what its hits say.
+Only where all that it is made of is still there; nothing is ever made anew from what is gone. Of a final day nobody
+else writes downloads, and ingest goes on meanwhile: what lands is late, and not among what was taken in. Of a day that
+is not final whoever lands hits on it has to wait (:func:`hold_day`). Rollups, sums and listeners follow by marks, as
+after any other change of downloads. A recount (:mod:`analytics_core.db.recounting`) holds the day in the same way, and
+changes what its hits say.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Final, LiteralString
 
 import msgspec
 
-from analytics_core.db.hits import lock_finality
+from analytics_core.db.copying import CopyFormat, Keys
+from analytics_core.db.hits import Integers, lock_finality
 from analytics_core.db.ownership import lock_ownership
 from analytics_core.db.pool import Connection
 from analytics_core.hits import HitFlag
@@ -28,6 +30,7 @@ __all__ = (
     "hold_day",
     "list_due_days",
     "list_final_days",
+    "note_keys",
     "rebuild_day",
     "replace_downloads",
     "want_restatement",
@@ -73,9 +76,8 @@ class _Day(msgspec.Struct, frozen=True):
     downloads_gone: bool
     month_gone: bool
 
-    @property
-    def refusal(self) -> NotRestated | None:
-        if not self.is_final:
+    def refusal(self, *, open_too: bool) -> NotRestated | None:
+        if not self.is_final and not open_too:
             return NotRestated.NOT_FINAL
         if self.downloads_gone:
             return NotRestated.DOWNLOADS_GONE
@@ -93,6 +95,11 @@ class _Compared(msgspec.Struct, frozen=True):
     strict_after: int
     gone: int
     written: int
+
+
+class _Counted(msgspec.Struct, frozen=True):
+    downloads: int
+    strict: int
 
 
 # The day's lock: whoever restates it, lets its hits go or erases a listener of it takes turns.
@@ -149,6 +156,26 @@ select (select count(*) from old) as downloads_before, (select count(*) from fre
     (select count(*) from fresh where evidence > 1) as strict_after,
     (select count(*) from staged where is_gone) as gone, (select count(*) from staged where not is_gone) as written"""
 
+_STAGE_KEYS: Final[LiteralString] = """/* restating.stage_keys */
+create temporary table if not exists restated_keys (episode_no integer not null, listener_key uuid not null)
+    on commit delete rows"""
+
+# The same of some listeners and episodes alone.
+_COMPARE_SOME: Final[LiteralString] = (
+    _COMPARE.replace("/* restating.compare */", "/* restating.compare_some */")
+    .replace("with fresh as", "with k as materialized (select distinct * from pg_temp.restated_keys), fresh as")
+    .replace("from ts.listener_events\n", "from ts.listener_events join k using (episode_no, listener_key)\n")
+    .replace("from ts.downloads where", "from ts.downloads join k using (episode_no, listener_key) where")
+)
+
+_COUNT: Final[LiteralString] = """/* restating.count */
+select count(*) as downloads, count(*) filter (where evidence > 1) as strict from ts.downloads
+where day = $2 and tenant_no = $1"""
+
+_KEYS: Final = CopyFormat(
+    "restated_keys", schema="pg_temp", columns=(("episode_no", "integer"), ("listener_key", "uuid"))
+)
+
 _TAKE_AWAY: Final[LiteralString] = """/* restating.take_away */
 delete from ts.downloads d using pg_temp.restated_downloads s
 where s.is_gone and d.day = $1 and d.episode_no = s.episode_no and d.listener_key = s.listener_key"""
@@ -199,13 +226,17 @@ def _bounds(day: dt.date) -> tuple[dt.datetime, dt.datetime]:
     return start, start + dt.timedelta(days=1)
 
 
-async def hold_day(conn: Connection, tenant_no: int, day: dt.date) -> bool | NotRestated:
+async def hold_day(conn: Connection, tenant_no: int, day: dt.date, *, open_too: bool = False) -> bool | NotRestated:
     """Keep a tenant's UTC day to oneself until the transaction ends, as far as others could restate it or drop it.
+
+    A day that is not final yet is kept from whoever lands hits on it as well: they are waited for, and then wait. So it
+    is to be held for a short time only, and in READ COMMITTED: what they landed is to be seen.
 
     Args:
         conn: As ingest, in a transaction that has read nothing yet.
         tenant_no: Whose day.
         day: Which day.
+        open_too: Hold a day that is not final yet as well, which is refused otherwise.
 
     Returns:
         Whether there is such a day, or why it cannot be restated.
@@ -216,7 +247,7 @@ async def hold_day(conn: Connection, tenant_no: int, day: dt.date) -> bool | Not
     row = await conn.fetchrow(_LOCK, tenant_no, day)
     if row is None:
         return False
-    refusal = msgspec.convert(row, _Day).refusal
+    refusal = msgspec.convert(row, _Day).refusal(open_too=open_too)
     return True if refusal is None else refusal
 
 
@@ -242,7 +273,15 @@ async def rebuild_day(
     return await replace_downloads(conn, tenant_no, day, hits=taken) if taken else None
 
 
-async def replace_downloads(conn: Connection, tenant_no: int, day: dt.date, *, hits: int) -> RestatedDay:
+async def note_keys(conn: Connection, episode_no: Integers, listener_key: Keys) -> None:
+    """Note whose downloads may have changed, for :func:`replace_downloads` in the same transaction."""
+    await conn.execute(_STAGE_KEYS)
+    await _KEYS.copy(conn, {"episode_no": episode_no, "listener_key": listener_key})
+
+
+async def replace_downloads(
+    conn: Connection, tenant_no: int, day: dt.date, *, hits: int, noted_alone: bool = False
+) -> RestatedDay:
     """Write the downloads that a tenant's hits of a day make, as far as they differ from those that are there.
 
     Args:
@@ -250,9 +289,14 @@ async def replace_downloads(conn: Connection, tenant_no: int, day: dt.date, *, h
         tenant_no: Whose day.
         day: Which day.
         hits: How many hits made it necessary, for the record.
+        noted_alone: Only downloads of :func:`note_keys` can have changed; the others are not looked at.
     """
     await conn.execute(_STAGE)
-    compared = msgspec.convert(await conn.fetchrow(_COMPARE, tenant_no, day, *_bounds(day)), _Compared)
+    if noted_alone:
+        await conn.execute(_STAGE_KEYS)
+        compared = await _compare_some(conn, tenant_no, day)
+    else:
+        compared = msgspec.convert(await conn.fetchrow(_COMPARE, tenant_no, day, *_bounds(day)), _Compared)
     # Each only where there is something to do: compressed days are opened by asking already.
     if compared.gone:
         await conn.execute(_TAKE_AWAY, day)
@@ -268,6 +312,19 @@ async def replace_downloads(conn: Connection, tenant_no: int, day: dt.date, *, h
         downloads_after=compared.downloads_after,
         strict_before=compared.strict_before,
         strict_after=compared.strict_after,
+    )
+
+
+async def _compare_some(conn: Connection, tenant_no: int, day: dt.date) -> _Compared:
+    """Compare the downloads that were noted, and count all."""
+    counted = msgspec.convert(await conn.fetchrow(_COUNT, tenant_no, day), _Counted)
+    some = msgspec.convert(await conn.fetchrow(_COMPARE_SOME, tenant_no, day, *_bounds(day)), _Compared)
+    return msgspec.structs.replace(
+        some,
+        downloads_before=counted.downloads,
+        downloads_after=counted.downloads + some.downloads_after - some.downloads_before,
+        strict_before=counted.strict,
+        strict_after=counted.strict + some.strict_after - some.strict_before,
     )
 
 
