@@ -14,6 +14,7 @@ import pytest
 from analytics_core.asns import open_asns
 from analytics_core.db.pool import connect
 from analytics_core.errors import Unavailable
+from analytics_core.geo import open_countries, pack_country
 from analytics_core.hits import HitFlag, Method
 from analytics_core.network_tables import NetworkTable
 from analytics_core.networks import NetworkClass, NetworkLists, load_network_lists
@@ -130,18 +131,18 @@ async def test_what_an_address_tells_is_kept_with_the_hit(ledger: Ledger, podcas
     lists = NetworkLists(
         relay=NetworkTable.from_lines(["203.0.113.0/24"]), datacenter_asns=frozenset({64496}), version="test"
     )
-    ledger.pipeline = ledger.make_pipeline(lists, asns=open_asns(database))
+    ledger.pipeline = ledger.make_pipeline(lists, countries=open_countries(None), asns=open_asns(database))
     ledger.shipper = ledger.make_shipper()
     hits = [make_hit(minute(0), address=address) for address in ("8.8.8.8", "203.0.113.7", "2001:db8::1")]
     write_segment(ledger.folder, [*hits, make_hit(minute(1), "cdn.example.com/none.mp3", address="8.8.8.8")])
     await ledger.ship_all()
     datacenter = Verdict.DATACENTER
-    columns = "asn, networks, verdict, verdict_bits"
+    columns = "country, asn, networks, verdict, verdict_bits"
     rows = await ledger.conn.fetch(f"select {columns} from ts.listener_events order by ordinal")
     assert [tuple(row) for row in rows] == [
-        (64496, NetworkClass.DATACENTER, datacenter, datacenter.bit),
-        (64511, NetworkClass.RELAY, Verdict.ELIGIBLE, 0),
-        (0, NetworkClass.NONE, Verdict.ELIGIBLE, 0),
+        (pack_country("US"), 64496, NetworkClass.DATACENTER, datacenter, datacenter.bit),
+        (0, 64511, NetworkClass.RELAY, Verdict.ELIGIBLE, 0),
+        (0, 0, NetworkClass.NONE, Verdict.ELIGIBLE, 0),
     ]
     # A hit that waits for its episode keeps them as well: its address is gone when it is judged again.
     waiting = await ledger.conn.fetch("select asn, networks from ops.pending_hits")
