@@ -21,6 +21,7 @@ from castledger_server.import_log_cli import add_import_log
 from castledger_server.jobs_cli import add_jobs
 from castledger_server.lists_cli import add_lists
 from castledger_server.recount_cli import add_recount
+from castledger_server.replaced_cli import add_replaced
 from castledger_server.restate_cli import add_restate
 from castledger_server.retention_cli import add_retention
 from castledger_server.spool_cli import add_spool
@@ -387,6 +388,7 @@ def _parser() -> argparse.ArgumentParser:
     add_erase(commands)
     add_archive(commands)
     add_import_log(commands)
+    add_replaced(commands)
     _add_demo(commands)
     return parser
 

@@ -73,9 +73,8 @@ class _Day(msgspec.Struct, frozen=True):
     downloads_gone: bool
     month_gone: bool
 
-    @property
-    def refusal(self) -> NotRestated | None:
-        if not self.is_final:
+    def refusal(self, *, open_too: bool) -> NotRestated | None:
+        if not self.is_final and not open_too:
             return NotRestated.NOT_FINAL
         if self.downloads_gone:
             return NotRestated.DOWNLOADS_GONE
@@ -115,14 +114,15 @@ _STAGE: Final[LiteralString] = """/* restating.stage */
 create temporary table if not exists restated_downloads (like ts.downloads, is_gone boolean not null)
     on commit delete rows"""
 
-# The rule is analytics_core.downloads.better. A full join: it is never a nested loop, whatever the planner expects.
+# The rule is analytics_core.downloads.better; 16 and 2048 are hits.NOT_COUNTED. A full join: it is never a nested
+# loop, whatever the planner expects.
 _COMPARE: Final[LiteralString] = """/* restating.compare */
 with fresh as materialized (
     select distinct on (episode_no, listener_key) episode_no, listener_key, occurred_at, segment_no, ordinal,
         podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source
     from ts.listener_events
     where tenant_no = $1 and occurred_at >= $3 and occurred_at < $4 and verdict = 0 and evidence > 0 and episode_no > 0
-        and flags & 16 = 0
+        and flags & (16 | 2048) = 0
     order by episode_no, listener_key, evidence desc, occurred_at, segment_no, ordinal
 ), old as materialized (
     select episode_no, listener_key, occurred_at, segment_no, ordinal, podcast_no, agent_no, referrer_no, feed_app_no,
@@ -190,7 +190,7 @@ where day >= $1 and day < $2 and final_at is not null and ($3::integer is null o
 
 _LATE: Final[LiteralString] = """/* restating.find_late */
 select tenant_no, count(*) as hits from ts.listener_events
-where occurred_at >= $1 and occurred_at < $2 and flags & 16 <> 0 and ($3::integer is null or tenant_no = $3)
+where occurred_at >= $1 and occurred_at < $2 and flags & (16 | 2048) = 16 and ($3::integer is null or tenant_no = $3)
 group by tenant_no order by tenant_no"""
 
 
@@ -199,13 +199,15 @@ def _bounds(day: dt.date) -> tuple[dt.datetime, dt.datetime]:
     return start, start + dt.timedelta(days=1)
 
 
-async def hold_day(conn: Connection, tenant_no: int, day: dt.date) -> bool | NotRestated:
+async def hold_day(conn: Connection, tenant_no: int, day: dt.date, *, open_too: bool = False) -> bool | NotRestated:
     """Keep a tenant's UTC day to oneself until the transaction ends, as far as others could restate it or drop it.
 
     Args:
         conn: As ingest, in a transaction that has read nothing yet.
         tenant_no: Whose day.
         day: Which day.
+        open_too: Hold a day that is not final as well. Ingest lands on it meanwhile: the caller keeps it from what is
+            to be made anew.
 
     Returns:
         Whether there is such a day, or why it cannot be restated.
@@ -216,7 +218,7 @@ async def hold_day(conn: Connection, tenant_no: int, day: dt.date) -> bool | Not
     row = await conn.fetchrow(_LOCK, tenant_no, day)
     if row is None:
         return False
-    refusal = msgspec.convert(row, _Day).refusal
+    refusal = msgspec.convert(row, _Day).refusal(open_too=open_too)
     return True if refusal is None else refusal
 
 
@@ -296,5 +298,5 @@ async def list_final_days(
 
 
 async def find_late_hits(conn: Connection, day: dt.date, *, tenant_no: int | None = None) -> list[LateHits]:
-    """Count the late hits of a day by tenant, of one or of all; reads all hits of the day."""
+    """Count the late hits of a day that would count, by tenant, of one or of all; reads all hits of the day."""
     return [msgspec.convert(row, LateHits) for row in await conn.fetch(_LATE, *_bounds(day), tenant_no)]

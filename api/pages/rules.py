@@ -12,12 +12,14 @@ import msgspec
 from analytics_core.byte_ranges import RangeKind
 from analytics_core.db.episodes import EpisodeRow
 from analytics_core.db.explain import HitRow
+from analytics_core.db.hits import HitSource
 from analytics_core.downloads import believable_length_bytes, threshold_bytes
 from analytics_core.hits import HitFlag, Method
 from analytics_core.ids import format_hit_id
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Evidence, Verdict, first_verdict
 from api.pages.words import instant, number
+from api.why import replaced_words
 
 __all__ = ("VERDICT_WORDS", "Outcome", "Step", "explain_steps", "range_words")
 
@@ -48,6 +50,8 @@ class Outcome(enum.Enum):
     DECIDES = "decides"
     COUNTS = "counts"
     REPEAT = "repeat"
+    LEFT_OUT = "left_out"
+    """Another source counts instead."""
     OPEN = "open"
     SKIPPED = "skipped"
 
@@ -156,6 +160,8 @@ def _one_a_day(hit: HitRow) -> Step:
     day = hit.occurred_at.astimezone(dt.UTC).date().isoformat()
     if first_verdict(hit.verdict_bits) is not Verdict.ELIGIBLE:
         return Step("one a day", asks, "Not asked, since a rule above speaks against it.", Outcome.SKIPPED)
+    if hit.flags & HitFlag.REPLACED:
+        return Step("one a day", asks, f"Left out: {replaced_words(HitSource(hit.source))} on {day}.", Outcome.LEFT_OUT)
     if hit.is_counted:
         since = ", since a restatement" if hit.flags & HitFlag.RESTATED else ""
         return Step("one a day", asks, f"Yes: it is the download of {day}{since}.", Outcome.COUNTS)

@@ -134,7 +134,8 @@ class VerdictCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """A day taken apart: the verdicts' hits add up to all hits, the eligible ones to downloads and repeats.
+    """A day taken apart: the verdicts' hits add up to all hits, the eligible ones to downloads, repeats and
+    those that are left out because another source counts for the day.
 
     Hits are not kept for ever: then ``hits`` and ``repeats`` are ``None``, and ``hits_reason`` says why.
     """
@@ -145,6 +146,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     downloads: int
     downloads_strict: int
     repeats: int | None
+    left_out: int | None = None
     verdicts: tuple[VerdictCount, ...]
     profile: str
     rules: str
