@@ -58,13 +58,13 @@ class _Explanation(msgspec.Struct):
     downloads: int
     downloads_strict: int
     repeats: int | None
-    left_out: int | None = None
     verdicts: list[_Verdict]
     cutoff: str | None
     profile: str
     rules: str
     partial: bool
     state: str
+    left_out: int | None = None
 
 
 def is_web_address(text: str) -> bool:

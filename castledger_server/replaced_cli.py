@@ -81,7 +81,7 @@ def _read_id(text: str | None) -> UUID | None:
     try:
         return None if text is None else UUID(text)
     except ValueError:
-        raise InvalidInput("--podcast", "is no podcast's id: `castledger podcast ls` names them") from None
+        raise InvalidInput("--podcast", "is no podcast's id: `castledger replaced ls` names them") from None
 
 
 async def _find(

@@ -25,8 +25,8 @@ async def change_source(
 ) -> RestatedDay | NotRestated | None:
     """Have *source* count for podcasts of a UTC day that two sources tell of.
 
-    A day that is not final is changed as well: who lands hits on it waits, and finds the new source. On a final day only
-    those wait who land hits of these podcasts.
+    A day that is not final is changed as well: who lands hits on it waits, and finds the new source. On a final day
+    only those wait who land hits of these podcasts.
 
     Args:
         conn: As ingest, in a transaction with READ COMMITTED isolation.

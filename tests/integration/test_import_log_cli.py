@@ -146,8 +146,8 @@ def test_a_log_counts_instead_of_trackers_when_it_is_told_to_and_that_is_undone(
         1,
         [
             *told,
-            f"trackers go on counting Podcast on {DAYS[2]}: trackers counted from {DAYS[2]}T12:00Z to {DAYS[2]}T12:00Z, "
-            f"the log goes from {DAYS[0]}T12:00Z to {DAYS[2]}T11:00Z; give the files before or behind as well",
+            f"trackers go on counting Podcast on {DAYS[2]}: trackers counted from {DAYS[2]}T12:00Z to {DAYS[2]}T12:00Z"
+            f", the log goes from {DAYS[0]}T12:00Z to {DAYS[2]}T11:00Z; give the files before or behind as well",
             head,
             f"one                 {DAYS[0]}           3  1 → 2                   1 → 2",
             f"one                 {DAYS[1]}           2  1 → 1                   1 → 1",

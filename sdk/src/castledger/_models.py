@@ -146,13 +146,13 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     downloads: int
     downloads_strict: int
     repeats: int | None
-    left_out: int | None = None
     verdicts: tuple[VerdictCount, ...]
     profile: str
     rules: str
     state: str
     partial: bool
     restated: int = 0
+    left_out: int | None = None
     hits_reason: str | None = None
     episode_id: UUID | None = None
     cutoff: Instant | None = None
