@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from collections.abc import Callable, Mapping
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Self
 
 import msgspec
 
@@ -21,7 +22,16 @@ from analytics_core.verdicts import Evidence, Verdict, first_verdict
 from api.pages.words import instant, number
 from api.why import replaced_words
 
-__all__ = ("VERDICT_WORDS", "Outcome", "Step", "explain_steps", "range_words")
+__all__ = (
+    "ASKS_ONE_A_DAY",
+    "VERDICT_WORDS",
+    "EpisodeFacts",
+    "Outcome",
+    "Step",
+    "explain_steps",
+    "range_words",
+    "walk_rules",
+)
 
 VERDICT_WORDS: Final[Mapping[str, str]] = {
     "eligible": "nothing speaks against it",
@@ -71,6 +81,22 @@ class Step(msgspec.Struct, frozen=True):
     outcome: Outcome
 
 
+class EpisodeFacts(msgspec.Struct, frozen=True):
+    """What rules ask of an episode, as its feed tells it now."""
+
+    title: str
+    published_at: dt.datetime | None
+    live: bool
+    length_bytes: int | None
+    duration_s: int | None
+
+    @classmethod
+    def of(cls, episode: EpisodeRow) -> Self:
+        """Take them from an episode; the length is its first file's."""
+        length_bytes = episode.enclosures[0].length_bytes if episode.enclosures else None
+        return cls(episode.title, episode.published_at, episode.live, length_bytes, episode.duration_s)
+
+
 def range_words(hit: HitRow) -> str:
     """Say which bytes a hit asked for."""
     kind, first, last = RangeKind(hit.range_kind), hit.range_first, hit.range_last
@@ -89,36 +115,30 @@ def range_words(hit: HitRow) -> str:
             return f"several parts, {number(last - first + 1)} bytes together"
 
 
-def _agent(hit: HitRow, episode: EpisodeRow | None) -> str:
+def _agent(hit: HitRow, episode: EpisodeFacts | None) -> str:
     kind = AgentKind(hit.agent_kind).label
     named = f"{hit.app}, " if hit.app else ""
     return f"{named}{kind}, by the rule {hit.agent_rule or 'none'}."
 
 
-def _episode(hit: HitRow, episode: EpisodeRow | None) -> str:
+def _episode(hit: HitRow, episode: EpisodeFacts | None) -> str:
     if episode is not None:
         return f"It belongs to “{episode.title}”."
     return f"No episode has the target {hit.target}." if hit.target else "No episode had its target."
 
 
-def _published(hit: HitRow, episode: EpisodeRow | None) -> str:
+def _published(hit: HitRow, episode: EpisodeFacts | None) -> str:
     if episode is None or episode.published_at is None:
         return "The feed gives no date."
     return f"Published {instant(episode.published_at)}, requested {instant(hit.occurred_at)}."
 
 
-def _address(hit: HitRow, episode: EpisodeRow | None) -> str:
+def _address(hit: HitRow, episode: EpisodeFacts | None) -> str:
     return "Looked up as it landed; the address itself is not kept."
 
 
-def _sizes(episode: EpisodeRow | None) -> tuple[int | None, int | None]:
-    if episode is None:
-        return None, None
-    return (episode.enclosures[0].length_bytes if episode.enclosures else None), episode.duration_s
-
-
-def _range(hit: HitRow, episode: EpisodeRow | None) -> str:
-    length, duration = _sizes(episode)
+def _range(hit: HitRow, episode: EpisodeFacts | None) -> str:
+    length, duration = (None, None) if episode is None else (episode.length_bytes, episode.duration_s)
     needed = threshold_bytes(length, duration)
     believed = believable_length_bytes(length, duration)
     of = f" of {number(believed)}" if believed is not None else ""
@@ -126,11 +146,11 @@ def _range(hit: HitRow, episode: EpisodeRow | None) -> str:
     return f"It asked for {words}. A minute of sound needs {number(needed)} bytes{of}."
 
 
-def _preload(hit: HitRow, episode: EpisodeRow | None) -> str:
+def _preload(hit: HitRow, episode: EpisodeFacts | None) -> str:
     return "It said that it was a prefetch." if hit.flags & HitFlag.PREFETCH else "It did not say so."
 
 
-_SAW: Final[Mapping[Verdict, Callable[[HitRow, EpisodeRow | None], str]]] = {
+_SAW: Final[Mapping[Verdict, Callable[[HitRow, EpisodeFacts | None], str]]] = {
     Verdict.HEAD: lambda hit, _: f"The method was {Method(hit.method).name}.",
     Verdict.UNKNOWN_EPISODE: _episode,
     Verdict.LIVE: lambda _, episode: (
@@ -154,9 +174,13 @@ _EVIDENCE: Final[Mapping[Evidence, str]] = {
 }
 
 
+ASKS_ONE_A_DAY: Final = "Is it the best hit of this listener for this episode on this UTC day?"
+"""What the last rule asks."""
+
+
 def _one_a_day(hit: HitRow) -> Step:
     """Explain the last rule: of a listener's eligible hits for an episode on a UTC day the best one counts."""
-    asks = "Is it the best hit of this listener for this episode on this UTC day?"
+    asks = ASKS_ONE_A_DAY
     day = hit.occurred_at.astimezone(dt.UTC).date().isoformat()
     if first_verdict(hit.verdict_bits) is not Verdict.ELIGIBLE:
         return Step("one a day", asks, "Not asked, since a rule above speaks against it.", Outcome.SKIPPED)
@@ -192,21 +216,39 @@ _ASKS: Final[Mapping[Verdict, str]] = {
 }
 
 
-def explain_steps(hit: HitRow, episode: EpisodeRow | None) -> list[Step]:
+def walk_rules(
+    hit: HitRow,
+    episode: EpisodeFacts | None,
+    *,
+    last: Step,
+    said: Mapping[Verdict, str] = MappingProxyType({}),
+) -> list[Step]:
     """Walk a hit through all rules, in the order in which they decide.
 
     Args:
-        hit: As it is stored: what each rule decided was stored with it.
-        episode: Its episode as the feed tells it now, when it has one.
+        hit: With what each rule decided of it.
+        episode: Its episode, when it has one.
+        last: What became of it among the other hits of its listener's day.
+        said: What rules saw, where that is not what a stored hit tells.
     """
     first = first_verdict(hit.verdict_bits)
     steps = []
     for verdict, asks in _ASKS.items():
         applies = bool(verdict.bit & hit.verdict_bits)
         outcome = Outcome.DECIDES if verdict is first else Outcome.AGAINST if applies else Outcome.PASSED
-        steps.append(Step(verdict.label, asks, _SAW[verdict](hit, episode), outcome))
+        steps.append(Step(verdict.label, asks, said.get(verdict) or _SAW[verdict](hit, episode), outcome))
     evidence = Evidence(hit.evidence)
     judged = Outcome.PASSED if first is Verdict.ELIGIBLE else Outcome.SKIPPED
     steps.append(Step("evidence", "How much of the episode did it ask for?", _EVIDENCE[evidence], judged))
-    steps.append(_one_a_day(hit))
+    steps.append(last)
     return steps
+
+
+def explain_steps(hit: HitRow, episode: EpisodeRow | None) -> list[Step]:
+    """Walk a stored hit through all rules.
+
+    Args:
+        hit: As it is stored: what each rule decided was stored with it.
+        episode: Its episode as the feed tells it now, when it has one.
+    """
+    return walk_rules(hit, None if episode is None else EpisodeFacts.of(episode), last=_one_a_day(hit))

@@ -55,7 +55,7 @@ async def by_hand(ledger: Ledger) -> list[tuple[object, ...]]:
         (row["day"], row["podcast_no"]): row["source"]
         for row in await ledger.conn.fetch("select day, podcast_no, source from ops.day_sources")
     }
-    best: dict[tuple[object, ...], tuple[object, ...]] = {}
+    best: dict[tuple[object, ...], tuple[int, dt.datetime, int, int]] = {}
     for row in rows:
         counts = sources.get((row["day"], row["podcast_no"]), row["source"])
         if row["verdict"] or not row["evidence"] or row["flags"] & HitFlag.LATE or row["source"] != counts:
