@@ -200,7 +200,6 @@ def test_the_keyboard_reaches_everything_in_the_order_in_which_it_stands(chromiu
         "Castledger",
         "Podcasts",
         "Add",
-        "What if",
         "Sign out",
         "Overview",
         "Episodes",
