@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,14 @@ def test_without_any_installation_a_request_is_explained(command: Command) -> No
     ]
     assert "a minute of sound: 1,260,000 bytes (the default, since the file's length and duration are not known)" in out
     assert "It is taken for an episode's: there is no ledger here to ask." in out
+
+
+def test_the_methodology_pages_example_is_answered_as_it_says(command: Command) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "methodology.md").read_text()
+    example, answer = re.findall(r"```(?:sh|text)\n(.*?)```", page.partition("## By hand")[2], re.DOTALL)[:2]
+    arguments = shlex.split(example.replace("\\\n", " "))
+    assert arguments[:2] == ["castledger", "explain"]
+    assert command.run(*arguments[2:])[1].startswith(answer)
 
 
 @pytest.mark.parametrize(
