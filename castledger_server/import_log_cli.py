@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ("add_import_log",)
 
 _REASON: Final = "imported logs instead of what trackers counted"
-_FORMATS: Final = ("nginx", "cloudfront", "castledger")
+_FORMATS: Final = ("nginx", "cloudfront", "caddy", "castledger")
 
 
 def add_import_log(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

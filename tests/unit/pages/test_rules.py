@@ -12,6 +12,7 @@ from analytics_core.db.explain import HitRow
 from analytics_core.hits import HitFlag
 from analytics_core.verdicts import Evidence, Verdict
 from api.pages.rules import VERDICT_WORDS, Outcome, explain_steps, range_words
+from api.why import why
 
 HIT = HitRow(
     occurred_at=dt.datetime(2026, 11, 23, 10, tzinfo=dt.UTC),
@@ -37,6 +38,20 @@ HIT = HitRow(
     winner_segment_no=1,
     winner_ordinal=2,
 )
+
+
+@pytest.mark.parametrize(("source", "words"), [(1, "an imported log is counted"), (2, "trackers are counted")])
+def test_a_hit_that_another_source_counts_instead_of_is_left_out_whatever_else_there_is(
+    source: int, words: str
+) -> None:
+    hit = msgspec.structs.replace(HIT, flags=int(HitFlag.REPLACED | HitFlag.LATE), source=source, winner_ordinal=9)
+    last = explain_steps(hit, None)[-1]
+    assert (last.outcome, words in last.saw) == (Outcome.LEFT_OUT, True)
+    assert why(hit).startswith("Does not count: ")
+    assert words in why(hit)
+    # What a rule speaks against is no question of sources.
+    bot = msgspec.structs.replace(hit, verdict_bits=Verdict.BOT.bit)
+    assert explain_steps(bot, None)[-1].outcome is Outcome.SKIPPED
 
 
 def test_every_rule_is_asked_in_the_order_in_which_it_decides() -> None:
