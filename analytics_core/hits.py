@@ -56,6 +56,8 @@ class HitFlag(enum.IntFlag):
     """Was late, and counts since a restatement of its day."""
     REPLACED = 2048
     """Another source counts for the podcast's day: an imported log instead of trackers, or they instead of it."""
+    PLAYLIST = 4096
+    """Its episode's file is a playlist (``analytics_core.playlists``), as its feed had it when the hit was judged."""
 
 
 NOT_COUNTED: Final = HitFlag.LATE | HitFlag.REPLACED

@@ -12,7 +12,7 @@ from analytics_core.agent_table import AgentTable
 from analytics_core.byte_ranges import parse_range
 from analytics_core.db.explain import HitRow
 from analytics_core.evidence import believable_duration_s, evidence_of, threshold_bytes
-from analytics_core.hits import MAX_AGENT_BYTES, Method
+from analytics_core.hits import MAX_AGENT_BYTES, HitFlag, Method
 from analytics_core.judging import HitFacts, judge
 from analytics_core.network_classes import NetworkClass
 from analytics_core.profiles import DEFAULT_PROFILE, PTMG_2_3, Profile
@@ -20,7 +20,7 @@ from analytics_core.referrers import referrer_host
 from analytics_core.rejudging import Judge, StoredFacts
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Evidence, Verdict, first_verdict, verdict_names
-from api.pages.rules import ASKS_ONE_A_DAY, EpisodeFacts, Outcome, Step, range_words, walk_rules
+from api.pages.rules import ASKS_ONE_A_DAY, SHARED_WORDS, EpisodeFacts, Outcome, Step, range_words, walk_rules
 
 __all__ = ("DEFAULT_PROFILES", "AskedRequest", "Placed", "ProfileAnswer", "WhatIf", "what_if")
 
@@ -58,6 +58,7 @@ class AskedRequest(msgspec.Struct, frozen=True, kw_only=True):
         place: Where its address is; ``None`` when no address is given.
         episode: The episode that it is for; ``None`` when there is none, or nobody to ask.
         is_assumed: Nobody could be asked: it is taken for a request for an episode, of which nothing is known.
+        is_playlist: The file is a playlist.
     """
 
     method: Method = Method.GET
@@ -68,6 +69,7 @@ class AskedRequest(msgspec.Struct, frozen=True, kw_only=True):
     place: Placed | None = None
     episode: EpisodeFacts | None = None
     is_assumed: bool = False
+    is_playlist: bool = False
 
 
 class ProfileAnswer(msgspec.Struct, frozen=True):
@@ -122,8 +124,9 @@ def what_if(asked: AskedRequest, table: AgentTable, *, profiles: Sequence[Profil
     found = table.classify(agent)
     byte_range = parse_range(asked.byte_range.encode())
     length, duration = (None, None) if asked.episode is None else (asked.episode.length_bytes, asked.episode.duration_s)
-    evidence, tiny = evidence_of(byte_range, length, duration)
+    evidence, tiny = evidence_of(byte_range, length, duration, is_playlist=asked.is_playlist)
     networks = NetworkClass.NONE if asked.place is None else asked.place.networks
+    has_people = NetworkClass.SHARED in networks
     published_at = None if asked.episode is None else asked.episode.published_at
     bits = judge(
         HitFacts(
@@ -135,8 +138,8 @@ def what_if(asked: AskedRequest, table: AgentTable, *, profiles: Sequence[Profil
             agent_empty=found.rule == "empty",
             agent_kind=found.kind,
             blocked=NetworkClass.BLOCKED in networks,
-            datacenter=NetworkClass.DATACENTER in networks,
-            vpn=NetworkClass.VPN in networks,
+            datacenter=NetworkClass.DATACENTER in networks and not has_people,
+            vpn=NetworkClass.VPN in networks and not has_people,
             tiny=tiny,
         )
     )
@@ -153,7 +156,7 @@ def what_if(asked: AskedRequest, table: AgentTable, *, profiles: Sequence[Profil
         range_first=byte_range.first,
         range_last=byte_range.last,
         method=int(asked.method),
-        flags=0,
+        flags=int(HitFlag.PLAYLIST) if asked.is_playlist else 0,
         country=0,
         user_agent=agent,
         agent_kind=int(found.kind),
@@ -162,10 +165,11 @@ def what_if(asked: AskedRequest, table: AgentTable, *, profiles: Sequence[Profil
         agent_rule=found.rule,
         referrer=referrer_host(asked.referrer),
         target=None,
+        networks=int(networks),
         winner_segment_no=None,
         winner_ordinal=None,
     )
-    facts = StoredFacts(bits, *byte_range, int(found.kind), int(networks), hit.referrer)
+    facts = StoredFacts(bits, *byte_range, int(found.kind), int(networks), hit.referrer, asked.is_playlist)
     answers = []
     for profile in profiles:
         found_verdict = Judge(profile, length_bytes=length, duration_s=duration).verdict(facts)
@@ -213,6 +217,8 @@ def _said(asked: AskedRequest, hit: HitRow) -> dict[Verdict, str]:
 def _listed(place: Placed | None, network: NetworkClass) -> str:
     if place is None:
         return "No address is given."
+    if network in place.networks and network is not NetworkClass.BLOCKED and NetworkClass.SHARED in place.networks:
+        return SHARED_WORDS
     if network in place.networks:
         announced = f", announced by AS{place.asn}" if place.asn else ""
         return f"It is in that list ({place.lists}){announced}."

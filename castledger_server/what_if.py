@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,6 +19,7 @@ from analytics_core.enclosures import identify, parse_prefix_arguments
 from analytics_core.errors import InvalidInput
 from analytics_core.hits import MAX_TEXT_BYTES, Method
 from analytics_core.network_classes import NetworkClass
+from analytics_core.playlists import is_playlist
 from analytics_core.profiles import DEFAULT_PROFILE, Profile
 from analytics_core.registry import Known, Registry, RegistryDamaged, read_registry
 from analytics_core.roles import Role
@@ -31,9 +32,23 @@ from prefix_redirect.decisions import Decision, decide
 from prefix_redirect.host_policy import HostPolicy
 from prefix_redirect.targets import split_prefix
 
-__all__ = ("Answer", "Asked", "Explained", "answer", "explain_request", "find_episode", "place", "read_url", "tell")
+__all__ = (
+    "Answer",
+    "Asked",
+    "Explained",
+    "Found",
+    "answer",
+    "assume_episode",
+    "explain_request",
+    "find_episode",
+    "open_registry",
+    "place",
+    "read_url",
+    "tell",
+)
 
 _NAME: Final = "castledger explain"
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _ABOVE: Final = b"/e/"
 
 
@@ -160,7 +175,7 @@ def open_registry(settings: TrackerSettings) -> Known | None:
         return None
 
 
-def place(address: str | None, settings: IngestSettings) -> Placed | None:
+def place(address: str | None, settings: IngestSettings, *, at: dt.datetime) -> Placed | None:
     """Look an address up in the lists that are installed.
 
     Raises:
@@ -177,17 +192,27 @@ def place(address: str | None, settings: IngestSettings) -> Placed | None:
     row = np.frombuffer(packed, np.uint8).reshape(1, 16)
     asns = sources.asns.asns(row)
     country = int(sources.countries.countries([packed])[0])
+    networks = NetworkClass(int(sources.networks.classes(row, asns)[0]))
+    if len(sources.networks.shared) and (at - _EPOCH).days <= int(sources.networks.shared.lookup(row)[0]):
+        networks |= NetworkClass.SHARED
     return Placed(
-        NetworkClass(int(sources.networks.classes(row, asns)[0])),
+        networks,
         int(asns[0]),
         chr(country >> 8) + chr(country & 255) if country else "",
         sources.networks.version,
     )
 
 
+class Found(NamedTuple):
+    """What a request is for: ``None`` where no episode has its target, and whether the file is a playlist."""
+
+    episode: EpisodeFacts | None
+    is_playlist: bool
+
+
 async def find_episode(
     database: DatabaseSettings, decision: Decision, *, own_hosts: Collection[str], podcast: str | None
-) -> EpisodeFacts | None:
+) -> Found:
     """Ask the ledger which episode a request is for, as ingest would.
 
     Args:
@@ -212,18 +237,24 @@ async def find_episode(
         )
         (owner,) = await match_targets(conn, [target])
         if owner is None:
-            return None
+            return Found(None, is_playlist(identity.file_name))
         title = await find_title(conn, owner.episode_no)
     finally:
         conn.terminate()
-    return EpisodeFacts(title, owner.published_at, owner.live, owner.length_bytes, owner.duration_s)
+    facts = EpisodeFacts(title, owner.published_at, owner.live, owner.length_bytes, owner.duration_s)
+    return Found(facts, owner.is_playlist or is_playlist(identity.file_name))
+
+
+def assume_episode(decision: Decision, *, own_hosts: Collection[str]) -> Found:
+    """Take a request for an episode's, of which nothing is known but the name of its file."""
+    return Found(None, is_playlist(identify(decision.target, own_hosts=own_hosts).file_name))
 
 
 def explain_request(
     asked: Asked,
     answered: Answer,
     *,
-    episode: EpisodeFacts | None,
+    found: Found,
     is_assumed: bool,
     placed: Placed | None,
     table: AgentTable,
@@ -240,11 +271,12 @@ def explain_request(
             referrer=asked.referrer,
             at=asked.at,
             place=placed,
-            episode=episode,
+            episode=found.episode,
             is_assumed=is_assumed,
+            is_playlist=found.is_playlist,
         )
         hit = what_if(request, table, profiles=profiles)
-    return Explained(url=asked.url, at=asked.at, answer=answered, episode=episode, is_assumed=is_assumed, hit=hit)
+    return Explained(url=asked.url, at=asked.at, answer=answered, episode=found.episode, is_assumed=is_assumed, hit=hit)
 
 
 _SIGNS: Final[Mapping[Outcome, str]] = {

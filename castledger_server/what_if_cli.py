@@ -67,7 +67,9 @@ def explain_asked(options: argparse.Namespace, settings: Settings) -> int:
     from analytics_core.hits import HitKind
     from castledger_server.what_if import (
         Asked,
+        Found,
         answer,
+        assume_episode,
         explain_request,
         find_episode,
         open_registry,
@@ -91,14 +93,14 @@ def explain_asked(options: argparse.Namespace, settings: Settings) -> int:
     answered, decision = answer(asked, settings.tracker, open_registry(settings.tracker))
     is_click = decision.kind == HitKind.CLICK
     is_assumed = settings.database is None or options.offline
-    episode = None
-    if answered.recorded and not is_click and not is_assumed:
-        episode = asyncio.run(
-            find_episode(
-                settings.require_database(),
-                decision,
-                own_hosts=own_hosts(settings.tracker.public_url),
-                podcast=options.podcast,
+    found = Found(None, False)
+    if answered.recorded and not is_click:
+        own = own_hosts(settings.tracker.public_url)
+        found = (
+            assume_episode(decision, own_hosts=own)
+            if is_assumed
+            else asyncio.run(
+                find_episode(settings.require_database(), decision, own_hosts=own, podcast=options.podcast)
             )
         )
     ingest = settings.ingest
@@ -108,9 +110,9 @@ def explain_asked(options: argparse.Namespace, settings: Settings) -> int:
     explained = explain_request(
         asked,
         answered,
-        episode=episode,
+        found=found,
         is_assumed=is_assumed,
-        placed=place(options.address, ingest),
+        placed=place(options.address, ingest, at=asked.at),
         table=lists.table,
         profiles=profiles,
         is_click=is_click,

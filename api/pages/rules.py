@@ -17,6 +17,7 @@ from analytics_core.db.hits import HitSource
 from analytics_core.downloads import believable_length_bytes, threshold_bytes
 from analytics_core.hits import HitFlag, Method
 from analytics_core.ids import format_hit_id
+from analytics_core.network_classes import NetworkClass
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Evidence, Verdict, first_verdict
 from api.pages.words import instant, number
@@ -49,6 +50,10 @@ VERDICT_WORDS: Final[Mapping[str, str]] = {
     "tiny_range": "asked for less than a minute of sound",
 }
 """Every verdict in half a sentence."""
+
+
+SHARED_WORDS: Final = "It is on the list of shared addresses: people are behind it, whatever other lists say."
+"""Of an address that lists of machines name as well."""
 
 
 class Outcome(enum.Enum):
@@ -137,7 +142,16 @@ def _address(hit: HitRow, episode: EpisodeFacts | None) -> str:
     return "Looked up as it landed; the address itself is not kept."
 
 
+def _machines(hit: HitRow, episode: EpisodeFacts | None) -> str:
+    told = _address(hit, episode)
+    if hit.networks & NetworkClass.SHARED:
+        return f"{told} {SHARED_WORDS}"
+    return told
+
+
 def _range(hit: HitRow, episode: EpisodeFacts | None) -> str:
+    if hit.flags & HitFlag.PLAYLIST:
+        return f"It asked for {range_words(hit)}, of a playlist: how much of one says nothing of minutes."
     length, duration = (None, None) if episode is None else (episode.length_bytes, episode.duration_s)
     needed = threshold_bytes(length, duration)
     believed = believable_length_bytes(length, duration)
@@ -162,8 +176,8 @@ _SAW: Final[Mapping[Verdict, Callable[[HitRow, EpisodeFacts | None], str]]] = {
     Verdict.WATCH: _agent,
     Verdict.PRELOAD: _preload,
     Verdict.BLOCKED: _address,
-    Verdict.DATACENTER: _address,
-    Verdict.VPN: _address,
+    Verdict.DATACENTER: _machines,
+    Verdict.VPN: _machines,
     Verdict.TINY_RANGE: _range,
 }
 _EVIDENCE: Final[Mapping[Evidence, str]] = {
@@ -172,6 +186,10 @@ _EVIDENCE: Final[Mapping[Evidence, str]] = {
     Evidence.PARTIAL: "Partial: at least a minute of sound.",
     Evidence.FULL: "Full: all of the file.",
 }
+_PLAYLIST: Final = (
+    "A playlist: somebody pressed play, and what followed did not come here. Alone it counts in castledger-1, not in "
+    "the strict figure."
+)
 
 
 ASKS_ONE_A_DAY: Final = "Is it the best hit of this listener for this episode on this UTC day?"
@@ -239,7 +257,8 @@ def walk_rules(
         steps.append(Step(verdict.label, asks, said.get(verdict) or _SAW[verdict](hit, episode), outcome))
     evidence = Evidence(hit.evidence)
     judged = Outcome.PASSED if first is Verdict.ELIGIBLE else Outcome.SKIPPED
-    steps.append(Step("evidence", "How much of the episode did it ask for?", _EVIDENCE[evidence], judged))
+    saw = _PLAYLIST if evidence is Evidence.PROBE and hit.flags & HitFlag.PLAYLIST else _EVIDENCE[evidence]
+    steps.append(Step("evidence", "How much of the episode did it ask for?", saw, judged))
     steps.append(last)
     return steps
 

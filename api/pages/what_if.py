@@ -15,6 +15,7 @@ from analytics_core.db.pool import Connection, Tenant
 from analytics_core.enclosures import identify
 from analytics_core.errors import InvalidInput
 from analytics_core.hits import MAX_AGENT_BYTES, Method
+from analytics_core.playlists import is_playlist
 from analytics_core.settings import IngestSettings
 from api.auth import caller_of
 from api.pages.rules import EpisodeFacts
@@ -65,16 +66,23 @@ def _only(owners: list[OwnerRow]) -> OwnerRow | None:
     return owners[0] if len({owner.episode_no for owner in owners}) == 1 else None
 
 
-async def _find_episode(conn: Connection, tenant: Tenant, url: str, own_hosts: tuple[str, ...]) -> EpisodeFacts | None:
-    """Find the tenant's episode by its enclosure, with the query or, where that leaves one, without."""
+async def _find_episode(
+    conn: Connection, tenant: Tenant, url: str, own_hosts: tuple[str, ...]
+) -> tuple[EpisodeFacts | None, bool]:
+    """Find the tenant's episode by its enclosure, with the query or, where that leaves one, without.
+
+    Returns:
+        The episode, and whether the file is a playlist.
+    """
     identity = identify(url, own_hosts=own_hosts)
     owner = _only(await find_owners(conn, [identity.key])) or _only(
         await find_owners_by_bare_key(conn, [identity.bare_key])
     )
     if owner is None or owner.tenant_no != tenant.tenant_no:
-        return None
+        return None, is_playlist(identity.file_name)
     title = await find_title(conn, owner.episode_no)
-    return EpisodeFacts(title, owner.published_at, owner.live, owner.length_bytes, owner.duration_s)
+    facts = EpisodeFacts(title, owner.published_at, owner.live, owner.length_bytes, owner.duration_s)
+    return facts, owner.is_playlist or is_playlist(identity.file_name)
 
 
 def _read(params: Mapping[str, str]) -> tuple[dict[str, str], str]:
@@ -98,7 +106,7 @@ async def show_what_if(request: Request[Any, Any, Any]) -> Response[Any]:
         tenant = caller_of(request).tenant
         try:
             async with resources.database.tenant(tenant) as conn:
-                episode = await _find_episode(conn, tenant, given["url"], resources.own_hosts)
+                episode, playlist = await _find_episode(conn, tenant, given["url"], resources.own_hosts)
         except InvalidInput as error:
             fault = f"The address cannot be read: {error.reason}."
         else:
@@ -108,6 +116,7 @@ async def show_what_if(request: Request[Any, Any, Any]) -> Response[Any]:
                 byte_range=given["range"],
                 at=resources.clock.now(),
                 episode=episode,
+                is_playlist=playlist,
             )
             tables: AgentTables = request.app.state.agent_tables
             found = what_if(asked, await tables.current(), profiles=list(resources.profiles.values()))

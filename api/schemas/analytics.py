@@ -166,7 +166,8 @@ class HitAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     `verdicts` are all that speak against it, `verdict` the first of them by precedence or `eligible`; `counted` is
     true for the one hit that its listener's download of that episode and day is taken from. `target` is kept only
-    while a hit waits for its episode.
+    while a hit waits for its episode. `networks` are the lists that its address was in: `datacenter`, `vpn`, `relay`,
+    `blocked`, and `shared` by many people, of whom the first two say nothing.
     """
 
     hit_id: str
@@ -185,6 +186,7 @@ class HitAnswer(msgspec.Struct, frozen=True, kw_only=True):
     referrer: str | None
     range: ByteRangeAnswer | None
     target: str | None
+    networks: list[str]
     flags: list[str]
     counted: bool
     why: str

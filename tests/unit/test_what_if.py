@@ -46,6 +46,8 @@ def asked(**changes: object) -> AskedRequest:
         (asked(agent="Googlebot/2.1", byte_range="bytes=0-9"), ["bot", "tiny_range"]),
         (asked(place=Placed(NetworkClass.DATACENTER, 64496, "US", "x")), ["datacenter"]),
         (asked(place=Placed(NetworkClass.RELAY, 0, "US", "x")), ["eligible"]),
+        (asked(place=Placed(NetworkClass.DATACENTER | NetworkClass.SHARED, 0, "US", "x")), ["eligible"]),
+        (asked(byte_range="bytes=0-9", is_playlist=True), ["eligible"]),
         (asked(byte_range="bytes=0-1259998"), ["tiny_range"]),
         (asked(byte_range="bytes=0-1259999"), ["eligible"]),
     ],
@@ -154,6 +156,8 @@ def test_an_enclosures_own_address_and_lists_are_taken_too(command: Command, tmp
     )
     said = json.loads(command.run(*own, "--address", "198.51.100.7", "--json")[1])
     assert said["hit"]["counts"] is True
+    said = json.loads(command.run("--url", "https://cdn.example.com/ep.m3u8", "--user-agent", OVERCAST, "--json")[1])
+    assert (said["hit"]["evidence"], [one["counts"] for one in said["hit"]["profiles"]]) == ("probe", [True, False])
 
 
 @pytest.mark.parametrize(
