@@ -83,12 +83,12 @@ class ListVersions:
     def _name(self) -> Lists:
         version = self._agents.table.version
         try:
-            return Lists(version, self._networks(), self._countries(), self._asns())
+            return Lists(version, self._networks(), *self._countries(), self._asns())
         except (ConfigError, InvalidInput, OSError):
             # Ingest says which one and why, and judges by those of before.
             if self._known is not None:
                 return msgspec.structs.replace(self._known[1], agents=version)
-            return Lists(version, _UNREADABLE, _UNREADABLE, _UNREADABLE)
+            return Lists(version, _UNREADABLE, _UNREADABLE, _UNREADABLE, _UNREADABLE)
 
     def _files(self) -> list[Path]:
         folder = self._settings.lists_dir
@@ -109,13 +109,15 @@ class ListVersions:
         today = self._clock.now().astimezone(dt.UTC).date()
         return load_network_lists(self._settings.lists_dir, today=today).version
 
-    def _countries(self) -> str:
+    def _countries(self) -> tuple[str, str]:
+        """Name the version of what tells countries, and what it tells beside them."""
         path = self._settings.countries_path
         if path is None:
-            return f"iptocc-{importlib.metadata.version('iptocc')}"
+            return f"iptocc-{importlib.metadata.version('iptocc')}", "none"
         from analytics_core.geo import open_countries
 
-        return open_countries(path).version
+        found = open_countries(path, cities=self._settings.cities)
+        return found.version, found.precision.value
 
     def _asns(self) -> str:
         path = self._settings.asns_path

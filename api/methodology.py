@@ -98,8 +98,12 @@ def _disclose(profile: Profile) -> ProfileDisclosure:
     )
 
 
-def _kept(ingest: IngestSettings) -> list[KeptFor]:
+_PLACES: Final = {"regions": "The region of a request", "cities": "The region and the city of a request"}
+
+
+def _kept(ingest: IngestSettings, lists: Lists) -> list[KeptFor]:
     final = f"{ingest.final_after_days} days"
+    places = [KeptFor(what, "as long as its hit, without the address")] if (what := _PLACES.get(lists.places)) else []
     return [
         KeptFor("Addresses", "in the spool until their hits have landed, seconds as a rule; nowhere else"),
         KeptFor(
@@ -108,6 +112,7 @@ def _kept(ingest: IngestSettings) -> list[KeptFor]:
             f"and downloads; the secrets are destroyed {SECRET_DAYS} days after the month",
         ),
         KeptFor("Hits", f"{ingest.hits_months} months, or less where a podcast's owner says so"),
+        *places,
         KeptFor("Targets of hits whose episode is not known", f"{WAITING_DAYS} days"),
         KeptFor("Downloads", f"until {DOWNLOAD_DAYS} days after their day is final; a day is final after {final}"),
         KeptFor("Figures", "for ever"),
@@ -158,5 +163,5 @@ def describe(
         lists=lists,
         list_files=list(files),
         shared=_shared(shared, today),
-        kept=_kept(ingest),
+        kept=_kept(ingest, lists),
     )

@@ -373,8 +373,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
             "Read user agents from standard input, one a line, and write a line of JSON for each:\n"
-            "kind (app, browser, library, bot, watch or unknown), app, device, and the rule that decided. Lists that\n"
-            "CASTLEDGER_AGENT_LISTS names decide as they do for ingest."
+            "kind (app, browser, library, bot, watch or unknown), app, device, the rule that decided, and os, the\n"
+            "operating system. Lists that CASTLEDGER_AGENT_LISTS names decide as they do for ingest."
         ),
         epilog="example:\n  printf 'Overcast/3.0\\n' | castledger classify\n",
     )

@@ -11,6 +11,7 @@ from analytics_core.archives.files import Chunk
 from analytics_core.archives.tables import Table
 from analytics_core.errors import InvalidInput
 from analytics_core.links import parse_slug, parse_target_url
+from analytics_core.places import parse_place
 
 __all__ = ("check_chunk",)
 
@@ -42,11 +43,17 @@ def _check_country(value: object) -> None:
         raise ValueError(f"is no country of two letters, 256 times the first and the second: {value}")
 
 
+def _check_place(value: object) -> None:
+    if value:
+        parse_place(str(value))
+
+
 _CHECKS: Final[Mapping[tuple[str, str], Callable[[object], None]]] = {
     ("links", "slug"): _check_slug,
     ("links", "target"): _check_target,
     ("enclosures", "hosts"): _check_hosts,
     ("unknown_hosts", "host"): _check_host,
+    **{(table, "place"): _check_place for table in ("hits", "pending_hits", "downloads")},
     ("hits", "country"): _check_country,
     ("pending_hits", "country"): _check_country,
     ("downloads", "country"): _check_country,

@@ -63,7 +63,8 @@ class HitColumns:
     """Judged hits by column, all of one length; ``listener_key`` has two columns of eight bytes.
 
     Times are microseconds since 1970-01-01 UTC. ``episode_no`` is 0 where the episode is unknown, ``asn`` where nobody
-    knows whose network the address is of; ``networks`` are unions of ``analytics_core.networks.NetworkClass``.
+    knows whose network the address is of, ``place_no`` where nobody knows more of it than the country; ``networks`` are
+    unions of ``analytics_core.networks.NetworkClass``.
     """
 
     occurred_at: Integers
@@ -90,6 +91,7 @@ class HitColumns:
     rules: Integers
     asn: Integers
     networks: Integers
+    place_no: Integers
 
     def __len__(self) -> int:
         return len(self.occurred_at)
@@ -161,6 +163,7 @@ HIT_COLUMNS: Final = (
     ("rules", "smallint"),
     ("asn", "integer"),
     ("networks", "smallint"),
+    ("place_no", "integer"),
 )
 """The columns of hits with their types, in the order in which they are sent."""
 
@@ -184,6 +187,7 @@ _DOWNLOAD_COLUMNS: Final = (
     ("country", "smallint"),
     ("evidence", "smallint"),
     ("source", "smallint"),
+    ("place_no", "integer"),
 )
 _DOWNLOADS: Final = CopyFormat("downloads", schema="ts", columns=_DOWNLOAD_COLUMNS)
 _STAGED: Final = CopyFormat("staged_downloads", schema="pg_temp", columns=_DOWNLOAD_COLUMNS)
@@ -241,15 +245,15 @@ create temporary table if not exists staged_downloads (like ts.downloads) on com
 
 _UPSERT: Final[LiteralString] = """/* downloads.upsert */
 insert into ts.downloads as old (day, episode_no, listener_key, occurred_at, segment_no, ordinal, tenant_no, podcast_no,
-    agent_no, referrer_no, feed_app_no, country, evidence, source)
+    agent_no, referrer_no, feed_app_no, country, evidence, source, place_no)
 select day, episode_no, listener_key, occurred_at, segment_no, ordinal, tenant_no, podcast_no, agent_no, referrer_no,
-    feed_app_no, country, evidence, source
+    feed_app_no, country, evidence, source, place_no
 from pg_temp.staged_downloads order by day, episode_no, listener_key
 on conflict (day, episode_no, listener_key) do update
     set occurred_at = excluded.occurred_at, segment_no = excluded.segment_no, ordinal = excluded.ordinal,
         tenant_no = excluded.tenant_no, podcast_no = excluded.podcast_no, agent_no = excluded.agent_no,
         referrer_no = excluded.referrer_no, feed_app_no = excluded.feed_app_no, country = excluded.country,
-        evidence = excluded.evidence, source = excluded.source
+        evidence = excluded.evidence, source = excluded.source, place_no = excluded.place_no
     where (excluded.evidence, old.occurred_at, old.segment_no, old.ordinal)
         > (old.evidence, excluded.occurred_at, excluded.segment_no, excluded.ordinal)"""
 

@@ -79,8 +79,9 @@ where s.segment_id = n.segment_id and s.source = $2
 
 # Met elsewhere and before: those of today are bounded.
 _AGENTS: Final[LiteralString] = """/* imports.agents */
-insert into ops.agents (agent_hash, user_agent, kind, app, device, rule, table_version, superseded_hash, first_seen_at)
-select n.agent_hash, n.user_agent, n.kind, n.app, n.device, n.rule, n.table_version, n.superseded_hash,
+insert into ops.agents (agent_hash, user_agent, kind, app, device, rule, os, table_version, superseded_hash,
+    first_seen_at)
+select n.agent_hash, n.user_agent, n.kind, n.app, n.device, n.rule, n.os, n.table_version, n.superseded_hash,
     timestamptz 'epoch'
 from jsonb_populate_recordset(null::ops.agents, $1) as n order by n.agent_hash
 on conflict (agent_hash) do nothing"""

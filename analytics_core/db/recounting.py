@@ -55,7 +55,7 @@ _STORED: Final = CopyFormat(
 _READ: Final[LiteralString] = """/* recounting.read */
 select e.occurred_at, e.range_first, e.range_last, e.listener_key, e.segment_no, e.ordinal, e.tenant_no, e.podcast_no,
     e.episode_no, e.agent_no, e.referrer_no, e.feed_app_no, e.verdict_bits, e.verdict, e.evidence, e.country, e.kind,
-    e.method, e.range_kind, e.flags, e.source, e.rules, e.asn, e.networks,
+    e.method, e.range_kind, e.flags, e.source, e.rules, e.asn, e.networks, e.place_no,
     coalesce(t.agent_no, e.agent_no) as today_agent_no, coalesce(t.kind, (-1)::smallint) as today_agent_kind,
     coalesce(s.length_bytes, -1) as length_bytes, coalesce(s.duration_s, -1) as duration_s
 from ts.listener_events e

@@ -120,29 +120,29 @@ create temporary table if not exists restated_downloads (like ts.downloads, is_g
 _COMPARE: Final[LiteralString] = """/* restating.compare */
 with fresh as materialized (
     select distinct on (episode_no, listener_key) episode_no, listener_key, occurred_at, segment_no, ordinal,
-        podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source
+        podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source, place_no
     from ts.listener_events
     where tenant_no = $1 and occurred_at >= $3 and occurred_at < $4 and verdict = 0 and evidence > 0 and episode_no > 0
         and flags & (16 | 2048) = 0
     order by episode_no, listener_key, evidence desc, occurred_at, segment_no, ordinal
 ), old as materialized (
     select episode_no, listener_key, occurred_at, segment_no, ordinal, podcast_no, agent_no, referrer_no, feed_app_no,
-        country, evidence, source
+        country, evidence, source, place_no
     from ts.downloads where day = $2 and tenant_no = $1
 ), staged as (
     insert into pg_temp.restated_downloads (day, episode_no, listener_key, occurred_at, segment_no, ordinal, tenant_no,
-        podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source, is_gone)
+        podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source, place_no, is_gone)
     select $2, coalesce(f.episode_no, o.episode_no), coalesce(f.listener_key, o.listener_key),
         coalesce(f.occurred_at, o.occurred_at), coalesce(f.segment_no, o.segment_no), coalesce(f.ordinal, o.ordinal),
         $1, coalesce(f.podcast_no, o.podcast_no), coalesce(f.agent_no, o.agent_no),
         coalesce(f.referrer_no, o.referrer_no), coalesce(f.feed_app_no, o.feed_app_no),
         coalesce(f.country, o.country), coalesce(f.evidence, o.evidence), coalesce(f.source, o.source),
-        f.episode_no is null
+        coalesce(f.place_no, o.place_no), f.episode_no is null
     from fresh f full join old o on o.episode_no = f.episode_no and o.listener_key = f.listener_key
     where (f.occurred_at, f.segment_no, f.ordinal, f.podcast_no, f.agent_no, f.referrer_no, f.feed_app_no, f.country,
-            f.evidence, f.source)
+            f.evidence, f.source, f.place_no)
         is distinct from (o.occurred_at, o.segment_no, o.ordinal, o.podcast_no, o.agent_no, o.referrer_no,
-            o.feed_app_no, o.country, o.evidence, o.source)
+            o.feed_app_no, o.country, o.evidence, o.source, o.place_no)
     returning is_gone
 )
 select (select count(*) from old) as downloads_before, (select count(*) from fresh) as downloads_after,
@@ -156,15 +156,15 @@ where s.is_gone and d.day = $1 and d.episode_no = s.episode_no and d.listener_ke
 
 _WRITE: Final[LiteralString] = """/* restating.write */
 insert into ts.downloads (day, episode_no, listener_key, occurred_at, segment_no, ordinal, tenant_no, podcast_no,
-    agent_no, referrer_no, feed_app_no, country, evidence, source)
+    agent_no, referrer_no, feed_app_no, country, evidence, source, place_no)
 select day, episode_no, listener_key, occurred_at, segment_no, ordinal, tenant_no, podcast_no, agent_no, referrer_no,
-    feed_app_no, country, evidence, source
+    feed_app_no, country, evidence, source, place_no
 from pg_temp.restated_downloads where not is_gone order by day, episode_no, listener_key
 on conflict (day, episode_no, listener_key) do update
     set occurred_at = excluded.occurred_at, segment_no = excluded.segment_no, ordinal = excluded.ordinal,
         tenant_no = excluded.tenant_no, podcast_no = excluded.podcast_no, agent_no = excluded.agent_no,
         referrer_no = excluded.referrer_no, feed_app_no = excluded.feed_app_no, country = excluded.country,
-        evidence = excluded.evidence, source = excluded.source"""
+        evidence = excluded.evidence, source = excluded.source, place_no = excluded.place_no"""
 
 _MARK: Final[LiteralString] = """/* restating.mark */
 insert into ops.dirty_marks (tenant_no, podcast_no, episode_no, day)

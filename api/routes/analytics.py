@@ -56,7 +56,7 @@ BY: Final[Parameter[Dimension | None]] = Parameter(
     "by",
     _dimension,
     None,
-    "What to break the figures down by; keys are episode ids, names, country codes or hosts, empty where unknown.",
+    "What to break the figures down by; keys are episode ids, names, codes of places or hosts, empty where unknown.",
     {"type": "string", "enum": [dimension.value for dimension in Dimension]},
 )
 TOP: Final = Parameter(

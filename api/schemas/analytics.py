@@ -36,7 +36,10 @@ class Dimension(enum.Enum):
     EPISODE = "episode"
     APP = "app"
     DEVICE = "device"
+    OS = "os"
     COUNTRY = "country"
+    REGION = "region"
+    CITY = "city"
     REFERRER = "referrer"
     FEED_APP = "feed_app"
     SOURCE = "source"
@@ -51,11 +54,15 @@ class State(enum.Enum):
 
 
 class Lists(msgspec.Struct, frozen=True):
-    """The versions of the lists by which hits are judged now; `none` where there is no list."""
+    """The versions of the lists by which hits are judged now; `none` where there is no list.
+
+    `places` is what is told of an address beside its country: `none`, `regions` or `cities`.
+    """
 
     agents: str
     networks: str
     countries: str
+    places: str
     asns: str
 
 
@@ -167,7 +174,8 @@ class HitAnswer(msgspec.Struct, frozen=True, kw_only=True):
     `verdicts` are all that speak against it, `verdict` the first of them by precedence or `eligible`; `counted` is
     true for the one hit that its listener's download of that episode and day is taken from. `target` is kept only
     while a hit waits for its episode. `networks` are the lists that its address was in: `datacenter`, `vpn`, `relay`,
-    `blocked`, and `shared` by many people, of whom the first two say nothing.
+    `blocked`, and `shared` by many people, of whom the first two say nothing. `os`, `region` (such as `US-CA`) and
+    `city` (such as `US-CA/San Francisco`) are null where nobody told.
     """
 
     hit_id: str
@@ -182,7 +190,10 @@ class HitAnswer(msgspec.Struct, frozen=True, kw_only=True):
     agent_kind: str
     app: str
     device: str
+    os: str | None
     country: str | None
+    region: str | None
+    city: str | None
     referrer: str | None
     range: ByteRangeAnswer | None
     target: str | None
