@@ -47,7 +47,7 @@ def add_asked(explain: argparse.ArgumentParser) -> None:
         dest="profiles",
         action="append",
         metavar="NAME",
-        help="by which profiles else; may be given again (castledger-1 and ptmg-2.3)",
+        help="by which profiles; may be given again (by default castledger-1 and ptmg-2.3)",
     )
     asked.add_argument("--offline", action="store_true", help="ask no database")
     asked.add_argument("--json", action="store_true", help="write JSON")

@@ -113,9 +113,9 @@ def _pairs(hits: HitColumns) -> tuple[list[tuple[int, dt.date]], np.ndarray[tupl
 def _replaced(hits: HitColumns, sources: Mapping[PodcastDay, HitSource]) -> npt.NDArray[np.bool_]:
     """Tell the hits of podcasts' days for which another source counts."""
     found = np.zeros(len(hits), np.bool_)
-    for (podcast_no, day), source in sources.items():
-        is_of_day = (hits.podcast_no == podcast_no) & (hits.day == (day - _EPOCH).days)
-        found |= is_of_day & (hits.source != int(source))
+    for counted in set(sources.values()):
+        days = [podcast_no << 32 | (day - _EPOCH).days for (podcast_no, day), one in sources.items() if one is counted]
+        found |= np.isin(hits.podcast_no << 32 | hits.day, days) & (hits.source != int(counted))
     return found
 
 
