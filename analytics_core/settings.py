@@ -324,7 +324,8 @@ _API: Final = {
         "CASTLEDGER_PROFILES",
         _path,
         "",
-        "A file (.toml) of counting profiles of your own, to compare with; docs/methodology.md says what it holds.",
+        "A file (.toml) of counting profiles of your own, to compare with and to judge days by; docs/methodology.md "
+        "says what it holds.",
     ),
 }
 _ADMIN: Final = {

@@ -151,6 +151,7 @@ def what_if(asked: AskedRequest, table: AgentTable, *, profiles: Sequence[Profil
         podcast_id=None,
         episode_id=None,
         verdict_bits=bits,
+        verdict=int(verdict),
         evidence=int(evidence) if verdict is Verdict.ELIGIBLE else 0,
         range_kind=int(byte_range.kind),
         range_first=byte_range.first,

@@ -20,6 +20,7 @@ from castledger_server.erase_cli import add_erase
 from castledger_server.import_log_cli import add_import_log
 from castledger_server.jobs_cli import add_jobs
 from castledger_server.lists_cli import add_lists
+from castledger_server.profile_cli import add_profile
 from castledger_server.recount_cli import add_recount
 from castledger_server.replaced_cli import add_replaced
 from castledger_server.restate_cli import add_restate
@@ -388,6 +389,7 @@ def _parser() -> argparse.ArgumentParser:
     add_backup(commands)
     add_restate(commands)
     add_recount(commands)
+    add_profile(commands)
     add_erase(commands)
     add_archive(commands)
     add_import_log(commands)

@@ -179,7 +179,7 @@ class AgentNumbers:
                 else operating_system(normalise_agent(agent.user_agent))
                 for agent in untold
             }
-            await tell_systems(conn, systems, is_last=len(untold) < limit)
+            await tell_systems(conn, systems)
         return len(untold)
 
     async def _classify_again(self, conn: Connection, table: AgentTable, agents: Sequence[StoredAgent]) -> int:

@@ -15,7 +15,7 @@ from analytics_core.db.hits import HitSource
 from analytics_core.db.pool import Connection
 from analytics_core.db.restatements import Origin
 from analytics_core.db.restating import NotRestated, RestatedDay, hold_day, replace_downloads
-from ingest.restatements import DayOutcome, Told, restate_days
+from ingest.restatements import DayOutcome, Told, read_committed, restate_days
 
 __all__ = ("change_source", "change_sources")
 
@@ -85,7 +85,7 @@ async def change_sources(
         tenant_no,
         sorted(days),
         remake,
-        isolation="read_committed",
+        isolation=read_committed,
         reason=reason,
         origin=origin,
         clock=clock,

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from analytics_core.db.ownership import lock_ownership
 from analytics_core.db.pool import Connection
 from analytics_core.places import Place
 
@@ -115,12 +116,13 @@ _TELL: Final[LiteralString] = """/* agents.tell */
 update ops.agents a set os = n.os from unnest($1::integer[], $2::text[]) as n(agent_no, os)
 where a.agent_no = n.agent_no and a.os is null"""
 
-# Days whose downloads are gone stay as they were counted.
+# Once none is left to be told. Days whose downloads are gone stay as they were counted.
 _MARK_ALL: Final[LiteralString] = """/* agents.mark_all */
 insert into ops.dirty_marks (tenant_no, podcast_no, episode_no, day)
 select m.tenant_no, m.podcast_no, m.episode_no, m.day from app.metrics_daily m
 join ops.days d on d.tenant_no = m.tenant_no and d.day = m.day
-where m.dimension = 'total' and d.downloads_dropped_at is null"""
+where m.dimension = 'total' and d.downloads_dropped_at is null
+    and not exists (select from ops.agents where os is null)"""
 
 # The hash is the key by which an agent is found, and goes to the row that takes over.
 _RETIRE: Final[LiteralString] = """/* agents.retire */
@@ -210,19 +212,21 @@ async def untold_agents(conn: Connection, *, limit: int) -> list[StoredAgent]:
     return [msgspec.convert(row, StoredAgent) for row in await conn.fetch(_UNTOLD, limit)]
 
 
-async def tell_systems(conn: Connection, agents: Mapping[int, str], *, is_last: bool) -> None:
+async def tell_systems(conn: Connection, agents: Mapping[int, str]) -> None:
     """Store operating systems that were never told; what else is known of these agents stays as it is.
+
+    Once all are told, all days whose downloads are kept are marked to be summed up again.
 
     Args:
         conn: Outside a transaction.
         agents: Operating systems by the agents' numbers.
-        is_last: Whether none is left: then all days whose downloads are kept are summed up by operating system again.
     """
     numbers = sorted(agents)
     async with conn.transaction():
+        # As who lands: no tenant and no podcast is erased meanwhile, whose marks would be left behind.
+        await lock_ownership(conn)
         await conn.execute(_TELL, numbers, [agents[number] for number in numbers])
-        if is_last:
-            await conn.execute(_MARK_ALL)
+        await conn.execute(_MARK_ALL)
 
 
 async def supersede_agents(conn: Connection, agents: Sequence[tuple[int, NewAgent]], *, table_version: str) -> None:

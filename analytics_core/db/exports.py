@@ -115,7 +115,8 @@ select erasure_id, kind, subject_hash, month, started_at, removed, finished_at, 
 where $1::integer[] is null and finished_at is not null order by started_at, erasure_id"""
 
 _RESTATEMENTS: Final[LiteralString] = """/* exports.restatements */
-select restatement_id, first_day, last_day, reason, origin, key_id, state, started_at, finished_at from app.restatements
+select restatement_id, first_day, last_day, reason, origin, key_id, state, started_at, finished_at, rules
+from app.restatements
 where $1::integer[] is null and finished_at is not null order by started_at, restatement_id"""
 
 _RESTATEMENT_DAYS: Final[LiteralString] = """/* exports.restatement_days */
@@ -124,7 +125,8 @@ from app.restatement_days d join app.restatements r using (tenant_no, restatemen
 where $1::integer[] is null and r.finished_at is not null order by r.started_at, d.restatement_id, d.day"""
 
 _DAYS: Final[LiteralString] = """/* exports.days */
-select day, final_at, rekeyed, hits_dropped_at, downloads_dropped_at, hits_incomplete, restatement_due from ops.days
+select day, final_at, rekeyed, hits_dropped_at, downloads_dropped_at, hits_incomplete, restatement_due,
+    profile from ops.days
 where tenant_no = app.tenant_no() and day >= $1 and day < $2 order by day"""
 
 _HITS: Final[LiteralString] = """/* exports.hits */

@@ -19,7 +19,7 @@ from analytics_core.errors import InvalidInput, NotFound
 from analytics_core.hits import HitFlag, Method
 from analytics_core.ids import format_hit_id, parse_hit_id
 from analytics_core.reports import EARLIEST
-from analytics_core.verdicts import Evidence, Verdict, first_verdict
+from analytics_core.verdicts import Evidence, Verdict
 from api.auth import caller_of
 from api.explanations import read_day
 from api.pages.episodes import find_episode
@@ -58,14 +58,14 @@ def _listed(row: HitRow) -> ListedHit:
     return ListedHit(
         format_hit_id(row.segment_no, row.ordinal),
         row.occurred_at,
-        first_verdict(row.verdict_bits).label,
+        Verdict(row.verdict).label,
         Evidence(row.evidence).label if row.evidence else None,
         row.app,
         row.user_agent,
         _country(row.country),
         range_words(row),
         row.is_counted,
-        first_verdict(row.verdict_bits) is Verdict.ELIGIBLE and bool(row.flags & HitFlag.REPLACED),
+        row.verdict == Verdict.ELIGIBLE and bool(row.flags & HitFlag.REPLACED),
     )
 
 

@@ -86,7 +86,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """How figures were counted, and how complete and settled they are.
 
     Every hit from before `cutoff` has landed. `partial` is true while hits that belong to the figures may be missing.
-    `restated` is how many of the range's UTC days were restated after they were final: `/restatements` says why.
+    `restated` is how many of the range's UTC days were counted anew: `/restatements` says why. `profile` and `rules`
+    say by what hits are judged; where days of the range differ they name all, with commas between them.
     """
 
     cutoff: dt.datetime | None
@@ -106,7 +107,8 @@ class DownloadsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     of the range may be missing: it reaches beyond `cutoff`, before which every hit has landed, or landed hits are not
     summed up yet. `listeners_reason` says why some `listeners` are null: `by`, `across_months`, `downloads_not_kept`,
     or `too_many_downloads` where listeners of a range that is none of whole UTC days would have to be counted anew.
-    `restated` is how many of the range's UTC days were restated after they were final: `/restatements` says why.
+    `restated` is how many of the range's UTC days were counted anew: `/restatements` says why. `profile` and `rules`
+    say by what hits are judged; where days of the range differ they name all, with commas between them.
     """
 
     data: list[Figure]
@@ -171,11 +173,12 @@ class ByteRangeAnswer(msgspec.Struct, frozen=True):
 class HitAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """One request, and why it counts or does not.
 
-    `verdicts` are all that speak against it, `verdict` the first of them by precedence or `eligible`; `counted` is
-    true for the one hit that its listener's download of that episode and day is taken from. `target` is kept only
-    while a hit waits for its episode. `networks` are the lists that its address was in: `datacenter`, `vpn`, `relay`,
-    `blocked`, and `shared` by many people, of whom the first two say nothing. `os`, `region` (such as `US-CA`) and
-    `city` (such as `US-CA/San Francisco`) are null where nobody told.
+    `verdicts` are all that speak against it by the default profile; `verdict` is what decides under `profile`, which
+    its day is judged by: the first of them by precedence that does, or `eligible`. `counted` is true for the one hit
+    that its listener's download of that episode and day is taken from. `target` is kept only while a hit waits for its
+    episode. `networks` are the lists that its address was in: `datacenter`, `vpn`, `relay`, `blocked`, and `shared` by
+    many people, of whom the first two say nothing. `os`, `region` (such as `US-CA`) and `city` (such as
+    `US-CA/San Francisco`) are null where nobody told.
     """
 
     hit_id: str
@@ -201,6 +204,7 @@ class HitAnswer(msgspec.Struct, frozen=True, kw_only=True):
     flags: list[str]
     counted: bool
     why: str
+    profile: str
 
 
 class HitPage(msgspec.Struct, frozen=True):

@@ -57,12 +57,12 @@ def place_addresses(batch: Batch, sources: PlaceSources) -> PlaceColumns:
     packed = rows.tobytes()
     addresses = [packed[at : at + 16] for at in range(0, len(packed), 16)]
     numbers = sources.asns.asns(rows)
+    located = sources.countries.locate(addresses)
     networks = sources.networks.classes(rows, numbers).astype(np.int64)[codes]
     if len(sources.networks.shared):
         # An address is shared up to a day, and one address may have hits of several.
         until = sources.networks.shared.lookup(rows)[codes]
         networks |= np.where(batch.at_us // DAY_US <= until, int(NetworkClass.SHARED), 0)
-    located = sources.countries.locate(addresses)
     return PlaceColumns(
         country=located.countries.astype(np.int64)[codes],
         place=located.places[codes],

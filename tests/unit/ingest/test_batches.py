@@ -11,7 +11,7 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from analytics_core.byte_ranges import ByteRange, RangeKind
@@ -239,7 +239,23 @@ LENGTHS = st.sampled_from([-1, 0, 1, 2, 300_000, 1_260_000, 4_000_000, 2**53]) |
 DURATIONS = st.sampled_from([-1, 0, 1, 30, 250, 86_400])
 
 
+# A byte more and a byte less than the threshold, which nobody comes upon by chance.
+EDGES = [
+    (ByteRange(RangeKind.CLOSED, 0, 1_259_999), 28_800_000, 1800, False),
+    (ByteRange(RangeKind.CLOSED, 0, 1_259_998), 28_800_000, 1800, False),
+    (ByteRange(RangeKind.CLOSED, 0, 1_259_999), -1, -1, False),
+    (ByteRange(RangeKind.CLOSED, 0, 1_259_998), -1, -1, False),
+    (ByteRange(RangeKind.OPEN, 28_800_000 - 1_260_000, -1), 28_800_000, 1800, False),
+    (ByteRange(RangeKind.OPEN, 28_800_000 - 1_259_999, -1), 28_800_000, 1800, False),
+    (ByteRange(RangeKind.SUFFIX, -1, 28_800_000), 28_800_000, 1800, False),
+    (ByteRange(RangeKind.SUFFIX, -1, 28_799_999), 28_800_000, 1800, False),
+    (ByteRange(RangeKind.NONE, -1, -1), 28_800_000, 1800, True),
+    (ByteRange(RangeKind.CLOSED, 0, 0), 28_800_000, 1800, True),
+]
+
+
 @given(st.lists(st.tuples(RANGES, LENGTHS, DURATIONS, st.booleans()), max_size=20))
+@example(EDGES)
 def test_ranges_by_column_weigh_what_one_hits_does(rows: list[tuple[ByteRange, int, int, bool]]) -> None:
     ranges = list(dict.fromkeys(row[0] for row in rows))
     sizes = list(dict.fromkeys((row[1], row[2]) for row in rows))
