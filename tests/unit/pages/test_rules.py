@@ -56,7 +56,7 @@ def test_a_hit_that_another_source_counts_instead_of_is_left_out_whatever_else_t
     assert why(hit).startswith("Does not count: ")
     assert words in why(hit)
     # What a rule speaks against is no question of sources.
-    bot = msgspec.structs.replace(hit, verdict_bits=Verdict.BOT.bit)
+    bot = msgspec.structs.replace(hit, verdict_bits=Verdict.BOT.bit, verdict=int(Verdict.BOT))
     assert explain_steps(bot, None)[-1].outcome is Outcome.SKIPPED
 
 
