@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from analytics_core.agent_lists import AgentLists
+from analytics_core.agent_lists import LIST_FILES, AgentLists
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.errors import ConfigError, InvalidInput
 from analytics_core.settings import IngestSettings
@@ -57,10 +57,12 @@ class ListVersions:
             return self._known[1]
 
     def files(self) -> list[ListFile]:
-        """List what the operator installed, and when each was last changed; databases last."""
+        """List what the operator installed, and when each was last changed; lists of agents first, databases last."""
+        folder = self._settings.agent_lists
+        agents = [] if folder is None else [folder / name for name in LIST_FILES]
         return [
             ListFile(path.name, dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC).date())
-            for path in self._files()
+            for path in (*(path for path in agents if path.is_file()), *self._files())
         ]
 
     def shared(self) -> tuple[SharedEntry, ...]:

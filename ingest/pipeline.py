@@ -130,6 +130,7 @@ class Pipeline:
         metrics: Takes each step's time.
         agent_table: Returns the table of user agents in force.
         source: How the hits were told to us.
+        timer: Seconds from wherever, that steps are timed by.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class Pipeline:
         metrics: Metrics,
         agent_table: Callable[[], AgentTable] = our_table,
         source: HitSource = HitSource.PREFIX,
+        timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.catalogue = Catalogue(own_hosts=own_hosts)
         self.unknown_hosts = UnknownHosts(own_hosts=own_hosts)
@@ -154,13 +156,14 @@ class Pipeline:
         """May be replaced at any time: a batch looks all its addresses up in one of them."""
         self._metrics = metrics
         self._source = source
+        self._timer = timer
         self._ownership: int | None = None
 
     @contextlib.contextmanager
     def _timed(self, step: str) -> Iterator[None]:
-        began = time.perf_counter()
+        began = self._timer()
         yield
-        self._metrics.step_seconds.labels(step).inc(time.perf_counter() - began)
+        self._metrics.step_seconds.labels(step).inc(self._timer() - began)
 
     async def judge(self, conn: Connection, batch: Batch) -> Judged:
         """Judge a batch.

@@ -75,6 +75,8 @@ def test_a_name_that_ends_in_listening_is_no_bots(name: str, ending: str, versio
         ("Kollectr/1.0 (Android 14)", AgentKind.APP),
         ("KollectrCast/1.0", AgentKind.APP),
         ("Kollectr", AgentKind.UNKNOWN),
+        # An Android app's identifier is no confession either.
+        ("com.example.feedreader.Pro", AgentKind.APP),
     ],
 )
 def test_agents_never_seen_are_told_by_their_form(agent: str, kind: AgentKind) -> None:
