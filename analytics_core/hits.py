@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 import msgspec
 
-__all__ = ("MAX_AGENT_BYTES", "MAX_TEXT_BYTES", "Hit", "HitFlag", "HitKind", "Method")
+__all__ = ("MAX_AGENT_BYTES", "MAX_TEXT_BYTES", "NOT_COUNTED", "Hit", "HitFlag", "HitKind", "Method")
 
 MAX_AGENT_BYTES = 512
 """User agents are cut here: longer ones are attacks, and each distinct one is stored."""
@@ -53,8 +54,14 @@ class HitFlag(enum.IntFlag):
     """Late, because it had waited for its episode; a restatement takes it in by itself."""
     RESTATED = 512
     """Was late, and counts since a restatement of its day."""
+    REPLACED = 2048
+    """Another source counts for the podcast's day: an imported log instead of trackers, or they instead of it."""
     PLAYLIST = 4096
     """Its episode's file is a playlist (``analytics_core.playlists``), as its feed had it when the hit was judged."""
+
+
+NOT_COUNTED: Final = HitFlag.LATE | HitFlag.REPLACED
+"""Hits with one of these make no download, whatever their verdict."""
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,8 @@ class LogFormat(enum.Enum):
     """The combined format of nginx and Apache."""
     CLOUDFRONT = "cloudfront"
     """Standard logs of Amazon CloudFront, with their line of ``#Fields``."""
+    CADDY = "caddy"
+    """Caddy's access log in JSON, as it comes."""
     CASTLEDGER = "castledger"
     """What ``castledger spool cat --addresses`` prints."""
 
@@ -283,6 +285,71 @@ class _CloudFront:
         return _sent_range(status, sent)
 
 
+class _CaddyRequest(msgspec.Struct, frozen=True):
+    method: str
+    uri: str
+    host: str = ""
+    remote_ip: str = ""
+    client_ip: str = ""
+    headers: dict[str, list[str]] = {}
+
+
+class _CaddyLine(msgspec.Struct, frozen=True):
+    """What Caddy says of a request, with the time in seconds or as ``time_format`` has it; other lines have none."""
+
+    ts: float | str
+    status: int = 0
+    size: int = 0
+    request: _CaddyRequest | None = None
+
+
+_caddy_lines: Final = msgspec.json.Decoder(_CaddyLine)
+
+
+class _Caddy:
+    """Reads lines of Caddy's access log, which have the headers of requests, the range among them.
+
+    Args:
+        host: Of all lines; without it each line's own.
+    """
+
+    def __init__(self, host: str | None) -> None:
+        self._host = None if host is None else host.encode()
+
+    def __call__(self, line: bytes) -> Hit | Skip | None:
+        if not line:
+            return None
+        try:
+            said = _caddy_lines.decode(line)
+            of = said.request
+            if of is None:
+                return None
+            if isinstance(said.ts, str):
+                at = dt.datetime.fromisoformat(said.ts)
+            else:
+                at = _EPOCH + dt.timedelta(seconds=said.ts)
+            headers = {name.lower(): values[0].encode() for name, values in of.headers.items() if values}
+            host, uri, method = self._host or of.host.encode(), of.uri.encode(), of.method.encode()
+            address = _address((of.client_ip or of.remote_ip).encode())
+        except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError, OverflowError):
+            return Skip.MALFORMED
+        if at.tzinfo is None or not uri.startswith(b"/"):
+            return Skip.MALFORMED
+        if not host:
+            return Skip.HOST
+        byte_range = headers.get("range", b"")
+        return _make_hit(
+            at,
+            address=address,
+            method=method,
+            status=said.status,
+            target=host + uri,
+            agent=headers.get("user-agent", b""),
+            referrer=headers.get("referer", b""),
+            byte_range=byte_range or _sent_range(said.status, b"%d" % max(said.size, 0)),
+        )
+
+
 class _CastledgerLine(msgspec.Struct, frozen=True):
     """A hit as ``castledger spool cat`` prints it."""
 
@@ -346,7 +413,8 @@ def line_parser(form: LogFormat, *, host: str | None) -> LineParser:
 
     Args:
         form: The file's format.
-        host: Which host the paths of a log are of. nginx needs it; CloudFront's lines name their own otherwise.
+        host: Which host the paths of a log are of. nginx needs it; CloudFront and Caddy name their own
+            otherwise.
 
     Raises:
         InvalidInput: The format needs a host, or has no room for one.
@@ -365,6 +433,8 @@ def line_parser(form: LogFormat, *, host: str | None) -> LineParser:
         return _Combined(host)
     if form is LogFormat.CLOUDFRONT:
         return _CloudFront(host)
+    if form is LogFormat.CADDY:
+        return _Caddy(host)
     if host is not None:
         raise InvalidInput("--host", "is not for this format: its lines name their hosts")
     return _parse_castledger

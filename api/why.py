@@ -8,13 +8,14 @@ from typing import Final
 
 from analytics_core.byte_ranges import ByteRange, RangeKind
 from analytics_core.db.explain import HitRow
+from analytics_core.db.hits import HitSource
 from analytics_core.hits import HitFlag
 from analytics_core.ids import format_hit_id
 from analytics_core.network_classes import NetworkClass
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Evidence, Verdict
 
-__all__ = ("why",)
+__all__ = ("replaced_words", "why")
 
 _MAX_AGENT: Final = 60
 
@@ -76,12 +77,25 @@ def _counts(hit: HitRow, day: str) -> str:
             return f"Counts, but not strictly: only two-byte probes of this listener came for this episode on {day}"
 
 
+def replaced_words(source: HitSource) -> str:
+    """Say what counts instead of a hit that a source told of.
+
+    >>> replaced_words(HitSource.LOG)
+    'trackers are counted for this podcast instead of an imported log'
+    """
+    if source is HitSource.LOG:
+        return "trackers are counted for this podcast instead of an imported log"
+    return "an imported log is counted for this podcast instead of trackers"
+
+
 def why(hit: HitRow) -> str:
     """Say in a sentence why a hit counts or does not."""
     verdict = Verdict(hit.verdict)
     day = f"{hit.occurred_at.astimezone(dt.UTC).date()} (UTC)"
     if verdict is not Verdict.ELIGIBLE:
         return f"Does not count: {_REASONS[verdict](hit)}."
+    if hit.flags & HitFlag.REPLACED:
+        return f"Does not count: {replaced_words(HitSource(hit.source))} on {day}."
     if hit.is_counted:
         since = " It landed after that day was final; a restatement took it in." * bool(hit.flags & HitFlag.RESTATED)
         shared = " Its address is on the list of shared addresses." * bool(hit.networks & NetworkClass.SHARED)

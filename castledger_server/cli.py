@@ -22,9 +22,11 @@ from castledger_server.jobs_cli import add_jobs
 from castledger_server.lists_cli import add_lists
 from castledger_server.profile_cli import add_profile
 from castledger_server.recount_cli import add_recount
+from castledger_server.replaced_cli import add_replaced
 from castledger_server.restate_cli import add_restate
-from castledger_server.retention_cli import add_retention
+from castledger_server.retention_cli import add_retention, find_settings
 from castledger_server.spool_cli import add_spool
+from castledger_server.what_if_cli import ASKED_EPILOG, add_asked, explain_asked
 
 __all__ = ("main",)
 
@@ -263,6 +265,8 @@ def _explain(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from castledger_server.api_access import find_api
     from castledger_server.commands import explain_day, write_lines
 
+    if options.url is not None:
+        return explain_asked(options, find_settings(options, environ))
     settings = _settings(options, environ)
     api = find_api(options.api_url, options.api_key, environ, data_dir=settings.data_dir)
     day: str = options.day or SystemClock().now().date().isoformat()
@@ -389,6 +393,7 @@ def _parser() -> argparse.ArgumentParser:
     add_erase(commands)
     add_archive(commands)
     add_import_log(commands)
+    add_replaced(commands)
     _add_demo(commands)
     return parser
 
@@ -512,15 +517,26 @@ def _add_feed(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     explain = commands.add_parser(
         "explain",
-        help="tell why a day's hits count or do not",
+        help="tell why a day's hits count or do not, and how a request would",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Show a UTC day's hits by verdict; they add up to all that was recorded.",
-        epilog="examples:\n  castledger explain\n  castledger explain --episode 0198f0c2-… --day 2026-11-23\n",
+        description=(
+            "Show a UTC day's hits by verdict; they add up to all that was recorded. With --url: say what a tracker\n"
+            "would answer to a request that nobody sends, and walk it through the rules."
+        ),
+        epilog=(
+            "examples:\n  castledger explain\n  castledger explain --episode 0198f0c2-… --day 2026-11-23\n"
+            f"{ASKED_EPILOG}"
+        ),
     )
     what = explain.add_mutually_exclusive_group()
     what.add_argument("--episode", metavar="ID", help="an episode_id")
-    what.add_argument("--podcast", metavar="ID", help="a podcast_id: all of its episodes; by default the only podcast")
+    what.add_argument(
+        "--podcast",
+        metavar="ID",
+        help="a podcast_id: all of its episodes; by default the only podcast. With --url a podcast's guid, as by pg=",
+    )
     explain.add_argument("--day", metavar="YYYY-MM-DD", help="a UTC day; today by default")
+    add_asked(explain)
     _add_api(explain)
     explain.set_defaults(run=_explain)
 

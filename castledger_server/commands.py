@@ -64,6 +64,7 @@ class _Explanation(msgspec.Struct):
     rules: str
     partial: bool
     state: str
+    left_out: int | None = None
 
 
 def is_web_address(text: str) -> bool:
@@ -177,6 +178,8 @@ def explain_day(api: Api, *, day: str, episode_id: str | None, podcast_id: str |
         yield f"{row.verdict:<18}{row.evidence or '':<10}{row.hits:>12,}{row.downloads:>12,}"
     yield f"{'all':<28}{said.hits:>12,}{said.downloads:>12,}"
     yield f"{said.repeats:,} eligible hits repeat a download; counted strictly, there are {said.downloads_strict:,}"
+    if said.left_out:
+        yield f"{said.left_out:,} eligible hits are left out: another source counts for this day"
     yield f"{said.day} (UTC) is {said.state}{', and hits may still be missing' if said.partial else ''}"
     yield f"profile {said.profile}, rules {said.rules}, complete up to {said.cutoff or 'nothing yet'}"
 

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from analytics_core.agent_lists import AgentLists
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.hits import HitSource, hold_days_open
+from analytics_core.db.log_imports import LiveDay
 from analytics_core.db.pool import CONNECTION_LOST, Connection, connect, open_pool
 from analytics_core.db.restating import RestatedDay, find_late_hits, list_final_days
 from analytics_core.db.tenants import list_slugs
@@ -19,6 +20,7 @@ from analytics_core.log_formats import Skip
 from analytics_core.roles import Role
 from analytics_core.settings import Settings
 from castledger_server.archive_progress import Progress
+from castledger_server.log_replacing import is_covered, replace_days, tell_comparison, tell_uncovered
 from ingest.log_files import TIME, LogFile
 from ingest.log_import import BEYOND, NO_EPISODE, REFUSED, LogImport, LogSummary
 from ingest.metrics import Metrics
@@ -58,6 +60,8 @@ class ImportOptions(NamedTuple):
         strict: Import nothing when a line is damaged.
         dry_run: Change nothing.
         restate: Take in what comes late.
+        replace: Count instead of trackers on the days of podcasts that both tell of.
+        reason: For the record of what is replaced.
     """
 
     tenant: str | None = None
@@ -65,6 +69,8 @@ class ImportOptions(NamedTuple):
     strict: bool = False
     dry_run: bool = False
     restate: bool = False
+    replace: bool = False
+    reason: str = ""
 
 
 async def import_logs(
@@ -85,11 +91,12 @@ async def import_logs(
         clock: The time; the system's by default.
 
     Returns:
-        Whether all files could be read to their ends, and all late hits be taken in that were to.
+        Whether all files could be read to their ends, and all was taken in and replaced that was to be.
 
     Raises:
         ConfigError: A file or a list cannot be read; files before it have landed.
-        Conflict: ``overlap``: trackers have counted the same podcasts on the same days; nothing was imported.
+        Conflict: ``overlap``: trackers have counted the same podcasts on the same days, and are not to be replaced;
+            nothing was imported.
         InvalidInput: There is no such tenant, or, if *strict*, a line is damaged; nothing was imported.
         Unavailable: The database went away; what has landed stays, and another call goes on behind it.
     """
@@ -97,13 +104,20 @@ async def import_logs(
     progress = Progress()
     try:
         async with _open(settings, options, clock) as (conn, tenant_no, slug, run):
-            looks = [await run.look(file, tell=lambda lines: progress.add("looked through", lines)) for file in files]
+            weigh = options.replace and options.dry_run
+            looks = [
+                await run.look(file, weigh=weigh, tell=lambda lines: progress.add("looked through", lines))
+                for file in files
+            ]
             progress.close()
             _require_sound(files, looks, options)
-            await _require_alone(run, looks)
+            live = await run.find_overlap(looks)
+            if not options.replace:
+                _require_alone(live)
             done = looks
             if not options.dry_run:
                 await hold_days_open(conn, tenant_no)
+                await run.hold_back(live)
                 done = [await run.land(file, tell=lambda lines: progress.add("imported", lines)) for file in files]
                 progress.close()
             for file, summary in zip(files, done, strict=True):
@@ -112,14 +126,19 @@ async def import_logs(
             hits = sum(summary.hits for summary in done)
             if options.dry_run:
                 write(f"{hits:,} hits {_span(days)} would be imported\n")
+                if options.replace:
+                    tell_comparison(live, looks, await run.weighed(), write)
                 return all(summary.fault is None for summary in done)
+            is_replaced = True
+            if options.replace:
+                is_replaced = await _replace(conn, tenant_no, slug, run, looks, options, clock=clock, write=write)
             downloads = await run.count_downloads(days)
             if hits:
                 write(f"{hits:,} hits {_span(days)} were imported; {downloads:,} downloads of these days are theirs\n")
             else:
                 write("there was no new hit to import\n")
             is_taken_in = await _see_to_late(conn, tenant_no, slug, days, options, clock=clock, write=write)
-            return is_taken_in and all(summary.fault is None for summary in done)
+            return is_taken_in and is_replaced and all(summary.fault is None for summary in done)
     except CONNECTION_LOST as error:
         raise Unavailable("the database went away; what has landed stays, another call goes on behind it") from error
     finally:
@@ -142,14 +161,20 @@ async def _open(
         tenant_no, slug = _choose_tenant(await list_slugs(conn), options.tenant)
         pipeline = Pipeline(
             clock=clock,
-            secrets=SecretStore(pool, clock),
+            # What is only looked at is keyed for the moment.
+            secrets=SecretStore(None if options.dry_run else pool, clock),
             own_hosts=own_hosts(settings.tracker.public_url),
             places=places,
             metrics=Metrics(),
             agent_table=lambda: lists.table,
             source=HitSource.LOG,
         )
-        yield conn, tenant_no, slug, LogImport(conn, pipeline, tenant_no=tenant_no, clock=clock, before=options.before)
+        yield (
+            conn,
+            tenant_no,
+            slug,
+            LogImport(conn, pipeline, tenant_no=tenant_no, clock=clock, before=options.before, replace=options.replace),
+        )
     finally:
         conn.terminate()
         pool.terminate()
@@ -174,16 +199,42 @@ def _require_sound(files: Sequence[LogFile], looks: Sequence[LogSummary], option
             raise InvalidInput(str(file.path), f"cannot be read to its end ({look.fault}); nothing was imported")
 
 
-async def _require_alone(run: LogImport, looks: Sequence[LogSummary]) -> None:
-    live = await run.find_overlap(looks)
+def _require_alone(live: Sequence[LiveDay]) -> None:
     if live:
         shown = ", ".join(f"{one.title} on {one.day}" for one in live[:_SHOWN_DAYS])
         more = f" and {len(live) - _SHOWN_DAYS:,} more" if len(live) > _SHOWN_DAYS else ""
         raise Conflict(
             "overlap",
             f"trackers have counted {shown}{more}, so that listeners would count twice; nothing was imported. "
-            f"What trackers have counted cannot be replaced: import what is before, with --before {live[0].day}",
+            f"Import what is before, with --before {live[0].day}, or have the log count instead, with --replace",
         )
+
+
+async def _replace(
+    conn: Connection,
+    tenant_no: int,
+    slug: str,
+    run: LogImport,
+    looks: Sequence[LogSummary],
+    options: ImportOptions,
+    *,
+    clock: Clock,
+    write: Callable[[str], object],
+) -> bool:
+    """Have the log count instead of trackers; on all days that they have counted by now, which may be more than before.
+
+    Returns:
+        Whether it counts on all of them.
+    """
+    live = await run.find_overlap(looks)
+    await run.hold_back(live)
+    covered = [one for one in live if is_covered(one, looks)]
+    uncovered = [one for one in live if not is_covered(one, looks)]
+    tell_uncovered(uncovered, looks, write)
+    is_whole = not covered or await replace_days(
+        conn, tenant_no, slug, covered, reason=options.reason, clock=clock, write=write
+    )
+    return is_whole and not uncovered
 
 
 def _span(days: Sequence[dt.date]) -> str:

@@ -49,13 +49,17 @@ def add_restate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     restate.set_defaults(run=_restate)
 
 
-def add_range(parser: argparse.ArgumentParser, *, reason: str) -> None:
-    """Add what is said of days that are counted anew, with the reason that is recorded where none is given."""
+def add_range(parser: argparse.ArgumentParser, *, reason: str | None) -> None:
+    """Add what is said of days that are counted anew, with the reason that is recorded where none is given.
+
+    Without a reason nothing is counted anew, and days are only looked at.
+    """
     parser.add_argument("--from", dest="first", required=True, metavar="DATE", help="the first UTC day")
     parser.add_argument("--to", dest="until", required=True, metavar="DATE", help="the UTC day after the last one")
     parser.add_argument("--tenant", metavar="TENANT", help="only of this one, as `castledger retention ls` names it")
-    parser.add_argument("--reason", default=reason, metavar="TEXT", help=f"why, for the record ({reason})")
-    parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
+    if reason is not None:
+        parser.add_argument("--reason", default=reason, metavar="TEXT", help=f"why, for the record ({reason})")
+        parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
     add_data_dir(parser)
 
 

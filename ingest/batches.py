@@ -60,7 +60,7 @@ _LATEST_US: Final = 7_258_118_400_000_000 - 1
 
 
 # Flags of a later version that do not fit the column say nothing to this one; these are not the writer's to set.
-_RECORDED: Final = 0x7FFF & ~int(HitFlag.SKEW | HitFlag.WAITED | HitFlag.RESTATED)
+_RECORDED: Final = 0x7FFF & ~int(HitFlag.SKEW | HitFlag.WAITED | HitFlag.RESTATED | HitFlag.REPLACED)
 
 
 class Texts(NamedTuple):

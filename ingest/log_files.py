@@ -55,6 +55,7 @@ class Portion(NamedTuple):
         damage: The first of those that are damaged; ``None`` without any.
         tail_bytes: Bytes behind the last whole line, where the file ends; 0 where it goes on.
         fault: Why the file cannot be read on behind this portion; ``None`` while it can.
+        span_us: Times of the earliest and the latest hit; ``None`` without any.
     """
 
     start: int
@@ -67,6 +68,7 @@ class Portion(NamedTuple):
     damage: LogDamage | None
     tail_bytes: int = 0
     fault: str | None = None
+    span_us: tuple[int, int] | None = None
 
 
 class LogFile:
@@ -170,6 +172,7 @@ def _read_portion(
     texts: list[bytes] = []
     skipped: Counter[str] = Counter()
     damage: LogDamage | None = None
+    times: list[int] = []
     at, lines, tail, fault = start, 0, 0, None
     while lines < max_lines and at - start < _PORTION_BYTES:
         try:
@@ -196,10 +199,12 @@ def _read_portion(
             skipped[TIME] += 1
             damage = damage or LogDamage(line_no + lines, TIME)
         else:
+            times.append(found.at_us)
             row, text = encode_hit(found)
             rows.append(row)
             texts.append(text)
-    return Portion(start, at, lines, len(rows), b"".join(rows), b"".join(texts), skipped, damage, tail, fault)
+    span = (min(times), max(times)) if times else None
+    return Portion(start, at, lines, len(rows), b"".join(rows), b"".join(texts), skipped, damage, tail, fault, span)
 
 
 def _read_line(file: BinaryIO) -> tuple[bytes | None, int]:

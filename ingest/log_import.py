@@ -8,6 +8,7 @@ nothing, one that has grown goes on where it ended, and so does an import that w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,8 +19,17 @@ from uuid import UUID
 import numpy as np
 
 from analytics_core.clock import Clock
+from analytics_core.db.day_sources import PodcastDay, note_day_sources
 from analytics_core.db.hits import HitColumns, HitSource, Integers
-from analytics_core.db.log_imports import LiveDay, count_downloads, find_live_days, register_log
+from analytics_core.db.log_imports import (
+    LiveDay,
+    add_to_tally,
+    begin_tally,
+    count_downloads,
+    find_live_days,
+    read_tally,
+    register_log,
+)
 from analytics_core.db.pool import Connection
 from analytics_core.db.segments import Checkpoint, SegmentRow, find_segments
 from analytics_core.errors import Conflict, Unavailable
@@ -29,8 +39,10 @@ from ingest.bookkeeping import book_answers
 from ingest.log_files import PORTION_LINES, LogDamage, LogFile, Portion
 from ingest.pipeline import Judged, Pipeline
 from ingest.sieve import Sieve, is_refusal
+from ingest.steps.listeners import unpack_key
 from ingest.steps.targets import resolve_targets
 from ingest.walks import micros
+from ingest.winners import pick_winners
 from ingest.writer import TRY_AGAIN, FenceLost, OwnershipMoved, land_apart, land_batch
 
 __all__ = ("BEYOND", "NO_EPISODE", "REFUSED", "LogImport", "LogSummary")
@@ -63,6 +75,8 @@ class LogSummary:
         damage: The first damaged line; ``None`` without any.
         tail_bytes: Bytes of a last line without an end, which is left for the next time.
         fault: Why the file could not be read to its end.
+        first_us: Time of the earliest of its requests, of whatever podcast; ``None`` without any.
+        last_us: The same of the latest.
     """
 
     lines: int = 0
@@ -73,6 +87,8 @@ class LogSummary:
     damage: LogDamage | None = None
     tail_bytes: int = 0
     fault: str | None = None
+    first_us: int | None = None
+    last_us: int | None = None
 
     def note(self, portion: Portion, skipped: Counter[str]) -> None:
         """Add what a portion's lines were."""
@@ -81,11 +97,19 @@ class LogSummary:
         self.damage = self.damage or portion.damage
         self.tail_bytes = portion.tail_bytes
         self.fault = portion.fault
+        if portion.span_us is not None:
+            first_us, last_us = portion.span_us
+            self.first_us = first_us if self.first_us is None else min(self.first_us, first_us)
+            self.last_us = last_us if self.last_us is None else max(self.last_us, last_us)
 
     @property
     def days(self) -> list[dt.date]:
         """The UTC days that have hits, in order."""
         return [_EPOCH + dt.timedelta(days=day) for day in sorted({day for _, day in self.pairs})]
+
+
+class _Undone(Exception):
+    """Undoes a transaction."""
 
 
 class _Chosen(NamedTuple):
@@ -111,6 +135,8 @@ class LogImport:
         tenant_no: Whose podcasts are counted; requests for others' are left out.
         clock: The time.
         before: The UTC day before which the import ends; ``None`` for all days.
+        replace: Files are looked through from their beginning, whatever of them has landed: what counts may change
+            for days whose hits are all there.
         max_lines: Lines that are held at once.
     """
 
@@ -122,6 +148,7 @@ class LogImport:
         tenant_no: int,
         clock: Clock,
         before: dt.date | None = None,
+        replace: bool = False,
         max_lines: int = PORTION_LINES,
     ) -> None:
         self._conn = conn
@@ -129,12 +156,19 @@ class LogImport:
         self._tenant_no = tenant_no
         self._now = clock.now()
         self._before_us = None if before is None else (before - _EPOCH).days * _DAY_US
+        self._replace = replace
         self._max_lines = max_lines
         self._sieve = Sieve()
         self._segment_nos: set[int] = set()
 
-    async def look(self, file: LogFile, *, tell: Tell | None = None) -> LogSummary:
+    async def look(self, file: LogFile, *, weigh: bool = False, tell: Tell | None = None) -> LogSummary:
         """Look through what would land of a file; nothing is written.
+
+        Args:
+            file: Any.
+            weigh: Find out as well which downloads its hits would make, for :meth:`weighed`; the run is good for
+                nothing else then, and its pipeline's secrets are to be kept nowhere.
+            tell: Called with the lines of each portion that is done.
 
         Raises:
             ConfigError: The file cannot be read.
@@ -143,15 +177,46 @@ class LogImport:
         summary = LogSummary()
         segment_id = await asyncio.to_thread(file.segment_id, self._tenant_no)
         found = {} if segment_id is None else await find_segments(self._conn, [segment_id])
-        start = found[segment_id].committed if segment_id in found else 0
+        start = found[segment_id].committed if segment_id in found and not self._replace else 0
         async for portion in self._portions(file, start):
             chosen = await self._choose(portion, segment_no=0, ordinal=0)
             summary.note(portion, chosen.skipped)
             summary.hits += len(chosen.batch)
             summary.pairs |= chosen.pairs
+            if weigh and len(chosen.batch):
+                await self._weigh(chosen.batch)
             if tell is not None:
                 tell(portion.lines)
         return summary
+
+    async def _weigh(self, batch: Batch) -> None:
+        """Note the downloads of a portion, and undo what judging it has stored of agents and names."""
+        judged: Judged | None = None
+        with contextlib.suppress(_Undone):
+            async with self._conn.transaction():
+                judged = await self._pipeline.judge(self._conn, batch)
+                raise _Undone
+        if judged is None:
+            raise AssertionError("a batch is judged")
+        best = pick_winners(judged.hits)
+        await begin_tally(self._conn)
+        await add_to_tally(
+            self._conn,
+            podcast_nos=best.podcast_no.tolist(),
+            days=[_EPOCH + dt.timedelta(days=day) for day in best.day.tolist()],
+            episode_nos=best.episode_no.tolist(),
+            listener_keys=[UUID(bytes=unpack_key(key)) for key in best.listener_key],
+        )
+
+    async def weighed(self) -> dict[PodcastDay, int]:
+        """Count the downloads that the files which were weighed would make, by podcast and UTC day."""
+        await begin_tally(self._conn)
+        return await read_tally(self._conn)
+
+    async def hold_back(self, live: Sequence[LiveDay]) -> None:
+        """Have the log's hits of these days land without counting, until they count instead of what trackers saw."""
+        days = [(one.podcast_no, one.day) for one in live]
+        await note_day_sources(self._conn, self._tenant_no, days, source=HitSource.PREFIX)
 
     async def find_overlap(self, looks: Sequence[LogSummary]) -> list[LiveDay]:
         """Find the days that trackers have counted downloads for, of podcasts that these files have hits of then."""

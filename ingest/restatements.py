@@ -37,6 +37,7 @@ __all__ = (
     "IsolationOf",
     "Remake",
     "Told",
+    "read_committed",
     "restate",
     "restate_days",
     "restate_due",
@@ -168,7 +169,8 @@ async def restate_days(
     return outcomes
 
 
-async def _read_committed(conn: Connection, day: dt.date) -> Isolation:
+async def read_committed(conn: Connection, day: dt.date) -> Isolation:
+    """Tell that what others have committed meanwhile is to be seen."""
     return "read_committed"
 
 
@@ -197,7 +199,7 @@ async def restate(
         tenant_no,
         days,
         partial(rebuild_day, flagged=flagged),
-        isolation=_read_committed,
+        isolation=read_committed,
         reason=reason,
         origin=origin,
         clock=clock,

@@ -48,11 +48,12 @@ class SecretStore:
 
     Args:
         pool: As ingest. Secrets have a connection of their own: what a transaction that rolls back had made, and
-            something was keyed with, would be lost.
+            something was keyed with, would be lost. Without one secrets are made for this run alone: for keys that
+            are compared among themselves and stored nowhere.
         clock: Tells which months are over.
     """
 
-    def __init__(self, pool: Pool, clock: Clock) -> None:
+    def __init__(self, pool: Pool | None, clock: Clock) -> None:
         self._pool = pool
         self._clock = clock
         self._known: dict[tuple[dt.date, int], MonthSecret] = {}
@@ -72,7 +73,7 @@ class SecretStore:
         if known is not None and (known.is_fresh or not over):
             return known
         stored = None
-        if not over:
+        if not over and self._pool is not None:
             async with connection(self._pool) as conn:
                 stored = await ensure_secret(conn, month=month, tenant_no=tenant_no, new=new_secret())
             if stored is None and (month, tenant_no) in self._known:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from analytics_core.db.copying import Keys
 from analytics_core.db.hits import Downloads, HitColumns
-from analytics_core.hits import HitFlag
+from analytics_core.hits import NOT_COUNTED
 from analytics_core.verdicts import Evidence, Verdict
 
 __all__ = ("pick_winners",)
@@ -17,13 +17,13 @@ def pick_winners(hits: HitColumns) -> Downloads:
     """Pick of the eligible hits the best for each day, episode and listener, in the order of that key.
 
     By more evidence, then the earlier time, then the lower id: ``analytics_core.downloads.better`` by column. Hits
-    that came too late for their day count for nothing.
+    that came too late for their day, or that another source counts instead of, count for nothing.
     """
     counts = (
         (hits.verdict == int(Verdict.ELIGIBLE))
         & (hits.evidence > int(Evidence.NONE))
         & (hits.episode_no > 0)
-        & (hits.flags & int(HitFlag.LATE) == 0)
+        & (hits.flags & int(NOT_COUNTED) == 0)
     )
     if not counts.any():
         return hits.select(counts)

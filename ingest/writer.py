@@ -7,17 +7,20 @@ import datetime as dt
 import functools
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, LiteralString
 
 import asyncpg
 import numpy as np
+import numpy.typing as npt
 
+from analytics_core.db.day_sources import PodcastDay, find_day_sources
 from analytics_core.db.dead_letters import DeadLetter, add_dead_letters
 from analytics_core.db.hits import (
     Downloads,
     HitColumns,
     HitRows,
+    HitSource,
     add_marks,
     copy_downloads,
     copy_hits,
@@ -108,6 +111,15 @@ def _pairs(hits: HitColumns) -> tuple[list[tuple[int, dt.date]], np.ndarray[tupl
     return pairs, codes
 
 
+def _replaced(hits: HitColumns, sources: Mapping[PodcastDay, HitSource]) -> npt.NDArray[np.bool_]:
+    """Tell the hits of podcasts' days for which another source counts."""
+    found = np.zeros(len(hits), np.bool_)
+    for counted in set(sources.values()):
+        days = [podcast_no << 32 | (day - _EPOCH).days for (podcast_no, day), one in sources.items() if one is counted]
+        found |= np.isin(hits.podcast_no << 32 | hits.day, days) & (hits.source != int(counted))
+    return found
+
+
 async def _merge_day(conn: Connection, downloads: Downloads, written: WrittenKeys) -> Downloads:
     """Write those of one day's downloads that are not there yet; return those that have to be merged."""
     day = int(downloads.day[0])
@@ -151,8 +163,8 @@ async def write_hits(
 ) -> HitColumns:
     """Write judged hits with the downloads that they make.
 
-    A hit of a day that has a profile of its own is judged by it. One of a day that is final is flagged ``LATE``, and
-    makes no download.
+    A hit of a day that has a profile of its own is judged by it. One of a day that is final is flagged ``LATE``, one of
+    a podcast's day for which another source counts ``REPLACED``; both make no download.
 
     Args:
         conn: In a transaction.
@@ -179,6 +191,10 @@ async def write_hits(
     if noted.final:
         late = np.array([pair in noted.final for pair in pairs], np.bool_)[codes]
         hits = dataclasses.replace(hits, flags=hits.flags | np.where(late, int(late_flags), 0))
+        winners = rows = None
+    replaced = _replaced(hits, await find_day_sources(conn, [pair for pair in pairs if pair[0]]))
+    if replaced.any():
+        hits = dataclasses.replace(hits, flags=hits.flags | np.where(replaced, int(HitFlag.REPLACED), 0))
         winners = rows = None
     await copy_hits(conn, encode_hits(hits) if rows is None else rows)
     downloads = pick_winners(hits) if winners is None else winners

@@ -11,7 +11,9 @@ from typing import Any
 
 from analytics_core.archives.manifest import Encoding, Filters, Manifest
 from analytics_core.clock import FixedClock
+from analytics_core.db.day_sources import note_day_sources
 from analytics_core.db.erasure_requests import find_listener
+from analytics_core.db.hits import HitSource
 from analytics_core.db.pool import Pool, connect, connection, open_pool, tenant_transaction
 from analytics_core.db.restating import RestatedDay
 from analytics_core.db.tenants import create_key, find_tenant
@@ -104,6 +106,8 @@ async def _restate_yesterday(ledger: Ledger, podcast: MadePodcast) -> None:
     await ledger.ship_all()
     days = [yesterday.date()]
     tenant_no = int(podcast.tenant.tenant_no)
+    told_twice = [(podcast.podcast_no, yesterday.date())]
+    await note_day_sources(ledger.conn, tenant_no, told_twice, source=HitSource.PREFIX)
     (told,) = await restate(ledger.conn, tenant_no, days, reason="a test", origin="command", clock=ledger.clock)
     assert isinstance(told.outcome, RestatedDay)
 

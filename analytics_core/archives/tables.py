@@ -315,6 +315,13 @@ TABLES: Final = (
         not_kept=MappingProxyType({"tenant_no": _TENANT, "generation": "it tells ingest that a day was rewritten"}),
     ),
     Table(
+        name="day_sources",
+        source="ops.day_sources",
+        columns=(Column("day", Kind.DATE), _reference("podcast_id"), Column("source", Kind.INT16, low=1, high=2)),
+        numbers=MappingProxyType({"podcast_no": "podcast_id"}),
+        not_kept=_SERIES,
+    ),
+    Table(
         name="hits",
         source="ts.listener_events",
         columns=(

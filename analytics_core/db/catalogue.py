@@ -18,6 +18,7 @@ __all__ = (
     "find_owners_by_bare_key",
     "find_owners_by_file_name",
     "find_podcasts",
+    "find_title",
 )
 
 
@@ -76,6 +77,14 @@ order by o.enclosure_key"""
 _PODCASTS: Final[LiteralString] = """/* podcasts.numbers */
 select podcast_guid, tenant_no, podcast_no from app.podcasts
 where podcast_guid = any($1::uuid[]) and transferred_at is null"""
+
+
+_TITLE: Final[LiteralString] = """/* episodes.title */ select title from app.episodes where episode_no = $1"""
+
+
+async def find_title(conn: Connection, episode_no: int) -> str:
+    """Find an episode's title; empty when it is gone."""
+    return await conn.fetchval(_TITLE, episode_no) or ""
 
 
 async def find_owners(conn: Connection, keys: Collection[UUID]) -> list[OwnerRow]:

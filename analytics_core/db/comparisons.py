@@ -30,11 +30,13 @@ class DayHits(msgspec.Struct, frozen=True):
     late: int
 
 
+# 2048 is HitFlag.REPLACED: under no profile does a hit count whose day another source counts.
 _COUNT: Final[LiteralString] = """/* comparisons.count */
 select (e.occurred_at at time zone 'UTC')::date as day, count(*) as hits,
     count(*) filter (where e.flags & $6 <> 0) as late
 from api.listener_events e
 where e.occurred_at >= $3 and e.occurred_at < $4 and e.podcast_no = $1 and e.episode_no = $2 and e.kind = $5
+    and e.flags & 2048 = 0
 group by 1 order by 1"""
 
 # 4096 is HitFlag.PLAYLIST.
@@ -43,6 +45,7 @@ select e.occurred_at, e.segment_no, e.ordinal, e.listener_key, e.verdict_bits, e
     e.range_last, e.agent_kind, e.networks, e.referrer, e.flags & 4096 <> 0 as is_playlist
 from api.listener_events e
 where e.occurred_at >= $3 and e.occurred_at < $4 and e.podcast_no = $1 and e.episode_no = $2 and e.kind = $5
+    and e.flags & 2048 = 0
 order by e.occurred_at, e.segment_no, e.ordinal"""
 """What :func:`stream_hits` asks, for whoever looks at how it is answered: a cursor's statement is in no log."""
 

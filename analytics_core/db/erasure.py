@@ -66,6 +66,7 @@ _LISTENER_MARKS: Final[LiteralString] = (
 # Last of what is summed up: taking marks away raises versions.
 _VERSIONS: Final[LiteralString] = """/* erasure.versions */ delete from ops.figure_versions where tenant_no = $1"""
 _LISTENERS: Final[LiteralString] = """/* erasure.listeners */ delete from app.listener_months where tenant_no = $1"""
+_DAY_SOURCES: Final[LiteralString] = """/* erasure.day_sources */ delete from ops.day_sources where tenant_no = $1"""
 _UNKNOWN_HOSTS: Final[LiteralString] = (
     """/* erasure.unknown_hosts */ delete from app.unknown_hosts where tenant_no = $1"""
 )
@@ -164,6 +165,7 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
         _LISTENER_MARKS,
         _LISTENERS,
         _VERSIONS,
+        _DAY_SOURCES,
         _UNKNOWN_HOSTS,
         _CLICKS,
         _REQUESTS,

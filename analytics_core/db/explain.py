@@ -32,11 +32,16 @@ _DAY: Final = dt.timedelta(days=1)
 
 
 class VerdictCount(msgspec.Struct, frozen=True):
-    """How many hits of a day had one verdict and one evidence."""
+    """How many hits of a day had one verdict and one evidence.
+
+    Attributes:
+        left_out: Those of them that another source counts instead of.
+    """
 
     verdict: int
     evidence: int
     hits: int
+    left_out: int
 
 
 class DownloadCount(msgspec.Struct, frozen=True):
@@ -89,6 +94,7 @@ class HitRow(msgspec.Struct, frozen=True):
         winner_segment_no: With ``winner_ordinal`` the hit that its download's row keeps, or kept; ``None`` when
             there is none, or it cannot be known any more.
         is_settled: The downloads of its day are gone: it will never count otherwise than it does.
+        source: ``HitSource``.
         rules: What its day is judged by, in one word; ``None`` for the default profile.
     """
 
@@ -120,6 +126,7 @@ class HitRow(msgspec.Struct, frozen=True):
     winner_segment_no: int | None
     winner_ordinal: int | None
     is_settled: bool = False
+    source: int = 1
     rules: str | None = None
 
     @property
@@ -134,21 +141,22 @@ class HitRow(msgspec.Struct, frozen=True):
 
 
 # Where downloads are gone they are made of the day's hits by the very rule that made them: of each listener's and
-# episode's hits the best, whose evidence is all that is asked for here. 16 is HitFlag.LATE: those never counted.
+# episode's hits the best, whose evidence is all that is asked for here. 16 and 2048 are hits.NOT_COUNTED.
 _COUNT_DAY: Final[LiteralString] = """/* explain.day */
 with gone as materialized (
     select coalesce(bool_or(y.downloads_gone), false) as downloads, coalesce(bool_or(y.hits_gone), false) as hits
     from api.days y where y.day = $5
 )
 select coalesce((select jsonb_agg(h) from (
-        select verdict, evidence, sum(hits)::bigint as hits from (
-            select e.verdict, e.evidence, count(*) as hits from api.listener_events e
+        select verdict, evidence, sum(hits)::bigint as hits, sum(left_out)::bigint as left_out from (
+            select e.verdict, e.evidence, count(*) as hits, count(*) filter (where e.flags & 2048 <> 0) as left_out
+            from api.listener_events e
             where (select not hits from gone) and e.occurred_at >= $3 and e.occurred_at < $4
                 and e.podcast_no = any($1::integer[]) and ($2::integer is null or e.episode_no = $2)
                 and e.verdict >= 0
             group by e.verdict, e.evidence
             union all
-            select log(2, p.verdict_bits & -p.verdict_bits)::integer + 1, 0, count(*) from api.pending_hits p
+            select log(2, p.verdict_bits & -p.verdict_bits)::integer + 1, 0, count(*), 0 from api.pending_hits p
             where (select not hits from gone) and $2::integer is null and p.occurred_at >= $3 and p.occurred_at < $4
                 and p.podcast_no = any($1::integer[])
             group by 1
@@ -163,7 +171,7 @@ select coalesce((select jsonb_agg(h) from (
             select max(e.evidence) from api.listener_events e
             where (select downloads and not hits from gone) and e.occurred_at >= $3 and e.occurred_at < $4
                 and e.podcast_no = any($1::integer[]) and ($2::integer is null or e.episode_no = $2)
-                and e.verdict = 0 and e.evidence > 0 and e.episode_no > 0 and e.flags & 16 = 0
+                and e.verdict = 0 and e.evidence > 0 and e.episode_no > 0 and e.flags & (16 | 2048) = 0
             group by e.episode_no, e.listener_key
         ) d group by evidence order by evidence
     ) w), '[]') as downloads,
@@ -179,11 +187,12 @@ select h.occurred_at, h.segment_no, h.ordinal, p.podcast_id, e.episode_id, h.ver
     h.device, h.agent_rule, h.referrer, h.os, h.region, h.city, h.target, h.networks, d.segment_no as winner_segment_no,
     d.ordinal as winner_ordinal,
     coalesce(y.downloads_gone, false) as is_settled, coalesce(y.hits_gone, false) as hits_gone, h.episode_no,
-    h.listener_key, y.rules
+    h.listener_key, h.source, y.rules
 from (
     select l.occurred_at, l.segment_no, l.ordinal, l.podcast_no, l.episode_no, l.verdict_bits, l.verdict, l.evidence,
         l.range_kind, l.range_first, l.range_last, l.method, l.flags, l.country, l.user_agent, l.agent_kind, l.app,
-        l.device, l.agent_rule, l.referrer, l.os, l.region, l.city, null::text as target, l.networks, l.listener_key
+        l.device, l.agent_rule, l.referrer, l.os, l.region, l.city, null::text as target, l.networks, l.listener_key,
+        l.source
     from api.listener_events l
     where l.occurred_at >= $1::timestamptz and l.occurred_at < $2::timestamptz and l.kind = $10
         and ($3::integer is null or l.podcast_no = $3) and ($4::integer is null or l.episode_no = $4)
@@ -193,7 +202,7 @@ from (
     select w.occurred_at, w.segment_no, w.ordinal, w.podcast_no, 0, w.verdict_bits,
         log(2, w.verdict_bits & -w.verdict_bits)::integer + 1, 0, w.range_kind, w.range_first, w.range_last, w.method,
         w.flags, w.country, w.user_agent, w.agent_kind, w.app, w.device, w.agent_rule, w.referrer, w.os, w.region,
-        w.city, w.target, w.networks, null::uuid
+        w.city, w.target, w.networks, null::uuid, w.source
     from api.pending_hits w
     where $4::integer is null and w.occurred_at >= $1 and w.occurred_at < $2
         and ($3::integer is null or w.podcast_no = $3)
@@ -227,11 +236,12 @@ select h.occurred_at, h.segment_no, h.ordinal, p.podcast_id, e.episode_id, h.ver
     h.device, h.agent_rule, h.referrer, h.os, h.region, h.city, h.target, h.networks, d.segment_no as winner_segment_no,
     d.ordinal as winner_ordinal,
     coalesce(y.downloads_gone, false) as is_settled, coalesce(y.hits_gone, false) as hits_gone, h.episode_no,
-    h.listener_key, y.rules
+    h.listener_key, h.source, y.rules
 from (
     select l.occurred_at, l.segment_no, l.ordinal, l.podcast_no, l.episode_no, l.verdict_bits, l.verdict, l.evidence,
         l.range_kind, l.range_first, l.range_last, l.method, l.flags, l.country, l.user_agent, l.agent_kind, l.app,
-        l.device, l.agent_rule, l.referrer, l.os, l.region, l.city, null::text as target, l.networks, l.listener_key
+        l.device, l.agent_rule, l.referrer, l.os, l.region, l.city, null::text as target, l.networks, l.listener_key,
+        l.source
     from api.listener_events l
     where l.occurred_at >= $3::timestamptz and l.occurred_at <= $4::timestamptz and l.segment_no = $1
         and l.ordinal = $2 and l.kind = $5
@@ -239,7 +249,7 @@ from (
     select w.occurred_at, w.segment_no, w.ordinal, w.podcast_no, 0, w.verdict_bits,
         log(2, w.verdict_bits & -w.verdict_bits)::integer + 1, 0, w.range_kind, w.range_first, w.range_last, w.method,
         w.flags, w.country, w.user_agent, w.agent_kind, w.app, w.device, w.agent_rule, w.referrer, w.os, w.region,
-        w.city, w.target, w.networks, null::uuid
+        w.city, w.target, w.networks, null::uuid, w.source
     from api.pending_hits w where w.segment_no = $1 and w.ordinal = $2
 ) h
 left join app.podcasts p on p.podcast_no = h.podcast_no
@@ -262,7 +272,7 @@ from (
         e.segment_no, e.ordinal
     from api.listener_events e
     where e.occurred_at >= $4::timestamptz and e.occurred_at < $5::timestamptz and e.episode_no = any($2::integer[])
-        and e.listener_key = any($3::uuid[]) and e.verdict = 0 and e.evidence > 0 and e.flags & 16 = 0
+        and e.listener_key = any($3::uuid[]) and e.verdict = 0 and e.evidence > 0 and e.flags & (16 | 2048) = 0
 ) w join unnest($1::date[], $2::integer[], $3::uuid[]) as k(day, episode_no, listener_key)
     using (day, episode_no, listener_key)
 order by k.day, k.episode_no, k.listener_key, w.evidence desc, w.occurred_at, w.segment_no, w.ordinal"""

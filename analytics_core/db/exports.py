@@ -206,6 +206,12 @@ select m.day, p.podcast_id, e.episode_id from (
 ) m join app.podcasts p using (podcast_no) join app.episodes e using (episode_no)
 order by m.day, m.episode_no"""
 
+_DAY_SOURCES: Final[LiteralString] = """/* exports.day_sources */
+select s.day, p.podcast_id, s.source from ops.day_sources s join app.podcasts p using (podcast_no)
+where s.tenant_no = app.tenant_no() and s.day >= $2::date and s.day < $3::date
+    and ($1::integer[] is null or s.podcast_no = any($1))
+order by s.day, s.podcast_no"""
+
 _LISTENER_MARKS: Final[LiteralString] = """/* exports.listener_marks */
 select m.month, p.podcast_id from (
     select distinct month, podcast_no from ops.listener_marks
@@ -232,6 +238,7 @@ _RANGED: Final[Mapping[str, LiteralString]] = MappingProxyType(
         "clicks": _CLICKS,
         "pending_hits": _PENDING,
         "listener_months": _LISTENERS,
+        "day_sources": _DAY_SOURCES,
         "dirty_marks": _MARKS,
         "listener_marks": _LISTENER_MARKS,
     }

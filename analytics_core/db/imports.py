@@ -200,6 +200,7 @@ COPIED: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "hits": ("ts", "listener_events"),
         "pending_hits": ("ops", "pending_hits"),
         "downloads": ("ts", "downloads"),
+        "day_sources": ("ops", "day_sources"),
         "dirty_marks": ("ops", "dirty_marks"),
         "listener_marks": ("ops", "listener_marks"),
     }

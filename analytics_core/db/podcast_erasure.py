@@ -96,6 +96,7 @@ _TRACES: Final[Mapping[str, LiteralString]] = {
     "sum_marks": "ops.sum_marks",
     "listener_marks": "ops.listener_marks",
     "figure_versions": "ops.figure_versions",
+    "day_sources": "ops.day_sources",
 }
 _PENDING: Final[Mapping[str, LiteralString]] = {"pending_hits": "ops.pending_hits"}
 _SERIES: Final[Mapping[str, LiteralString]] = {"hits": "ts.listener_events", "downloads": "ts.downloads"}

@@ -122,14 +122,15 @@ _STAGE: Final[LiteralString] = """/* restating.stage */
 create temporary table if not exists restated_downloads (like ts.downloads, is_gone boolean not null)
     on commit delete rows"""
 
-# The rule is analytics_core.downloads.better. A full join: it is never a nested loop, whatever the planner expects.
+# The rule is analytics_core.downloads.better; 16 and 2048 are hits.NOT_COUNTED. A full join: it is never a nested
+# loop, whatever the planner expects.
 _COMPARE: Final[LiteralString] = """/* restating.compare */
 with fresh as materialized (
     select distinct on (episode_no, listener_key) episode_no, listener_key, occurred_at, segment_no, ordinal,
         podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source, place_no
     from ts.listener_events
     where tenant_no = $1 and occurred_at >= $3 and occurred_at < $4 and verdict = 0 and evidence > 0 and episode_no > 0
-        and flags & 16 = 0
+        and flags & (16 | 2048) = 0
     order by episode_no, listener_key, evidence desc, occurred_at, segment_no, ordinal
 ), old as materialized (
     select episode_no, listener_key, occurred_at, segment_no, ordinal, podcast_no, agent_no, referrer_no, feed_app_no,
@@ -217,7 +218,7 @@ where day >= $1 and day < $2 and final_at is not null and ($3::integer is null o
 
 _LATE: Final[LiteralString] = """/* restating.find_late */
 select tenant_no, count(*) as hits from ts.listener_events
-where occurred_at >= $1 and occurred_at < $2 and flags & 16 <> 0 and ($3::integer is null or tenant_no = $3)
+where occurred_at >= $1 and occurred_at < $2 and flags & (16 | 2048) = 16 and ($3::integer is null or tenant_no = $3)
 group by tenant_no order by tenant_no"""
 
 
@@ -353,5 +354,5 @@ async def list_final_days(
 
 
 async def find_late_hits(conn: Connection, day: dt.date, *, tenant_no: int | None = None) -> list[LateHits]:
-    """Count the late hits of a day by tenant, of one or of all; reads all hits of the day."""
+    """Count the late hits of a day that would count, by tenant, of one or of all; reads all hits of the day."""
     return [msgspec.convert(row, LateHits) for row in await conn.fetch(_LATE, *_bounds(day), tenant_no)]

@@ -17,6 +17,7 @@ from api.pages.overview import show_front, show_overview, show_podcasts
 from api.pages.sessions import require_session
 from api.pages.setup import accept_unknown, rewrite_by_address, rewrite_sent, show_setup
 from api.pages.sign_in import show_sign_in, sign_in, sign_out
+from api.pages.what_if import AgentTables, show_what_if
 from api.resources import Resources
 
 __all__ = ("page_routes", "page_state")
@@ -38,6 +39,7 @@ _CLOSED: Final = (
     show_podcast_hits,
     show_podcasts,
     show_setup,
+    show_what_if,
     sign_out,
 )
 
@@ -60,4 +62,5 @@ def page_state(resources: Resources, assets: Assets) -> dict[str, Any]:
     return {
         "assets": assets,
         "sign_in_limit": SignInLimit(resources.clock),
+        "agent_tables": AgentTables(resources.settings.ingest),
     }

@@ -5,13 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from collections.abc import Callable, Mapping
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Self
 
 import msgspec
 
 from analytics_core.byte_ranges import RangeKind
 from analytics_core.db.episodes import EpisodeRow
 from analytics_core.db.explain import HitRow
+from analytics_core.db.hits import HitSource
 from analytics_core.downloads import believable_length_bytes, threshold_bytes
 from analytics_core.hits import HitFlag, Method
 from analytics_core.ids import format_hit_id
@@ -19,8 +21,19 @@ from analytics_core.network_classes import NetworkClass
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Evidence, Verdict
 from api.pages.words import instant, number
+from api.why import replaced_words
 
-__all__ = ("VERDICT_WORDS", "Outcome", "Step", "explain_steps", "range_words")
+__all__ = (
+    "ASKS_ONE_A_DAY",
+    "SHARED_WORDS",
+    "VERDICT_WORDS",
+    "EpisodeFacts",
+    "Outcome",
+    "Step",
+    "explain_steps",
+    "range_words",
+    "walk_rules",
+)
 
 VERDICT_WORDS: Final[Mapping[str, str]] = {
     "eligible": "nothing speaks against it",
@@ -40,6 +53,10 @@ VERDICT_WORDS: Final[Mapping[str, str]] = {
 """Every verdict in half a sentence."""
 
 
+SHARED_WORDS: Final = "It is on the list of shared addresses: people are behind it, whatever other lists say."
+"""Of an address that lists of machines name as well."""
+
+
 class Outcome(enum.Enum):
     """What a rule decided about a hit."""
 
@@ -51,6 +68,8 @@ class Outcome(enum.Enum):
     DECIDES = "decides"
     COUNTS = "counts"
     REPEAT = "repeat"
+    LEFT_OUT = "left_out"
+    """Another source counts instead."""
     OPEN = "open"
     SKIPPED = "skipped"
 
@@ -68,6 +87,22 @@ class Step(msgspec.Struct, frozen=True):
     asks: str
     saw: str
     outcome: Outcome
+
+
+class EpisodeFacts(msgspec.Struct, frozen=True):
+    """What rules ask of an episode, as its feed tells it now."""
+
+    title: str
+    published_at: dt.datetime | None
+    live: bool
+    length_bytes: int | None
+    duration_s: int | None
+
+    @classmethod
+    def of(cls, episode: EpisodeRow) -> Self:
+        """Take them from an episode; the length is its first file's."""
+        length_bytes = episode.enclosures[0].length_bytes if episode.enclosures else None
+        return cls(episode.title, episode.published_at, episode.live, length_bytes, episode.duration_s)
 
 
 def range_words(hit: HitRow) -> str:
@@ -88,45 +123,39 @@ def range_words(hit: HitRow) -> str:
             return f"several parts, {number(last - first + 1)} bytes together"
 
 
-def _agent(hit: HitRow, episode: EpisodeRow | None) -> str:
+def _agent(hit: HitRow, episode: EpisodeFacts | None) -> str:
     kind = AgentKind(hit.agent_kind).label
     named = f"{hit.app}, " if hit.app else ""
     return f"{named}{kind}, by the rule {hit.agent_rule or 'none'}."
 
 
-def _episode(hit: HitRow, episode: EpisodeRow | None) -> str:
+def _episode(hit: HitRow, episode: EpisodeFacts | None) -> str:
     if episode is not None:
         return f"It belongs to “{episode.title}”."
     return f"No episode has the target {hit.target}." if hit.target else "No episode had its target."
 
 
-def _published(hit: HitRow, episode: EpisodeRow | None) -> str:
+def _published(hit: HitRow, episode: EpisodeFacts | None) -> str:
     if episode is None or episode.published_at is None:
         return "The feed gives no date."
     return f"Published {instant(episode.published_at)}, requested {instant(hit.occurred_at)}."
 
 
-def _address(hit: HitRow, episode: EpisodeRow | None) -> str:
+def _address(hit: HitRow, episode: EpisodeFacts | None) -> str:
     return "Looked up as it landed; the address itself is not kept."
 
 
-def _machines(hit: HitRow, episode: EpisodeRow | None) -> str:
+def _machines(hit: HitRow, episode: EpisodeFacts | None) -> str:
     told = _address(hit, episode)
     if hit.networks & NetworkClass.SHARED:
-        return f"{told} It is on the list of shared addresses: people are behind it, whatever other lists say."
+        return f"{told} {SHARED_WORDS}"
     return told
 
 
-def _sizes(episode: EpisodeRow | None) -> tuple[int | None, int | None]:
-    if episode is None:
-        return None, None
-    return (episode.enclosures[0].length_bytes if episode.enclosures else None), episode.duration_s
-
-
-def _range(hit: HitRow, episode: EpisodeRow | None) -> str:
+def _range(hit: HitRow, episode: EpisodeFacts | None) -> str:
     if hit.flags & HitFlag.PLAYLIST:
         return f"It asked for {range_words(hit)}, of a playlist: how much of one says nothing of minutes."
-    length, duration = _sizes(episode)
+    length, duration = (None, None) if episode is None else (episode.length_bytes, episode.duration_s)
     needed = threshold_bytes(length, duration)
     believed = believable_length_bytes(length, duration)
     of = f" of {number(believed)}" if believed is not None else ""
@@ -135,11 +164,11 @@ def _range(hit: HitRow, episode: EpisodeRow | None) -> str:
     return f"It asked for {words}. A minute of sound needs {number(needed)} bytes{of}.{other}"
 
 
-def _preload(hit: HitRow, episode: EpisodeRow | None) -> str:
+def _preload(hit: HitRow, episode: EpisodeFacts | None) -> str:
     return "It said that it was a prefetch." if hit.flags & HitFlag.PREFETCH else "It did not say so."
 
 
-_SAW: Final[Mapping[Verdict, Callable[[HitRow, EpisodeRow | None], str]]] = {
+_SAW: Final[Mapping[Verdict, Callable[[HitRow, EpisodeFacts | None], str]]] = {
     Verdict.HEAD: lambda hit, _: f"The method was {Method(hit.method).name}.",
     Verdict.UNKNOWN_EPISODE: _episode,
     Verdict.LIVE: lambda _, episode: (
@@ -167,12 +196,18 @@ _PLAYLIST: Final = (
 )
 
 
+ASKS_ONE_A_DAY: Final = "Is it the best hit of this listener for this episode on this UTC day?"
+"""What the last rule asks."""
+
+
 def _one_a_day(hit: HitRow) -> Step:
     """Explain the last rule: of a listener's eligible hits for an episode on a UTC day the best one counts."""
-    asks = "Is it the best hit of this listener for this episode on this UTC day?"
+    asks = ASKS_ONE_A_DAY
     day = hit.occurred_at.astimezone(dt.UTC).date().isoformat()
     if hit.verdict != Verdict.ELIGIBLE:
         return Step("one a day", asks, "Not asked, since a rule above speaks against it.", Outcome.SKIPPED)
+    if hit.flags & HitFlag.REPLACED:
+        return Step("one a day", asks, f"Left out: {replaced_words(HitSource(hit.source))} on {day}.", Outcome.LEFT_OUT)
     if hit.is_counted:
         since = ", since a restatement" if hit.flags & HitFlag.RESTATED else ""
         return Step("one a day", asks, f"Yes: it is the download of {day}{since}.", Outcome.COUNTS)
@@ -203,12 +238,20 @@ _ASKS: Final[Mapping[Verdict, str]] = {
 }
 
 
-def explain_steps(hit: HitRow, episode: EpisodeRow | None) -> list[Step]:
+def walk_rules(
+    hit: HitRow,
+    episode: EpisodeFacts | None,
+    *,
+    last: Step,
+    said: Mapping[Verdict, str] = MappingProxyType({}),
+) -> list[Step]:
     """Walk a hit through all rules, in the order in which they decide.
 
     Args:
-        hit: As it is stored: what each rule decided was stored with it.
-        episode: Its episode as the feed tells it now, when it has one.
+        hit: With what each rule decided of it.
+        episode: Its episode, when it has one.
+        last: What became of it among the other hits of its listener's day.
+        said: What rules saw, where that is not what a stored hit tells.
     """
     first = Verdict(hit.verdict)
     steps = []
@@ -221,10 +264,20 @@ def explain_steps(hit: HitRow, episode: EpisodeRow | None) -> list[Step]:
         else:
             # What would have decided and did not is none of the rules of its day.
             outcome = Outcome.ALLOWED if first is Verdict.ELIGIBLE or verdict < first else Outcome.AGAINST
-        steps.append(Step(verdict.label, asks, _SAW[verdict](hit, episode), outcome))
+        steps.append(Step(verdict.label, asks, said.get(verdict) or _SAW[verdict](hit, episode), outcome))
     evidence = Evidence(hit.evidence)
     judged = Outcome.PASSED if first is Verdict.ELIGIBLE else Outcome.SKIPPED
     saw = _PLAYLIST if evidence is Evidence.PROBE and hit.flags & HitFlag.PLAYLIST else _EVIDENCE[evidence]
     steps.append(Step("evidence", "How much of the episode did it ask for?", saw, judged))
-    steps.append(_one_a_day(hit))
+    steps.append(last)
     return steps
+
+
+def explain_steps(hit: HitRow, episode: EpisodeRow | None) -> list[Step]:
+    """Walk a stored hit through all rules.
+
+    Args:
+        hit: As it is stored: what each rule decided was stored with it.
+        episode: Its episode as the feed tells it now, when it has one.
+    """
+    return walk_rules(hit, None if episode is None else EpisodeFacts.of(episode), last=_one_a_day(hit))

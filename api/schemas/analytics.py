@@ -136,10 +136,12 @@ class VerdictFigure(msgspec.Struct, frozen=True):
 
 
 class DayExplanation(msgspec.Struct, frozen=True, kw_only=True):
-    """A UTC day, complete: the hits of all verdicts add up to `hits`, and eligible ones are downloads or repeats.
+    """A UTC day, complete: the hits of all verdicts add up to `hits`, and eligible ones are downloads, repeats, or
+    `left_out`, since an imported log counts instead of trackers on that day, or they instead of it.
 
-    Once hits are not kept any more the downloads are all that is known: `hits` and `repeats` are null, `verdicts` are
-    empty, and `hits_reason` says `hits_not_kept`. `restated` is 1 when the day was restated after it was final.
+    Once hits are not kept any more the downloads are all that is known: `hits`, `repeats` and `left_out` are null,
+    `verdicts` are empty, and `hits_reason` says `hits_not_kept`. `restated` is 1 when the day was restated after it was
+    final.
     """
 
     podcast_id: UUID
@@ -150,6 +152,7 @@ class DayExplanation(msgspec.Struct, frozen=True, kw_only=True):
     downloads: int
     downloads_strict: int
     repeats: int | None
+    left_out: int | None
     verdicts: list[VerdictFigure]
     cutoff: dt.datetime | None
     profile: str

@@ -53,7 +53,13 @@ class Command:
         self._capsys = capsys
 
     def run(self, *arguments: str) -> tuple[int, list[str], str]:
-        code = main(["import-log", "--format", "nginx", "--host", "cdn.example.com", *arguments, str(self.path)])
+        return self._run("import-log", "--format", "nginx", "--host", "cdn.example.com", *arguments, str(self.path))
+
+    def replaced(self, *arguments: str) -> tuple[int, list[str], str]:
+        return self._run("replaced", *arguments)
+
+    def _run(self, *arguments: str) -> tuple[int, list[str], str]:
+        code = main(list(arguments))
         said = self._capsys.readouterr()
         return (
             code,
@@ -99,8 +105,8 @@ def test_what_trackers_have_counted_is_not_counted_again(
         2,
         [],
         f"castledger: trackers have counted Podcast on {DAYS[1]}, Podcast on {DAYS[2]}, Podcast on {DAYS[3]} and 1 more"
-        ", so that listeners would count twice; nothing was imported. What trackers have counted cannot be replaced: "
-        f"import what is before, with --before {DAYS[1]}",
+        ", so that listeners would count twice; nothing was imported. "
+        f"Import what is before, with --before {DAYS[1]}, or have the log count instead, with --replace",
     )
     assert command.run("--before", f"{DAYS[1]}") == (
         0,
@@ -111,6 +117,70 @@ def test_what_trackers_have_counted_is_not_counted_again(
         ],
         "",
     )
+
+
+def test_a_log_counts_instead_of_trackers_when_it_is_told_to_and_that_is_undone(
+    database: DatabaseSettings, tmp_path: Path, command: Command
+) -> None:
+    asyncio.run(_fill(database, tmp_path / "spool", live=[AT + number * ONE_DAY for number in range(3)]))
+    # The last day of the log ends before a tracker's hit of that day.
+    command.path.write_text(
+        line(AT) + line(AT, 2) + line(AT + ONE_DAY, 3) + line(AT + 2 * ONE_DAY - ONE_DAY / 24, 4) + line(AT, 5, 404)
+    )
+    told = ["LOG: 5 lines, 4 hits", "             1  status: the file was not given: errors, and 304"]
+    assert command.run("--replace", "--dry-run") == (
+        0,
+        [
+            *told,
+            f"4 hits on 3 days from {DAYS[0]} to {DAYS[2]} would be imported",
+            "day           trackers       log  podcast",
+            f"{DAYS[0]}           1         2  Podcast",
+            f"{DAYS[1]}           1         1  Podcast",
+            f"{DAYS[2]}           1         1  Podcast (not all of the day is in the log: trackers go on counting)",
+        ],
+        "",
+    )
+    assert command.run("--reason", "")[2] == "castledger: --reason: is a line of 1 to 500 characters"
+    head = "tenant              day               hits  downloads               strict"
+    assert command.run("--replace", "--reason", "the host knows better") == (
+        1,
+        [
+            *told,
+            f"trackers go on counting Podcast on {DAYS[2]}: trackers counted from {DAYS[2]}T12:00Z to {DAYS[2]}T12:00Z"
+            f", the log goes from {DAYS[0]}T12:00Z to {DAYS[2]}T11:00Z; give the files before or behind as well",
+            head,
+            f"one                 {DAYS[0]}           3  1 → 2                   1 → 2",
+            f"one                 {DAYS[1]}           2  1 → 1                   1 → 1",
+            "the log counts instead of trackers on 2 days; `castledger replaced undo` takes that back",
+            f"4 hits on 3 days from {DAYS[0]} to {DAYS[2]} were imported; 3 downloads of these days are theirs",
+        ],
+        "",
+    )
+    days = ["--from", f"{DAYS[0]}", "--to", f"{DAYS[4]}"]
+
+    def replaced(*arguments: str) -> tuple[int, list[str]]:
+        code, out, _ = command.replaced(*arguments)
+        return code, out
+
+    code, listed = replaced("ls", *days)
+    assert (code, [row[:40].split() for row in listed]) == (
+        0,
+        [
+            ["tenant", "day", "counts"],
+            ["one", f"{DAYS[0]}", "log"],
+            ["one", f"{DAYS[1]}", "log"],
+            ["one", f"{DAYS[2]}", "trackers"],
+        ],
+    )
+    back = [
+        head,
+        f"one                 {DAYS[0]}           3  2 → 1                   2 → 1",
+        f"one                 {DAYS[1]}           2  1 → 1                   1 → 1",
+    ]
+    assert replaced("undo", *days, "--dry-run") == (0, [*back, "trackers would count again on 2 days"])
+    assert replaced("undo", *days) == (0, [*back, "trackers count again on 2 days"])
+    assert replaced("undo", *days) == (0, ["no log counts instead of trackers on these days"])
+    assert command.replaced("ls", *days, "--podcast", "x")[2].startswith("castledger: --podcast: is no podcast's id")
 
 
 def test_what_comes_late_for_final_days_is_taken_in_when_asked_to(

@@ -244,6 +244,72 @@ def test_a_request_with_a_whole_address_keeps_it() -> None:
     assert hit.target == b"http://other.example.com/a.mp3?x=1"
 
 
+def caddy_line(**changes: object) -> bytes:
+    """Write what Caddy writes of a request, other parts of it left out."""
+    request = {
+        "remote_ip": "198.51.100.1",
+        "remote_port": "41342",
+        "client_ip": "192.0.2.1",
+        "proto": "HTTP/2.0",
+        "method": "GET",
+        "host": HOST,
+        "uri": "/a.mp3?x=1",
+        "headers": {
+            "User-Agent": ["Overcast/3.0"],
+            "Accept": ["*/*"],
+            "Range": ["bytes=0-1"],
+            "Referer": ["https://x"],
+        },
+        **{name: value for name, value in changes.items() if name not in ("ts", "status", "size")},
+    }
+    said = {"level": "info", "ts": 1793617205.25, "logger": "http.log.access", "msg": "handled request"}
+    said |= {"request": request, "user_id": "", "duration": 0.1, "size": 2, "status": 206}
+    return json.dumps(
+        {**said, **{name: changes[name] for name in ("ts", "status", "size") if name in changes}}
+    ).encode()
+
+
+@pytest.mark.parametrize("ts", [1793617205.25, "2026-11-02T11:00:05.250Z", "2026-11-02T12:00:05.25+01:00"])
+def test_what_caddy_writes_is_read(ts: float | str) -> None:
+    expected = Hit(
+        at_us=micros(AT) + 250_000,
+        address=pack_address("192.0.2.1"),
+        target=b"cdn.example.com/a.mp3?x=1",
+        agent=b"Overcast/3.0",
+        referrer=b"https://x",
+        byte_range=b"bytes=0-1",
+        status=206,
+    )
+    read = line_parser(LogFormat.CADDY, host=None)
+    assert read(caddy_line(ts=ts)) == expected
+    # Of what came before addresses behind proxies were told, and of a log without headers.
+    old = read(caddy_line(ts=ts, client_ip="", headers={}, size=9))
+    assert isinstance(old, Hit)
+    assert (old.address, old.agent, old.byte_range) == (pack_address("198.51.100.1"), b"", b"bytes=0-8")
+    named = line_parser(LogFormat.CADDY, host="media.example.org")(caddy_line(ts=ts))
+    assert isinstance(named, Hit)
+    assert named.target == b"media.example.org/a.mp3?x=1"
+    assert read(b'{"level":"info","ts":1793617205.2,"msg":"serving initial configuration"}') is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"ts": "2026-11-02T11:00:05"}, Skip.MALFORMED),
+        ({"ts": 1e300}, Skip.MALFORMED),
+        ({"ts": "soon"}, Skip.MALFORMED),
+        ({"uri": "a.mp3"}, Skip.MALFORMED),
+        ({"headers": {"User-Agent": "x"}}, Skip.MALFORMED),
+        ({"host": ""}, Skip.HOST),
+        ({"status": 404}, Skip.STATUS),
+        ({"method": "PUT"}, Skip.METHOD),
+        ({"client_ip": "REDACTED"}, Skip.ADDRESS),
+    ],
+)
+def test_what_caddy_says_of_no_hit_is_told_by_reason(changes: dict[str, object], why: Skip) -> None:
+    assert line_parser(LogFormat.CADDY, host=None)(caddy_line(**changes)) is why
+
+
 def test_hosts_are_asked_for_where_they_are_needed() -> None:
     with pytest.raises(InvalidInput, match="--host: is needed"):
         line_parser(LogFormat.NGINX, host=None)

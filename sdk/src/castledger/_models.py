@@ -135,7 +135,8 @@ class VerdictCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """A day taken apart: the verdicts' hits add up to all hits, the eligible ones to downloads and repeats.
+    """A day taken apart: the verdicts' hits add up to all hits, the eligible ones to downloads, repeats and
+    those that are left out because another source counts for the day.
 
     Hits are not kept for ever: then ``hits`` and ``repeats`` are ``None``, and ``hits_reason`` says why.
     """
@@ -152,6 +153,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     partial: bool
     restated: int = 0
+    left_out: int | None = None
     hits_reason: str | None = None
     episode_id: UUID | None = None
     cutoff: Instant | None = None

@@ -121,6 +121,7 @@ def test_every_page_fits_every_width_has_a_title_and_one_heading_and_complains_o
         f"/hits/{site.hit}",
         "/podcasts",
         "/podcasts/new",
+        "/what-if?url=https://cdn.example.com/a.mp3&user_agent=curl/8.5.0&range=bytes%3D0-1",
         "/methodology",
     )
     for width in WIDTHS:
@@ -168,6 +169,12 @@ def test_all_forms_and_links_work_without_javascript(chromium: Browser, site: Si
     page.get_by_role("link", name="Hits").click()
     page.locator("section[aria-labelledby=hits] tbody a").first.click()
     assert page.locator("h1").inner_text() == "Counts"
+    page.get_by_role("link", name="What if").click()
+    page.get_by_label("Address").fill("https://pod.example.com/e/cdn.example.com/a.mp3")
+    page.get_by_label("User agent").fill("Googlebot/2.1")
+    page.get_by_role("button", name="Explain").click()
+    assert page.locator("h2").first.inner_text() == "It would not count"
+    assert page.get_by_text("Yes: this decides.").count() == 1
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url(f"{site.url}/sign-in")
     context.close()

@@ -57,12 +57,14 @@ def make_import(
     *,
     conn: Connection | None = None,
     before: dt.date | None = None,
+    replace: bool = False,
+    keep_secrets: bool = True,
     max_lines: int = 50_000,
 ) -> LogImport:
     """Make a run as the command makes one: with secrets of its own."""
     pipeline = Pipeline(
         clock=ledger.clock,
-        secrets=SecretStore(ledger.pool, ledger.clock),
+        secrets=SecretStore(ledger.pool if keep_secrets else None, ledger.clock),
         own_hosts=("pod.example.org",),
         places=ledger.pipeline.places,
         metrics=ledger.metrics,
@@ -74,6 +76,7 @@ def make_import(
         tenant_no=podcast.tenant.tenant_no,
         clock=ledger.clock,
         before=before,
+        replace=replace,
         max_lines=max_lines,
     )
 

@@ -46,6 +46,20 @@ HIT = HitRow(
 )
 
 
+@pytest.mark.parametrize(("source", "words"), [(1, "an imported log is counted"), (2, "trackers are counted")])
+def test_a_hit_that_another_source_counts_instead_of_is_left_out_whatever_else_there_is(
+    source: int, words: str
+) -> None:
+    hit = msgspec.structs.replace(HIT, flags=int(HitFlag.REPLACED | HitFlag.LATE), source=source, winner_ordinal=9)
+    last = explain_steps(hit, None)[-1]
+    assert (last.outcome, words in last.saw) == (Outcome.LEFT_OUT, True)
+    assert why(hit).startswith("Does not count: ")
+    assert words in why(hit)
+    # What a rule speaks against is no question of sources.
+    bot = msgspec.structs.replace(hit, verdict_bits=Verdict.BOT.bit, verdict=int(Verdict.BOT))
+    assert explain_steps(bot, None)[-1].outcome is Outcome.SKIPPED
+
+
 def test_every_rule_is_asked_in_the_order_in_which_it_decides() -> None:
     names = [step.name for step in explain_steps(HIT, None)]
     assert names == [verdict.label for verdict in Verdict if verdict] + ["evidence", "one a day"]
