@@ -53,6 +53,8 @@ class HitFlag(enum.IntFlag):
     """Late, because it had waited for its episode; a restatement takes it in by itself."""
     RESTATED = 512
     """Was late, and counts since a restatement of its day."""
+    SPIKE = 1024
+    """Part of a spike that the podcast's owner has accepted: it makes no download until that is reverted."""
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):

@@ -115,14 +115,14 @@ _STAGE: Final[LiteralString] = """/* restating.stage */
 create temporary table if not exists restated_downloads (like ts.downloads, is_gone boolean not null)
     on commit delete rows"""
 
-# The rule is analytics_core.downloads.better. A full join: it is never a nested loop, whatever the planner expects.
+# The rule is analytics_core.downloads.better, over hits that are neither late (16) nor of an accepted spike (1024). A full join: it is never a nested loop, whatever the planner expects.
 _COMPARE: Final[LiteralString] = """/* restating.compare */
 with fresh as materialized (
     select distinct on (episode_no, listener_key) episode_no, listener_key, occurred_at, segment_no, ordinal,
         podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source
     from ts.listener_events
     where tenant_no = $1 and occurred_at >= $3 and occurred_at < $4 and verdict = 0 and evidence > 0 and episode_no > 0
-        and flags & 16 = 0
+        and flags & 1040 = 0
     order by episode_no, listener_key, evidence desc, occurred_at, segment_no, ordinal
 ), old as materialized (
     select episode_no, listener_key, occurred_at, segment_no, ordinal, podcast_no, agent_no, referrer_no, feed_app_no,
