@@ -115,7 +115,8 @@ _STAGE: Final[LiteralString] = """/* restating.stage */
 create temporary table if not exists restated_downloads (like ts.downloads, is_gone boolean not null)
     on commit delete rows"""
 
-# The rule is analytics_core.downloads.better, over hits that are neither late (16) nor of an accepted spike (1024). A full join: it is never a nested loop, whatever the planner expects.
+# The rule is analytics_core.downloads.better, over hits that are neither late (16) nor of an accepted spike (1024). A
+# full join: it is never a nested loop, whatever the planner expects.
 _COMPARE: Final[LiteralString] = """/* restating.compare */
 with fresh as materialized (
     select distinct on (episode_no, listener_key) episode_no, listener_key, occurred_at, segment_no, ordinal,
