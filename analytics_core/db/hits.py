@@ -202,9 +202,19 @@ select pg_advisory_xact_lock_shared(hashtext('castledger.finality'))"""
 
 _LOCK: Final[LiteralString] = """/* days.lock */ select pg_advisory_xact_lock(hashtext('castledger.finality'))"""
 
+# An open day is kept from being counted anew meanwhile: FOR KEY SHARE waits for FOR UPDATE, and for nothing else. What
+# is read of it is as it is once the lock is held. A final day is not locked: what lands on it counts nowhere.
 _FIND_DAYS: Final[LiteralString] = """/* days.find */
-select d.tenant_no, d.day, d.final_at is not null as is_final, d.hits_dropped_at is not null as is_dropped
-from unnest($1::integer[], $2::date[]) as n(tenant_no, day) join ops.days d using (tenant_no, day)"""
+with open as materialized (
+    select d.tenant_no, d.day, false as is_final, d.hits_dropped_at is not null as is_dropped
+    from unnest($1::integer[], $2::date[]) as n(tenant_no, day) join ops.days d using (tenant_no, day)
+    where d.final_at is null order by d.tenant_no, d.day for key share of d
+)
+select * from open
+union all
+select d.tenant_no, d.day, true, d.hits_dropped_at is not null
+from unnest($1::integer[], $2::date[]) as n(tenant_no, day) join ops.days d using (tenant_no, day)
+where d.final_at is not null"""
 
 _ADD_DAYS: Final[LiteralString] = """/* days.add */
 insert into ops.days as old (tenant_no, day, rekeyed)
@@ -265,8 +275,10 @@ async def note_days(
 ) -> set[tuple[int, dt.date]]:
     """Note that tenants have hits on these days, and return those pairs that are final.
 
+    The others are not counted anew until the transaction ends; where somebody does it just now that is waited for.
+
     Args:
-        conn: In a transaction that holds :func:`lock_finality`.
+        conn: In a READ COMMITTED transaction that holds :func:`lock_finality`.
         days: Pairs of tenant and UTC day.
         rekeyed: Those among *days* whose listeners have keys that cannot be compared with others of the day.
     """

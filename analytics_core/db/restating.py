@@ -1,9 +1,10 @@
 """Restating a day: its late hits are taken in, and its downloads made anew from its hits, in one transaction.
 
-Only a final day is restated, whose downloads nobody else writes, and only where all that it is made of is still there:
-nothing is ever made anew from what is gone. Ingest goes on meanwhile: what lands is late, and not among what was taken
-in. Rollups, sums and listeners follow by marks, as after any other change of downloads. A recount
-(:mod:`analytics_core.db.recounting`) holds the day in the same way, and changes what its hits say.
+Only where all that it is made of is still there; nothing is ever made anew from what is gone. Of a final day nobody
+else writes downloads, and ingest goes on meanwhile: what lands is late, and not among what was taken in. Of a day that
+is not final whoever lands hits on it has to wait (:func:`hold_day`). Rollups, sums and listeners follow by marks, as
+after any other change of downloads. A recount (:mod:`analytics_core.db.recounting`) holds the day in the same way, and
+changes what its hits say.
 """
 
 from __future__ import annotations
@@ -73,9 +74,8 @@ class _Day(msgspec.Struct, frozen=True):
     downloads_gone: bool
     month_gone: bool
 
-    @property
-    def refusal(self) -> NotRestated | None:
-        if not self.is_final:
+    def refusal(self, *, open_too: bool) -> NotRestated | None:
+        if not self.is_final and not open_too:
             return NotRestated.NOT_FINAL
         if self.downloads_gone:
             return NotRestated.DOWNLOADS_GONE
@@ -200,13 +200,17 @@ def _bounds(day: dt.date) -> tuple[dt.datetime, dt.datetime]:
     return start, start + dt.timedelta(days=1)
 
 
-async def hold_day(conn: Connection, tenant_no: int, day: dt.date) -> bool | NotRestated:
+async def hold_day(conn: Connection, tenant_no: int, day: dt.date, *, open_too: bool = False) -> bool | NotRestated:
     """Keep a tenant's UTC day to oneself until the transaction ends, as far as others could restate it or drop it.
+
+    A day that is not final yet is kept from whoever lands hits on it as well: they are waited for, and then wait. So it
+    is to be held for a short time only, and in READ COMMITTED: what they landed is to be seen.
 
     Args:
         conn: As ingest, in a transaction that has read nothing yet.
         tenant_no: Whose day.
         day: Which day.
+        open_too: Hold a day that is not final yet as well, which is refused otherwise.
 
     Returns:
         Whether there is such a day, or why it cannot be restated.
@@ -217,7 +221,7 @@ async def hold_day(conn: Connection, tenant_no: int, day: dt.date) -> bool | Not
     row = await conn.fetchrow(_LOCK, tenant_no, day)
     if row is None:
         return False
-    refusal = msgspec.convert(row, _Day).refusal
+    refusal = msgspec.convert(row, _Day).refusal(open_too=open_too)
     return True if refusal is None else refusal
 
 
