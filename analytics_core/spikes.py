@@ -215,10 +215,8 @@ def find_rises(
     return found
 
 
-def single_agent(
-    found: Found, agents: Mapping[str, int], limits: SpikeLimits = DEFAULT_LIMITS
-) -> tuple[str, int] | None:
-    """Name the user agent that makes nearly all of a rise, and its downloads.
+def single_agent(found: Found, agents: Mapping[str, int], limits: SpikeLimits = DEFAULT_LIMITS) -> str | None:
+    """Name the user agent that makes nearly all of a rise.
 
     Args:
         found: The rise.
@@ -228,4 +226,4 @@ def single_agent(
     most = max(agents, key=lambda agent: (agents[agent], agent), default=None)
     if not most or agents[most] < limits.holds * (found.downloads - found.usual):
         return None
-    return most, agents[most]
+    return most

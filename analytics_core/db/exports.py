@@ -58,14 +58,7 @@ _NUMBERS: Final[LiteralString] = """/* exports.podcast_numbers */
 select podcast_id, podcast_no from app.podcasts where podcast_id = any($1::uuid[])"""
 
 # Days for which there is room hold all hits and downloads, whatever is known of them otherwise.
-_SERIES_SPIKES: Final[LiteralString] = """/* exports.spikes */
-select s.spike_id, p.podcast_id, s.kind, s.begins_at, s.ends_at, s.listener_key, s.app, s.user_agent, s.asn, s.country,
-    s.usual, s.hits, s.downloads, s.episodes, s.found_at, s.state, s.reason, s.origin, s.key_id, s.decided_at, s.is_due,
-    s.applied_at, s.refusal
-from app.spikes s join app.podcasts p using (podcast_no)
-where $1::integer[] is null or s.podcast_no = any($1) order by s.begins_at, s.spike_id"""
-
-_DAYS: Final[LiteralString] = """/* exports.series_days */
+_SERIES_DAYS: Final[LiteralString] = """/* exports.series_days */
 select distinct day from ops.list_kept_days($1) as k(day) where day >= $2 and day < $3 order by day"""
 
 _METRICS_DAYS: Final[LiteralString] = """/* exports.metrics_days */
@@ -129,6 +122,13 @@ _RESTATEMENT_DAYS: Final[LiteralString] = """/* exports.restatement_days */
 select d.restatement_id, d.day, d.hits, d.downloads_before, d.downloads_after, d.strict_before, d.strict_after
 from app.restatement_days d join app.restatements r using (tenant_no, restatement_id)
 where $1::integer[] is null and r.finished_at is not null order by r.started_at, d.restatement_id, d.day"""
+
+_SPIKES: Final[LiteralString] = """/* exports.spikes */
+select s.spike_id, p.podcast_id, s.kind, s.begins_at, s.ends_at, s.listener_key, s.app, s.user_agent, s.asn, s.country,
+    s.usual, s.hits, s.downloads, s.episodes, s.found_at, s.state, s.reason, s.origin, s.key_id, s.decided_at, s.is_due,
+    s.applied_at, s.refusal
+from app.spikes s join app.podcasts p using (podcast_no)
+where $1::integer[] is null or s.podcast_no = any($1) order by s.begins_at, s.spike_id"""
 
 _DAYS: Final[LiteralString] = """/* exports.days */
 select day, final_at, rekeyed, hits_dropped_at, downloads_dropped_at, hits_incomplete, restatement_due from ops.days

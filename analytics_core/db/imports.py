@@ -160,9 +160,9 @@ _SPIKES: Final[LiteralString] = """/* imports.spikes */
 insert into app.spikes (tenant_no, spike_id, podcast_no, kind, begins_at, ends_at, listener_key, app, user_agent, asn,
     country, usual, hits, downloads, episodes, found_at, state, reason, origin, key_id, decided_at, is_due, applied_at,
     refusal)
-select n.tenant_no, n.spike_id, n.podcast_no, n.kind, n.begins_at, n.ends_at, n.listener_key, n.app, n.user_agent, n.asn,
-    n.country, n.usual, n.hits, n.downloads, n.episodes, n.found_at, n.state, n.reason, n.origin, n.key_id, n.decided_at,
-    n.is_due, n.applied_at, n.refusal
+select n.tenant_no, n.spike_id, n.podcast_no, n.kind, n.begins_at, n.ends_at, n.listener_key, n.app, n.user_agent,
+    n.asn, n.country, n.usual, n.hits, n.downloads, n.episodes, n.found_at, n.state, n.reason, n.origin, n.key_id,
+    n.decided_at, n.is_due, n.applied_at, n.refusal
 from jsonb_populate_recordset(null::app.spikes, $1) as n returning spike_id as id"""
 
 # Whatever lands on a day that is still open has keys of this installation's secrets.

@@ -73,8 +73,8 @@ async def flag(ledger: Ledger, podcast: MadePodcast, *, hours: int = 1, **what: 
     spike_id = new_id()
     columns = {"app": None, "user_agent": None, "asn": None, "country": None, "listener_key": None, **what}
     await ledger.conn.execute(
-        "insert into app.spikes (tenant_no, spike_id, podcast_no, kind, begins_at, ends_at, app, user_agent, asn, country,"
-        " listener_key, usual, hits, downloads, episodes, found_at)"
+        "insert into app.spikes (tenant_no, spike_id, podcast_no, kind, begins_at, ends_at, app, user_agent, asn,"
+        " country, listener_key, usual, hits, downloads, episodes, found_at)"
         " values ($1, $2, $3, 'agent', $4, $5, $6, $7, $8, $9, $10, '{0}', 0, 0, 0, $11)",
         podcast.tenant.tenant_no,
         spike_id,
@@ -135,9 +135,12 @@ async def test_an_accepted_spike_makes_no_download_and_reverting_it_brings_back_
     assert await settle_on(ledger, spike_id, "accepted") == {"decisions": 1, "refused": 0}
     assert sorted(await flags(ledger)) == [0] * 7 + [HitFlag.SPIKE] * 7
     assert len(await ledger.downloads()) == 5 + 2
-    assert await ledger.conn.fetchval(
-        "select sum(downloads) from app.podcast_daily where dimension = 'app' and key = 'AntennaPod'"
-    ) == 2
+    assert (
+        await ledger.conn.fetchval(
+            "select sum(downloads) from app.podcast_daily where dimension = 'app' and key = 'AntennaPod'"
+        )
+        == 2
+    )
     accepted = await read(ledger, spike_id)
     assert (accepted.state, accepted.is_due, accepted.applied_at) == ("accepted", False, NOW)
     # Once only.
@@ -174,9 +177,7 @@ async def test_both_are_recorded_with_who_and_why(ledger: Ledger, podcast: MadeP
 async def test_what_two_accepted_spikes_have_in_common_stays_out_until_both_are_reverted(
     ledger: Ledger, podcast: MadePodcast
 ) -> None:
-    await land(
-        ledger, *[("a", number, agent, minute(number)) for number in range(3) for agent in (OVERCAST, ANTENNA)]
-    )
+    await land(ledger, *[("a", number, agent, minute(number)) for number in range(3) for agent in (OVERCAST, ANTENNA)])
     await finalise(ledger)
     keys = await ledger.conn.fetch(
         "select listener_key, user_agent from ts.listener_events join ops.agents using (agent_no)"
@@ -222,9 +223,7 @@ async def test_days_whose_hits_are_gone_are_refused_and_the_decision_taken_back(
     assert await ledger.count("app.restatements") == 0
 
 
-async def test_a_decision_that_somebody_else_carried_out_changes_nothing(
-    ledger: Ledger, podcast: MadePodcast
-) -> None:
+async def test_a_decision_that_somebody_else_carried_out_changes_nothing(ledger: Ledger, podcast: MadePodcast) -> None:
     await land(ledger, ("a", 1, ANTENNA, minute(1)))
     await finalise(ledger)
     spike_id = await flag(ledger, podcast, app="AntennaPod")
@@ -235,9 +234,7 @@ async def test_a_decision_that_somebody_else_carried_out_changes_nothing(
     assert await ledger.count("app.restatements") == 1
 
 
-async def test_what_a_spike_changes_is_told_before_and_after(
-    ledger: Ledger, podcast: MadePodcast, api: Pool
-) -> None:
+async def test_what_a_spike_changes_is_told_before_and_after(ledger: Ledger, podcast: MadePodcast, api: Pool) -> None:
     await land(
         ledger,
         *[("a", number, ANTENNA, minute(number)) for number in range(3)],
