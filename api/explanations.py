@@ -100,6 +100,7 @@ async def read_day(
     verdicts = _verdict_figures(counts)
     hits = sum(row.hits for row in verdicts)
     eligible = sum(row.hits for row in verdicts if row.verdict == Verdict.ELIGIBLE.label)
+    left_out = sum(row.left_out for row in counts.hits if not row.verdict_bits)
     downloads, strict = counts.counted or (
         sum(row.downloads for row in counts.downloads),
         sum(row.downloads for row in counts.downloads if row.evidence > Evidence.PROBE),
@@ -114,7 +115,8 @@ async def read_day(
         hits_reason="hits_not_kept" if is_gone else None,
         downloads=downloads,
         downloads_strict=strict,
-        repeats=None if is_gone else eligible - downloads,
+        repeats=None if is_gone else eligible - left_out - downloads,
+        left_out=None if is_gone else left_out,
         verdicts=verdicts,
         cutoff=status.cutoff_at,
         profile=DEFAULT_PROFILE.name,

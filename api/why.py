@@ -74,6 +74,9 @@ def why(hit: HitRow) -> str:
     day = f"{hit.occurred_at.astimezone(dt.UTC).date()} (UTC)"
     if verdict is not Verdict.ELIGIBLE:
         return f"Does not count: {_REASONS[verdict](hit)}."
+    if hit.flags & HitFlag.SPIKE:
+        at = "" if hit.spike_at is None else f" on {hit.spike_at.astimezone(dt.UTC).date()}"
+        return f"Left out: it is of a spike that was accepted{at}; reverting that would take it in again."
     if hit.is_counted:
         since = " It landed after that day was final; a restatement took it in." * bool(hit.flags & HitFlag.RESTATED)
         return f"{_counts(hit, day)}.{since}"

@@ -32,11 +32,12 @@ _DAY: Final = dt.timedelta(days=1)
 
 
 class VerdictCount(msgspec.Struct, frozen=True):
-    """How many hits of a day had one set of verdicts and one evidence."""
+    """How many hits of a day had one set of verdicts and one evidence; ``left_out`` are of accepted spikes."""
 
     verdict_bits: int
     evidence: int
     hits: int
+    left_out: int = 0
 
 
 class DownloadCount(msgspec.Struct, frozen=True):
@@ -86,6 +87,8 @@ class HitRow(msgspec.Struct, frozen=True):
         winner_segment_no: With ``winner_ordinal`` the hit that its download's row keeps, or kept; ``None`` when
             there is none, or it cannot be known any more.
         is_settled: The downloads of its day are gone: it will never count otherwise than it does.
+        spike_id: The accepted spike that leaves it out, if it is left out and that is still known.
+        spike_at: Since when that is accepted.
     """
 
     occurred_at: dt.datetime
@@ -111,6 +114,8 @@ class HitRow(msgspec.Struct, frozen=True):
     winner_segment_no: int | None
     winner_ordinal: int | None
     is_settled: bool = False
+    spike_id: UUID | None = None
+    spike_at: dt.datetime | None = None
 
     @property
     def place(self) -> HitPlace:
@@ -124,20 +129,22 @@ class HitRow(msgspec.Struct, frozen=True):
 
 
 # Where downloads are gone they are made of the day's hits by the very rule that made them: of each listener's and
-# episode's hits the best, whose evidence is all that is asked for here. 16 is HitFlag.LATE: those never counted.
+# episode's hits the best, whose evidence is all that is asked for here. 16 is HitFlag.LATE, 1024 HitFlag.SPIKE: those
+# do not count.
 _COUNT_DAY: Final[LiteralString] = """/* explain.day */
 with gone as materialized (
     select coalesce(bool_or(y.downloads_gone), false) as downloads, coalesce(bool_or(y.hits_gone), false) as hits
     from api.days y where y.day = $5
 )
 select coalesce((select jsonb_agg(h) from (
-        select verdict_bits, evidence, sum(hits)::bigint as hits from (
-            select e.verdict_bits, e.evidence, count(*) as hits from api.listener_events e
+        select verdict_bits, evidence, sum(hits)::bigint as hits, sum(left_out)::bigint as left_out from (
+            select e.verdict_bits, e.evidence, count(*) as hits, count(*) filter (where e.flags & 1024 <> 0) as left_out
+            from api.listener_events e
             where (select not hits from gone) and e.occurred_at >= $3 and e.occurred_at < $4
                 and e.podcast_no = any($1::integer[]) and ($2::integer is null or e.episode_no = $2)
             group by e.verdict_bits, e.evidence
             union all
-            select p.verdict_bits, 0, count(*) from api.pending_hits p
+            select p.verdict_bits, 0, count(*), 0 from api.pending_hits p
             where (select not hits from gone) and $2::integer is null and p.occurred_at >= $3 and p.occurred_at < $4
                 and p.podcast_no = any($1::integer[])
             group by p.verdict_bits
@@ -152,7 +159,7 @@ select coalesce((select jsonb_agg(h) from (
             select max(e.evidence) from api.listener_events e
             where (select downloads and not hits from gone) and e.occurred_at >= $3 and e.occurred_at < $4
                 and e.podcast_no = any($1::integer[]) and ($2::integer is null or e.episode_no = $2)
-                and e.verdict = 0 and e.evidence > 0 and e.episode_no > 0 and e.flags & 16 = 0
+                and e.verdict = 0 and e.evidence > 0 and e.episode_no > 0 and e.flags & 1040 = 0
             group by e.episode_no, e.listener_key
         ) d group by evidence order by evidence
     ) w), '[]') as downloads,
@@ -167,11 +174,11 @@ select h.occurred_at, h.segment_no, h.ordinal, p.podcast_id, e.episode_id, h.ver
     h.range_first, h.range_last, h.method, h.flags, h.country, h.user_agent, h.agent_kind, h.app, h.device,
     h.agent_rule, h.referrer, h.target, d.segment_no as winner_segment_no, d.ordinal as winner_ordinal,
     coalesce(y.downloads_gone, false) as is_settled, coalesce(y.hits_gone, false) as hits_gone, h.episode_no,
-    h.listener_key
+    h.listener_key, k.spike_id, k.spike_at
 from (
     select l.occurred_at, l.segment_no, l.ordinal, l.podcast_no, l.episode_no, l.verdict_bits, l.evidence,
         l.range_kind, l.range_first, l.range_last, l.method, l.flags, l.country, l.user_agent, l.agent_kind, l.app,
-        l.device, l.agent_rule, l.referrer, null::text as target, l.listener_key
+        l.device, l.agent_rule, l.referrer, null::text as target, l.listener_key, l.asn
     from api.listener_events l
     where l.occurred_at >= $1::timestamptz and l.occurred_at < $2::timestamptz and l.kind = $10
         and ($3::integer is null or l.podcast_no = $3) and ($4::integer is null or l.episode_no = $4)
@@ -180,7 +187,7 @@ from (
     union all
     select w.occurred_at, w.segment_no, w.ordinal, w.podcast_no, 0, w.verdict_bits, 0,
         w.range_kind, w.range_first, w.range_last, w.method, w.flags, w.country, w.user_agent, w.agent_kind, w.app,
-        w.device, w.agent_rule, w.referrer, w.target, null::uuid
+        w.device, w.agent_rule, w.referrer, w.target, null::uuid, w.asn
     from api.pending_hits w
     where $4::integer is null and w.occurred_at >= $1 and w.occurred_at < $2
         and ($3::integer is null or w.podcast_no = $3)
@@ -199,6 +206,16 @@ left join lateral (
         and w.day between ($1::timestamptz at time zone 'UTC')::date
             and (($2::timestamptz - interval '1 microsecond') at time zone 'UTC')::date
 ) d on true
+left join lateral (
+    select s.spike_id, s.decided_at as spike_at from app.spikes s
+    where h.flags & 1024 <> 0 and s.podcast_no = h.podcast_no and s.state = 'accepted' and not s.is_due
+        and s.begins_at <= h.occurred_at and s.ends_at > h.occurred_at
+        and (s.listener_key is null or s.listener_key = h.listener_key) and (s.asn is null or s.asn = h.asn)
+        and (s.country is null or s.country = h.country)
+        and (s.app is null or s.user_agent is not null or s.app = h.app)
+        and (s.user_agent is null or s.user_agent = h.user_agent)
+    order by s.decided_at limit 1
+) k on true
 order by h.occurred_at, h.segment_no, h.ordinal"""
 
 _SEGMENT: Final[LiteralString] = """/* explain.segment */
@@ -213,18 +230,18 @@ select h.occurred_at, h.segment_no, h.ordinal, p.podcast_id, e.episode_id, h.ver
     h.range_first, h.range_last, h.method, h.flags, h.country, h.user_agent, h.agent_kind, h.app, h.device,
     h.agent_rule, h.referrer, h.target, d.segment_no as winner_segment_no, d.ordinal as winner_ordinal,
     coalesce(y.downloads_gone, false) as is_settled, coalesce(y.hits_gone, false) as hits_gone, h.episode_no,
-    h.listener_key
+    h.listener_key, k.spike_id, k.spike_at
 from (
     select l.occurred_at, l.segment_no, l.ordinal, l.podcast_no, l.episode_no, l.verdict_bits, l.evidence,
         l.range_kind, l.range_first, l.range_last, l.method, l.flags, l.country, l.user_agent, l.agent_kind, l.app,
-        l.device, l.agent_rule, l.referrer, null::text as target, l.listener_key
+        l.device, l.agent_rule, l.referrer, null::text as target, l.listener_key, l.asn
     from api.listener_events l
     where l.occurred_at >= $3::timestamptz and l.occurred_at <= $4::timestamptz and l.segment_no = $1
         and l.ordinal = $2 and l.kind = $5
     union all
     select w.occurred_at, w.segment_no, w.ordinal, w.podcast_no, 0, w.verdict_bits, 0,
         w.range_kind, w.range_first, w.range_last, w.method, w.flags, w.country, w.user_agent, w.agent_kind, w.app,
-        w.device, w.agent_rule, w.referrer, w.target, null::uuid
+        w.device, w.agent_rule, w.referrer, w.target, null::uuid, w.asn
     from api.pending_hits w where w.segment_no = $1 and w.ordinal = $2
 ) h
 left join app.podcasts p on p.podcast_no = h.podcast_no
@@ -236,6 +253,16 @@ left join lateral (
         and w.listener_key = h.listener_key
         and w.day between ($3::timestamptz at time zone 'UTC')::date and ($4::timestamptz at time zone 'UTC')::date
 ) d on true
+left join lateral (
+    select s.spike_id, s.decided_at as spike_at from app.spikes s
+    where h.flags & 1024 <> 0 and s.podcast_no = h.podcast_no and s.state = 'accepted' and not s.is_due
+        and s.begins_at <= h.occurred_at and s.ends_at > h.occurred_at
+        and (s.listener_key is null or s.listener_key = h.listener_key) and (s.asn is null or s.asn = h.asn)
+        and (s.country is null or s.country = h.country)
+        and (s.app is null or s.user_agent is not null or s.app = h.app)
+        and (s.user_agent is null or s.user_agent = h.user_agent)
+    order by s.decided_at limit 1
+) k on true
 limit 1"""
 
 
@@ -247,7 +274,7 @@ from (
         e.segment_no, e.ordinal
     from api.listener_events e
     where e.occurred_at >= $4::timestamptz and e.occurred_at < $5::timestamptz and e.episode_no = any($2::integer[])
-        and e.listener_key = any($3::uuid[]) and e.verdict = 0 and e.evidence > 0 and e.flags & 16 = 0
+        and e.listener_key = any($3::uuid[]) and e.verdict = 0 and e.evidence > 0 and e.flags & 1040 = 0
 ) w join unnest($1::date[], $2::integer[], $3::uuid[]) as k(day, episode_no, listener_key)
     using (day, episode_no, listener_key)
 order by k.day, k.episode_no, k.listener_key, w.evidence desc, w.occurred_at, w.segment_no, w.ordinal"""

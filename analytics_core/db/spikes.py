@@ -1,7 +1,7 @@
 """Spikes: floods that were found beside the hits, what their owner decided, and what that changes.
 
 The tenant decides, as the role of the API; ingest carries it out, as a restatement of the spike's day: the spike's hits
-are flagged, or the flag goes, and the day's downloads are made of the others. The job that finds them is :mod:`ingest.spike_guard`.
+are flagged, or the flag goes, and the day's downloads are made of the others. :mod:`ingest.spike_guard` finds them.
 """
 
 # Conditions that statements share are written here: nothing that anybody sent is joined in.
@@ -97,6 +97,16 @@ class SpikeRow(msgspec.Struct, frozen=True, kw_only=True):
     def day(self) -> dt.date:
         """The UTC day that it lies in."""
         return self.begins_at.astimezone(dt.UTC).date()
+
+    @property
+    def listener(self) -> str | None:
+        """The beginning of the source's key: enough to tell sources apart, too little to look one up."""
+        return None if self.listener_key is None else self.listener_key.hex[:8]
+
+    @property
+    def country_code(self) -> str | None:
+        """The country's two letters."""
+        return None if self.country is None else chr(self.country >> 8) + chr(self.country & 255)
 
     @property
     def expected(self) -> int:

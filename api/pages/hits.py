@@ -51,6 +51,7 @@ class ListedHit(msgspec.Struct, frozen=True):
     country: str
     asked_for: str
     is_counted: bool
+    is_left_out: bool
 
 
 def _listed(row: HitRow) -> ListedHit:
@@ -64,6 +65,7 @@ def _listed(row: HitRow) -> ListedHit:
         _country(row.country),
         range_words(row),
         row.is_counted,
+        bool(row.flags & HitFlag.SPIKE) and not row.verdict_bits,
     )
 
 
@@ -170,7 +172,12 @@ async def show_hit(request: Request[Any, Any, Any]) -> Response[Any]:
         podcast = await get_podcast(conn, hit.podcast_id) if hit.podcast_id is not None else None
         episode = await get_episode(conn, hit.episode_id) if hit.episode_id is not None else None
     winner = None
-    if not hit.is_counted and hit.winner_segment_no is not None and hit.winner_ordinal is not None:
+    if (
+        not hit.is_counted
+        and not hit.flags & HitFlag.SPIKE
+        and hit.winner_segment_no is not None
+        and hit.winner_ordinal is not None
+    ):
         winner = format_hit_id(hit.winner_segment_no, hit.winner_ordinal)
     return show(
         request,

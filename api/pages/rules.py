@@ -156,6 +156,10 @@ def _one_a_day(hit: HitRow) -> Step:
     day = hit.occurred_at.astimezone(dt.UTC).date().isoformat()
     if first_verdict(hit.verdict_bits) is not Verdict.ELIGIBLE:
         return Step("one a day", asks, "Not asked, since a rule above speaks against it.", Outcome.SKIPPED)
+    if hit.flags & HitFlag.SPIKE:
+        at = "" if hit.spike_at is None else f" on {hit.spike_at.astimezone(dt.UTC).date()}"
+        saw = f"Not asked: it is of a spike that was accepted{at}, which leaves it out of {day}."
+        return Step("one a day", asks, saw, Outcome.REPEAT)
     if hit.is_counted:
         since = ", since a restatement" if hit.flags & HitFlag.RESTATED else ""
         return Step("one a day", asks, f"Yes: it is the download of {day}{since}.", Outcome.COUNTS)

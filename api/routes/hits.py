@@ -81,6 +81,7 @@ def _show(row: HitRow) -> HitAnswer:
         target=row.target,
         flags=[str(flag.name).lower() for flag in HitFlag if flag and flag & row.flags],
         counted=row.is_counted,
+        spike_id=row.spike_id,
         why=why(row),
     )
 

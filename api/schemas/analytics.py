@@ -129,8 +129,9 @@ class VerdictFigure(msgspec.Struct, frozen=True):
 class DayExplanation(msgspec.Struct, frozen=True, kw_only=True):
     """A UTC day, complete: the hits of all verdicts add up to `hits`, and eligible ones are downloads or repeats.
 
-    Once hits are not kept any more the downloads are all that is known: `hits` and `repeats` are null, `verdicts` are
-    empty, and `hits_reason` says `hits_not_kept`. `restated` is 1 when the day was restated after it was final.
+    Those of spikes that were accepted are neither, but `left_out`. Once hits are not kept any more the downloads are
+    all that is known: `hits`, `repeats` and `left_out` are null, `verdicts` are empty, and `hits_reason` says
+    `hits_not_kept`. `restated` is 1 when the day was restated.
     """
 
     podcast_id: UUID
@@ -141,6 +142,7 @@ class DayExplanation(msgspec.Struct, frozen=True, kw_only=True):
     downloads: int
     downloads_strict: int
     repeats: int | None
+    left_out: int | None
     verdicts: list[VerdictFigure]
     cutoff: dt.datetime | None
     profile: str
@@ -163,7 +165,7 @@ class HitAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     `verdicts` are all that speak against it, `verdict` the first of them by precedence or `eligible`; `counted` is
     true for the one hit that its listener's download of that episode and day is taken from. `target` is kept only
-    while a hit waits for its episode.
+    while a hit waits for its episode. `spike_id` names the accepted spike that leaves it out.
     """
 
     hit_id: str
@@ -184,6 +186,7 @@ class HitAnswer(msgspec.Struct, frozen=True, kw_only=True):
     target: str | None
     flags: list[str]
     counted: bool
+    spike_id: UUID | None
     why: str
 
 
