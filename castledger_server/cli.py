@@ -23,6 +23,7 @@ from castledger_server.lists_cli import add_lists
 from castledger_server.recount_cli import add_recount
 from castledger_server.restate_cli import add_restate
 from castledger_server.retention_cli import add_retention
+from castledger_server.spikes_cli import add_spikes
 from castledger_server.spool_cli import add_spool
 
 __all__ = ("main",)
@@ -384,6 +385,7 @@ def _parser() -> argparse.ArgumentParser:
     add_backup(commands)
     add_restate(commands)
     add_recount(commands)
+    add_spikes(commands)
     add_erase(commands)
     add_archive(commands)
     add_import_log(commands)

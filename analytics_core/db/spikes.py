@@ -17,7 +17,7 @@ import msgspec
 
 from analytics_core.db.pool import Connection, Tenant, set_tenant
 from analytics_core.db.restating import NotRestated, RestatedDay, hold_day, replace_downloads
-from analytics_core.ids import format_hit_id
+from analytics_core.ids import TenantNo, format_hit_id
 
 __all__ = (
     "Decision",
@@ -31,6 +31,7 @@ __all__ = (
     "apply_decision",
     "count_open_spikes",
     "decide",
+    "find_owner",
     "find_refusal",
     "find_spike",
     "list_due_spikes",
@@ -109,6 +110,18 @@ class SpikeRow(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.country is None else chr(self.country >> 8) + chr(self.country & 255)
 
     @property
+    def what(self) -> str:
+        """What its hits have in common, in a few words."""
+        parts = [] if self.listener is None else [f"source {self.listener}"]
+        if self.app is not None:
+            parts.append(self.app or "unknown agents")
+        if self.asn is not None:
+            parts.append(f"AS{self.asn}")
+        if self.country_code is not None:
+            parts.append(self.country_code)
+        return ", ".join(parts) or str(self.user_agent)
+
+    @property
     def expected(self) -> int:
         """What was likely in all of its hours."""
         return sum(self.usual)
@@ -168,6 +181,8 @@ _FIND: Final[LiteralString] = (
     + _COLUMNS
     + " from app.spikes s join app.podcasts p using (podcast_no) where s.spike_id = $1"
 )
+
+_OWNER: Final[LiteralString] = """/* spikes.owner */ select tenant_id from app.tenants where tenant_no = $1"""
 
 _COUNT_OPEN: Final[LiteralString] = """/* spikes.count_open */
 select count(*) from app.spikes where state = 'open' and ($1::integer is null or podcast_no = $1)"""
@@ -278,6 +293,11 @@ async def find_spike(conn: Connection, spike_id: UUID) -> SpikeRow | None:
     """Find one spike of the transaction's tenant, or as ingest of any."""
     row = await conn.fetchrow(_FIND, spike_id)
     return None if row is None else msgspec.convert(row, SpikeRow)
+
+
+async def find_owner(conn: Connection, spike: SpikeRow) -> Tenant:
+    """Name the tenant of a spike; as ingest."""
+    return Tenant(await conn.fetchval(_OWNER, spike.tenant_no), TenantNo(spike.tenant_no))
 
 
 async def count_open_spikes(conn: Connection, *, podcast_no: int | None = None) -> int:
