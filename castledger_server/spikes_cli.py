@@ -216,10 +216,10 @@ async def show_lines(database: DatabaseSettings, spike_id: UUID) -> list[str]:
         conn.terminate()
     pool = await open_pool(database, Role.API, application_name=_NAME, max_size=1)
     try:
-        async with tenant_transaction(pool, tenant, readonly=True) as conn:
-            hours = {hour.hour: hour.requests for hour in await list_spike_hours(conn, row)}
-            sample = await list_spike_hits(conn, row, limit=_SHOWN)
-            effects = await list_effects(conn, row, limit=_SHOWN)
+        async with tenant_transaction(pool, tenant, readonly=True) as reader:
+            hours = {hour.hour: hour.requests for hour in await list_spike_hours(reader, row)}
+            sample = await list_spike_hits(reader, row, limit=_SHOWN)
+            effects = await list_effects(reader, row, limit=_SHOWN)
     finally:
         pool.terminate()
     many = "episode" if row.episodes == 1 else "episodes"
