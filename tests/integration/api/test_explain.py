@@ -52,6 +52,7 @@ async def test_a_day_adds_up(api: Api, ledger: Ledger, podcast: str, episode: st
         "downloads": 2,
         "downloads_strict": 1,
         "repeats": 2,
+        "left_out": 0,
         "verdicts": [
             {"verdict": "eligible", "evidence": "full", "hits": 2, "downloads": 1},
             {"verdict": "eligible", "evidence": "partial", "hits": 1, "downloads": 0},

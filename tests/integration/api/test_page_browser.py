@@ -212,7 +212,8 @@ def test_the_keyboard_reaches_everything_in_the_order_in_which_it_stands(chromiu
         "Set-up",
     ]
     assert names[: len(expected)] == expected
-    assert names[len(expected) : len(expected) + 8] == [
+    assert names[len(expected) : len(expected) + 9] == [
+        "Decide whether they count",
         "7 days",
         "30 days",
         "90 days",
