@@ -19,6 +19,8 @@ from uuid import UUID
 
 import msgspec
 
+from analytics_core.db.hits import lock_finality
+from analytics_core.db.ownership import lock_ownership
 from analytics_core.db.pool import Connection
 from analytics_core.db.spikes import SpikeKind
 from analytics_core.ids import new_id
@@ -210,10 +212,14 @@ select exists (
         and country is not distinct from $8
 )"""
 
+# Not of a podcast that has been erased since its hour was read.
 _ADD: Final[LiteralString] = """/* spike_traffic.add */
 insert into app.spikes (tenant_no, spike_id, podcast_no, kind, begins_at, ends_at, listener_key, app, user_agent, asn,
     country, usual, hits, downloads, episodes, found_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, 0, 0, $13) on conflict do nothing"""
+select $1::integer, $2::uuid, $3::integer, $4::text, $5::timestamptz, $6::timestamptz, $7::uuid, $8::text, $9::text,
+    $10::integer, $11::smallint, $12::integer[], 0, 0, 0, $13::timestamptz
+where exists (select from app.podcasts where tenant_no = $1 and podcast_no = $3)
+on conflict do nothing returning spike_id"""
 
 _WIDEN: Final[LiteralString] = """/* spike_traffic.widen */
 update app.spikes set begins_at = $3, ends_at = $4, usual = $5::integer[] where tenant_no = $1 and spike_id = $2"""
@@ -399,6 +405,9 @@ async def enter_sighting(conn: Connection, seen: Sighting, *, now: dt.datetime) 
     Returns:
         Whether it is a new spike.
     """
+    # As who lands: whoever erases the podcast or a listener waits, and then sees what is entered here.
+    await lock_ownership(conn)
+    await lock_finality(conn)
     what = (seen.listener_key, seen.app, seen.user_agent, seen.asn, seen.country)
     rows = await conn.fetch(_KNOWN, seen.tenant_no, seen.podcast_no, seen.kind, *what, seen.begins_at, seen.ends_at)
     known = [msgspec.convert(row, _Known) for row in rows]
@@ -419,11 +428,10 @@ async def enter_sighting(conn: Connection, seen: Sighting, *, now: dt.datetime) 
     quiet = (seen.listener_key, seen.app, seen.asn, seen.country)
     if await conn.fetchval(_IS_QUIET, seen.tenant_no, seen.podcast_no, seen.kind, now - _QUIET, *quiet):
         return False
-    spike_id = new_id()
-    await conn.execute(
+    spike_id: UUID | None = await conn.fetchval(
         _ADD,
         seen.tenant_no,
-        spike_id,
+        new_id(),
         seen.podcast_no,
         seen.kind,
         seen.begins_at,
@@ -432,8 +440,9 @@ async def enter_sighting(conn: Connection, seen: Sighting, *, now: dt.datetime) 
         list(seen.usual),
         now,
     )
-    await _measure(conn, seen, spike_id)
-    return True
+    if spike_id is not None:
+        await _measure(conn, seen, spike_id)
+    return spike_id is not None
 
 
 async def _measure(conn: Connection, seen: Sighting, spike_id: UUID) -> None:

@@ -99,7 +99,8 @@ async def test_all_of_a_podcast_goes_and_nobody_elses(
     for whose in (podcast, neighbour):
         await ledger.conn.execute(
             "insert into app.spikes (tenant_no, spike_id, podcast_no, kind, begins_at, ends_at, app, usual, hits,"
-            " downloads, episodes, found_at) values ($1, gen_random_uuid(), $2, 'agent', $3, $4, 'x', '{0}', 1, 1, 1, $4)",
+            " downloads, episodes, found_at)"
+            " values ($1, gen_random_uuid(), $2, 'agent', $3, $4, 'x', '{0}', 1, 1, 1, $4)",
             whose.tenant.tenant_no,
             whose.podcast_no,
             minute(0),

@@ -8,9 +8,11 @@ from itertools import count
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import asyncpg
 import pytest
 
 from analytics_core.asns import open_asns
+from analytics_core.db.spike_traffic import Sighting, enter_sighting
 from analytics_core.db.spikes import SpikeFilter, SpikeRow, decide, list_spikes
 from analytics_core.hits import Hit
 from analytics_core.settings import DatabaseSettings
@@ -194,6 +196,35 @@ async def test_hours_that_are_not_closed_wait(ledger: Ledger, podcast: MadePodca
     await ledger.conn.execute("update ops.ingest_status set cutoff_at = $1", NOW)
     assert (await look(ledger, HOUR + dt.timedelta(minutes=70)))["spikes"] == 0
     assert (await look(ledger, HOUR + dt.timedelta(minutes=75)))["spikes"] == 1
+
+
+async def test_shared_addresses_are_many_people(
+    ledger: Ledger, podcast: MadePodcast, database: DatabaseSettings
+) -> None:
+    hits = [make_hit(HOUR + n * dt.timedelta(minutes=1), f"cdn.example.com/e{n}.mp3") for n in range(12)]
+    await land(ledger, hits)
+    operator = await asyncpg.connect(str(database.url).replace("castledger@", "postgres@"))
+    await operator.execute("update ts.listener_events set networks = 16")
+    assert (await look(ledger))["spikes"] == 0
+    await operator.execute("update ts.listener_events set networks = 15")
+    await operator.close()
+    await ledger.conn.execute("update ops.spike_looks set until_at = until_at - interval '1 day'")
+    assert (await look(ledger))["spikes"] == 1
+
+
+async def test_nothing_is_entered_of_a_podcast_that_is_gone(ledger: Ledger, podcast: MadePodcast) -> None:
+    seen = Sighting(
+        tenant_no=podcast.tenant.tenant_no,
+        podcast_no=podcast.podcast_no + 1,
+        kind="network",
+        begins_at=HOUR,
+        ends_at=HOUR + dt.timedelta(hours=1),
+        asn=HOST,
+        usual=(0,),
+    )
+    async with ledger.conn.transaction():
+        assert not await enter_sighting(ledger.conn, seen, now=NOW)
+    assert await found(ledger) == []
 
 
 async def test_a_short_history_says_nothing(ledger: Ledger, podcast: MadePodcast) -> None:
