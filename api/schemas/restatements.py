@@ -17,7 +17,8 @@ __all__ = ("Restatement", "RestatementAnswer", "RestatementDay")
 class RestatementDay(msgspec.Struct, frozen=True, kw_only=True):
     """A UTC day with its figures before and after, of all podcasts together.
 
-    `hits` had come late and were taken in, or were judged otherwise by a recount.
+    `hits` had come late and were taken in, were judged otherwise by a recount, or are of a spike that was accepted or
+    reverted.
     """
 
     day: dt.date
@@ -41,7 +42,7 @@ class RestatementDay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Restatement(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures of final days that changed: which, why, and by whom.
+    """Figures that changed, of final days as a rule: which, why, and by whom.
 
     `origin` is `job` where it was done by itself, `command` by an operator, `key` with the API key `key_id`. Of the UTC
     days from `first_day` to `last_day` it changed `days`, and figures are of these together. One that was `stopped` has
