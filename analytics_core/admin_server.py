@@ -77,6 +77,7 @@ class AdminServer:
         port: Port; 0 takes a free one.
         not_ready: Lists what keeps the service from its work; empty when it is ready. Called in a server thread.
         metrics: What ``/metrics`` shows.
+        warnings: Lists what somebody has to see to while the service is ready all the same. Called as the other is.
         routes: Further paths, such as ``/internal/tls-ask``. Called in a server thread.
 
     Raises:
@@ -90,9 +91,11 @@ class AdminServer:
         *,
         not_ready: Callable[[], Sequence[str]],
         metrics: CollectorRegistry,
+        warnings: Callable[[], Sequence[str]] = tuple,
         routes: Mapping[str, AdminRoute] | None = None,
     ) -> None:
         self._not_ready = not_ready
+        self._warnings = warnings
         self._metrics = make_wsgi_app(metrics)
         self._routes = dict(routes or {})
         kind = _SixServer if ":" in host else _Server
@@ -136,7 +139,11 @@ class AdminServer:
             return AdminAnswer(200, {"live": True})
         if path == "/health/ready":
             faults = list(self._not_ready())
-            return AdminAnswer(503 if faults else 200, {"ready": not faults, "not_ready": faults})
+            answer: dict[str, object] = {"ready": not faults, "not_ready": faults}
+            warnings = list(self._warnings())
+            if warnings:
+                answer["warnings"] = warnings
+            return AdminAnswer(503 if faults else 200, answer)
         route = self._routes.get(path)
         if route is None:
             return AdminAnswer(404, {"detail": "no such path"})

@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import Final, NamedTuple
 
 from analytics_core.profiles import Profile
-from analytics_core.rejudging import FIRST_TWO_BYTES, Judge, StoredFacts
+from analytics_core.rejudging import Judge, StoredFacts
 from analytics_core.verdicts import Verdict
 from analytics_core.windows import DAY_US, Window, touch, utc_day
 
@@ -79,9 +79,9 @@ class Comparison:
     Attributes:
         downloads: By profile, by day.
         reasons: By the places of two profiles, the first of which counts a download, and the reason why the second
-            one does not: a verdict's label, ``probe``, ``window`` or ``referrer``. What either counts more often
-            than the other in a listener's day is there, so that for each pair the reasons one way less those the
-            other way are the difference of their downloads.
+            one does not: a verdict's label, ``probe``, ``playlist``, ``window`` or ``referrer``. What either counts
+            more often than the other in a listener's day is there, so that for each pair the reasons one way less
+            those the other way are the difference of their downloads.
     """
 
     def __init__(
@@ -130,8 +130,8 @@ class Comparison:
         for counts, outcome in zip(self.downloads, found, strict=True):
             counts[day] += outcome == _OPENS
         if any(found):
-            is_probe = hit.facts[1:4] == FIRST_TWO_BYTES
-            outcomes = tuple("probe" if is_probe and one == _TINY else one for one in found)
+            too_little = _TINY if not hit.facts.is_probe else "playlist" if hit.facts.is_playlist else "probe"
+            outcomes = tuple(too_little if one == _TINY else one for one in found)
             self._odd[hit.listener].append(_Odd((hit.segment_no, hit.ordinal), outcomes))
 
     def _close_day(self, at_us: int | None) -> None:

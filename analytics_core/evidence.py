@@ -104,25 +104,30 @@ def evidence_of(
     length_bytes: int | None,
     duration_s: int | None,
     profile: Profile = DEFAULT_PROFILE,
+    *,
+    is_playlist: bool = False,
 ) -> tuple[Evidence, bool]:
     """Weigh how much of an episode one request asked for.
 
     A request for all, or from the start to the end, is full. A remainder or a closed range is partial when it
     reaches :func:`threshold_bytes` inside the file, else tiny. The last bytes of a file are looked up for their
     tags: unless the profile counts tails they are tiny when they are not the whole file. Exactly the first two
-    bytes are a probe where the profile counts probes, else tiny.
+    bytes are a probe where the profile counts probes, else tiny; so is any part of a playlist, and all of it, since
+    there is no sound in it.
 
     Args:
         byte_range: What the request asked for.
         length_bytes: The enclosure's length as the feed says; ``None`` when unknown. It is believed only so far.
         duration_s: The episode's duration as the feed says, in seconds; ``None`` when unknown.
+        profile: Whose threshold.
+        is_playlist: Whether the file is a playlist: ``analytics_core.playlists``.
 
     Returns:
         The evidence, and whether the request asked for too little to count; then the evidence is ``NONE``.
 
     Source:
-        Podcast Technical Measurement Guidelines v2.3, sections 5.5.2 (two-byte requests) and 5.5.3 (threshold);
-        the guideline's own reassembly of several ranges is not possible for a tracker that redirects.
+        Podcast Technical Measurement Guidelines v2.3, sections 1.3 (HLS), 5.5.2 (two-byte requests) and 5.5.3
+        (threshold); the guideline's own reassembly of several ranges is not possible for a tracker that redirects.
 
     >>> from analytics_core.byte_ranges import parse_range
     >>> evidence_of(parse_range(""), None, None)
@@ -133,7 +138,11 @@ def evidence_of(
     (<Evidence.NONE: 0>, True)
     >>> evidence_of(parse_range("bytes=-128"), 28_800_000, 1800)
     (<Evidence.NONE: 0>, True)
+    >>> evidence_of(parse_range(""), None, None, is_playlist=True)
+    (<Evidence.PROBE: 1>, False)
     """
+    if is_playlist:
+        return _PROBE if profile.counts_probes else _TINY
     kind, first, last = byte_range
     if kind in (RangeKind.NONE, RangeKind.INVALID) or (kind is RangeKind.OPEN and first == 0):
         return _FULL

@@ -21,6 +21,7 @@ from analytics_core.evidence import believable_duration_s, believable_length_byt
 from analytics_core.feed_rewriting import is_torrent
 from analytics_core.feed_rules import RULES, Rule
 from analytics_core.feeds import Feed, FeedEnclosure, FeedEpisode
+from analytics_core.playlists import is_playlist
 
 __all__ = ("Chain", "FeedFinding", "Hop", "check_chain", "check_feed", "newest_episodes")
 
@@ -31,7 +32,6 @@ _FAR_TOO_MANY_REDIRECTS: Final = 10
 _SLOW_HOP_MS: Final = 1_000
 _SLOW_CHAIN_MS: Final = 3_000
 _LENGTH_TOLERANCE_PCT: Final = 10
-_STREAM: Final = (".m3u8", ".m3u")
 _EXTENSIONS_OF: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         "audio/mpeg": frozenset(("mp3",)),
@@ -158,7 +158,7 @@ def _check_episode(episode: FeedEpisode, feed: Feed, public_url: str | None) -> 
         if public_url is not None:
             yield from _check_prefix(episode, enclosure, feed, public_url)
         yield from _check_address(episode, enclosure, public_url)
-        if enclosure.kind == "enclosure" and not _path(enclosure.url).lower().endswith(_STREAM):
+        if enclosure.kind == "enclosure" and not is_playlist(_path(enclosure.url).lower(), enclosure.media_type):
             yield from _check_sizes(episode, enclosure)
 
 

@@ -170,7 +170,9 @@ def _enclosures(item: etree._Element) -> tuple[FeedEnclosure, ...]:
         for source in _children(node, "source", _PODCAST):
             url = _web_address(source.get("uri"))
             if url is not None:
-                found.setdefault(url, FeedEnclosure(url, media_type, _length(node.get("length")), "alternate"))
+                # A source may be of another type than the file is: a torrent of it, or a playlist.
+                own_type = _clean(source.get("contentType"), 100) or media_type
+                found.setdefault(url, FeedEnclosure(url, own_type, _length(node.get("length")), "alternate"))
     return tuple(found.values())[:MAX_ENCLOSURES]
 
 

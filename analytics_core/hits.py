@@ -55,6 +55,8 @@ class HitFlag(enum.IntFlag):
     """Was late, and counts since a restatement of its day."""
     SPIKE = 1024
     """Part of a spike that the podcast's owner has accepted: it makes no download until that is reverted."""
+    PLAYLIST = 4096
+    """Its episode's file is a playlist (``analytics_core.playlists``), as its feed had it when the hit was judged."""
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,3 +19,6 @@ class NetworkClass(enum.IntFlag):
     RELAY = 4
     """In front of people, as Apple Private Relay is; an address in it is in no other list but ``BLOCKED``."""
     BLOCKED = 8
+    SHARED = 16
+    """Of people, as the operator has found out within 90 days of the hit: what other lists say is kept beside it, and
+    acts no more, but for ``BLOCKED``."""

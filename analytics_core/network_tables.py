@@ -6,6 +6,7 @@ Apart from :mod:`analytics_core.addresses` because only ingest needs it, and the
 from __future__ import annotations
 
 import hashlib
+import heapq
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from analytics_core.addresses import pack_address
 from analytics_core.errors import InvalidInput
 
-__all__ = ("MAX_NETWORKS", "NetworkTable", "to_column")
+__all__ = ("MAX_NETWORKS", "DayTable", "NetworkTable", "to_column")
 
 MAX_NETWORKS: Final = 1_000_000
 """No table is made of more; the public lists have some 60,000."""
@@ -181,3 +182,61 @@ class NetworkTable:
     def digest(self) -> bytes:
         """Hash what is inside, however it was written."""
         return hashlib.sha256(b"".join(number.to_bytes(16) for number in self._numbers)).digest()
+
+
+class DayTable:
+    """Networks that each act until a day, answering for many addresses with one binary search each.
+
+    Kept as the sorted addresses at which the answer changes, and the answer behind each; where networks overlap the
+    latest day is the answer, so that their order makes no difference.
+
+    >>> table = DayTable([((0, 9), 7), ((5, 5), 8)])
+    >>> table.lookup(to_column(number.to_bytes(16) for number in (4, 5, 6, 10))).tolist()
+    [7, 8, 7, -1]
+    """
+
+    def __init__(self, networks: Iterable[tuple[Interval, int]] = ()) -> None:
+        """Make a table of closed intervals of packed addresses read as numbers, each with its day, 0 or above."""
+        told = sorted(networks)
+        starts = {first for (first, _), _ in told}
+        edges = sorted(starts | {last + 1 for (_, last), _ in told if last < _LAST})
+        changes, days = [], [-1]
+        # Those that have begun and may not have ended yet, the latest day on top.
+        open_ones: list[tuple[int, int]] = []
+        at = 0
+        for edge in edges:
+            while at < len(told) and told[at][0][0] == edge:
+                (_, last), day = told[at]
+                heapq.heappush(open_ones, (-day, last))
+                at += 1
+            while open_ones and open_ones[0][1] < edge:
+                heapq.heappop(open_ones)
+            day = -open_ones[0][0] if open_ones else -1
+            if day != days[-1]:
+                changes.append(edge)
+                days.append(day)
+        self._numbers = changes
+        self._changes = np.array([change.to_bytes(16) for change in changes], dtype="S16")
+        self._days = np.array(days, np.int64)
+
+    def lookup(self, addresses: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Tell for each address the last day for which a network of its acts.
+
+        Args:
+            addresses: An array of shape ``(n, 16)``.
+
+        Returns:
+            An array of n days; -1 where there is none.
+        """
+        rows = np.ascontiguousarray(addresses, np.uint8)
+        if not len(self._changes) or not len(rows):
+            return np.full(len(rows), -1, np.int64)
+        return self._days[np.searchsorted(self._changes, rows.view("S16").ravel(), side="right")]
+
+    def __len__(self) -> int:
+        """The number of addresses at which the answer changes."""
+        return len(self._numbers)
+
+    def digest(self) -> bytes:
+        """Hash what is inside, however it was written."""
+        return hashlib.sha256(repr((self._numbers, self._days.tolist())).encode()).digest()

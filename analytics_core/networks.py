@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import hashlib
 import re
 from pathlib import Path
@@ -12,9 +13,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from analytics_core.addresses import pack_network
 from analytics_core.errors import InvalidInput
 from analytics_core.network_classes import NetworkClass
-from analytics_core.network_tables import NetworkTable
+from analytics_core.network_tables import DayTable, NetworkTable
+from analytics_core.shared_addresses import FILE_NAME, SharedEntry, parse_shared
+from analytics_core.shared_addresses import MAX_FILE_BYTES as MAX_SHARED_BYTES
 
 __all__ = ("MAX_FILE_BYTES", "NetworkClass", "NetworkLists", "load_network_lists")
 
@@ -25,6 +29,8 @@ _ASN_LINE: Final = re.compile(r"\s*AS(\d{1,10})\s*(?:[#;].*)?", re.IGNORECASE | 
 
 
 _EMPTY: Final = NetworkTable()
+_NONE_SHARED: Final = DayTable()
+_EPOCH: Final = dt.date(1970, 1, 1)
 
 
 class NetworkLists(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +43,8 @@ class NetworkLists(msgspec.Struct, frozen=True, kw_only=True):
         blocked: What the operator blocks; it wins over ``relay``.
         datacenter_asns: Autonomous systems of data centres, by their numbers.
         vpn_asns: The same of VPNs.
+        shared: Addresses that many people share, each with the last day, in days since 1970, for whose hits it acts.
+        shared_entries: The list that *shared* is made of.
         version: A short hash of all, or ``none`` when all are empty.
     """
 
@@ -46,10 +54,12 @@ class NetworkLists(msgspec.Struct, frozen=True, kw_only=True):
     blocked: NetworkTable = _EMPTY
     datacenter_asns: frozenset[int] = frozenset()
     vpn_asns: frozenset[int] = frozenset()
+    shared: DayTable = _NONE_SHARED
+    shared_entries: tuple[SharedEntry, ...] = ()
     version: str = "none"
 
     def classes(self, addresses: NDArray[np.uint8], asns: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
-        """Tell for each address in which lists it is.
+        """Tell for each address in which lists it is; which are shared depends on the day, too (``shared``).
 
         Args:
             addresses: An array of shape ``(n, 16)``.
@@ -77,9 +87,9 @@ class NetworkLists(msgspec.Struct, frozen=True, kw_only=True):
         return bits
 
 
-def _read_lines(path: Path) -> list[str]:
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise InvalidInput(path.name, f"a list has at most {MAX_FILE_BYTES} bytes")
+def _read_lines(path: Path, *, most_bytes: int = MAX_FILE_BYTES) -> list[str]:
+    if path.stat().st_size > most_bytes:
+        raise InvalidInput(path.name, f"a list has at most {most_bytes} bytes")
     try:
         return path.read_text("utf-8").splitlines()
     except UnicodeDecodeError:
@@ -122,17 +132,24 @@ def _asn(text: str, path: str) -> int:
     raise InvalidInput(path, f"{text[:60]!r} is no number of an autonomous system")
 
 
-def load_network_lists(folder: Path) -> NetworkLists:
+def _read_shared(folder: Path, today: dt.date | None) -> tuple[SharedEntry, ...]:
+    path = folder / FILE_NAME
+    return tuple(parse_shared(_read_lines(path, most_bytes=MAX_SHARED_BYTES), today=today)) if path.exists() else ()
+
+
+def load_network_lists(folder: Path, *, today: dt.date | None = None) -> NetworkLists:
     """Read ``datacenter*.txt``, ``vpn*.txt``, ``relay*.txt`` and ``blocked*.txt`` of a folder, those that are there.
 
     Lists of data centres and VPNs may hold lines such as ``AS64496`` too, which stand for all networks that an
     autonomous system announces; so do ``datacenter*.csv`` and ``vpn*.csv``, whose first column is ``ASN``.
 
     Public lists put Apple Private Relay under both data centres and VPNs, and taking them at their word would lose
-    everyone who listens through it: what is in a relay list is taken out of those two.
+    everyone who listens through it: what is in a relay list is taken out of those two. What is in ``shared.txt`` stays
+    in them, since not every profile heeds that list.
 
     Args:
         folder: Where the lists are; it need not exist.
+        today: UTC day, behind which no validation of ``shared.txt`` may lie; ``None`` where no clock is at hand.
 
     Returns:
         The lists; all empty, with the version ``none``, when there are none.
@@ -142,7 +159,8 @@ def load_network_lists(folder: Path) -> NetworkLists:
         OSError: A file cannot be read.
 
     Source:
-        Podcast Technical Measurement Guidelines v2.3, section 1.2, rules 1 and 2; the relay's exception is our own.
+        Podcast Technical Measurement Guidelines v2.3, section 1.2, rules 1 and 2 and the note on an inclusion list; the
+        relay's exception is our own.
     """
     (relay, relay_asns), (blocked, blocked_asns) = _read_table(folder, "relay"), _read_table(folder, "blocked")
     for stem, asns in (("relay", relay_asns), ("blocked", blocked_asns)):
@@ -151,11 +169,16 @@ def load_network_lists(folder: Path) -> NetworkLists:
     datacenter, datacenter_asns = _read_table(folder, "datacenter")
     vpn, vpn_asns = _read_table(folder, "vpn")
     tables = (datacenter.without(relay), vpn.without(relay), relay, blocked)
+    entries = _read_shared(folder, today)
+    shared = DayTable((pack_network(entry.network), (entry.last_day - _EPOCH).days) for entry in entries)
     version = "none"
+    # Alone, shared addresses are spared from nothing.
     if any(len(table) for table in tables) or datacenter_asns or vpn_asns:
         told = b"".join(table.digest() for table in tables)
         if datacenter_asns or vpn_asns:
             told += repr((sorted(datacenter_asns), sorted(vpn_asns))).encode()
+        if entries:
+            told += shared.digest()
         version = hashlib.sha256(told).hexdigest()[:12]
     return NetworkLists(
         datacenter=tables[0],
@@ -164,5 +187,7 @@ def load_network_lists(folder: Path) -> NetworkLists:
         blocked=blocked,
         datacenter_asns=datacenter_asns,
         vpn_asns=vpn_asns,
+        shared=shared,
+        shared_entries=entries,
         version=version,
     )

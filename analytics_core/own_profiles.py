@@ -119,7 +119,12 @@ _CHANGES: Final[Mapping[str, Callable[[object], object]]] = {
     "by_referrer": _flag,
     "differences": _differences,
 }
-_POLICIES: Final = ("datacenter", "vpn", "relay")
+_POLICIES: Final[Mapping[str, Callable[[object], object]]] = {
+    "datacenter": _kinds,
+    "vpn": _kinds,
+    "relay": _kinds,
+    "spares_shared": _flag,
+}
 KEYS: Final = ("base", *_CHANGES, "networks")
 """What a profile may hold."""
 
@@ -133,13 +138,13 @@ def _read_networks(where: str, table: object, base: NetworkPolicy, faults: list[
     if not isinstance(table, dict):
         faults.append(f"{where}: has to be a table with {', '.join(_POLICIES)}")
         return base
-    changes = {}
+    changes: dict[str, object] = {}
     for key, value in table.items():
         if key not in _POLICIES:
-            faults.append(f"{where}.{key[:40]}: {_unknown(key, _POLICIES)}")
+            faults.append(f"{where}.{key[:40]}: {_unknown(key, tuple(_POLICIES))}")
             continue
         try:
-            changes[key] = _kinds(value)
+            changes[key] = _POLICIES[key](value)
         except _Refused as refused:
             faults.append(f"{where}.{key}: {refused}")
     return msgspec.structs.replace(base, **changes)

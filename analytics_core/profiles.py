@@ -43,11 +43,13 @@ class NetworkPolicy(msgspec.Struct, frozen=True, kw_only=True):
         datacenter: Kinds that do not count from data centres' networks; the verdict is ``datacenter``.
         vpn: The same of VPNs; the verdict is ``vpn``.
         relay: The same of relays in front of people, such as Apple Private Relay; the verdict is ``vpn``.
+        spares_shared: Whether none of this is held against addresses that the operator found to be shared by people.
     """
 
     datacenter: tuple[AgentKind, ...] = _EVERY_KIND
     vpn: tuple[AgentKind, ...] = _EVERY_KIND
     relay: tuple[AgentKind, ...] = ()
+    spares_shared: bool = True
 
     def verdict_bits(self, networks: int, kind: int) -> int:
         """Say what speaks against an agent of a kind from an address in some lists.
@@ -61,7 +63,11 @@ class NetworkPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
         >>> OP3.networks.verdict_bits(NetworkClass.DATACENTER, AgentKind.APP)
         0
+        >>> CASTLEDGER_1.networks.verdict_bits(NetworkClass.DATACENTER | NetworkClass.SHARED, AgentKind.BROWSER)
+        0
         """
+        if self.spares_shared and networks & NetworkClass.SHARED:
+            return 0
         bits = 0
         if networks & NetworkClass.DATACENTER and kind in self.datacenter:
             bits |= Verdict.DATACENTER.bit
@@ -79,8 +85,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         name: Stable name, as answers carry it.
         version: From 1; raised with any change of what follows or of the rules that read it.
         summary: One sentence for people.
-        counts_probes: Whether a lone request for exactly the first two bytes counts. Players that probe a redirect
-            often send all that follows straight to the host behind it, where a tracker cannot see it.
+        counts_probes: Whether a lone request for exactly the first two bytes counts, or for a playlist. Players that
+            probe a redirect, or ask for a playlist, often send all that follows straight to the host behind it, where a
+            tracker cannot see it.
         counts_tails: Whether a request for the last bytes of a file counts when there are enough of them; without it
             only one for as many as the file has does.
         header_bytes: Allowance for tags and cover art in front of the sound.
@@ -123,7 +130,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         """The rules in one word: the profile's name and its version.
 
         >>> CASTLEDGER_1.rules_version
-        'castledger-1.1'
+        'castledger-1.2'
         """
         return f"{self.name}.{self.version}"
 
@@ -152,8 +159,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 CASTLEDGER_1: Final = Profile(
     name="castledger-1",
-    version=1,
-    summary="Follows the PTMG v2.3 method with one disclosed adjustment: lone two-byte probes count.",
+    version=2,
+    summary="Follows the PTMG v2.3 method with one disclosed adjustment: lone probes (two bytes, playlists) count.",
     counts_probes=True,
 )
 """The default.
@@ -165,14 +172,15 @@ Source:
 
 PTMG_2_3: Final = Profile(
     name="ptmg-2.3",
-    version=1,
-    summary="Follows the PTMG v2.3 method: two-byte probes are disregarded.",
+    version=2,
+    summary="Follows the PTMG v2.3 method: probes (two bytes, playlists) are disregarded.",
     counts_probes=False,
 )
 """The strict twin, shown beside the default as ``downloads_strict``.
 
 Source:
-    Podcast Technical Measurement Guidelines v2.3, section 5.5.2: requests for the first two bytes are disregarded.
+    Podcast Technical Measurement Guidelines v2.3, section 5.5.2: requests for the first two bytes are disregarded;
+    section 1.3: of HLS only what delivered a minute counts.
 """
 
 _ROLLING: Final = (
@@ -182,7 +190,7 @@ _ROLLING: Final = (
 
 FIRST_TOUCH: Final = Profile(
     name="first-touch",
-    version=1,
+    version=2,
     summary="As castledger-1, but a download is followed by none of its listener for 24 hours.",
     counts_probes=True,
     window=Window.FIRST_TOUCH,
@@ -196,7 +204,7 @@ Source:
 
 LAST_TOUCH: Final = Profile(
     name="last-touch",
-    version=1,
+    version=2,
     summary="As castledger-1, but a download has to be preceded by 24 hours without a request of its listener.",
     counts_probes=True,
     window=Window.LAST_TOUCH,
@@ -215,7 +223,7 @@ def _union(*verdicts: Verdict) -> int:
 
 OP3: Final = Profile(
     name="op3",
-    version=1,
+    version=2,
     summary="An approximation of the Open Podcast Prefix Project: any request for more than two bytes counts.",
     counts_probes=True,
     counts_tails=True,
@@ -234,7 +242,7 @@ OP3: Final = Profile(
         Verdict.TINY_RANGE,
     ),
     preload_referrers=("podverse.fm", "widget.podfriend.com"),
-    networks=NetworkPolicy(datacenter=(AgentKind.BROWSER,), vpn=()),
+    networks=NetworkPolicy(datacenter=(AgentKind.BROWSER,), vpn=(), spares_shared=False),
     by_referrer=True,
     differences=(
         "OP3 tells downloads apart by the URL behind its prefix; here the episode stands for all of its URLs, and what "
@@ -249,6 +257,8 @@ OP3: Final = Profile(
         "OP3's rules about desktop Opera without a referrer, and those that held for some time only, are left out; "
         "what it says of players that load unasked is about browsers alone there.",
         "Of several ranges in one request OP3 weighs each; here what they ask for together is weighed.",
+        "OP3 weighs the range that is asked for of a playlist (HLS) as of any file; here any request for one is a lone "
+        "probe, which counts.",
     ),
 )
 """What OP3 would say, about.
@@ -260,7 +270,7 @@ Source:
 
 ODL: Final = Profile(
     name="odl",
-    version=1,
+    version=2,
     summary="An approximation of open-downloads (oDL): any request counts but one for the first two bytes.",
     counts_probes=False,
     counts_tails=True,
@@ -276,7 +286,7 @@ ODL: Final = Profile(
         Verdict.DATACENTER,
         Verdict.TINY_RANGE,
     ),
-    networks=NetworkPolicy(vpn=()),
+    networks=NetworkPolicy(vpn=(), spares_shared=False),
     differences=(
         "oDL adds up what all requests of a download ask for, those for the first two bytes excepted; here one request "
         "has to ask for something else.",
@@ -284,6 +294,7 @@ ODL: Final = Profile(
         "oDL knows data centres by ipcat, which has not been kept up since 2023; here the installed lists decide.",
         "oDL has no rule about live items and about what belongs to no episode; here neither counts.",
         "oDL compares addresses as a host's log has them; here of IPv6 the first 64 bits.",
+        "oDL has no rule about playlists (HLS) that we know of; here a request for one does not count.",
     ),
 )
 """What oDL would say, about.

@@ -31,6 +31,7 @@ class StoredFacts(NamedTuple):
         agent_kind: ``AgentKind``.
         networks: Union of ``NetworkClass``; 0 too of hits of before it was kept.
         referrer: Host of the page that it came from; empty when there was none.
+        is_playlist: Whether it asked for a playlist, of which ranges say nothing.
     """
 
     verdict_bits: int
@@ -40,6 +41,12 @@ class StoredFacts(NamedTuple):
     agent_kind: int
     networks: int
     referrer: str
+    is_playlist: bool = False
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether it shows that somebody began, and no more, whatever the profile's threshold."""
+        return self.is_playlist or self[1:4] == FIRST_TWO_BYTES
 
 
 class Judge:
@@ -87,7 +94,7 @@ class Judge:
         return found
 
     def _is_tiny(self, facts: StoredFacts) -> bool:
-        if facts[1:4] == FIRST_TWO_BYTES:
+        if facts.is_probe:
             return not self._profile.counts_probes
         if self._weighs_as_stored:
             return facts.verdict_bits & _TINY_BIT != 0

@@ -47,6 +47,7 @@ _WHY: Final[Mapping[str, str]] = {
     Verdict.VPN.label: "is from a VPN or a relay",
     Verdict.TINY_RANGE.label: "asked for too little",
     "probe": "asked for the first two bytes only",
+    "playlist": "asked for a playlist, in which there is no sound",
     "window": "falls into the window of an earlier request",
     "referrer": "is a repeat: web sites are not told apart",
 }

@@ -12,8 +12,10 @@ from typing import Final
 import msgspec
 
 from analytics_core.agent_lists import AgentLists
+from analytics_core.clock import Clock, SystemClock
 from analytics_core.errors import ConfigError, InvalidInput
 from analytics_core.settings import IngestSettings
+from analytics_core.shared_addresses import FILE_NAME, MAX_FILE_BYTES, SharedEntry, parse_shared
 from api.schemas.analytics import Lists
 from api.schemas.methodology import ListFile
 
@@ -30,12 +32,15 @@ class ListVersions:
 
     Args:
         settings: Where ingest finds its lists.
+        clock: The time; no validation of a shared address lies ahead of it.
     """
 
-    def __init__(self, settings: IngestSettings) -> None:
+    def __init__(self, settings: IngestSettings, *, clock: Clock | None = None) -> None:
         self._settings = settings
+        self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._known: tuple[object, Lists] | None = None
+        self._shared: tuple[object, tuple[SharedEntry, ...]] = None, ()
 
     @functools.cached_property
     def _agents(self) -> AgentLists:
@@ -57,6 +62,23 @@ class ListVersions:
             ListFile(path.name, dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC).date())
             for path in self._files()
         ]
+
+    def shared(self) -> tuple[SharedEntry, ...]:
+        """Read the operator's list of shared addresses; where it cannot be read, what was read before."""
+        path = self._settings.lists_dir / FILE_NAME
+        with self._lock:
+            try:
+                status = path.stat()
+                state = status.st_size, status.st_mtime_ns, status.st_ino
+                if state != self._shared[0] and status.st_size <= MAX_FILE_BYTES:
+                    today = self._clock.now().astimezone(dt.UTC).date()
+                    self._shared = state, tuple(parse_shared(path.read_text("utf-8").splitlines(), today=today))
+            except FileNotFoundError:
+                self._shared = None, ()
+            except (InvalidInput, OSError, UnicodeDecodeError):
+                # Ingest says why, and judges by that of before.
+                pass
+            return self._shared[1]
 
     def _name(self) -> Lists:
         version = self._agents.table.version
@@ -84,7 +106,8 @@ class ListVersions:
         # Imported where there are lists at all: it brings numpy, some 25 MiB.
         from analytics_core.networks import load_network_lists
 
-        return load_network_lists(self._settings.lists_dir).version
+        today = self._clock.now().astimezone(dt.UTC).date()
+        return load_network_lists(self._settings.lists_dir, today=today).version
 
     def _countries(self) -> str:
         path = self._settings.countries_path

@@ -6,12 +6,14 @@ Source:
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from analytics_core.keeping import DOWNLOAD_DAYS, SECRET_DAYS, WAITING_DAYS
 from analytics_core.profiles import DEFAULT_PROFILE, PROFILES, Profile
 from analytics_core.settings import IngestSettings
+from analytics_core.shared_addresses import VALID_DAYS, SharedEntry
 from analytics_core.verdicts import Verdict, verdict_names
 from api.pages.rules import VERDICT_WORDS
 from api.schemas.analytics import Lists
@@ -22,6 +24,7 @@ from api.schemas.methodology import (
     Methodology,
     NetworkDisclosure,
     ProfileDisclosure,
+    SharedDisclosure,
     Threshold,
 )
 
@@ -34,6 +37,8 @@ _GUIDELINE: Final = "https://iabtechlab.com/standards/podcast-measurement-guidel
 _DEVIATIONS: Final = (
     "A lone request for the first two bytes counts in the default profile: players often send all that follows "
     "straight to the host behind the prefix. Strict figures leave such requests out.",
+    "A request for a playlist (HLS) shows that somebody pressed play, not that a minute was delivered: it is taken "
+    "like a lone request for two bytes, and is not in strict figures either.",
     "Whether enough was delivered is told by what one request asked for; several ranges are not put together.",
     "Where a feed gives no believable size and duration, 128 kbit/s stand in for the rate.",
     "Requests without a user agent, and those of before the episode was published, do not count. The guideline has no "
@@ -41,11 +46,14 @@ _DEVIATIONS: Final = (
     "What no episode of a feed has as its file does not count until one has.",
     "Apple Private Relay is in front of people: it counts, where its list is installed, though public lists have it "
     "among data centres and VPNs.",
+    "Addresses that the operator has found to be shared by people, such as a dormitory's, count even where lists have "
+    "them among data centres and VPNs; each entry has to be validated again every 90 days to go on acting.",
 )
 _UNSEEN: Final = (
     "Delivery: a prefix sees what is asked for, not what the host behind it sends, nor whether it answers at all.",
     "Requests that go straight to the host: of a player that follows the redirect once and remembers where it led, and "
     "of apps that keep copies of files.",
+    "The segments of HLS: a player finds them in the playlist and asks the host for them.",
     "Whether anybody listened, for how long, and which advertisements were in the file.",
     "People: a listener is an address and a user agent. Who changes networks is several, and those who share an "
     "address and an app are one.",
@@ -81,7 +89,10 @@ def _disclose(profile: Profile) -> ProfileDisclosure:
         excluding=verdict_names(profile.excluding),
         preload_referrers=profile.preload_referrers,
         networks=NetworkDisclosure(
-            *([kind.label for kind in kinds] for kinds in (networks.datacenter, networks.vpn, networks.relay))
+            datacenter=[kind.label for kind in networks.datacenter],
+            vpn=[kind.label for kind in networks.vpn],
+            relay=[kind.label for kind in networks.relay],
+            spares_shared=networks.spares_shared,
         ),
         differences=profile.differences,
     )
@@ -103,8 +114,23 @@ def _kept(ingest: IngestSettings) -> list[KeptFor]:
     ]
 
 
+def _shared(entries: Sequence[SharedEntry], today: dt.date) -> SharedDisclosure:
+    return SharedDisclosure(
+        entries=len(entries),
+        acting=sum(today <= entry.last_day for entry in entries),
+        oldest_validated=min((entry.validated for entry in entries), default=None),
+        valid_days=VALID_DAYS,
+    )
+
+
 def describe(
-    profiles: Mapping[str, Profile], ingest: IngestSettings, lists: Lists, files: Sequence[ListFile]
+    profiles: Mapping[str, Profile],
+    ingest: IngestSettings,
+    lists: Lists,
+    files: Sequence[ListFile],
+    shared: Sequence[SharedEntry],
+    *,
+    today: dt.date,
 ) -> Methodology:
     """Describe how an installation counts.
 
@@ -113,6 +139,8 @@ def describe(
         ingest: For how long it keeps what.
         lists: The versions of what hits are judged by now.
         files: Lists and databases that the operator installed.
+        shared: The operator's list of shared addresses.
+        today: UTC day.
     """
     return Methodology(
         method=_METHOD,
@@ -129,5 +157,6 @@ def describe(
         ],
         lists=lists,
         list_files=list(files),
+        shared=_shared(shared, today),
         kept=_kept(ingest),
     )

@@ -164,7 +164,7 @@ async def open_resources(
             feed_slots=asyncio.Semaphore(2),
             comparing=asyncio.Semaphore(1),
             profiles=profiles,
-            lists=ListVersions(settings.ingest),
+            lists=ListVersions(settings.ingest, clock=clock),
         )
 
 

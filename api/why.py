@@ -10,6 +10,7 @@ from analytics_core.byte_ranges import ByteRange, RangeKind
 from analytics_core.db.explain import HitRow
 from analytics_core.hits import HitFlag
 from analytics_core.ids import format_hit_id
+from analytics_core.network_classes import NetworkClass
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Evidence, Verdict, first_verdict
 
@@ -33,6 +34,8 @@ def _watch(hit: HitRow) -> str:
 
 
 def _tiny(hit: HitRow) -> str:
+    if hit.flags & HitFlag.PLAYLIST:
+        return "it asked for a playlist, in which there is no sound"
     requested = ByteRange(RangeKind(hit.range_kind), hit.range_first, hit.range_last).requested_bytes
     size = "too small a part" if requested is None else f"{requested:,} bytes, too small a part,"
     return f"it asked for {size} of the file"
@@ -64,6 +67,11 @@ def _counts(hit: HitRow, day: str) -> str:
             return f"Counts: first full request of this listener for this episode on {day}"
         case Evidence.PARTIAL:
             return f"Counts: first request of this listener for enough of this episode on {day}; no full one came"
+        case _ if hit.flags & HitFlag.PLAYLIST:
+            return (
+                f"Counts, but not strictly: this listener asked for a playlist on {day}, and whether a minute of sound "
+                "came of it a prefix cannot see"
+            )
         case _:
             return f"Counts, but not strictly: only two-byte probes of this listener came for this episode on {day}"
 
@@ -79,7 +87,8 @@ def why(hit: HitRow) -> str:
         return f"Left out: it is of a spike that was accepted{at}; reverting that would take it in again."
     if hit.is_counted:
         since = " It landed after that day was final; a restatement took it in." * bool(hit.flags & HitFlag.RESTATED)
-        return f"{_counts(hit, day)}.{since}"
+        shared = " Its address is on the list of shared addresses." * bool(hit.networks & NetworkClass.SHARED)
+        return f"{_counts(hit, day)}.{since}{shared}"
     if hit.winner_segment_no is not None and hit.winner_ordinal is not None:
         winner = format_hit_id(hit.winner_segment_no, hit.winner_ordinal)
         return f"Repeat of {winner}: a listener's requests for an episode are one download a day, on {day}."

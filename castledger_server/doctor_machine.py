@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import shutil
 import time
@@ -17,6 +18,7 @@ from analytics_core.errors import ConfigError
 from analytics_core.own_profiles import load_profiles
 from analytics_core.profiles import PROFILES
 from analytics_core.settings import IngestSettings, Settings
+from analytics_core.shared_addresses import FILE_NAME, WARN_DAYS, SharedEntry, describe_due
 from analytics_core.spool import HEADER_BYTES, SpoolCorrupt, parse_header, read_frames
 from analytics_core.user_agents import our_table
 from castledger_server.data_dir import RunningUp
@@ -159,7 +161,9 @@ def _count_hits(path: Path) -> int:
 def look_at_lists(settings: IngestSettings) -> Iterator[Finding]:
     """Tell how old the lists of networks are, and the databases of addresses if there are any."""
     folder = settings.lists_dir
-    files = sorted(path for path in folder.glob("*.*") if path.suffix in (".txt", ".csv")) if folder.is_dir() else []
+    found = sorted(path for path in folder.glob("*.*") if path.suffix in (".txt", ".csv")) if folder.is_dir() else []
+    # How old the list of shared addresses is its entries say.
+    files = [path for path in found if path.name != FILE_NAME]
     if not files:
         yield Finding(
             Level.WARN,
@@ -176,11 +180,13 @@ def look_at_lists(settings: IngestSettings) -> Iterator[Finding]:
         oldest = min(files, key=lambda path: path.stat().st_mtime)
         yield _look_at_age(f"{len(files)} lists of networks, the oldest, {oldest.name},", oldest)
     try:
-        open_places(settings)
+        entries = open_places(settings).networks.shared_entries
     except ConfigError as error:
         yield Finding(
             Level.FAIL, "lists", f"{'; '.join(error.faults)}; ingest uses what it had read before, if anything"
         )
+    else:
+        yield from _look_at_shared(entries)
     if settings.agent_lists is not None:
         yield _look_at_agent_lists(settings, settings.agent_lists)
     for what, path in (
@@ -189,6 +195,20 @@ def look_at_lists(settings: IngestSettings) -> Iterator[Finding]:
     ):
         if path is not None:
             yield _look_at_age(f"{what} {path.name}", path)
+
+
+def _look_at_shared(entries: Sequence[SharedEntry]) -> Iterator[Finding]:
+    if not entries:
+        return
+    due = describe_due(entries, dt.datetime.now(dt.UTC).date())
+    if due is None:
+        yield Finding(Level.OK, "shared addresses", f"{len(entries)}, each validated within {WARN_DAYS} days")
+    else:
+        yield Finding(
+            Level.WARN,
+            "shared addresses",
+            f"{due}; ask whoever runs the network, then `castledger lists shared validate CIDR`, or `rm CIDR`",
+        )
 
 
 def _look_at_agent_lists(settings: IngestSettings, folder: Path) -> Finding:

@@ -19,6 +19,7 @@ import msgspec
 
 from analytics_core.errors import ConfigError, InvalidInput, Unavailable
 from analytics_core.guarded_http import split_url
+from analytics_core.shared_addresses import FILE_NAME, RECORD_NAME
 
 __all__ = (
     "RECORD",
@@ -33,6 +34,9 @@ __all__ = (
 
 RECORD: Final = "sources.json"
 """File in the folder of lists that says what was fetched from where."""
+
+_NOT_FETCHED: Final = frozenset((RECORD, FILE_NAME, RECORD_NAME))
+"""What we and the operator write there ourselves."""
 
 _BUILT_IN: Final = Path(__file__).with_name("list_sources.toml")
 _MOST_BYTES: Final = 512 * 1024 * 1024
@@ -119,7 +123,7 @@ def read_sources(path: Path | None = None) -> dict[str, Source]:
 
 def _check_file(path: Path, source: Source, file: SourceFile) -> None:
     name = PurePosixPath(file.name)
-    if name.is_absolute() or ".." in name.parts or "\\" in file.name or file.name == RECORD:
+    if name.is_absolute() or ".." in name.parts or "\\" in file.name or str(name) in _NOT_FETCHED:
         raise ConfigError([f"{path}: {source.name}: {file.name!r} is no name inside the folder of lists"])
     try:
         scheme = split_url(file.url.replace("{month}", "2026-11")).scheme

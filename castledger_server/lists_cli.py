@@ -12,6 +12,7 @@ from typing import Final
 from analytics_core.errors import ConfigError, InvalidInput
 from analytics_core.settings import ListMode, load_settings
 from castledger_server.list_sources import Fetched, Kind, Source, fetch_source, read_record, read_sources
+from castledger_server.shared_cli import add_shared
 
 __all__ = ("add_lists", "list_lines", "update_lists")
 
@@ -29,6 +30,7 @@ def add_lists(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         description="List the sources of lists, the licence of each, and what was fetched of them and when.",
     )
     _add_folder(ls)
+    _add_sources(ls)
     ls.set_defaults(run=_list)
     update = actions.add_parser(
         "update",
@@ -48,7 +50,9 @@ def add_lists(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     update.add_argument("names", nargs="+", metavar="SOURCE", help="as `castledger lists ls` names it, or `all`")
     _add_folder(update)
+    _add_sources(update)
     update.set_defaults(run=_update)
+    add_shared(actions, add_folder=_add_folder, folder=_folder)
 
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +62,9 @@ def _add_folder(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="with `lists` in it (CASTLEDGER_DATA_DIR, CASTLEDGER_LISTS_DIR)",
     )
+
+
+def _add_sources(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sources",
         type=Path,

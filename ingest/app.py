@@ -28,6 +28,7 @@ from analytics_core.db.transfers import settle_claims
 from analytics_core.errors import ConfigError, Unavailable
 from analytics_core.roles import Role
 from analytics_core.settings import Settings
+from analytics_core.shared_addresses import WARN_DAYS, describe_due
 from ingest.catalogue_watch import CatalogueWatch
 from ingest.erasures import work_off
 from ingest.finality import finalise_days
@@ -55,6 +56,7 @@ _NAME: Final = "castledger-ingest"
 _WATCH: Final = "watch"
 _TRACKERS: Final = "trackers"
 _LISTS: Final = "lists"
+_SHARED: Final = "shared addresses"
 _AGENT_LISTS: Final = "lists of user agents"
 _SCAN_S: Final = 0.25
 _REFRESH_S: Final = 0.5
@@ -117,7 +119,7 @@ class Ingest:
         self._metrics = metrics
         hosts = own_hosts(settings.tracker.public_url)
         # Looks before it is opened: what is replaced in between is seen as newer.
-        self._places = PlacesWatch(settings.ingest)
+        self._places = PlacesWatch(settings.ingest, clock=clock)
         self.agent_lists = AgentLists(
             settings.ingest.agent_lists,
             settings.ingest.agent_lists_mode,
@@ -129,7 +131,7 @@ class Ingest:
             clock=clock,
             secrets=self.secrets,
             own_hosts=hosts,
-            places=open_places(settings.ingest),
+            places=open_places(settings.ingest, clock=clock),
             metrics=metrics,
             agent_table=lambda: self.agent_lists.table,
         )
@@ -160,6 +162,7 @@ class Ingest:
         self._silence = SilenceWatch(metrics)
         self._conn: Connection | None = None
         self._landed = 0
+        self._shared_due: str | None = None
 
     async def ship(self) -> float:
         """Land what is in the spool; one connection is kept for it."""
@@ -247,7 +250,18 @@ class Ingest:
             _log.error("%s", self._places.fault)
         health.say(_LISTS, self._places.fault)
         self._metrics.lists_damaged.set(self._places.fault is not None)
+        self._warn_of_shared(health)
         return _LISTS_S
+
+    def _warn_of_shared(self, health: Health) -> None:
+        """Name shared addresses that have to be validated again, for as long as they have to be."""
+        entries, today = self.pipeline.places.networks.shared_entries, self._clock.now().astimezone(dt.UTC).date()
+        due = describe_due(entries, today)
+        if due is not None and due != self._shared_due:
+            _log.warning("shared addresses have to be validated again: %s", due)
+        self._shared_due = due
+        health.warn(_SHARED, due)
+        self._metrics.shared_due.set(sum(entry.age_days(today) >= WARN_DAYS for entry in entries))
 
     def job_kinds(self) -> list[JobKind]:
         """List what is done from time to time, once for all ingest processes, by way of the queue."""
@@ -462,7 +476,9 @@ async def run_ingest(
         return
     health.say("database", "not reached yet")
     port = settings.admin.ports["ingest"] if admin_port is None else admin_port
-    admin = AdminServer(settings.admin.host, port, not_ready=health.faults, metrics=metrics.registry)
+    admin = AdminServer(
+        settings.admin.host, port, not_ready=health.faults, warnings=health.warnings, metrics=metrics.registry
+    )
     try:
         if on_running is not None:
             on_running(admin.port)

@@ -22,6 +22,7 @@ from analytics_core.db.pending import PendingTarget
 from analytics_core.db.pool import Connection
 from analytics_core.enclosures import identify, parse_prefix_arguments
 from analytics_core.errors import InvalidInput
+from analytics_core.playlists import is_playlist
 from analytics_core.referrers import feed_app
 from ingest.caches import GenerationCache
 
@@ -42,6 +43,7 @@ class Episode(NamedTuple):
     duration_s: int | None
     published_at_us: int | None
     live: bool
+    is_playlist: bool
 
 
 class Resolution(NamedTuple):
@@ -90,6 +92,7 @@ def episode_of(owner: OwnerRow) -> Episode:
         owner.duration_s,
         None if published is None else (published - _EPOCH) // dt.timedelta(microseconds=1),
         owner.live,
+        owner.is_playlist or is_playlist(owner.file_name),
     )
 
 

@@ -22,10 +22,11 @@ _log = logging.getLogger("castledger.ingest")
 
 
 class Health:
-    """What keeps ingest from its work, by part; read from other threads."""
+    """What keeps ingest from its work, and what the operator has to see to, by part; read from other threads."""
 
     def __init__(self) -> None:
         self._faults: dict[str, str] = {}
+        self._warnings: dict[str, str] = {}
 
     def say(self, part: str, fault: str | None) -> None:
         """Note that a part has a fault, or (``None``) that it has none."""
@@ -37,6 +38,17 @@ class Health:
     def faults(self) -> list[str]:
         """List what is wrong; empty when all parts work."""
         return [f"{part}: {fault}" for part, fault in sorted(self._faults.copy().items())]
+
+    def warn(self, part: str, warning: str | None) -> None:
+        """Note that a part has to be seen to, or (``None``) has not; it works all the same."""
+        if warning is None:
+            self._warnings.pop(part, None)
+        else:
+            self._warnings[part] = warning
+
+    def warnings(self) -> list[str]:
+        """List what has to be seen to."""
+        return [f"{part}: {warning}" for part, warning in sorted(self._warnings.copy().items())]
 
 
 def backoff_s(failures: int) -> float:

@@ -42,6 +42,11 @@ class Metrics:
             "1 while lists or databases on the disk cannot be used and those before stay in force.",
             registry=self.registry,
         )
+        self.shared_due = Gauge(
+            "castledger_ingest_shared_addresses_due",
+            "Entries of shared.txt whose last validation is 75 days old or older; from 90 days on they act no longer.",
+            registry=self.registry,
+        )
         self.silent = Gauge(
             "castledger_ingest_silent_tracker",
             "1 for a tracker that has not been heard of for three minutes though it did not stop.",

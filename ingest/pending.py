@@ -207,8 +207,9 @@ async def _judge_again(
         for place in range_places.tolist()
     ]
     size_index = {size: code for code, size in enumerate(dict.fromkeys(sizes))}
+    playlists = np.array([episode.is_playlist for episode in episodes], np.bool_)
     _, evidence, tiny = weigh_ranges(
-        ranges, range_codes, list(size_index), _integers([size_index[size] for size in sizes])
+        ranges, range_codes, list(size_index), _integers([size_index[size] for size in sizes]), playlists
     )
     agents = [kinds.get(hit.agent_no, _NOBODY) for hit in hits]
     published = _integers([NEVER_US if e.published_at_us is None else e.published_at_us for e in episodes])
@@ -230,6 +231,7 @@ async def _judge_again(
     return HitColumns(
         **{
             **columns.as_mapping(),
+            "flags": columns.flags | np.where(playlists, int(HitFlag.PLAYLIST), 0),
             "verdict_bits": verdicts.bits,
             "verdict": verdicts.verdict,
             "evidence": eligible_evidence(verdicts, evidence),

@@ -266,7 +266,8 @@ def _weigh(batch: Batch, targets: TargetColumns) -> tuple[RangeColumns, npt.NDAr
     size_places, size_codes = distinct(targets.duration_s, targets.length_bytes)
     sizes = list(zip(targets.length_bytes[size_places].tolist(), targets.duration_s[size_places].tolist(), strict=True))
     ranges = [parse_range(value) for value in batch.byte_range.values]
-    return weigh_ranges(ranges, batch.byte_range.codes, sizes, size_codes[targets.codes])
+    playlists = targets.playlist[targets.codes]
+    return weigh_ranges(ranges, batch.byte_range.codes, sizes, size_codes[targets.codes], playlists)
 
 
 def _facts(
@@ -285,8 +286,8 @@ def _facts(
         agent_kind=agents.kind,
         prefetch=(batch.flags & HitFlag.PREFETCH) != 0,
         blocked=places.is_in(NetworkClass.BLOCKED),
-        datacenter=places.is_in(NetworkClass.DATACENTER),
-        vpn=places.is_in(NetworkClass.VPN),
+        datacenter=places.is_machine(NetworkClass.DATACENTER),
+        vpn=places.is_machine(NetworkClass.VPN),
         tiny=tiny,
     )
 
@@ -344,7 +345,9 @@ def _columns(
         kind=batch.kind,
         method=batch.method,
         range_kind=ranges.kind,
-        flags=batch.flags | np.where(listeners.is_rekeyed, int(HitFlag.REKEYED), 0),
+        flags=batch.flags
+        | np.where(listeners.is_rekeyed, int(HitFlag.REKEYED), 0)
+        | np.where(targets.playlist, int(HitFlag.PLAYLIST), 0)[targets.codes],
         source=np.full(len(batch), int(source), np.int64),
         rules=np.full(len(batch), DEFAULT_PROFILE.version, np.int64),
         asn=places.asn,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 from analytics_core.asns import AsnLookup, open_asns
+from analytics_core.clock import Clock, SystemClock
 from analytics_core.errors import ConfigError
 from analytics_core.geo import CountryLookup, open_countries
 from analytics_core.networks import NetworkLists, load_network_lists
@@ -26,14 +28,19 @@ class PlaceSources(NamedTuple):
     networks: NetworkLists
 
 
-def open_places(settings: IngestSettings) -> PlaceSources:
+def open_places(settings: IngestSettings, *, clock: Clock | None = None) -> PlaceSources:
     """Open all that the settings name.
+
+    Args:
+        settings: Where lists and databases are.
+        clock: The time; a validation of a shared address cannot lie ahead of it.
 
     Raises:
         ConfigError: Something cannot be used; a list's file and line are named.
     """
     try:
-        networks = load_network_lists(settings.lists_dir)
+        today = (clock or SystemClock()).now().astimezone(dt.UTC).date()
+        networks = load_network_lists(settings.lists_dir, today=today)
     except (ValueError, OSError) as error:
         raise ConfigError([f"CASTLEDGER_LISTS_DIR: {error}"]) from error
     return PlaceSources(open_countries(settings.countries_path), open_asns(settings.asns_path), networks)
@@ -44,10 +51,12 @@ class PlacesWatch:
 
     Args:
         settings: Where lists and databases are.
+        clock: The time.
     """
 
-    def __init__(self, settings: IngestSettings) -> None:
+    def __init__(self, settings: IngestSettings, *, clock: Clock | None = None) -> None:
         self._settings = settings
+        self._clock = clock
         self._opened = self._seen = self._look()
         self.fault: str | None = None
         """Why what is on the disk now is not in force; ``None`` while it is."""
@@ -65,7 +74,7 @@ class PlacesWatch:
             return None
         self._opened = self._seen
         try:
-            found = open_places(self._settings)
+            found = open_places(self._settings, clock=self._clock)
         except ConfigError as error:
             self.fault = f"{'; '.join(error.faults)}; what was read before stays in force"
             return None

@@ -26,6 +26,7 @@ from analytics_core.db.recounting import StoredHits, read_day, replace_hits
 from analytics_core.db.restatements import Origin
 from analytics_core.db.restating import NotRestated, RestatedDay, hold_day, replace_downloads
 from analytics_core.errors import Unavailable
+from analytics_core.hits import HitFlag
 from analytics_core.profiles import DEFAULT_PROFILE
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import NO_VERDICT, Evidence, Verdict
@@ -74,7 +75,7 @@ def _weigh(stored: StoredHits) -> npt.NDArray[np.int64]:
     ]
     size_places, size_codes = distinct(stored.duration_s, stored.length_bytes)
     sizes = list(zip(stored.length_bytes[size_places].tolist(), stored.duration_s[size_places].tolist(), strict=True))
-    _, evidence, _ = weigh_ranges(ranges, range_codes, sizes, size_codes)
+    _, evidence, _ = weigh_ranges(ranges, range_codes, sizes, size_codes, hits.flags & int(HitFlag.PLAYLIST) != 0)
     return np.where(evidence == Evidence.NONE, int(Evidence.PARTIAL), evidence)
 
 

@@ -161,7 +161,8 @@ create table app.enclosure_owners (
     tenant_no integer not null,
     podcast_no integer not null,
     episode_no integer not null,
-    length_bytes bigint
+    length_bytes bigint,
+    is_playlist boolean not null default false
 );
 create index enclosure_owners_bare on app.enclosure_owners (bare_key);
 create index enclosure_owners_file on app.enclosure_owners (podcast_no, file_name);

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from analytics_core.archives.columns import Column, Kind
+from analytics_core.network_classes import NetworkClass
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import NO_VERDICT, Evidence, Verdict
 
@@ -73,7 +74,7 @@ _RANGE: Final = (
     Column("method", Kind.INT16, low=0, high=1),
     Column("flags", Kind.INT16, low=0),
     Column("asn", Kind.INT32, low=0),
-    Column("networks", Kind.INT16, low=0, high=15),
+    Column("networks", Kind.INT16, low=0, high=sum(NetworkClass)),
 )
 
 TABLES: Final = (
@@ -193,7 +194,9 @@ TABLES: Final = (
             Column("length_bytes", Kind.INT64, nullable=True),
         ),
         numbers=_PLACE,
-        not_kept=_SERIES,
+        not_kept=MappingProxyType(
+            {**_SERIES, "is_playlist": "it follows from the file's name, and else is found when its feed is read"}
+        ),
     ),
     Table(
         name="unknown_hosts",

@@ -29,6 +29,7 @@ class OwnerRow(msgspec.Struct, frozen=True):
         bare_key: The key without the query.
         file_name: The path's last segment.
         length_bytes: As the feed says; ``None`` when it says nothing.
+        is_playlist: By its name or by the type that the feed gives; by its name alone it may not be known here yet.
     """
 
     enclosure_key: UUID
@@ -41,6 +42,7 @@ class OwnerRow(msgspec.Struct, frozen=True):
     published_at: dt.datetime | None
     duration_s: int | None
     live: bool
+    is_playlist: bool
 
 
 class PodcastNumbers(msgspec.Struct, frozen=True):
@@ -53,20 +55,20 @@ class PodcastNumbers(msgspec.Struct, frozen=True):
 
 _BY_KEY: Final[LiteralString] = """/* enclosure_owners.by_key */
 select o.enclosure_key, o.bare_key, o.file_name, o.tenant_no, o.podcast_no, o.episode_no, o.length_bytes,
-    e.published_at, e.duration_s, e.live
+    e.published_at, e.duration_s, e.live, o.is_playlist
 from app.enclosure_owners o join app.episodes e using (episode_no)
 where o.enclosure_key = any($1::uuid[])"""
 
 _BY_BARE_KEY: Final[LiteralString] = """/* enclosure_owners.by_bare_key */
 select o.enclosure_key, o.bare_key, o.file_name, o.tenant_no, o.podcast_no, o.episode_no, o.length_bytes,
-    e.published_at, e.duration_s, e.live
+    e.published_at, e.duration_s, e.live, o.is_playlist
 from app.enclosure_owners o join app.episodes e using (episode_no)
 where o.bare_key = any($1::uuid[])
 order by o.enclosure_key"""
 
 _BY_FILE_NAME: Final[LiteralString] = """/* enclosure_owners.by_file_name */
 select o.enclosure_key, o.bare_key, o.file_name, o.tenant_no, o.podcast_no, o.episode_no, o.length_bytes,
-    e.published_at, e.duration_s, e.live
+    e.published_at, e.duration_s, e.live, o.is_playlist
 from unnest($1::integer[], $2::text[]) as n(podcast_no, file_name)
 join app.enclosure_owners o using (podcast_no, file_name) join app.episodes e using (episode_no)
 order by o.enclosure_key"""

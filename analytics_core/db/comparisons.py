@@ -41,9 +41,10 @@ where e.occurred_at >= $3 and e.occurred_at < $4 and e.podcast_no = $1 and e.epi
     and e.flags & 1024 = 0
 group by 1 order by 1"""
 
+# 4096 is HitFlag.PLAYLIST.
 STREAM_HITS: Final[LiteralString] = """/* comparisons.stream */
 select e.occurred_at, e.segment_no, e.ordinal, e.listener_key, e.verdict_bits, e.range_kind, e.range_first,
-    e.range_last, e.agent_kind, e.networks, e.referrer
+    e.range_last, e.agent_kind, e.networks, e.referrer, e.flags & 4096 <> 0 as is_playlist
 from api.listener_events e
 where e.occurred_at >= $3 and e.occurred_at < $4 and e.podcast_no = $1 and e.episode_no = $2 and e.kind = $5
     and e.flags & 1024 = 0

@@ -15,6 +15,7 @@ from analytics_core.enclosures import EnclosureIdentity, identify
 from analytics_core.errors import Conflict, InvalidInput
 from analytics_core.feeds import FeedEnclosure, FeedEpisode
 from analytics_core.ids import EpisodeId, EpisodeNo, PodcastId, PodcastNo, new_id
+from analytics_core.playlists import is_playlist
 
 __all__ = (
     "EnclosureRow",
@@ -126,13 +127,14 @@ select enclosure_key, tenant_no, podcast_no from app.enclosure_owners where encl
 
 _UPSERT_OWNERS: Final[LiteralString] = """/* enclosure_owners.upsert */
 insert into app.enclosure_owners as old (enclosure_key, bare_key, file_name, tenant_no, podcast_no, episode_no,
-    length_bytes)
-select n.enclosure_key, n.bare_key, n.file_name, $1, $2, n.episode_no, n.length_bytes
-from unnest($3::uuid[], $4::uuid[], $5::text[], $6::integer[], $7::bigint[])
-    as n(enclosure_key, bare_key, file_name, episode_no, length_bytes)
-on conflict (enclosure_key) do update set episode_no = excluded.episode_no, length_bytes = excluded.length_bytes
-    where old.podcast_no = excluded.podcast_no
-        and (old.episode_no, old.length_bytes) is distinct from (excluded.episode_no, excluded.length_bytes)"""
+    length_bytes, is_playlist)
+select n.enclosure_key, n.bare_key, n.file_name, $1, $2, n.episode_no, n.length_bytes, n.is_playlist
+from unnest($3::uuid[], $4::uuid[], $5::text[], $6::integer[], $7::bigint[], $8::boolean[])
+    as n(enclosure_key, bare_key, file_name, episode_no, length_bytes, is_playlist)
+on conflict (enclosure_key) do update set episode_no = excluded.episode_no, length_bytes = excluded.length_bytes,
+        is_playlist = excluded.is_playlist
+    where old.podcast_no = excluded.podcast_no and (old.episode_no, old.length_bytes, old.is_playlist)
+        is distinct from (excluded.episode_no, excluded.length_bytes, excluded.is_playlist)"""
 
 _LIST: Final[LiteralString] = """/* episodes.list */
 select e.episode_id, e.episode_no, e.podcast_id, e.podcast_no, e.guid, e.title, e.published_at, e.duration_s, e.live,
@@ -272,6 +274,7 @@ async def store_episodes(
                 [item.identity.file_name for item, _ in ours.values()],
                 [episode_no for _, episode_no in ours.values()],
                 [item.enclosure.length_bytes for item, _ in ours.values()],
+                [is_playlist(item.identity.file_name, item.enclosure.media_type) for item, _ in ours.values()],
             )
         )
     except asyncpg.InsufficientPrivilegeError as error:

@@ -84,6 +84,7 @@ class HitRow(msgspec.Struct, frozen=True):
 
     Attributes:
         target: What was asked for, known only of hits that wait for their episode.
+        networks: In which lists its address was, a union of ``NetworkClass``.
         winner_segment_no: With ``winner_ordinal`` the hit that its download's row keeps, or kept; ``None`` when
             there is none, or it cannot be known any more.
         is_settled: The downloads of its day are gone: it will never count otherwise than it does.
@@ -111,6 +112,7 @@ class HitRow(msgspec.Struct, frozen=True):
     agent_rule: str
     referrer: str
     target: str | None
+    networks: int
     winner_segment_no: int | None
     winner_ordinal: int | None
     is_settled: bool = False
@@ -172,13 +174,13 @@ select coalesce((select jsonb_agg(h) from (
 _LIST_HITS: Final[LiteralString] = """/* explain.hits */
 select h.occurred_at, h.segment_no, h.ordinal, p.podcast_id, e.episode_id, h.verdict_bits, h.evidence, h.range_kind,
     h.range_first, h.range_last, h.method, h.flags, h.country, h.user_agent, h.agent_kind, h.app, h.device,
-    h.agent_rule, h.referrer, h.target, d.segment_no as winner_segment_no, d.ordinal as winner_ordinal,
+    h.agent_rule, h.referrer, h.target, h.networks, d.segment_no as winner_segment_no, d.ordinal as winner_ordinal,
     coalesce(y.downloads_gone, false) as is_settled, coalesce(y.hits_gone, false) as hits_gone, h.episode_no,
     h.listener_key, k.spike_id, k.spike_at
 from (
     select l.occurred_at, l.segment_no, l.ordinal, l.podcast_no, l.episode_no, l.verdict_bits, l.evidence,
         l.range_kind, l.range_first, l.range_last, l.method, l.flags, l.country, l.user_agent, l.agent_kind, l.app,
-        l.device, l.agent_rule, l.referrer, null::text as target, l.listener_key, l.asn
+        l.device, l.agent_rule, l.referrer, null::text as target, l.networks, l.listener_key, l.asn
     from api.listener_events l
     where l.occurred_at >= $1::timestamptz and l.occurred_at < $2::timestamptz and l.kind = $10
         and ($3::integer is null or l.podcast_no = $3) and ($4::integer is null or l.episode_no = $4)
@@ -187,7 +189,7 @@ from (
     union all
     select w.occurred_at, w.segment_no, w.ordinal, w.podcast_no, 0, w.verdict_bits, 0,
         w.range_kind, w.range_first, w.range_last, w.method, w.flags, w.country, w.user_agent, w.agent_kind, w.app,
-        w.device, w.agent_rule, w.referrer, w.target, null::uuid, w.asn
+        w.device, w.agent_rule, w.referrer, w.target, w.networks, null::uuid, w.asn
     from api.pending_hits w
     where $4::integer is null and w.occurred_at >= $1 and w.occurred_at < $2
         and ($3::integer is null or w.podcast_no = $3)
@@ -228,20 +230,20 @@ where day between ($1::timestamptz at time zone 'UTC')::date and ($2::timestampt
 _FIND_HIT: Final[LiteralString] = """/* explain.hit */
 select h.occurred_at, h.segment_no, h.ordinal, p.podcast_id, e.episode_id, h.verdict_bits, h.evidence, h.range_kind,
     h.range_first, h.range_last, h.method, h.flags, h.country, h.user_agent, h.agent_kind, h.app, h.device,
-    h.agent_rule, h.referrer, h.target, d.segment_no as winner_segment_no, d.ordinal as winner_ordinal,
+    h.agent_rule, h.referrer, h.target, h.networks, d.segment_no as winner_segment_no, d.ordinal as winner_ordinal,
     coalesce(y.downloads_gone, false) as is_settled, coalesce(y.hits_gone, false) as hits_gone, h.episode_no,
     h.listener_key, k.spike_id, k.spike_at
 from (
     select l.occurred_at, l.segment_no, l.ordinal, l.podcast_no, l.episode_no, l.verdict_bits, l.evidence,
         l.range_kind, l.range_first, l.range_last, l.method, l.flags, l.country, l.user_agent, l.agent_kind, l.app,
-        l.device, l.agent_rule, l.referrer, null::text as target, l.listener_key, l.asn
+        l.device, l.agent_rule, l.referrer, null::text as target, l.networks, l.listener_key, l.asn
     from api.listener_events l
     where l.occurred_at >= $3::timestamptz and l.occurred_at <= $4::timestamptz and l.segment_no = $1
         and l.ordinal = $2 and l.kind = $5
     union all
     select w.occurred_at, w.segment_no, w.ordinal, w.podcast_no, 0, w.verdict_bits, 0,
         w.range_kind, w.range_first, w.range_last, w.method, w.flags, w.country, w.user_agent, w.agent_kind, w.app,
-        w.device, w.agent_rule, w.referrer, w.target, null::uuid, w.asn
+        w.device, w.agent_rule, w.referrer, w.target, w.networks, null::uuid, w.asn
     from api.pending_hits w where w.segment_no = $1 and w.ordinal = $2
 ) h
 left join app.podcasts p on p.podcast_no = h.podcast_no

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from typing import Any, Final
 
 import msgspec
@@ -30,7 +31,9 @@ async def show_methodology(request: Request[Any, Any, Any]) -> Response[Any]:
     resources = resources_of(request)
     lists = await asyncio.to_thread(resources.lists.read)
     files = await asyncio.to_thread(resources.lists.files)
-    described = describe(resources.profiles, resources.settings.ingest, lists, files)
+    shared = await asyncio.to_thread(resources.lists.shared)
+    today = resources.clock.now().astimezone(dt.UTC).date()
+    described = describe(resources.profiles, resources.settings.ingest, lists, files, shared, today=today)
     if _wants_json(request):
         headers = {"Cache-Control": "public, max-age=60", "Vary": "Accept"}
         return Response(msgspec.json.encode(described), media_type=MediaType.JSON, headers=headers)

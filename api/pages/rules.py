@@ -15,6 +15,7 @@ from analytics_core.db.explain import HitRow
 from analytics_core.downloads import believable_length_bytes, threshold_bytes
 from analytics_core.hits import HitFlag, Method
 from analytics_core.ids import format_hit_id
+from analytics_core.network_classes import NetworkClass
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Evidence, Verdict, first_verdict
 from api.pages.words import instant, number
@@ -107,6 +108,13 @@ def _address(hit: HitRow, episode: EpisodeRow | None) -> str:
     return "Looked up as it landed; the address itself is not kept."
 
 
+def _machines(hit: HitRow, episode: EpisodeRow | None) -> str:
+    told = _address(hit, episode)
+    if hit.networks & NetworkClass.SHARED:
+        return f"{told} It is on the list of shared addresses: people are behind it, whatever other lists say."
+    return told
+
+
 def _sizes(episode: EpisodeRow | None) -> tuple[int | None, int | None]:
     if episode is None:
         return None, None
@@ -114,6 +122,8 @@ def _sizes(episode: EpisodeRow | None) -> tuple[int | None, int | None]:
 
 
 def _range(hit: HitRow, episode: EpisodeRow | None) -> str:
+    if hit.flags & HitFlag.PLAYLIST:
+        return f"It asked for {range_words(hit)}, of a playlist: how much of one says nothing of minutes."
     length, duration = _sizes(episode)
     needed = threshold_bytes(length, duration)
     believed = believable_length_bytes(length, duration)
@@ -138,8 +148,8 @@ _SAW: Final[Mapping[Verdict, Callable[[HitRow, EpisodeRow | None], str]]] = {
     Verdict.WATCH: _agent,
     Verdict.PRELOAD: _preload,
     Verdict.BLOCKED: _address,
-    Verdict.DATACENTER: _address,
-    Verdict.VPN: _address,
+    Verdict.DATACENTER: _machines,
+    Verdict.VPN: _machines,
     Verdict.TINY_RANGE: _range,
 }
 _EVIDENCE: Final[Mapping[Evidence, str]] = {
@@ -148,6 +158,10 @@ _EVIDENCE: Final[Mapping[Evidence, str]] = {
     Evidence.PARTIAL: "Partial: at least a minute of sound.",
     Evidence.FULL: "Full: all of the file.",
 }
+_PLAYLIST: Final = (
+    "A playlist: somebody pressed play, and what followed did not come here. Alone it counts in castledger-1, not in "
+    "the strict figure."
+)
 
 
 def _one_a_day(hit: HitRow) -> Step:
@@ -205,6 +219,7 @@ def explain_steps(hit: HitRow, episode: EpisodeRow | None) -> list[Step]:
         steps.append(Step(verdict.label, asks, _SAW[verdict](hit, episode), outcome))
     evidence = Evidence(hit.evidence)
     judged = Outcome.PASSED if first is Verdict.ELIGIBLE else Outcome.SKIPPED
-    steps.append(Step("evidence", "How much of the episode did it ask for?", _EVIDENCE[evidence], judged))
+    saw = _PLAYLIST if evidence is Evidence.PROBE and hit.flags & HitFlag.PLAYLIST else _EVIDENCE[evidence]
+    steps.append(Step("evidence", "How much of the episode did it ask for?", saw, judged))
     steps.append(_one_a_day(hit))
     return steps

@@ -14,6 +14,7 @@ from analytics_core.db.explain import list_hits as read_hits
 from analytics_core.errors import InvalidInput, NotFound
 from analytics_core.hits import HitFlag, Method
 from analytics_core.ids import format_hit_id, parse_hit_id
+from analytics_core.network_classes import NetworkClass
 from analytics_core.reports import utc_days
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Evidence, Verdict, first_verdict, verdict_names
@@ -79,6 +80,7 @@ def _show(row: HitRow) -> HitAnswer:
         referrer=row.referrer or None,
         range=_range(row),
         target=row.target,
+        networks=[str(one.name).lower() for one in NetworkClass if one & row.networks],
         flags=[str(flag.name).lower() for flag in HitFlag if flag and flag & row.flags],
         counted=row.is_counted,
         spike_id=row.spike_id,

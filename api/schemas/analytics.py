@@ -165,7 +165,9 @@ class HitAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     `verdicts` are all that speak against it, `verdict` the first of them by precedence or `eligible`; `counted` is
     true for the one hit that its listener's download of that episode and day is taken from. `target` is kept only
-    while a hit waits for its episode. `spike_id` names the accepted spike that leaves it out.
+    while a hit waits for its episode. `networks` are the lists that its address was in: `datacenter`, `vpn`, `relay`,
+    `blocked`, and `shared` by many people, of whom the first two say nothing. `spike_id` names the accepted spike that
+    leaves it out.
     """
 
     hit_id: str
@@ -184,6 +186,7 @@ class HitAnswer(msgspec.Struct, frozen=True, kw_only=True):
     referrer: str | None
     range: ByteRangeAnswer | None
     target: str | None
+    networks: list[str]
     flags: list[str]
     counted: bool
     spike_id: UUID | None

@@ -45,8 +45,9 @@ class ComparedDay(msgspec.Struct, frozen=True):
 class Difference(msgspec.Struct, frozen=True):
     """Downloads that `counted_by` counts and the other profile of the pair does not, for one `reason`.
 
-    The reason is what they are under the other: a verdict, `probe` (two bytes were asked for), `window` (it is a
-    repeat there, as its window is another), or `referrer` (it is a repeat there, as it does not tell web sites apart).
+    The reason is what they are under the other: a verdict, `probe` (two bytes were asked for), `playlist` (there is no
+    sound in one), `window` (it is a repeat there, as its window is another), or `referrer` (it is a repeat there, as it
+    does not tell web sites apart).
     `hits` are the first 20 hits at most.
     """
 

@@ -8,7 +8,16 @@ import msgspec
 
 from api.schemas.analytics import Lists
 
-__all__ = ("Filter", "KeptFor", "ListFile", "Methodology", "NetworkDisclosure", "ProfileDisclosure", "Threshold")
+__all__ = (
+    "Filter",
+    "KeptFor",
+    "ListFile",
+    "Methodology",
+    "NetworkDisclosure",
+    "ProfileDisclosure",
+    "SharedDisclosure",
+    "Threshold",
+)
 
 
 class Threshold(msgspec.Struct, frozen=True):
@@ -28,11 +37,15 @@ class Threshold(msgspec.Struct, frozen=True):
 
 
 class NetworkDisclosure(msgspec.Struct, frozen=True):
-    """Which kinds of agents do not count from which class of network."""
+    """Which kinds of agents do not count from which class of network.
+
+    With `spares_shared` all count from addresses that the operator has found to be shared by people.
+    """
 
     datacenter: list[str]
     vpn: list[str]
     relay: list[str]
+    spares_shared: bool
 
 
 class ProfileDisclosure(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +86,19 @@ class ListFile(msgspec.Struct, frozen=True):
     changed: dt.date
 
 
+class SharedDisclosure(msgspec.Struct, frozen=True, kw_only=True):
+    """The operator's list of addresses that many people share.
+
+    `acting` of its `entries` were validated within `valid_days`, which is how long each acts; `oldest_validated` is the
+    oldest validation among all, null where there is no entry.
+    """
+
+    entries: int
+    acting: int
+    oldest_validated: dt.date | None
+    valid_days: int
+
+
 class KeptFor(msgspec.Struct, frozen=True):
     """How long something is kept."""
 
@@ -93,4 +119,5 @@ class Methodology(msgspec.Struct, frozen=True, kw_only=True):
     filters: list[Filter]
     lists: Lists
     list_files: list[ListFile]
+    shared: SharedDisclosure
     kept: list[KeptFor]

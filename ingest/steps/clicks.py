@@ -64,6 +64,7 @@ async def resolve_links(conn: Connection, batch: Batch) -> LinkColumns:
         duration_s=nothing - 1,
         published_us=nothing + NEVER_US,
         live=nothing.astype(np.bool_),
+        playlist=nothing.astype(np.bool_),
     )
     return LinkColumns(targets, [owner.link_no for owner in found], [one.click_id for one in read])
 

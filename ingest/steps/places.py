@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analytics_core.networks import NetworkClass
+from analytics_core.windows import DAY_US
 from ingest.batches import Batch, distinct
 from ingest.place_sources import PlaceSources
 
@@ -34,6 +35,13 @@ class PlaceColumns:
         found: npt.NDArray[np.bool_] = self.networks & int(network) != 0
         return found
 
+    def is_machine(self, network: NetworkClass) -> npt.NDArray[np.bool_]:
+        """Tell of each hit whether its address is in a list of machines and no shared one of people.
+
+        As ``NetworkPolicy.verdict_bits`` tells it of one hit under the default profile.
+        """
+        return self.is_in(network) & ~self.is_in(NetworkClass.SHARED)
+
 
 def place_addresses(batch: Batch, sources: PlaceSources) -> PlaceColumns:
     """Look each distinct address up once."""
@@ -42,8 +50,13 @@ def place_addresses(batch: Batch, sources: PlaceSources) -> PlaceColumns:
     packed = rows.tobytes()
     addresses = [packed[at : at + 16] for at in range(0, len(packed), 16)]
     numbers = sources.asns.asns(rows)
+    networks = sources.networks.classes(rows, numbers).astype(np.int64)[codes]
+    if len(sources.networks.shared):
+        # An address is shared up to a day, and one address may have hits of several.
+        until = sources.networks.shared.lookup(rows)[codes]
+        networks |= np.where(batch.at_us // DAY_US <= until, int(NetworkClass.SHARED), 0)
     return PlaceColumns(
         country=sources.countries.countries(addresses).astype(np.int64)[codes],
         asn=numbers[codes],
-        networks=sources.networks.classes(rows, numbers).astype(np.int64)[codes],
+        networks=networks,
     )

@@ -37,13 +37,14 @@ class TargetColumns:
     duration_s: npt.NDArray[np.int64]
     published_us: npt.NDArray[np.int64]
     live: npt.NDArray[np.bool_]
+    playlist: npt.NDArray[np.bool_]
 
 
-def _row(resolution: Resolution) -> tuple[int, int, int, int, int, int, int]:
+def _row(resolution: Resolution) -> tuple[int, int, int, int, int, int, int, int]:
     episode = resolution.episode
     if episode is None:
         podcast_no = resolution.target.podcast_no if resolution.target is not None else 0
-        return resolution.tenant_no, podcast_no, 0, -1, -1, NEVER_US, 0
+        return resolution.tenant_no, podcast_no, 0, -1, -1, NEVER_US, 0, 0
     return (
         episode.tenant_no,
         episode.podcast_no,
@@ -52,6 +53,7 @@ def _row(resolution: Resolution) -> tuple[int, int, int, int, int, int, int]:
         -1 if episode.duration_s is None else episode.duration_s,
         NEVER_US if episode.published_at_us is None else episode.published_at_us,
         int(episode.live),
+        int(episode.is_playlist),
     )
 
 
@@ -66,7 +68,7 @@ async def resolve_targets(conn: Connection, batch: Batch, catalogue: Catalogue) 
         )
     ]
     resolutions, ownership = await catalogue.resolve(conn, pairs)
-    table = np.array([_row(resolution) for resolution in resolutions], np.int64).reshape(-1, 7)
+    table = np.array([_row(resolution) for resolution in resolutions], np.int64).reshape(-1, 8)
     return TargetColumns(
         codes=codes,
         resolutions=resolutions,
@@ -78,4 +80,5 @@ async def resolve_targets(conn: Connection, batch: Batch, catalogue: Catalogue) 
         duration_s=table[:, 4],
         published_us=table[:, 5],
         live=table[:, 6].astype(np.bool_),
+        playlist=table[:, 7].astype(np.bool_),
     )

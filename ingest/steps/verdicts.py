@@ -59,6 +59,7 @@ def weigh_ranges(
     range_codes: Codes,
     sizes: Sequence[tuple[int, int]],
     size_codes: Codes,
+    is_playlist: npt.NDArray[np.bool_],
 ) -> tuple[RangeColumns, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Weigh how much of its episode each hit asked for, as ``analytics_core.evidence.evidence_of`` weighs one.
 
@@ -69,6 +70,7 @@ def weigh_ranges(
         range_codes: Each hit's place among them.
         sizes: Distinct lengths in bytes and durations in seconds of episodes; -1 where unknown.
         size_codes: Each hit's place among those.
+        is_playlist: Whether each hit's file is a playlist.
 
     Returns:
         Each hit's range, its ``Evidence``, and whether it asked for too little.
@@ -80,17 +82,17 @@ def weigh_ranges(
     threshold = np.array([one for _, one in believed], np.int64)[size_codes]
     is_known, is_open, is_closed = length >= 0, kind == RangeKind.OPEN, kind == RangeKind.CLOSED
     is_suffix = kind == RangeKind.SUFFIX
-    is_probe = is_closed & (first == 0) & (last == 1)
+    is_probe = is_playlist | (is_closed & (first == 0) & (last == 1))
     # The bytes of the file behind the first that they ask for: what they say where its length is unknown, and of an
     # open range then enough. One less than all of them, for those of the largest range do not fit into 63 bits.
     more = np.where(is_known, np.minimum(last, length - 1), last) - first
     more = np.where(is_open, np.where(is_known, length - 1 - first, threshold), more)
     is_whole = (kind == RangeKind.NONE) | (kind == RangeKind.INVALID) | (is_open & (first == 0))
     is_whole |= is_suffix & is_known & (last >= length)
-    is_whole |= ~is_suffix & is_known & (first == 0) & (more == length - 1) & ~is_probe
+    is_whole |= ~is_suffix & is_known & (first == 0) & (more == length - 1)
     evidence = np.select(
-        (is_whole, is_probe, ~is_suffix & (more >= threshold - 1)),
-        (int(Evidence.FULL), int(_PROBE), int(Evidence.PARTIAL)),
+        (is_probe, is_whole, ~is_suffix & (more >= threshold - 1)),
+        (int(_PROBE), int(Evidence.FULL), int(Evidence.PARTIAL)),
         int(Evidence.NONE),
     )
     return RangeColumns(kind, first, last), evidence, evidence == Evidence.NONE

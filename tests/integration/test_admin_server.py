@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter
 from analytics_core.admin_server import AdminAnswer, AdminServer
 
 FAULTS: list[str] = []
+WARNINGS: list[str] = []
 
 
 @pytest.fixture
@@ -21,10 +22,12 @@ def server() -> Iterator[AdminServer]:
     metrics = CollectorRegistry()
     Counter("things", "Things.", registry=metrics).inc()
     FAULTS.clear()
+    WARNINGS.clear()
     server = AdminServer(
         "127.0.0.1",
         0,
         not_ready=lambda: FAULTS,
+        warnings=lambda: WARNINGS,
         metrics=metrics,
         routes={"/echo": lambda query: AdminAnswer(200 if query else 404, dict(query))},
     )
@@ -63,6 +66,13 @@ def test_readiness_lists_what_is_missing(server: AdminServer) -> None:
     status, body = ask(server, "/health/ready")
     assert (status, json.loads(body)) == (503, {"ready": False, "not_ready": ["database: no answer"]})
     assert ask(server, "/health/live")[0] == 200
+
+
+def test_a_warning_is_told_and_keeps_nobody_from_work(server: AdminServer) -> None:
+    WARNINGS.append("lists: to be seen to")
+    status, body = ask(server, "/health/ready")
+    told = {"ready": True, "not_ready": [], "warnings": ["lists: to be seen to"]}
+    assert (status, json.loads(body)) == (200, told)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import os
 import shutil
@@ -302,6 +303,27 @@ def test_lists_that_are_absent_or_old_are_told(tmp_path: Path) -> None:
     (lists / "vpn.txt").write_text("192.0.2.0/24\nnonsense\n")
     (failed,) = [text for level, text in said(look(tmp_path), "lists") if level is Level.FAIL]
     assert "vpn.txt:2" in failed
+
+
+def test_shared_addresses_are_named_before_they_act_no_longer(tmp_path: Path) -> None:
+    today = dt.datetime.now(dt.UTC).date()
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    for name in ("datacenter.txt", "vpn.txt"):
+        (lists / name).write_text("192.0.2.0/24\n")
+    (lists / "shared.txt").write_text(f"198.51.100.0/24 {today - dt.timedelta(days=10)} Dormitory\n")
+    os.utime(lists / "shared.txt", (0, 0))
+    found = look(tmp_path)
+    # Its entries say how old it is, not its file.
+    assert levels(found, "lists") == [Level.OK]
+    assert levels(found, "shared addresses") == [Level.OK]
+    (lists / "shared.txt").write_text(f"198.51.100.0/24 {today - dt.timedelta(days=80)} Dormitory\n")
+    ((level, text),) = said(look(tmp_path), "shared addresses")
+    assert level is Level.WARN
+    assert "198.51.100.0/24 (Dormitory): validated 80 days ago, acts for 10 days more" in text
+    (lists / "shared.txt").write_text("198.51.100.0/8 2026-11-01 Dormitory\n")
+    (failed,) = [text for level, text in said(look(tmp_path), "lists") if level is Level.FAIL]
+    assert "shared.txt:1: '198.51.100.0/8' is wider than /16" in failed
 
 
 def test_a_port_is_free_or_ours_or_taken(tmp_path: Path) -> None:

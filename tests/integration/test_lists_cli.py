@@ -188,6 +188,7 @@ def test_built_in_sources_are_of_every_kind_and_tell_their_licence() -> None:
         ('files = [{ url = "https://example.com/a", name = "../a.txt" }]', "no name inside"),
         ('files = [{ url = "https://example.com/a", name = "/a.txt" }]', "no name inside"),
         ('files = [{ url = "https://example.com/a", name = "sources.json" }]', "no name inside"),
+        ('files = [{ url = "https://example.com/a", name = "./shared.txt" }]', "no name inside"),
         ('files = [{ url = "ftp://example.com/a", name = "a.txt" }]', "http"),
         ('files = [{ url = "http://example.com/a", name = "a.txt" }]', "takes a sha256"),
         ('files = [{ url = "https://example.com/a", name = "a.txt", sha = "1" }]', "unknown field `sha`"),

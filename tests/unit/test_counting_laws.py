@@ -41,6 +41,7 @@ def landed(
     networks: NetworkClass,
     referrer: str,
     method: Method,
+    is_playlist: bool,
     ordinal: int,
 ) -> StoredHit:
     """Make a hit as it is stored."""
@@ -49,11 +50,12 @@ def landed(
         method=method,
         agent_kind=kind,
         blocked=bool(networks & NetworkClass.BLOCKED),
-        datacenter=bool(networks & NetworkClass.DATACENTER),
-        vpn=bool(networks & NetworkClass.VPN),
-        tiny=evidence_of(asked, *SIZES)[1],
+        datacenter=bool(networks & NetworkClass.DATACENTER) and not networks & NetworkClass.SHARED,
+        vpn=bool(networks & NetworkClass.VPN) and not networks & NetworkClass.SHARED,
+        tiny=evidence_of(asked, *SIZES, is_playlist=is_playlist)[1],
     )
-    return StoredHit(at_us, 1, ordinal, listener, StoredFacts(judge(facts), *asked, int(kind), int(networks), referrer))
+    stored = StoredFacts(judge(facts), *asked, int(kind), int(networks), referrer, is_playlist)
+    return StoredHit(at_us, 1, ordinal, listener, stored)
 
 
 # Few listeners, and times around the ends of days and of windows of 24 hours.
@@ -69,9 +71,12 @@ HITS = st.lists(
         st.sampled_from([b"a", b"b"]),
         st.sampled_from(RANGES),
         st.sampled_from([AgentKind.APP, AgentKind.APP, AgentKind.BROWSER, AgentKind.BOT]),
-        st.sampled_from([NetworkClass.NONE, NetworkClass.NONE, *NetworkClass]),
+        st.sampled_from([NetworkClass.NONE, NetworkClass.NONE, *NetworkClass]).flatmap(
+            lambda one: st.sampled_from([one, one, one | NetworkClass.SHARED])
+        ),
         st.sampled_from(["", "example.com", "podverse.fm"]),
         st.sampled_from([Method.GET, Method.GET, Method.GET, Method.HEAD]),
+        st.sampled_from([False, False, True]),
         st.integers(0, 1_000_000),
     ),
     max_size=25,
@@ -97,7 +102,7 @@ def count(hits: list[StoredHit], profile: Profile) -> dict[DownloadKey, CountedD
     for hit in hits:
         facts = hit.facts
         asked = ByteRange(RangeKind(facts.range_kind), facts.range_first, facts.range_last)
-        evidence, _ = evidence_of(asked, *SIZES, profile)
+        evidence, _ = evidence_of(asked, *SIZES, profile, is_playlist=facts.is_playlist)
         verdict = judge.verdict(facts)
         assert isinstance(hit.listener, bytes)
         judged.append(JudgedHit(hit.at_us, 1, hit.listener, verdict.bit, evidence, hit.segment_no, hit.ordinal))
@@ -193,7 +198,7 @@ def made(at: str, *, listener: bytes = b"a", text: str = "", ordinal: int, **fac
     networks = NetworkClass.DATACENTER if facts.get("network") else NetworkClass.NONE
     assert isinstance(referrer, str)
     assert isinstance(kind, AgentKind)
-    return landed(moment, listener, text, kind, networks, referrer, Method.GET, ordinal)
+    return landed(moment, listener, text, kind, networks, referrer, Method.GET, bool(facts.get("playlist")), ordinal)
 
 
 def reasons(comparison: Comparison, one: int, other: int) -> dict[str, tuple[int, list[tuple[int, int]]]]:
@@ -226,6 +231,20 @@ def test_each_reason_has_its_name_and_its_hits() -> None:
     }
     assert reasons(found, 0, 2) == {"preload": (1, [(1, 10)])}
     assert reasons(found, 0, 3) == {"window": (1, [(1, 9)])}
+
+
+def test_a_playlist_that_does_not_count_is_called_one() -> None:
+    hits = [
+        made("2026-11-02T10:00", playlist="yes", ordinal=1),
+        made("2026-11-02T10:00", listener=b"b", playlist="yes", text="bytes=0-1", ordinal=2),
+        made("2026-11-02T10:00", listener=b"c", text="bytes=0-1", ordinal=3),
+        # The whole of another file is better evidence under each of them: no difference.
+        made("2026-11-02T10:00", listener=b"d", playlist="yes", ordinal=4),
+        made("2026-11-02T10:01", listener=b"d", ordinal=5),
+    ]
+    found = compare(hits, CASTLEDGER_1, PTMG_2_3)
+    assert [sum(days) for days in found.downloads] == [4, 1]
+    assert reasons(found, 0, 1) == {"playlist": (2, [(1, 1), (1, 2)]), "probe": (1, [(1, 3)])}
 
 
 def test_no_more_hits_are_named_than_can_be_looked_at() -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analytics_core.enclosures import identify
 from analytics_core.errors import InvalidInput
-from analytics_core.feeds import compute_guid, parse_feed, rewrite_feed
+from analytics_core.feeds import compute_guid, parse_duration, parse_feed, rewrite_feed
 
 HEAD = (
     '<?xml version="1.0"?><rss version="2.0" xmlns:itunes="http://www.itunes.com/dtds/podcast-1.0.dtd" '
@@ -44,6 +46,68 @@ def test_an_episode_is_read_whole() -> None:
         ("https://cdn.example.org/1.mp3?a=1&b=2", "enclosure", 1234),
         ("https://cdn.example.org/1.opus", "alternate", 99),
     ]
+
+
+def test_a_source_may_be_of_another_type_than_its_file() -> None:
+    item = ITEM.replace(
+        '<pod:source uri="ipfs://x"/>',
+        '<pod:source uri="https://cdn.example.org/1" contentType="application/x-mpegURL"/>'
+        '<pod:source uri="https://cdn.example.org/1.torrent" contentType="application/x-bittorrent"/>',
+    )
+    (episode,) = parse_feed(feed(item)).episodes
+    assert [one.media_type for one in episode.enclosures] == [
+        "audio/mpeg",
+        "audio/opus",
+        "application/x-mpegURL",
+        "application/x-bittorrent",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2712", 2712),
+        ("45:12", 2712),
+        ("00:45:12", 2712),
+        ("0:45:12.5", 2712),
+        ("2712.9", 2712),
+        (" 45:12\n", 2712),
+        ("90:00", 5400),
+        ("0", None),
+        ("00:00:00", None),
+        ("-45:12", None),
+        ("45:-12", None),
+        ("45:", None),
+        (":12", None),
+        ("1:2:3:4", None),
+        ("45 min", None),
+        ("PT45M12S", None),
+        ("1e9", None),
+        ("nan", None),
+        ("999999", 999_999),
+        ("999999:00:00", None),
+        ("9" * 5000, None),
+    ],
+)
+def test_a_duration_is_read_in_any_spelling_or_is_none(text: str, seconds: int | None) -> None:
+    assert parse_duration(text) == seconds
+    (episode,) = parse_feed(feed(ITEM.replace("1:02:03", text))).episodes
+    assert episode.duration_s == seconds
+
+
+@given(st.text(max_size=40) | st.text("0123456789:.-+ ٣", max_size=40))
+def test_no_duration_raises_and_none_is_out_of_bounds(text: str) -> None:
+    seconds = parse_duration(text)
+    assert seconds is None or 0 < seconds < 8_640_000
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [("0", 0), ("33", 33), (" 1234 ", 1234), ("-1", None), ("1,234", None), ("1e6", None), ("12 MB", None), ("", None)],
+)
+def test_a_length_is_a_whole_number_or_none(text: str, length: int | None) -> None:
+    (episode,) = parse_feed(feed(ITEM.replace('length="1234"', f'length="{text}"'))).episodes
+    assert episode.enclosures[0].length_bytes == length
 
 
 def test_the_vectors_of_computed_guids_hold() -> None:

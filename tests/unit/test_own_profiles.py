@@ -30,6 +30,7 @@ by_referrer = false
 [profiles.house.networks]
 vpn = ["library", "browser"]
 relay = ["browser"]
+spares_shared = true
 
 [profiles."short-2"]
 base = "castledger-1"
@@ -61,7 +62,10 @@ def test_a_file_says_what_is_different_from_a_base(tmp_path: Path) -> None:
         ),
         preload_referrers=("player.example.com",),
         networks=NetworkPolicy(
-            datacenter=(AgentKind.BROWSER,), vpn=(AgentKind.BROWSER, AgentKind.LIBRARY), relay=(AgentKind.BROWSER,)
+            datacenter=(AgentKind.BROWSER,),
+            vpn=(AgentKind.BROWSER, AgentKind.LIBRARY),
+            relay=(AgentKind.BROWSER,),
+            spares_shared=True,
         ),
         window=Window.LAST_TOUCH,
         by_referrer=False,
@@ -94,6 +98,7 @@ def faults(tmp_path: Path, text: str | bytes) -> list[str]:
         ("seconds = true", "profiles.house.seconds: has to be a whole number from 0 to 3,600"),
         ("seconds = 30.5", "profiles.house.seconds: has to be a whole number from 0 to 3,600"),
         ("header_bytes = 0", "profiles.house.header_bytes: has to be a whole number from 1 to 100,000,000"),
+        ("networks = { spares_shared = [] }", "profiles.house.networks.spares_shared: has to be true or false"),
         ("counts_probes = 1", "profiles.house.counts_probes: has to be true or false"),
         ('window = "hour"', "profiles.house.window: has to be one of calendar_day, first_touch, last_touch"),
         ("window = []", "profiles.house.window: has to be one of calendar_day, first_touch, last_touch"),

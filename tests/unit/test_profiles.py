@@ -23,12 +23,12 @@ from analytics_core.verdicts import Verdict
 
 # Changing a rule means raising the profile's version, and then this line.
 _RULES = {
-    "castledger-1.1": "f9d70bd03837",
-    "ptmg-2.3.1": "4a14acb5ca8c",
-    "op3.1": "3528494bf824",
-    "odl.1": "b02014cfd0fe",
-    "first-touch.1": "2ba199b49b69",
-    "last-touch.1": "468b217e9bb5",
+    "castledger-1.2": "de51855c2bb7",
+    "ptmg-2.3.2": "6e55b1ab824f",
+    "op3.2": "374bc6334a1f",
+    "odl.2": "ba7cd9911f6e",
+    "first-touch.2": "6dc161245c12",
+    "last-touch.2": "2340fb083f0c",
 }
 
 

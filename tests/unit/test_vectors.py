@@ -16,11 +16,13 @@ from analytics_core.byte_ranges import parse_range
 from analytics_core.comparing import Comparison, StoredHit
 from analytics_core.evidence import evidence_of
 from analytics_core.feeds import compute_guid
+from analytics_core.hits import Method
 from analytics_core.judging import HitFacts, judge
 from analytics_core.listeners import early_key
+from analytics_core.playlists import is_playlist
 from analytics_core.profiles import PROFILES, Profile
 from analytics_core.rejudging import StoredFacts
-from analytics_core.user_agents import classify
+from analytics_core.user_agents import AgentKind, classify
 from analytics_core.verdicts import Evidence
 from analytics_core.windows import Window, touch
 from tests.factories import micros
@@ -71,6 +73,25 @@ def test_ranges(vector: dict[str, Any]) -> None:
     hits = [
         landed(place, byte_range=text, length=length, duration=duration) for place, text in enumerate(vector["ranges"])
     ]
+    assert {
+        name: count(PROFILES[name], hits, length=length, duration=duration) for name in vector["downloads"]
+    } == vector["downloads"]
+
+
+@pytest.mark.parametrize("vector", vectors("playlists"))
+def test_playlists(vector: dict[str, Any]) -> None:
+    length, duration = 28_800_000, 1800
+    hits, evidence = [], []
+    for place, request in enumerate(vector["requests"]):
+        asked = parse_range(request.get("range", ""))
+        playlist = is_playlist(request["file"])
+        found, is_tiny = evidence_of(asked, length, duration, is_playlist=playlist)
+        bits = judge(HitFacts(method=Method[request.get("method", "GET")], tiny=is_tiny))
+        evidence.append("" if bits else found.label)
+        hits.append(
+            StoredHit(NOON + place, 1, place, "somebody", StoredFacts(bits, *asked, AgentKind.APP, 0, "", playlist))
+        )
+    assert evidence == vector["evidence"]
     assert {
         name: count(PROFILES[name], hits, length=length, duration=duration) for name in vector["downloads"]
     } == vector["downloads"]

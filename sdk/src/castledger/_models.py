@@ -185,4 +185,5 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     referrer: str | None = None
     range: ByteRange | None = None
     target: str | None = None
+    networks: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()

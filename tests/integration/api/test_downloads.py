@@ -73,7 +73,7 @@ async def test_every_day_of_the_range_is_there(world: World) -> None:
     assert answer == {
         "cutoff": "2026-11-24T11:59:00Z",
         "profile": "castledger-1",
-        "rules": "castledger-1.1",
+        "rules": "castledger-1.2",
         "lists": {
             "agents": table_version(),
             "networks": "none",

@@ -40,10 +40,11 @@ async def read(app: Litestar, path: str = "/methodology.json", **headers: str) -
 
 async def test_everyone_may_read_how_figures_are_made(app: Litestar, settings: Settings) -> None:
     told = await read(app)
-    assert (told["profile"], told["rules"]) == ("castledger-1", "castledger-1.1")
+    assert (told["profile"], told["rules"]) == ("castledger-1", "castledger-1.2")
     assert [row["verdict"] for row in told["filters"]] == [verdict.label for verdict in Verdict if verdict]
     assert told["lists"]["agents"] == table_version()
     assert (told["lists"]["networks"], told["list_files"]) == ("none", [])
+    assert told["shared"] == {"entries": 0, "acting": 0, "oldest_validated": None, "valid_days": 90}
     kept = " ".join(f"{row['what']}: {row['how_long']}" for row in told["kept"])
     assert f"Hits: {settings.ingest.hits_months} months" in kept
     assert f"a day is final after {settings.ingest.final_after_days} days" in kept
@@ -60,6 +61,7 @@ async def test_every_profile_is_told_whole(app: Litestar, profile: Profile) -> N
     assert told["threshold"]["header_bytes"] == profile.header_bytes
     assert told["differences"] == list(profile.differences)
     assert sum(Verdict[label.upper()].bit for label in told["excluding"]) == profile.excluding
+    assert told["networks"]["spares_shared"] == profile.networks.spares_shared
     assert told["networks"]["datacenter"] == [kind.label for kind in profile.networks.datacenter]
     assert (told["is_default"], told["is_own"]) == (profile.name == "castledger-1", False)
 
@@ -81,6 +83,27 @@ async def test_lists_have_their_dates_and_own_profiles_are_there(resources: Reso
     assert told["list_files"] == [{"name": "datacenter.txt", "changed": "2026-11-03"}]
     assert told["lists"]["networks"] != "none"
     assert (told["profiles"][-1]["profile"], told["profiles"][-1]["is_own"]) == ("house", True)
+
+
+async def test_shared_addresses_are_disclosed_and_those_before_where_the_list_is_damaged(resources: Resources) -> None:
+    today = resources.clock.now().date()
+    path = resources.settings.ingest.lists_dir / "shared.txt"
+    path.parent.mkdir(parents=True)
+    old = today - dt.timedelta(days=91)
+    path.write_text(f"192.0.2.0/24 {today} Office\n198.51.100.0/24 {old} Dormitory\n")
+    app = create_app(resources, log=RequestLog(io.StringIO()))
+    expected = {"entries": 2, "acting": 1, "oldest_validated": old.isoformat(), "valid_days": 90}
+    assert (await read(app))["shared"] == expected
+    async with Browser.open(app) as browser:
+        page = await browser.get("/methodology", headers={"Accept": "text/html"})
+        assert "2 entries, the oldest validated on" in page.text
+        assert "1 of them act no longer" in page.text
+        # Who is behind them is the operator's to know.
+        assert "Dormitory" not in page.text
+        path.write_text("nonsense\n")
+        assert (await read(app))["shared"] == expected
+        path.unlink()
+        assert (await read(app))["shared"]["entries"] == 0
 
 
 async def test_people_read_it_on_a_page_without_signing_in(app: Litestar) -> None:

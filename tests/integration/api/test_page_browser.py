@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import shutil
 import threading
 from collections.abc import Iterator
@@ -60,11 +61,12 @@ async def _fill(database: DatabaseSettings) -> tuple[str, str, str, str, str]:
         spike = await ledger.ingest.fetchval(
             "insert into app.spikes (tenant_no, spike_id, podcast_no, kind, begins_at, ends_at, app, usual, hits,"
             " downloads, episodes, found_at)"
-            " values ($1, gen_random_uuid(), $2, 'agent', $3, $3 + interval '1 hour', 'Castaway', '{2}', 12, 12, 1, $3)"
+            " values ($1, gen_random_uuid(), $2, 'agent', $3, $4, 'Castaway', '{2}', 12, 12, 1, $3)"
             " returning spike_id",
             podcast.tenant.tenant_no,
             podcast.podcast_no,
             now,
+            now + dt.timedelta(hours=1),
         )
     return key, str(podcast.podcast_id), episode, hits[0], str(spike)
 

@@ -76,6 +76,7 @@ async def test_new_hits_land_beside_what_was_imported(
         conn = await connect(second_database, Role.INGEST, application_name="test")
         await conn.execute(
             """insert into app.enclosure_owners
+                (enclosure_key, bare_key, file_name, tenant_no, podcast_no, episode_no, length_bytes)
             select p.enclosure_key, p.bare_key, p.file_name, e.tenant_no, e.podcast_no, e.episode_no, null
             from ops.pending_hits p join app.episodes e on e.podcast_no = p.podcast_no limit 1"""
         )

@@ -42,7 +42,7 @@ def test_a_ledger_goes_from_one_installation_to_another(
     assert (manifest["format"], manifest["format_version"], manifest["rules"]) == (
         "castledger-archive",
         1,
-        "castledger-1.1",
+        "castledger-1.2",
     )
     assert manifest["filters"] == {"podcasts": None, "from": None, "to": None}
     assert manifest["schema"] >= "0020"

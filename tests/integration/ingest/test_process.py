@@ -161,6 +161,28 @@ async def test_a_running_ingest_lands_rolls_up_and_writes_the_registry(
         assert len(registry.click_keys) == 3
 
 
+async def test_shared_addresses_that_are_due_are_named_while_ingest_goes_on(
+    ledger: Ledger, environ: dict[str, str], tmp_path: Path
+) -> None:
+    lists = tmp_path / "data" / "lists"
+    lists.mkdir(parents=True)
+    validated = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=80)
+    (lists / "shared.txt").write_text(f"192.0.2.0/24 {validated} Dormitory\n2001:db8::/48 2026-01-01 Campus\n")
+    with running("ingest", environ=environ) as ready:
+        admin = f"http://127.0.0.1:{ready['admin_port']}"
+        status, body = read(f"{admin}/health/ready")
+        for _ in range(200):
+            if status == 200 and "warnings" in body:
+                break
+            await asyncio.sleep(0.1)
+            status, body = read(f"{admin}/health/ready")
+        (warning,) = json.loads(body)["warnings"]
+        assert status == 200
+        assert warning.startswith("shared addresses: 2001:db8::/48 (Campus): validated ")
+        assert "acts no longer; 192.0.2.0/24 (Dormitory): validated 80 days ago, acts for 10 days more" in warning
+        assert "castledger_ingest_shared_addresses_due 2.0" in read(f"{admin}/metrics")[1]
+
+
 async def test_ingest_stops_when_asked_to(ledger: Ledger, environ: dict[str, str]) -> None:
     service = Service("ingest", environ=environ)
     service.wait()

@@ -16,11 +16,12 @@ from analytics_core.db.pool import connect
 from analytics_core.errors import Unavailable
 from analytics_core.hits import HitFlag, Method
 from analytics_core.network_tables import NetworkTable
-from analytics_core.networks import NetworkClass, NetworkLists
+from analytics_core.networks import NetworkClass, NetworkLists, load_network_lists
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from analytics_core.spool import HEADER_BYTES
 from analytics_core.verdicts import Evidence, Verdict
+from ingest.pending import rejudge_pending
 from ingest.spool_reader import SpoolFolder
 from tests.address_databases import write_database
 from tests.factories import (
@@ -80,6 +81,26 @@ async def test_hits_land_with_their_verdicts_and_downloads(ledger: Ledger, podca
     assert segment["totals"]["recorded"] == len(hits)
 
 
+async def test_an_episode_counts_from_the_instant_of_its_publication_on(
+    ledger: Ledger, podcast: MadePodcast, database: DatabaseSettings
+) -> None:
+    """Whether its feed was read before its hits came, or only when they waited."""
+    published = minute(5)
+    hits = [published - dt.timedelta(microseconds=1), published, published + dt.timedelta(microseconds=1)]
+    for target in ("early", "late"):
+        if target == "late":
+            write_segment(ledger.folder, [make_hit(at, f"cdn.example.com/{target}.mp3") for at in hits])
+            await ledger.ship_all()
+        await make_podcast(database, podcast.tenant, make_episode(target, published_at=published))
+        ledger.pipeline.catalogue.forget()
+        if target == "early":
+            write_segment(ledger.folder, [make_hit(at, f"cdn.example.com/{target}.mp3") for at in hits])
+            await ledger.ship_all()
+    assert await rejudge_pending(ledger.conn, ledger.secrets) == 3
+    verdicts = await ledger.conn.fetch("select verdict from ts.listener_events order by segment_no, ordinal")
+    assert [row[0] for row in verdicts] == [Verdict.UNPUBLISHED, Verdict.ELIGIBLE, Verdict.ELIGIBLE] * 2
+
+
 async def test_networks_speak_against_hits(ledger: Ledger, podcast: MadePodcast) -> None:
     ledger.pipeline = ledger.make_pipeline(
         NetworkLists(
@@ -125,6 +146,34 @@ async def test_what_an_address_tells_is_kept_with_the_hit(ledger: Ledger, podcas
     # A hit that waits for its episode keeps them as well: its address is gone when it is judged again.
     waiting = await ledger.conn.fetch("select asn, networks from ops.pending_hits")
     assert [tuple(row) for row in waiting] == [(64496, NetworkClass.DATACENTER)]
+
+
+async def test_shared_addresses_count_until_90_days_behind_their_validation(
+    ledger: Ledger, podcast: MadePodcast, tmp_path: Path
+) -> None:
+    """By the time of the hit: the same lists make the same classes, whenever it lands."""
+    (tmp_path / "vpn.txt").write_text("198.51.100.0/24\n")
+    (tmp_path / "blocked.txt").write_text("198.51.100.9\n")
+    last = DAY - dt.timedelta(days=90)
+    (tmp_path / "shared.txt").write_text(
+        f"198.51.100.0/28 {last} Office\n198.51.100.16/28 {last - dt.timedelta(days=1)} Another\n"
+    )
+    ledger.pipeline = ledger.make_pipeline(load_network_lists(tmp_path, today=DAY))
+    ledger.shipper = ledger.make_shipper()
+    late = minute(0) + dt.timedelta(days=1)
+    hits = [make_hit(minute(0), address=f"198.51.100.{host}") for host in (1, 9, 17, 33)]
+    write_segment(ledger.folder, [*hits, make_hit(late, address="198.51.100.1")])
+    await ledger.ship_all()
+    rows = await ledger.conn.fetch("select networks, verdict, verdict_bits from ts.listener_events order by ordinal")
+    vpn, shared, blocked = NetworkClass.VPN, NetworkClass.SHARED, NetworkClass.BLOCKED
+    against = (Verdict.VPN, Verdict.VPN.bit)
+    assert [tuple(row) for row in rows] == [
+        (vpn | shared, Verdict.ELIGIBLE, 0),
+        (vpn | shared | blocked, Verdict.BLOCKED, Verdict.BLOCKED.bit),
+        (vpn, *against),
+        (vpn, *against),
+        (vpn, *against),
+    ]
 
 
 async def test_the_same_spool_lands_once(ledger: Ledger, podcast: MadePodcast) -> None:

@@ -239,8 +239,8 @@ LENGTHS = st.sampled_from([-1, 0, 1, 2, 300_000, 1_260_000, 4_000_000, 2**53]) |
 DURATIONS = st.sampled_from([-1, 0, 1, 30, 250, 86_400])
 
 
-@given(st.lists(st.tuples(RANGES, LENGTHS, DURATIONS), max_size=20))
-def test_ranges_by_column_weigh_what_one_hits_does(rows: list[tuple[ByteRange, int, int]]) -> None:
+@given(st.lists(st.tuples(RANGES, LENGTHS, DURATIONS, st.booleans()), max_size=20))
+def test_ranges_by_column_weigh_what_one_hits_does(rows: list[tuple[ByteRange, int, int, bool]]) -> None:
     ranges = list(dict.fromkeys(row[0] for row in rows))
     sizes = list(dict.fromkeys((row[1], row[2]) for row in rows))
     columns, evidence, tiny = weigh_ranges(
@@ -248,8 +248,12 @@ def test_ranges_by_column_weigh_what_one_hits_does(rows: list[tuple[ByteRange, i
         np.array([ranges.index(row[0]) for row in rows], np.int64),
         sizes,
         np.array([sizes.index((row[1], row[2])) for row in rows], np.int64),
+        np.array([row[3] for row in rows], np.bool_),
     )
-    expected = [evidence_of(row[0], None if row[1] < 0 else row[1], None if row[2] < 0 else row[2]) for row in rows]
+    expected = [
+        evidence_of(row[0], None if row[1] < 0 else row[1], None if row[2] < 0 else row[2], is_playlist=row[3])
+        for row in rows
+    ]
     assert list(zip(evidence.tolist(), tiny.tolist(), strict=True)) == expected
     assert list(zip(columns.kind.tolist(), columns.first.tolist(), columns.last.tolist(), strict=True)) == [
         tuple(row[0]) for row in rows

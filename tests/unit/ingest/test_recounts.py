@@ -13,7 +13,7 @@ from analytics_core.byte_ranges import ByteRange, RangeKind
 from analytics_core.db.hits import HIT_COLUMNS, HitColumns
 from analytics_core.db.recounting import StoredHits
 from analytics_core.downloads import HitFacts, evidence_of, judge, verdict_of
-from analytics_core.hits import Method
+from analytics_core.hits import HitFlag, Method
 from analytics_core.profiles import DEFAULT_PROFILE
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import NO_VERDICT, Evidence, Verdict
@@ -61,9 +61,22 @@ class Case(NamedTuple):
     kind_now: int
     length_now: int | None
     duration_now: int | None
+    is_playlist: bool
 
 
-CASES = st.lists(st.builds(Case, FACTS, RANGES, LENGTHS, DURATIONS, st.sampled_from(AgentKind), LENGTHS, DURATIONS))
+CASES = st.lists(
+    st.builds(
+        Case,
+        FACTS,
+        RANGES,
+        LENGTHS,
+        DURATIONS,
+        st.sampled_from(AgentKind),
+        LENGTHS,
+        DURATIONS,
+        st.sampled_from([False, False, False, True]),
+    )
+)
 
 
 def column(values: list[Any]) -> npt.NDArray[np.int64]:
@@ -72,7 +85,9 @@ def column(values: list[Any]) -> npt.NDArray[np.int64]:
 
 def judged(cases: list[Case]) -> tuple[list[int], list[int], list[int]]:
     """What the rules for one hit say: bits, verdicts, evidence."""
-    weighed = [evidence_of(case.byte_range, case.length_bytes, case.duration_s) for case in cases]
+    weighed = [
+        evidence_of(case.byte_range, case.length_bytes, case.duration_s, is_playlist=case.is_playlist) for case in cases
+    ]
     bits = [judge(case.facts._replace(tiny=tiny)) for case, (_, tiny) in zip(cases, weighed, strict=True)]
     verdicts = [verdict_of(one) for one in bits]
     evidence = [Evidence.NONE if verdict else found for verdict, (found, _) in zip(verdicts, weighed, strict=True)]
@@ -90,6 +105,7 @@ def stored(cases: list[Case], **columns: npt.NDArray[Any]) -> StoredHits:
         "range_kind": column([case.byte_range.kind for case in cases]),
         "range_first": column([case.byte_range.first for case in cases]),
         "range_last": column([case.byte_range.last for case in cases]),
+        "flags": column([HitFlag.PLAYLIST if case.is_playlist else 0 for case in cases]),
         "listener_key": np.zeros((len(cases), 2), np.uint64),
         **columns,
     }

@@ -10,8 +10,10 @@ import pytest
 from analytics_core.byte_ranges import RangeKind
 from analytics_core.db.explain import HitRow
 from analytics_core.hits import HitFlag
+from analytics_core.network_classes import NetworkClass
 from analytics_core.verdicts import Evidence, Verdict
 from api.pages.rules import VERDICT_WORDS, Outcome, explain_steps, range_words
+from api.why import why
 
 HIT = HitRow(
     occurred_at=dt.datetime(2026, 11, 23, 10, tzinfo=dt.UTC),
@@ -34,6 +36,7 @@ HIT = HitRow(
     agent_rule="castaway",
     referrer="",
     target=None,
+    networks=0,
     winner_segment_no=1,
     winner_ordinal=2,
 )
@@ -55,6 +58,28 @@ def test_the_first_rule_that_applies_decides_and_later_ones_only_apply(verdict: 
             expected = Outcome.PASSED if other < verdict else Outcome.DECIDES if other is verdict else Outcome.AGAINST
             assert outcomes[other.label] is expected
     assert outcomes["evidence"] is outcomes["one a day"] is Outcome.SKIPPED
+
+
+def test_a_playlist_is_told_apart_from_a_file() -> None:
+    hit = msgspec.structs.replace(HIT, evidence=int(Evidence.PROBE), flags=int(HitFlag.PLAYLIST))
+    saw = {step.name: step.saw for step in explain_steps(hit, None)}
+    assert "of a playlist: how much of one says nothing of minutes" in saw["tiny_range"]
+    assert saw["evidence"].startswith("A playlist: somebody pressed play")
+    assert "playlist" in why(hit)
+    assert "two-byte" not in why(hit)
+    two_bytes = msgspec.structs.replace(hit, flags=0)
+    assert "two-byte" in why(two_bytes)
+
+
+def test_shared_addresses_are_named_where_lists_of_machines_are_asked() -> None:
+    hit = msgspec.structs.replace(HIT, networks=int(NetworkClass.SHARED | NetworkClass.DATACENTER))
+    saw = {step.name: step.saw for step in explain_steps(hit, None)}
+    for name in ("datacenter", "vpn"):
+        assert "It is on the list of shared addresses" in saw[name]
+    # What is blocked stays so.
+    assert "shared" not in saw["blocked"]
+    assert why(hit).endswith(" Its address is on the list of shared addresses.")
+    assert "shared" not in why(HIT)
 
 
 @pytest.mark.parametrize(
