@@ -11,7 +11,7 @@ nox.options.error_on_missing_interpreters = False
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 CODE = ("analytics_core", "prefix_redirect", "ingest", "api", "migrations", "castledger_server")
-BENCHMARKS = ("tracker", "ingest", "page", "query", "agents")
+BENCHMARKS = ("tracker", "ingest", "page", "query", "agents", "rules", "recount")
 
 
 def install(session: nox.Session, *groups: str) -> None:

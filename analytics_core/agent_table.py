@@ -12,6 +12,7 @@ import msgspec
 from analytics_core.agent_fallbacks import BROWSERS, CRAWLERS, guess_browser, installed_versions, is_crawler
 from analytics_core.agent_patterns import Pattern, compile_pattern, pieces_of
 from analytics_core.errors import InvalidInput
+from analytics_core.operating_systems import operating_system
 from analytics_core.user_agents import DEVICES, AgentClass, AgentKind, normalise_agent
 
 __all__ = ("AgentEntry", "AgentTable", "DeviceEntry", "load_table")
@@ -23,7 +24,7 @@ _EMPTY: Final = AgentClass(AgentKind.UNKNOWN, "", "unknown", "empty")
 _CRAWLER: Final = "Other crawlers"
 
 # Counts changes of our code that let the same table say something else.
-_RULES: Final = 2
+_RULES: Final = 3
 
 # What a program calls itself: all up to its version, its platform, or what stands in brackets.
 _PRODUCT: Final = re.compile(r"[^/(;,|\[]{1,80}?(?= ?[/(;,|\[]|[ _-][vr]?\d|$)")
@@ -208,7 +209,9 @@ class AgentTable:
                     own = _own_name(match, text if len(text) == len(lower) else searched)
                 app = own or found.app
             device = self._device_of(text, lower) if rule.is_device_open else found.device
-            return AgentClass(found.kind, app, device, found.rule, bool(own))
+            # A bot that claims a telephone has none.
+            system = "" if found.kind is AgentKind.BOT else self._system_of(text)
+            return AgentClass(found.kind, app, device, found.rule, bool(own), system)
         return self._classify_unknown(text, lower)
 
     def _classify_unknown(self, text: str, lower: str) -> AgentClass:
@@ -216,8 +219,10 @@ class AgentTable:
             if is_crawler(text):
                 return AgentClass(AgentKind.BOT, _CRAWLER, "unknown", CRAWLERS)
             if browser := guess_browser(text).browser:
-                return AgentClass(AgentKind.BROWSER, browser, self._device_of(text, lower), BROWSERS)
-        return AgentClass(AgentKind.UNKNOWN, "", self._device_of(text, lower), "none")
+                return AgentClass(
+                    AgentKind.BROWSER, browser, self._device_of(text, lower), BROWSERS, os=self._system_of(text)
+                )
+        return AgentClass(AgentKind.UNKNOWN, "", self._device_of(text, lower), "none", os=self._system_of(text))
 
     def lists_name_of(self, agent: str) -> bool:
         """Tell whether an entry lists the name that a normalised agent begins with."""
@@ -248,6 +253,9 @@ class AgentTable:
             if pattern.find(lower if pattern.is_folded else text) is not None:
                 return device
         return (self.asks_others and guess_browser(text).device) or "unknown"
+
+    def _system_of(self, text: str) -> str:
+        return operating_system(text) or (guess_browser(text).system if self.asks_others else "")
 
 
 def _compile(pattern: str, path: str) -> Pattern:

@@ -1,11 +1,13 @@
-"""Countries of addresses: from the registries' table, from an operator's database, or none."""
+"""Countries of addresses, and where in them: from the registries' table, from an operator's database, or none."""
 
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import importlib.metadata
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -14,13 +16,16 @@ import maxminddb
 import numpy as np
 from numpy.typing import NDArray
 
-from analytics_core.addresses import V4_MAPPED, format_address, format_addresses
+from analytics_core.addresses import V4_MAPPED, format_address, write_addresses
 from analytics_core.errors import ConfigError
+from analytics_core.places import Place, read_place
 
 __all__ = (
     "CountryLookup",
     "DatabaseCountries",
+    "Located",
     "NoCountries",
+    "Precision",
     "RegistryCountries",
     "open_countries",
     "pack_country",
@@ -31,6 +36,9 @@ _NO_COUNTRIES: Final = frozenset({"AP", "EU", "XX", "ZZ"})
 """What registries and databases write for "somewhere in the region" and "nobody knows"."""
 
 _RECORDS_PROBED: Final = 2_000
+
+_BLOCKS: Final = 65_536
+"""How many networks a database's answers are remembered of: some 20 MiB."""
 
 
 def pack_country(code: str | None) -> int:
@@ -66,12 +74,40 @@ def unpack_country(number: int) -> str | None:
     return code if pack_country(code) == number else None
 
 
+class Precision(enum.Enum):
+    """What is told of an address beside its country."""
+
+    NONE = "none"
+    REGIONS = "regions"
+    CITIES = "cities"
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where addresses are.
+
+    Attributes:
+        countries: Packed, 0 where unknown.
+        places: For each address a place in *names*.
+        names: Distinct ones; ``None`` comes first and is that nothing beside the country is known.
+    """
+
+    countries: NDArray[np.int16]
+    places: NDArray[np.intp]
+    names: list[Place | None]
+
+
 class CountryLookup(Protocol):
-    """Finds the countries of addresses."""
+    """Finds the countries of addresses, and the places in them."""
 
     @property
     def version(self) -> str:
         """Which data answer, for every figure's small print."""
+        ...
+
+    @property
+    def precision(self) -> Precision:
+        """What is told beside the country."""
         ...
 
     def countries(self, addresses: Sequence[bytes]) -> NDArray[np.int16]:
@@ -85,6 +121,18 @@ class CountryLookup(Protocol):
         """
         ...
 
+    def locate(self, addresses: Sequence[bytes]) -> Located:
+        """Find the country and the place of each address.
+
+        Args:
+            addresses: Distinct addresses of 16 bytes.
+        """
+        ...
+
+
+def _countries_alone(countries: NDArray[np.int16]) -> Located:
+    return Located(countries, np.zeros(len(countries), np.intp), [None])
+
 
 class NoCountries:
     """Knows no country.
@@ -94,10 +142,15 @@ class NoCountries:
     """
 
     version = "none"
+    precision = Precision.NONE
 
     def countries(self, addresses: Sequence[bytes]) -> NDArray[np.int16]:
         """Answer 0 for each address."""
         return np.zeros(len(addresses), np.int16)
+
+    def locate(self, addresses: Sequence[bytes]) -> Located:
+        """Answer nothing for each address."""
+        return _countries_alone(self.countries(addresses))
 
 
 def _pack_known(code: str | None) -> int:
@@ -114,16 +167,22 @@ class RegistryCountries:
     ['US', None]
     """
 
+    precision = Precision.NONE
+
     def __init__(self) -> None:
         self.version = f"iptocc-{importlib.metadata.version('iptocc')}"
         self._packed: dict[str | None, int] = {}
 
     def countries(self, addresses: Sequence[bytes]) -> NDArray[np.int16]:
         """Look all addresses up at once."""
-        codes: list[str | None] = iptocc.country_code(format_addresses(addresses))
+        codes: list[str | None] = iptocc.country_code(write_addresses(addresses))
         for code in set(codes) - self._packed.keys():
             self._packed[code] = _pack_known(code)
-        return np.fromiter((self._packed[code] for code in codes), np.int16, len(codes))
+        return np.fromiter(map(self._packed.__getitem__, codes), np.int16, len(codes))
+
+    def locate(self, addresses: Sequence[bytes]) -> Located:
+        """Look all countries up at once; registries know no places."""
+        return _countries_alone(self.countries(addresses))
 
 
 def _country_code(record: object) -> str | None:
@@ -140,19 +199,21 @@ class DatabaseCountries:
 
     Args:
         path: The ``.mmdb`` file. Replace it by renaming another over it: it is mapped, not copied.
+        cities: Whether cities are told, of a database that has them; else regions alone are.
 
     Raises:
         ConfigError: It cannot be read, is no such database, or names no country.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, cities: bool = False) -> None:
         try:
             self._reader = maxminddb.open_database(path)
         except (OSError, ValueError, maxminddb.InvalidDatabaseError) as error:
             raise ConfigError([f"CASTLEDGER_GEO_DATABASE: {path} is no readable .mmdb database ({error})"]) from None
         try:
             metadata = self._reader.metadata()
-            if not self._names_countries():
+            probed = self._probe()
+            if probed is not None and not any(map(_country_code, probed)):
                 raise ConfigError([f"CASTLEDGER_GEO_DATABASE: {path} ({metadata.database_type}) names no countries"])
         except maxminddb.InvalidDatabaseError as error:
             self.close()
@@ -163,40 +224,90 @@ class DatabaseCountries:
         built = dt.datetime.fromtimestamp(metadata.build_epoch, dt.UTC).date()
         self.version = f"{metadata.database_type}-{built}"
         self._has_v6 = metadata.ip_version == 6
+        self._cities = cities
+        self.precision = self._judge(probed)
+        self._blocks: dict[bytes, tuple[int, Place | None]] = {}
 
-    def _names_countries(self) -> bool:
-        records = (record for _, record in itertools.islice(self._reader, _RECORDS_PROBED))
+    def _probe(self) -> list[object] | None:
+        """Read some records; ``None`` where the reader cannot walk the database, though it can ask it.
+
+        Raises:
+            InvalidDatabaseError: There is nothing to read in front of what is damaged.
+        """
+        found: list[object] = []
         try:
-            return any(map(_country_code, records))
+            for _, record in itertools.islice(self._reader, _RECORDS_PROBED):
+                found.append(record)
+        except maxminddb.InvalidDatabaseError:
+            if not found:
+                raise
         except ValueError:
-            # The reader cannot walk a database of IPv6 that has one record for all of IPv4 and more; it can ask it.
-            return True
+            # A database of IPv6 that has one record for all of IPv4 and more.
+            return None
+        return found
+
+    def _judge(self, probed: Sequence[object] | None) -> Precision:
+        found = [read_place(record, "") for record in probed or () if isinstance(record, Mapping)]
+        if self._cities and any(place.city for place in found):
+            return Precision.CITIES
+        return Precision.REGIONS if any(place.region for place in found) else Precision.NONE
 
     def countries(self, addresses: Sequence[bytes]) -> NDArray[np.int16]:
         """Look addresses up one by one; a damaged record is an unknown country."""
-        found = np.zeros(len(addresses), np.int16)
-        for index, address in enumerate(addresses):
-            # A database of IPv4 alone raises when it is asked for IPv6.
-            if self._has_v6 or address.startswith(V4_MAPPED):
-                found[index] = self._country(address)
+        return np.fromiter((self._find(address)[0] for address in addresses), np.int16, len(addresses))
+
+    def locate(self, addresses: Sequence[bytes]) -> Located:
+        """Look addresses up one by one; a damaged record is an unknown place."""
+        countries = np.zeros(len(addresses), np.int16)
+        places = np.zeros(len(addresses), np.intp)
+        index: dict[Place | None, int] = {None: 0}
+        for row, address in enumerate(addresses):
+            countries[row], place = self._find(address)
+            places[row] = index.setdefault(place, len(index))
+        return Located(countries, places, list(index))
+
+    def _find(self, address: bytes) -> tuple[int, Place | None]:
+        is_v4 = address.startswith(V4_MAPPED)
+        # 24 bits of an IPv4 address, or 48 of an IPv6 one: what is remembered is of a network, not of anybody.
+        block, bits = (address[:15], 24) if is_v4 else (address[:6], 48)
+        found = self._blocks.get(block)
+        if found is not None:
+            return found
+        # A database of IPv4 alone raises when it is asked for IPv6.
+        if not (self._has_v6 or is_v4):
+            return 0, None
+        try:
+            record, prefix = self._reader.get_with_prefix_len(format_address(address))
+        except maxminddb.InvalidDatabaseError:
+            return 0, None
+        found = self._read(record)
+        if prefix <= bits:
+            if len(self._blocks) >= _BLOCKS:
+                self._blocks.clear()
+            self._blocks[block] = found
         return found
 
-    def _country(self, address: bytes) -> int:
-        try:
-            return _pack_known(_country_code(self._reader.get(format_address(address))))
-        except maxminddb.InvalidDatabaseError:
-            return 0
+    def _read(self, record: object) -> tuple[int, Place | None]:
+        code = _country_code(record)
+        packed = _pack_known(code)
+        if self.precision is Precision.NONE or not packed or code is None or not isinstance(record, Mapping):
+            return packed, None
+        place = read_place(record, code.upper())
+        if not self._cities:
+            place = place._replace(city="")
+        return packed, place if place.region or place.city else None
 
     def close(self) -> None:
         """Let go of the file."""
         self._reader.close()
 
 
-def open_countries(path: Path | None) -> CountryLookup:
+def open_countries(path: Path | None, *, cities: bool = False) -> CountryLookup:
     """Open the best source of countries that there is.
 
     Args:
         path: An operator's database; ``None`` takes the registries' table.
+        cities: Whether cities are told, where the database has them.
 
     Raises:
         ConfigError: The database cannot be used.
@@ -204,4 +315,4 @@ def open_countries(path: Path | None) -> CountryLookup:
     >>> open_countries(None).version.startswith("iptocc-")
     True
     """
-    return RegistryCountries() if path is None else DatabaseCountries(path)
+    return RegistryCountries() if path is None else DatabaseCountries(path, cities=cities)

@@ -70,6 +70,8 @@ def feed_app(query: str) -> str:
     >>> feed_app("a=1&_from=Overcast"), feed_app("_from=<script>"), feed_app("from=x")
     ('overcast', '', '')
     """
+    if "_from=" not in query.lower():
+        return ""
     for match in _FROM.finditer(query):
         slug = unquote(match[1]).lower()
         if _SLUG.fullmatch(slug) is not None:

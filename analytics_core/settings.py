@@ -271,7 +271,13 @@ _INGEST: Final = {
         "CASTLEDGER_GEO_DATABASE",
         _path,
         "",
-        "A country or city database (.mmdb); by default countries.mmdb among the lists, without it registry data.",
+        "A city or country database (.mmdb); by default cities.mmdb or countries.mmdb of the lists, or registry data.",
+    ),
+    "cities": _Spec(
+        "CASTLEDGER_CITIES",
+        _boolean,
+        "false",
+        "Keep with each hit the city that a city database names: of a small place, it can point at a person.",
     ),
     "asn_database": _Spec(
         "CASTLEDGER_ASN_DATABASE",
@@ -318,7 +324,8 @@ _API: Final = {
         "CASTLEDGER_PROFILES",
         _path,
         "",
-        "A file (.toml) of counting profiles of your own, to compare with; docs/methodology.md says what it holds.",
+        "A file (.toml) of counting profiles of your own, to compare with and to judge days by; docs/methodology.md "
+        "says what it holds.",
     ),
 }
 _ADMIN: Final = {
@@ -404,6 +411,7 @@ class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     batch_hits: int
     geo_database: Path | None
+    cities: bool
     asn_database: Path | None
     lists_dir: Path
     agent_lists: Path | None
@@ -414,8 +422,9 @@ class IngestSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def countries_path(self) -> Path | None:
-        """The database of countries: the one that is named, else one that was fetched, if there is any."""
-        return _named_or_there(self.geo_database, self.lists_dir / "countries.mmdb")
+        """The database of countries: the one that is named, else one that was fetched, if any: of cities first."""
+        cities = _named_or_there(self.geo_database, self.lists_dir / "cities.mmdb")
+        return _named_or_there(cities, self.lists_dir / "countries.mmdb")
 
     @property
     def asns_path(self) -> Path | None:

@@ -66,6 +66,7 @@ class AgentClass(msgspec.Struct, frozen=True):
         device: One of ``DEVICES``.
         rule: The name of the table entry that decided; ``empty`` without an agent, ``none`` without a match.
         names_itself: Whether *app* is what the agent calls itself, so that there can be any number of such names.
+        os: The operating system, one of ``OPERATING_SYSTEMS``; empty where the agent does not tell it, and of bots.
     """
 
     kind: AgentKind
@@ -73,6 +74,7 @@ class AgentClass(msgspec.Struct, frozen=True):
     device: str
     rule: str
     names_itself: bool = False
+    os: str = ""
 
 
 _MAX_DECODINGS: Final = 5
@@ -146,8 +148,8 @@ def classify(agent: str) -> AgentClass:
         ``docs/methodology.md``, "User agents".
 
     >>> found = classify("Overcast/3.0 (+http://overcast.fm/; iOS podcast app)")
-    >>> found.kind.label, found.app, found.device
-    ('app', 'Overcast', 'phone')
+    >>> found.kind.label, found.app, found.device, found.os
+    ('app', 'Overcast', 'phone', 'iOS')
     >>> classify("").rule
     'empty'
     """

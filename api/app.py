@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from typing import Any, Final
 
@@ -37,6 +36,7 @@ from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, 
 from api.routes.restatements import get_restatement, list_restatements
 from api.routes.spikes import accept_spike, dismiss_spike, get_spike, list_spikes, revert_spike
 from api.routes.unknown_hosts import accept_unknown_host, get_unknown_hosts
+from api.tags import software_version
 
 __all__ = ("create_app",)
 
@@ -88,13 +88,6 @@ def _refuse_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseR
         Query(connection.query_params.multi_items(), ()).finish()
 
 
-def _version() -> str:
-    try:
-        return importlib.metadata.version("castledger-server")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
-
-
 def create_app(
     resources: Resources, *, log: RequestLog | None = None, metrics: RequestMetrics | None = None
 ) -> Litestar:
@@ -121,7 +114,7 @@ def create_app(
         state=State({"resources": resources, "log": log, **page_state(resources, assets)}),
         template_config=template_config(assets),
     )
-    publish(app, version=_version())
+    publish(app, version=software_version())
     # Outermost, so that what no route answers is observed as well.
     app.asgi_handler = Observer(app.asgi_handler, log, metrics or RequestMetrics())
     return app

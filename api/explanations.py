@@ -11,11 +11,18 @@ from analytics_core.db.analytics import Scope, StatusRow, read_status
 from analytics_core.db.explain import DayCounts, count_day
 from analytics_core.db.pool import Connection
 from analytics_core.profiles import DEFAULT_PROFILE
-from analytics_core.verdicts import Evidence, Verdict, first_verdict
+from analytics_core.verdicts import Evidence, Verdict
 from api.schemas.analytics import DayExplanation, State, VerdictFigure
 from api.tags import tag_of
 
-__all__ = ("is_partial", "read_day", "state_of", "version_tag")
+__all__ = ("counted_by", "is_partial", "read_day", "state_of", "version_tag")
+
+
+def counted_by(status: StatusRow) -> tuple[str, str]:
+    """Name the profile that the hits of some UTC days are judged by, and its rules; where there are several, all."""
+    rules = sorted({one or DEFAULT_PROFILE.rules_version for one in status.rules}) or [DEFAULT_PROFILE.rules_version]
+    names = sorted({one.rpartition(".")[0] for one in rules})
+    return ", ".join(names), ", ".join(rules)
 
 
 def state_of(status: StatusRow, first: dt.date, last: dt.date, *, now: dt.datetime) -> State:
@@ -49,7 +56,7 @@ def version_tag(
         return None
     cutoff = status.cutoff_at if status.cutoff_at is None or status.cutoff_at < span[1] else True
     return tag_of(
-        DEFAULT_PROFILE.rules_version,
+        counted_by(status),
         status.version,
         cutoff,
         status.final_days,
@@ -65,7 +72,7 @@ def _verdict_figures(counts: DayCounts) -> list[VerdictFigure]:
     """Sum a day up by deciding verdict, eligible hits by evidence too; eligible first, then by precedence."""
     hits: Counter[tuple[Verdict, int]] = Counter()
     for row in counts.hits:
-        verdict = first_verdict(row.verdict_bits)
+        verdict = Verdict(row.verdict)
         hits[verdict, -row.evidence if verdict is Verdict.ELIGIBLE else 0] += row.hits
     downloads = {-row.evidence: row.downloads for row in counts.downloads}
     for evidence in downloads:
@@ -100,12 +107,13 @@ async def read_day(
     verdicts = _verdict_figures(counts)
     hits = sum(row.hits for row in verdicts)
     eligible = sum(row.hits for row in verdicts if row.verdict == Verdict.ELIGIBLE.label)
-    left_out = sum(row.left_out for row in counts.hits if not row.verdict_bits)
+    left_out = sum(row.left_out for row in counts.hits if row.verdict == Verdict.ELIGIBLE)
     downloads, strict = counts.counted or (
         sum(row.downloads for row in counts.downloads),
         sum(row.downloads for row in counts.downloads if row.evidence > Evidence.PROBE),
     )
     is_gone = counts.counted is not None
+    profile, rules = counted_by(status)
     end = dt.datetime.combine(day, dt.time(), dt.UTC) + dt.timedelta(days=1)
     return DayExplanation(
         podcast_id=podcast_id,
@@ -119,8 +127,8 @@ async def read_day(
         left_out=None if is_gone else left_out,
         verdicts=verdicts,
         cutoff=status.cutoff_at,
-        profile=DEFAULT_PROFILE.name,
-        rules=DEFAULT_PROFILE.rules_version,
+        profile=profile,
+        rules=rules,
         partial=is_partial(status, end),
         state=state_of(status, day, day, now=now),
         restated=status.restated,

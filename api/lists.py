@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from analytics_core.agent_lists import AgentLists
+from analytics_core.agent_lists import LIST_FILES, AgentLists
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.errors import ConfigError, InvalidInput
 from analytics_core.settings import IngestSettings
@@ -57,10 +57,12 @@ class ListVersions:
             return self._known[1]
 
     def files(self) -> list[ListFile]:
-        """List what the operator installed, and when each was last changed; databases last."""
+        """List what the operator installed, and when each was last changed; lists of agents first, databases last."""
+        folder = self._settings.agent_lists
+        agents = [] if folder is None else [folder / name for name in LIST_FILES]
         return [
             ListFile(path.name, dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC).date())
-            for path in self._files()
+            for path in (*(path for path in agents if path.is_file()), *self._files())
         ]
 
     def shared(self) -> tuple[SharedEntry, ...]:
@@ -83,12 +85,12 @@ class ListVersions:
     def _name(self) -> Lists:
         version = self._agents.table.version
         try:
-            return Lists(version, self._networks(), self._countries(), self._asns())
+            return Lists(version, self._networks(), *self._countries(), self._asns())
         except (ConfigError, InvalidInput, OSError):
             # Ingest says which one and why, and judges by those of before.
             if self._known is not None:
                 return msgspec.structs.replace(self._known[1], agents=version)
-            return Lists(version, _UNREADABLE, _UNREADABLE, _UNREADABLE)
+            return Lists(version, _UNREADABLE, _UNREADABLE, _UNREADABLE, _UNREADABLE)
 
     def _files(self) -> list[Path]:
         folder = self._settings.lists_dir
@@ -109,13 +111,15 @@ class ListVersions:
         today = self._clock.now().astimezone(dt.UTC).date()
         return load_network_lists(self._settings.lists_dir, today=today).version
 
-    def _countries(self) -> str:
+    def _countries(self) -> tuple[str, str]:
+        """Name the version of what tells countries, and what it tells beside them."""
         path = self._settings.countries_path
         if path is None:
-            return f"iptocc-{importlib.metadata.version('iptocc')}"
+            return f"iptocc-{importlib.metadata.version('iptocc')}", "none"
         from analytics_core.geo import open_countries
 
-        return open_countries(path).version
+        found = open_countries(path, cities=self._settings.cities)
+        return found.version, found.precision.value
 
     def _asns(self) -> str:
         path = self._settings.asns_path

@@ -49,6 +49,12 @@ _DEVIATIONS: Final = (
     "Addresses that the operator has found to be shared by people, such as a dormitory's, count even where lists have "
     "them among data centres and VPNs; each entry has to be validated again every 90 days to go on acting.",
 )
+_NO_LISTS: Final = (
+    "No list of data centres or VPNs is installed: requests from there count, though the guideline asks that they be "
+    "filtered."
+)
+# Verdicts that are told by lists, and how the names of their files begin.
+_BY_LISTS: Final = {Verdict.BLOCKED: "blocked", Verdict.DATACENTER: "datacenter", Verdict.VPN: "vpn"}
 _UNSEEN: Final = (
     "Delivery: a prefix sees what is asked for, not what the host behind it sends, nor whether it answers at all.",
     "Requests that go straight to the host: of a player that follows the redirect once and remembers where it led, and "
@@ -98,8 +104,11 @@ def _disclose(profile: Profile) -> ProfileDisclosure:
     )
 
 
-def _kept(ingest: IngestSettings) -> list[KeptFor]:
-    final = f"{ingest.final_after_days} days"
+_PLACES: Final = {"regions": "The region of a request", "cities": "The region and the city of a request"}
+
+
+def _kept(ingest: IngestSettings, lists: Lists) -> list[KeptFor]:
+    places = [KeptFor(what, "as long as its hit, without the address")] if (what := _PLACES.get(lists.places)) else []
     return [
         KeptFor("Addresses", "in the spool until their hits have landed, seconds as a rule; nowhere else"),
         KeptFor(
@@ -108,10 +117,16 @@ def _kept(ingest: IngestSettings) -> list[KeptFor]:
             f"and downloads; the secrets are destroyed {SECRET_DAYS} days after the month",
         ),
         KeptFor("Hits", f"{ingest.hits_months} months, or less where a podcast's owner says so"),
+        *places,
         KeptFor("Targets of hits whose episode is not known", f"{WAITING_DAYS} days"),
-        KeptFor("Downloads", f"until {DOWNLOAD_DAYS} days after their day is final; a day is final after {final}"),
+        KeptFor("Downloads", f"until {DOWNLOAD_DAYS} days after their day is final"),
         KeptFor("Figures", "for ever"),
     ]
+
+
+def _is_in_force(verdict: Verdict, files: Sequence[ListFile]) -> bool:
+    stem = _BY_LISTS.get(verdict)
+    return stem is None or any(file.name.startswith(stem) for file in files)
 
 
 def _shared(entries: Sequence[SharedEntry], today: dt.date) -> SharedDisclosure:
@@ -131,6 +146,7 @@ def describe(
     shared: Sequence[SharedEntry],
     *,
     today: dt.date,
+    software: str,
 ) -> Methodology:
     """Describe how an installation counts.
 
@@ -141,22 +157,28 @@ def describe(
         files: Lists and databases that the operator installed.
         shared: The operator's list of shared addresses.
         today: UTC day.
+        software: Its version.
     """
+    filters = [
+        Filter(verdict.label, VERDICT_WORDS[verdict.label], _is_in_force(verdict, files))
+        for verdict in Verdict
+        if verdict is not Verdict.ELIGIBLE
+    ]
+    has_lists = any(one.in_force for one in filters if one.verdict in ("datacenter", "vpn"))
     return Methodology(
+        as_of=today,
+        software=software,
         method=_METHOD,
         guideline=_GUIDELINE,
         profile=DEFAULT_PROFILE.name,
         rules=DEFAULT_PROFILE.rules_version,
-        deviations=list(_DEVIATIONS),
+        final_after_days=ingest.final_after_days,
+        deviations=[*_DEVIATIONS, *(() if has_lists else (_NO_LISTS,))],
         unseen=list(_UNSEEN),
         profiles=[_disclose(profile) for profile in profiles.values()],
-        filters=[
-            Filter(verdict.label, VERDICT_WORDS[verdict.label])
-            for verdict in Verdict
-            if verdict is not Verdict.ELIGIBLE
-        ],
+        filters=filters,
         lists=lists,
         list_files=list(files),
         shared=_shared(shared, today),
-        kept=_kept(ingest),
+        kept=_kept(ingest, lists),
     )

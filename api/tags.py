@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from litestar import Request, Response
 
-__all__ = ("answer_unchanged", "answer_with", "tag_of")
+__all__ = ("answer_unchanged", "answer_with", "software_version", "tag_of")
 
 T = TypeVar("T")
 
@@ -24,7 +24,8 @@ _MAX_CHARS: Final = 4096
 
 
 @functools.cache
-def _version() -> str:
+def software_version() -> str:
+    """Name the version that is installed."""
     try:
         return importlib.metadata.version("castledger-server")
     except importlib.metadata.PackageNotFoundError:
@@ -37,7 +38,7 @@ def _digest(kind: bytes, content: bytes) -> str:
 
 def tag_of(*parts: Any) -> str:
     """Make a tag of what figures follow from; the software is part of it, as the next one may count otherwise."""
-    return _digest(b"version", msgspec.json.encode([_version(), *parts]))
+    return _digest(b"version", msgspec.json.encode([software_version(), *parts]))
 
 
 def _headers(tag: str) -> dict[str, str]:

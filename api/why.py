@@ -12,7 +12,7 @@ from analytics_core.hits import HitFlag
 from analytics_core.ids import format_hit_id
 from analytics_core.network_classes import NetworkClass
 from analytics_core.user_agents import AgentKind
-from analytics_core.verdicts import Evidence, Verdict, first_verdict
+from analytics_core.verdicts import Evidence, Verdict
 
 __all__ = ("why",)
 
@@ -78,7 +78,7 @@ def _counts(hit: HitRow, day: str) -> str:
 
 def why(hit: HitRow) -> str:
     """Say in a sentence why a hit counts or does not."""
-    verdict = first_verdict(hit.verdict_bits)
+    verdict = Verdict(hit.verdict)
     day = f"{hit.occurred_at.astimezone(dt.UTC).date()} (UTC)"
     if verdict is not Verdict.ELIGIBLE:
         return f"Does not count: {_REASONS[verdict](hit)}."

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -26,15 +27,24 @@ TIMESCALE_VARIABLE: Final = "CASTLEDGER_TEST_TIMESCALE_URL"
 
 
 class Server(NamedTuple):
-    """A PostgreSQL, migrated."""
+    """A PostgreSQL, migrated.
+
+    Attributes:
+        database: Where it is.
+        storage: The kind of its large tables.
+        version: Of PostgreSQL.
+        processor_s: Says how much processor time all its processes have had, those that have ended too; ``None`` of a
+            server that is lent.
+    """
 
     database: DatabaseSettings
     storage: str
     version: str
+    processor_s: Callable[[], float] | None
 
 
-def _embedded(bench: Workbench, settings: Sequence[str]) -> str:
-    """Start a PostgreSQL of our own and return its address."""
+def _embedded(bench: Workbench, settings: Sequence[str]) -> tuple[str, Callable[[], float]]:
+    """Start a PostgreSQL of our own and return its address, and what says how much processor time it has had."""
     data_dir = bench.folder / "database"
     postgres = EmbeddedPostgres(data_dir, say=lambda line: print(line, flush=True))
     if settings:
@@ -45,7 +55,21 @@ def _embedded(bench: Workbench, settings: Sequence[str]) -> str:
         postgres.release()
     url = postgres.start()
     bench.at_end(postgres.stop)
-    return url
+    pid = int((data_dir / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
+    return url, lambda: _processor_s(pid)
+
+
+def _processor_s(pid: int) -> float:
+    """Add up the processor time of a server: its first process waits for all others, and gets theirs with it."""
+    used = 0.0
+    for process in (pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())):
+        try:
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:
+            # It has just ended, and counts as the first one's from the next look on.
+            continue
+        used += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return used
 
 
 def _of_database(url: str, name: str) -> str:
@@ -81,7 +105,7 @@ def start_server(bench: Workbench, settings: Sequence[str]) -> Server:
     """
     lent = os.environ.get(TIMESCALE_VARIABLE, "").strip()
     try:
-        url = _lent(bench, lent) if lent else _embedded(bench, settings)
+        url, used = (_lent(bench, lent), None) if lent else _embedded(bench, settings)
     except ConfigError as error:
         raise CannotMeasure(" / ".join(error.faults)) from error
     database = DatabaseSettings(url=Secret(url), storage=Storage.AUTO if lent else Storage.NATIVE)
@@ -93,7 +117,7 @@ def start_server(bench: Workbench, settings: Sequence[str]) -> Server:
             return "hypertable" if is_timescale else "daily partition", str(await conn.fetchval("show server_version"))
 
     storage, version = asyncio.run(prepare())
-    return Server(database, storage, version)
+    return Server(database, storage, version, used)
 
 
 @asynccontextmanager

@@ -12,13 +12,14 @@ import asyncio
 import datetime as dt
 import json
 import os
+import resource
 import shutil
 import statistics
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -149,6 +150,20 @@ async def fill_catalogue(database: DatabaseSettings, shape: TrafficShape) -> Non
         await conn.close()
 
 
+class Work(NamedTuple):
+    """What one side took.
+
+    Attributes:
+        seconds: On the clock.
+        client_s: Processor time of the process that sends.
+        server_s: Processor time of PostgreSQL; ``None`` where that is not known.
+    """
+
+    seconds: float
+    client_s: float
+    server_s: float | None
+
+
 class Sides:
     """Both sides of the comparison.
 
@@ -187,12 +202,21 @@ class Sides:
             # Ingest removes what has landed; this name of it stays.
             os.link(path, spool / path.name)
         os.sync()
+        server_s = self._server_s()
         command = [sys.executable, "-m", "benchmarks.ship_spool"]
         found: dict[str, Any] = json.loads(
             self._bench.run([*command, "--rollups"] if rollups else command, environ=self._environ)
         )
+        found["work"] = Work(found["seconds"], found["cpu_s"], self._since(server_s))
         self._check(rolled_up=rollups)
         return found
+
+    def _server_s(self) -> float | None:
+        return self._server.processor_s() if self._server.processor_s is not None else None
+
+    def _since(self, before: float | None) -> float | None:
+        now = self._server_s()
+        return None if before is None or now is None else now - before
 
     def _check(self, *, rolled_up: bool) -> None:
         async def count() -> Any:
@@ -206,8 +230,8 @@ class Sides:
         if there["unmarked"] and not rolled_up:
             raise WrongResult(f"{there['unmarked']} days of episodes have downloads but no mark")
 
-    def theirs(self) -> float:
-        """Copy the rows that ours landed last into an empty table; return the seconds."""
+    def theirs(self) -> Work:
+        """Copy the rows that ours landed last into an empty table; return what it took."""
         if not self._csv.exists():
             self._psql(f"\\copy (select * from ts.listener_events) to '{self._csv}' csv")
             day = self._shape.day
@@ -215,9 +239,13 @@ class Sides:
             asyncio.run(self._execute(table.format(day=day, next_day=day + dt.timedelta(days=1))))
         asyncio.run(self._execute("truncate theirs.hits"))
         os.sync()
+        server_s, client = self._server_s(), resource.getrusage(resource.RUSAGE_CHILDREN)
         began_s = time.perf_counter()
         self._psql(f"\\copy theirs.hits from '{self._csv}' csv")
         seconds = time.perf_counter() - began_s
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        client_s = after.ru_utime + after.ru_stime - client.ru_utime - client.ru_stime
+        work = Work(seconds, client_s, self._since(server_s))
 
         async def count() -> int:
             async with owner(self._server.database) as conn:
@@ -225,7 +253,7 @@ class Sides:
 
         if asyncio.run(count()) != self.expected.hits:
             raise WrongResult("psql has not copied all rows")
-        return seconds
+        return work
 
     def _psql(self, command: str) -> None:
         self._bench.run(
@@ -242,10 +270,16 @@ def _describe(found: dict[str, Any], expected: Expected) -> str:
     steps = sorted(found["steps"].items(), key=lambda step: -step[1])
     named = ", ".join(f"{name} {seconds / expected.hits * 1e6:.2f}" for name, seconds in steps)
     other = (found["seconds"] - sum(found["steps"].values())) / expected.hits * 1e6
-    return (
-        f"where the time goes, us a hit: {named}, reading and the rest {other:.2f}; "
-        f"processor time of the ingest process {found['cpu_s'] / expected.hits * 1e6:.2f}"
-    )
+    return f"where the time goes, us a hit: {named}, reading and the rest {other:.2f}"
+
+
+def _processor(works: list[Work], hits: int) -> dict[str, float]:
+    """Name what a hit takes of each process, in microseconds: the median of all rounds."""
+    taken = {"client": statistics.median(work.client_s for work in works)}
+    server = [work.server_s for work in works if work.server_s is not None]
+    if server:
+        taken["postgresql"] = statistics.median(server)
+    return {name: round(seconds / hits * 1e6, 2) for name, seconds in taken.items()}
 
 
 def measure(bench: Workbench, options: argparse.Namespace) -> Comparison:
@@ -267,6 +301,7 @@ def measure(bench: Workbench, options: argparse.Namespace) -> Comparison:
     )
     ours: list[float] = []
     theirs: list[float] = []
+    their_work: list[Work] = []
     runs: list[dict[str, Any]] = []
     longest_s = 0.0
     while len(ours) < options.rounds and (not ours or bench.elapsed_s + longest_s < BUDGET_S):
@@ -274,7 +309,8 @@ def measure(bench: Workbench, options: argparse.Namespace) -> Comparison:
         run = sides.ours(rollups=options.rollups and not ours)
         runs.append(run)
         ours.append(expected.hits / run["seconds"])
-        theirs.append(expected.hits / sides.theirs())
+        their_work.append(sides.theirs())
+        theirs.append(expected.hits / their_work[-1].seconds)
         print(
             f"round {len(ours)}: {ours[-1]:,.0f} against {theirs[-1]:,.0f} rows/s: {ours[-1] / theirs[-1]:.2f}; "
             f"peak memory of ingest {run['peak_mib']:.0f} MiB",
@@ -283,6 +319,13 @@ def measure(bench: Workbench, options: argparse.Namespace) -> Comparison:
         longest_s = max(longest_s, bench.elapsed_s - began_s)
     middle = sorted(runs, key=lambda run: float(run["seconds"]))[len(runs) // 2]
     print(_describe(middle, expected))
+    processor_us = {
+        "ours": _processor([run["work"] for run in runs], expected.hits),
+        "theirs": _processor(their_work, expected.hits),
+    }
+    for side, taken in processor_us.items():
+        parts = ", ".join(f"{name} {us:.2f}" for name, us in taken.items())
+        print(f"processor time of {side}, us a hit: {parts}; together {sum(taken.values()):.2f}")
     if options.rollups:
         print(f"rollups of the whole day, afterwards: {runs[0]['rollups_s']:.1f} s", flush=True)
     one, other = statistics.median(ours), statistics.median(theirs)
@@ -300,7 +343,7 @@ def measure(bench: Workbench, options: argparse.Namespace) -> Comparison:
             "postgresql": server.version,
             "rounds": [[round(mine), round(its)] for mine, its in zip(ours, theirs, strict=True)],
             "steps_s": middle["steps"],
-            "cpu_s": round(middle["cpu_s"], 1),
+            "processor_us": processor_us,
             "peak_mib": round(max(run["peak_mib"] for run in runs), 1),
             "rollups_s": round(runs[0]["rollups_s"], 1) if options.rollups else None,
             "host_load": host_load(),

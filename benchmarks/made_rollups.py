@@ -15,7 +15,18 @@ from benchmarks.made_podcast import MadeYear
 
 __all__ = ("make_rollups",)
 
-_KEYS: Final = {"total": 1, "app": 40, "device": 6, "country": 60, "referrer": 31, "feed_app": 13, "source": 1}
+_KEYS: Final = {
+    "total": 1,
+    "app": 40,
+    "device": 6,
+    "os": 9,
+    "country": 60,
+    "region": 1,
+    "city": 1,
+    "referrer": 31,
+    "feed_app": 13,
+    "source": 1,
+}
 
 # A launch that wears off, and a tail; in lots, at least one.
 _EPISODES: Final = """

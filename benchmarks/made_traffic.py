@@ -79,6 +79,7 @@ class MadeEpisode(NamedTuple):
 
     place: int
     podcast: int
+    target: str
     file_name: str
     enclosure_key: UUID
     length_bytes: int
@@ -121,8 +122,9 @@ def made_episodes(number: int) -> Iterator[MadeEpisode]:
         if place < 3 and identify(target).key != key:
             raise AssertionError("an enclosure's key is made in another way than here")
         length = _length_bytes(place)
+        file_name = target.rpartition("/")[2]
         yield MadeEpisode(
-            place, place // EPISODES_A_PODCAST, target.rpartition("/")[2], key, length, length // BYTES_PER_SECOND
+            place, place // EPISODES_A_PODCAST, target, file_name, key, length, length // BYTES_PER_SECOND
         )
 
 

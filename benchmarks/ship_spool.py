@@ -20,7 +20,7 @@ from analytics_core.db.pool import connection, open_pool
 from analytics_core.roles import Role
 from analytics_core.settings import Service, load_settings
 from benchmarks.workbench import peak_mib, resident_mib
-from ingest.app import Ingest
+from ingest.app import Ingest, settle_memory
 from ingest.metrics import Metrics
 from ingest.rollups import refresh_rollups
 
@@ -72,6 +72,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="ship_spool", description=__doc__)
     parser.add_argument("--rollups", action="store_true", help="bring rollups up to date afterwards, timed apart")
     options = parser.parse_args()
+    settle_memory()
     print(json.dumps(uvloop.run(_ship(rollups=options.rollups))))
     return 0
 

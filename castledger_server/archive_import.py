@@ -14,7 +14,7 @@ from analytics_core.archives.checks import check_chunk
 from analytics_core.archives.files import Chunk, read_rows, require_encoding
 from analytics_core.archives.manifest import Manifest, TableEntry, day_of, read_manifest, verify_files
 from analytics_core.archives.tables import TABLES, Table
-from analytics_core.db.dictionaries import TermKind, find_agents, number_terms
+from analytics_core.db.dictionaries import TermKind, find_agents, number_places, number_terms
 from analytics_core.db.hits import ensure_partitions
 from analytics_core.db.imports import (
     COPIED,
@@ -39,6 +39,7 @@ from analytics_core.db.pool import (
 from analytics_core.db.tenants import TenantRow, create_key, create_tenant, find_tenant
 from analytics_core.errors import Conflict, InvalidInput, Unavailable
 from analytics_core.ids import TenantId, TenantNo, new_id
+from analytics_core.places import parse_place
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from castledger_server.archive_progress import Progress
@@ -121,7 +122,7 @@ class _Import:
         self._progress = progress
         self._numbers: dict[str, dict[Any, int]] = {
             **{name: {None: 0} for name in _NUMBERED},
-            **{name: {"": 0} for name in _TERMS},
+            **{name: {"": 0} for name in (*_TERMS, "place")},
         }
 
     async def run(self) -> None:
@@ -160,6 +161,8 @@ class _Import:
             for name in _TERMS:
                 if name in chunk.columns:
                     await self._number_terms(name, chunk.columns[name])
+            if "place_no" in table.numbers:
+                await self._number_places(chunk.columns["place"])
             stored = self._stored(table, chunk)
             if table.name in COPIED:
                 await copy_rows(self._conn, table.name, list(stored), list(zip(*stored.values(), strict=True)))
@@ -215,6 +218,12 @@ class _Import:
         new = {str(term) for term in set(terms) if term not in known}
         if new:
             known.update(await number_terms(self._aside, TermKind(column), new))
+
+    async def _number_places(self, places: Sequence[object]) -> None:
+        known = self._numbers["place"]
+        new = [parse_place(str(place)) for place in set(places) if place not in known]
+        if new:
+            known.update({str(place): number for place, number in (await number_places(self._aside, new)).items()})
 
 
 def _as_rows(columns: Mapping[str, Sequence[object]]) -> list[dict[str, object]]:

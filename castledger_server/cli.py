@@ -20,6 +20,7 @@ from castledger_server.erase_cli import add_erase
 from castledger_server.import_log_cli import add_import_log
 from castledger_server.jobs_cli import add_jobs
 from castledger_server.lists_cli import add_lists
+from castledger_server.profile_cli import add_profile
 from castledger_server.recount_cli import add_recount
 from castledger_server.restate_cli import add_restate
 from castledger_server.retention_cli import add_retention
@@ -370,8 +371,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
             "Read user agents from standard input, one a line, and write a line of JSON for each:\n"
-            "kind (app, browser, library, bot, watch or unknown), app, device, and the rule that decided. Lists that\n"
-            "CASTLEDGER_AGENT_LISTS names decide as they do for ingest."
+            "kind (app, browser, library, bot, watch or unknown), app, device, the rule that decided, and os, the\n"
+            "operating system. Lists that CASTLEDGER_AGENT_LISTS names decide as they do for ingest."
         ),
         epilog="example:\n  printf 'Overcast/3.0\\n' | castledger classify\n",
     )
@@ -385,6 +386,7 @@ def _parser() -> argparse.ArgumentParser:
     add_backup(commands)
     add_restate(commands)
     add_recount(commands)
+    add_profile(commands)
     add_spikes(commands)
     add_erase(commands)
     add_archive(commands)

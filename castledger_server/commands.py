@@ -128,13 +128,13 @@ def classify_lines(lines: Iterable[bytes], table: AgentTable | None = None) -> I
         table: Says what they are; our own by default.
 
     >>> next(classify_lines([b"\n"]))
-    b'{"kind":"unknown","app":"","device":"unknown","rule":"empty"}\n'
+    b'{"kind":"unknown","app":"","device":"unknown","rule":"empty","os":""}\n'
     """
     classify = (table or our_table()).classify
     for line in lines:
         agent = line.removesuffix(b"\n").removesuffix(b"\r").decode(errors="replace")
         found = classify(agent)
-        row = {"kind": found.kind.label, "app": found.app, "device": found.device, "rule": found.rule}
+        row = {"kind": found.kind.label, "app": found.app, "device": found.device, "rule": found.rule, "os": found.os}
         yield msgspec.json.encode(row) + b"\n"
 
 

@@ -15,6 +15,7 @@ import httpx
 
 from analytics_core.agent_lists import LIST_FILES, AgentLists
 from analytics_core.errors import ConfigError
+from analytics_core.geo import Precision
 from analytics_core.own_profiles import load_profiles
 from analytics_core.profiles import PROFILES
 from analytics_core.settings import IngestSettings, Settings
@@ -180,13 +181,20 @@ def look_at_lists(settings: IngestSettings) -> Iterator[Finding]:
         oldest = min(files, key=lambda path: path.stat().st_mtime)
         yield _look_at_age(f"{len(files)} lists of networks, the oldest, {oldest.name},", oldest)
     try:
-        entries = open_places(settings).networks.shared_entries
+        places = open_places(settings)
     except ConfigError as error:
         yield Finding(
             Level.FAIL, "lists", f"{'; '.join(error.faults)}; ingest uses what it had read before, if anything"
         )
     else:
-        yield from _look_at_shared(entries)
+        yield from _look_at_shared(places.networks.shared_entries)
+        if settings.cities and places.countries.precision is not Precision.CITIES:
+            yield Finding(
+                Level.WARN,
+                "lists",
+                f"CASTLEDGER_CITIES=true, but {places.countries.version} names no cities; fetch a database that does "
+                "(`castledger lists update dbip-cities`)",
+            )
     if settings.agent_lists is not None:
         yield _look_at_agent_lists(settings, settings.agent_lists)
     for what, path in (

@@ -1,4 +1,4 @@
-"""``castledger recount``: hits of final days judged again by today's table of agents, by command."""
+"""``castledger recount``: stored hits judged again by today's table of agents, and by a profile, by command."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
+from castledger_server.profile_cli import find_profile
 from castledger_server.restate_cli import HEAD, add_range, find_tenant, read_range, read_reason, write_day
 from castledger_server.retention_cli import find_settings
 
 if TYPE_CHECKING:
+    from analytics_core.profiles import Profile
     from analytics_core.settings import DatabaseSettings
     from analytics_core.verdicts import Verdict
 
 __all__ = ("add_recount", "recount_range")
 
 _NAME: Final = "castledger recount"
-_REASON: Final = "judged again by another table of agents"
+_REASON: Final = "judged again by today's rules"
 _NETWORKS: Final = (
-    "Lists of networks act on hits that land once they are installed: addresses are not kept to look up again.\n"
+    "Lists of networks act on hits that land once they are installed: addresses are not kept to look up again. What\n"
+    "the lists said of an address then is kept with its hit; of hits that landed before Castledger kept it, only what\n"
+    "spoke against them is known.\n"
 )
 _TABLES: Final = (
     "castledger: the job `agents` is not through with the newest table yet: agents that it has not come to are what\n"
@@ -36,18 +40,26 @@ def add_recount(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Add ``recount`` to the command line."""
     recount = commands.add_parser(
         "recount",
-        help="judge hits of past days again by today's table of user agents",
+        help="judge stored hits again by today's table of user agents, or by another profile",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
-            "Judge hits of final days again by the table of user agents in force, make the downloads of these days\n"
-            "anew, a day of a tenant at a time, and record what changed, for /api/v1/restatements. Under the same\n"
-            "table nothing changes. Days whose hits or downloads are not kept any more stay as they are. What was\n"
-            "stopped goes on when it is called again. A day's hits wait in a temporary file (TMPDIR), 200 bytes each."
+            "Judge stored hits again by the table of user agents in force and by the profile of their day, make the\n"
+            "downloads of these days anew, a day of a tenant at a time, and record what changed, for\n"
+            "/api/v1/restatements. With --profile these days are judged by that one from then on, what lands on them\n"
+            "later too. Under the same rules nothing changes. Days whose hits or downloads are not kept any more stay\n"
+            "as they are. Of a day that is not final hits wait to land while it is recounted, for a dry run too;\n"
+            "trackers record them meanwhile. What was stopped goes on when it is called again. Hits that are judged\n"
+            "otherwise wait in a temporary file (TMPDIR), 200 bytes each."
         ),
         epilog=(
             "examples:\n  castledger recount --from 2026-11-01 --to 2026-12-01 --dry-run\n"
             "  castledger recount --from 2026-11-01 --to 2026-12-01 --reason 'Earwig is an app, not a bot'\n"
+            "  castledger recount --from 2026-11-01 --to 2026-12-01 --profile ptmg-2.3 --dry-run\n"
+            "\n`castledger profile ls` names profiles; `castledger profile use` has days to come judged by one.\n"
         ),
+    )
+    recount.add_argument(
+        "--profile", metavar="NAME", help="judge these days by this one from now on (without: as they are judged)"
     )
     add_range(recount, reason=_REASON)
     recount.set_defaults(run=_recount)
@@ -56,9 +68,18 @@ def add_recount(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _recount(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     first, until = read_range(options)
     reason = read_reason(options)
-    database = find_settings(options, environ).require_database()
+    settings = find_settings(options, environ)
+    profile = None if options.profile is None else find_profile(options.profile, settings)
     refused = asyncio.run(
-        recount_range(database, first=first, until=until, slug=options.tenant, reason=reason, dry_run=options.dry_run)
+        recount_range(
+            settings.require_database(),
+            first=first,
+            until=until,
+            slug=options.tenant,
+            reason=reason,
+            profile=profile,
+            dry_run=options.dry_run,
+        )
     )
     return int(refused > 0)
 
@@ -90,13 +111,21 @@ class _Progress:
 def _write_moves(moves: Counter[tuple[Verdict, Verdict]], *, dry_run: bool) -> None:
     """Write which hits are judged otherwise, by verdict before and after, the most first."""
     for (before, after), hits in sorted(moves.items(), key=lambda item: (-item[1], item[0])):
-        move = f"{before.label}, of another agent" if before is after else f"{before.label} → {after.label}"
+        same = f"{before.label}, of another agent or evidence"
+        move = same if before is after else f"{before.label} → {after.label}"
         sys.stdout.write(f"{hits:>42,}  {move}\n")
     sys.stdout.write(f"{moves.total():,} hits {'would be' if dry_run else 'were'} judged otherwise\n")
 
 
 async def recount_range(
-    database: DatabaseSettings, *, first: date, until: date, slug: str | None, reason: str, dry_run: bool
+    database: DatabaseSettings,
+    *,
+    first: date,
+    until: date,
+    slug: str | None,
+    reason: str,
+    profile: Profile | None = None,
+    dry_run: bool,
 ) -> int:
     """Recount the days from *first* to before *until*, and write a line for each that changes or cannot be recounted.
 
@@ -147,6 +176,7 @@ async def recount_range(
                 reason=reason,
                 origin="command",
                 clock=SystemClock(),
+                profile=profile,
                 dry_run=dry_run,
                 tell=partial(tell, tenant),
                 begin=partial(progress.begin, tenant),

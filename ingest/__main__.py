@@ -16,7 +16,7 @@ import uvloop
 
 from analytics_core.errors import ConfigError, Unavailable
 from analytics_core.settings import Service, Settings, load_settings
-from ingest.app import run_ingest
+from ingest.app import run_ingest, settle_memory
 
 __all__ = ("main",)
 
@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         # The client names every address that it fetches, at a level at which operators want to hear other things.
         logging.getLogger("httpx").setLevel(logging.WARNING)
+        settle_memory()
         # It feeds COPY faster than asyncio's own loop while another thread judges (docs/performance.md).
         uvloop.run(_run(settings, arguments))
     except ConfigError as error:

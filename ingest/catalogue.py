@@ -31,6 +31,7 @@ __all__ = ("Catalogue", "Episode", "Resolution", "Resolved", "episode_of", "matc
 # A target with what it came to takes 750 bytes, and there are twice as many: a large catalogue's popular ones.
 _CACHE_LIMIT: Final = 16_000
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MICROSECOND: Final = dt.timedelta(microseconds=1)
 
 
 class Episode(NamedTuple):
@@ -90,7 +91,7 @@ def episode_of(owner: OwnerRow) -> Episode:
         owner.episode_no,
         owner.length_bytes,
         owner.duration_s,
-        None if published is None else (published - _EPOCH) // dt.timedelta(microseconds=1),
+        None if published is None else (published - _EPOCH) // _MICROSECOND,
         owner.live,
         owner.is_playlist or is_playlist(owner.file_name),
     )
@@ -173,7 +174,9 @@ class Catalogue:
     async def _look_up(
         self, conn: Connection, pairs: Sequence[tuple[bytes, bytes]], memory: _Memory
     ) -> list[Resolution]:
-        named = {arguments: parse_prefix_arguments(arguments).podcast_guid for _, arguments in pairs}
+        # Each once: a podcast's episodes share them.
+        distinct = {arguments for _, arguments in pairs}
+        named = {arguments: parse_prefix_arguments(arguments).podcast_guid for arguments in distinct}
         podcasts = await self._find_podcasts(conn, {guid for guid in named.values() if guid is not None}, memory)
         numbers = {
             arguments: (podcasts[guid].tenant_no, podcasts[guid].podcast_no) if guid in podcasts else (0, 0)

@@ -1,4 +1,4 @@
-"""Numbers for agents and terms: looked up in memory first, stored on their first appearance, bounded a day."""
+"""Numbers for agents, terms and places: looked up in memory first, stored on their first appearance, bounded a day."""
 
 from __future__ import annotations
 
@@ -18,18 +18,25 @@ from analytics_core.db.dictionaries import (
     TermKind,
     agents_since,
     confirm_agents,
+    count_places,
     find_agents,
+    find_places,
     find_terms,
     number_agents,
+    number_places,
     number_terms,
     outdated_agents,
     supersede_agents,
+    tell_systems,
+    untold_agents,
 )
 from analytics_core.db.pool import Connection
-from analytics_core.user_agents import AgentClass, our_table
+from analytics_core.operating_systems import operating_system
+from analytics_core.places import Place
+from analytics_core.user_agents import AgentClass, AgentKind, normalise_agent, our_table
 from ingest.caches import GenerationCache
 
-__all__ = ("Agent", "AgentNumbers", "TermNumbers")
+__all__ = ("Agent", "AgentNumbers", "PlaceNumbers", "TermNumbers")
 
 MAX_NEW_AGENTS_A_DAY: Final = 50_000
 """Further ones keep their class but not their text."""
@@ -39,6 +46,15 @@ MAX_OWN_NAMES_A_DAY: Final = 2_000
 
 MAX_NEW_TERMS_A_DAY: Final = 20_000
 """Further ones are ``other``."""
+
+MAX_PLACES: Final = 200_000
+"""There are no more places; a city beyond is its region alone, and a region beyond its country."""
+
+MAX_NEW_PLACES_A_DAY: Final = 20_000
+"""The same a UTC day and process."""
+
+MAX_REGIONS: Final = 10_000
+"""Regions that may be stored beyond that to stand for cities, in all, and a UTC day and process."""
 
 MAX_TERM_CHARS: Final = 255
 OTHER: Final = "other"
@@ -66,8 +82,9 @@ def _readable(data: bytes) -> str:
 def _overflow(found: AgentClass) -> NewAgent:
     """Stand in for all agents of a class: there are as many as the table has classes, whatever is sent."""
     app = found.rule if found.names_itself else found.app
-    key = _hash(b"\x00other\x00" + "\x00".join((str(int(found.kind)), app, found.device)).encode())
-    return NewAgent(key, _OTHER_AGENTS, found.kind, app, found.device, found.rule)
+    parts = (str(int(found.kind)), app, found.device, *([found.os] if found.os else []))
+    key = _hash(b"\x00other\x00" + "\x00".join(parts).encode())
+    return NewAgent(key, _OTHER_AGENTS, found.kind, app, found.device, found.rule, found.os)
 
 
 class AgentNumbers:
@@ -132,7 +149,7 @@ class AgentNumbers:
         return [known[agent] for agent in agents]
 
     async def bring_up_to_date(self, conn: Connection, *, limit: int) -> tuple[int, int]:
-        """Classify stored agents again that another table has classified.
+        """Tell operating systems that were never told, then classify agents again that another table has classified.
 
         Args:
             conn: Outside a transaction.
@@ -143,17 +160,37 @@ class AgentNumbers:
         """
         table = self._table()
         await self._begin_day(conn)
+        if told := await self._tell_systems(conn, limit=limit):
+            return told, 0
         outdated = await outdated_agents(conn, table.version, limit=limit)
         return len(outdated), await self._classify_again(conn, table, outdated)
+
+    async def _tell_systems(self, conn: Connection, *, limit: int) -> int:
+        """Tell the operating systems of agents that were stored before any were told.
+
+        Downloads were counted under these numbers: what is summed up by operating system is summed up again at the end.
+        Only here, and not where such an agent is met again, so that the end is known.
+        """
+        untold = await untold_agents(conn, limit=limit)
+        if untold:
+            systems = {
+                agent.agent_no: ""
+                if agent.kind == AgentKind.BOT or agent.user_agent == _OTHER_AGENTS
+                else operating_system(normalise_agent(agent.user_agent))
+                for agent in untold
+            }
+            await tell_systems(conn, systems)
+        return len(untold)
 
     async def _classify_again(self, conn: Connection, table: AgentTable, agents: Sequence[StoredAgent]) -> int:
         """Confirm the class of those of whom the table says the same, supersede the others."""
         same, other = [], []
         for agent in agents:
             found = self._find(table, agent.user_agent)
-            said = (int(found.kind), found.app, found.device, found.rule)
+            said = (int(found.kind), found.app, found.device, found.rule, found.os)
+            system = found.os if agent.os is None else agent.os
             # Those that stand in for many have no text to read.
-            if agent.user_agent == _OTHER_AGENTS or said == (agent.kind, agent.app, agent.device, agent.rule):
+            if agent.user_agent == _OTHER_AGENTS or said == (agent.kind, agent.app, agent.device, agent.rule, system):
                 same.append(agent.agent_no)
             else:
                 other.append((agent.agent_no, NewAgent(agent.agent_hash, agent.user_agent, *said)))
@@ -183,7 +220,7 @@ class AgentNumbers:
             if self._left > 0:
                 self._left -= 1
                 found = self._find(table, text)
-                new[key] = NewAgent(key, text, found.kind, found.app, found.device, found.rule)
+                new[key] = NewAgent(key, text, found.kind, found.app, found.device, found.rule, found.os)
             else:
                 new[key] = _overflow(table.classify(text))
         stored = await number_agents(
@@ -246,3 +283,65 @@ class TermNumbers:
         self._left -= len(stored)
         numbers = await number_terms(conn, self._kind, [*stored, OTHER] if len(stored) < len(terms) else stored)
         return {term: numbers[term if term in numbers else OTHER] for term in terms}
+
+
+class PlaceNumbers:
+    """Places by number; where there is no room for a city any more its region stands for it, and 0 for a region.
+
+    Args:
+        clock: Tells when a new day begins.
+        most: Places that are stored at all.
+        limit: New places that are stored a UTC day and process.
+    """
+
+    def __init__(self, clock: Clock, *, most: int = MAX_PLACES, limit: int = MAX_NEW_PLACES_A_DAY) -> None:
+        self._clock = clock
+        self._most = most
+        self._limit = limit
+        self._known = GenerationCache[Place, int](_CACHE_LIMIT)
+        self._day: dt.date | None = None
+        self._left = self._regions_left = 0
+
+    async def number(self, conn: Connection, places: Iterable[Place]) -> dict[Place, int]:
+        """Number places, storing those that were never met before.
+
+        Args:
+            conn: Outside a transaction.
+            places: With a region or a city, or both.
+        """
+        wanted = set(places)
+        found = {place: no for place in wanted if (no := self._known.get(place)) is not None}
+        missing = wanted - found.keys()
+        if missing:
+            fresh = await find_places(conn, missing)
+            fresh |= await self._store(conn, sorted(missing - fresh.keys()))
+            for place, place_no in fresh.items():
+                self._known.put(place, place_no)
+            found |= fresh
+            if rest := wanted - found.keys():
+                found |= await self._stand_in(conn, rest)
+        return found
+
+    async def _store(self, conn: Connection, places: Sequence[Place]) -> dict[Place, int]:
+        """Store as many as there is room for, and return these."""
+        if not places:
+            return {}
+        today = self._clock.now().date()
+        if self._day != today:
+            stored = await count_places(conn)
+            self._day, self._left = today, min(self._limit, self._most - stored)
+            self._regions_left = min(MAX_REGIONS, self._most + MAX_REGIONS - stored)
+        new = places[: max(self._left, 0)]
+        self._left -= len(new)
+        return await number_places(conn, new) if new else {}
+
+    async def _stand_in(self, conn: Connection, places: Iterable[Place]) -> dict[Place, int]:
+        """Number the regions of places that have no room; nothing is remembered, as there may be room tomorrow."""
+        regions = {place: place._replace(city="") for place in places}
+        wanted = {region for region in regions.values() if region.region}
+        found = await find_places(conn, wanted)
+        new = sorted(wanted - found.keys())[: max(self._regions_left, 0)]
+        if new:
+            self._regions_left -= len(new)
+            found |= await number_places(conn, new)
+        return {place: found.get(region, 0) for place, region in regions.items()}

@@ -181,6 +181,7 @@ def _columns(
         rules=np.full(len(hits), DEFAULT_PROFILE.version, np.int64),
         asn=_integers([hit.asn for hit in hits]),
         networks=_integers([hit.networks for hit in hits]),
+        place_no=_integers([hit.place_no for hit in hits]),
     )
 
 

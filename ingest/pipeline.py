@@ -36,7 +36,7 @@ from analytics_core.user_agents import our_table
 from analytics_core.verdicts import NO_VERDICT
 from ingest.batches import Batch, distinct
 from ingest.catalogue import Catalogue
-from ingest.dictionaries import AgentNumbers, TermNumbers
+from ingest.dictionaries import AgentNumbers, PlaceNumbers, TermNumbers
 from ingest.metrics import Metrics
 from ingest.place_sources import PlaceSources
 from ingest.secrets import SecretStore
@@ -44,7 +44,7 @@ from ingest.sieve import Places
 from ingest.steps.agents import AgentColumns, TermColumns, number_agents, number_terms
 from ingest.steps.clicks import name_clicks, resolve_links
 from ingest.steps.listeners import ListenerColumns, ListenerSecrets, find_secrets, key_listeners, unpack_key
-from ingest.steps.places import PlaceColumns, place_addresses
+from ingest.steps.places import PlaceColumns, number_places, place_addresses
 from ingest.steps.targets import TargetColumns, resolve_targets
 from ingest.steps.verdicts import (
     FactColumns,
@@ -130,6 +130,7 @@ class Pipeline:
         metrics: Takes each step's time.
         agent_table: Returns the table of user agents in force.
         source: How the hits were told to us.
+        timer: Seconds from wherever, that steps are timed by.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class Pipeline:
         metrics: Metrics,
         agent_table: Callable[[], AgentTable] = our_table,
         source: HitSource = HitSource.PREFIX,
+        timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.catalogue = Catalogue(own_hosts=own_hosts)
         self.unknown_hosts = UnknownHosts(own_hosts=own_hosts)
@@ -149,17 +151,19 @@ class Pipeline:
         self.agents = AgentNumbers(clock, table=agent_table)
         self._referrers = TermNumbers("referrer", clock)
         self._feed_apps = TermNumbers("feed_app", clock)
+        self._place_numbers = PlaceNumbers(clock)
         self.places = places
         """May be replaced at any time: a batch looks all its addresses up in one of them."""
         self._metrics = metrics
         self._source = source
+        self._timer = timer
         self._ownership: int | None = None
 
     @contextlib.contextmanager
     def _timed(self, step: str) -> Iterator[None]:
-        began = time.perf_counter()
+        began = self._timer()
         yield
-        self._metrics.step_seconds.labels(step).inc(time.perf_counter() - began)
+        self._metrics.step_seconds.labels(step).inc(self._timer() - began)
 
     async def judge(self, conn: Connection, batch: Batch) -> Judged:
         """Judge a batch.
@@ -194,11 +198,22 @@ class Pipeline:
             terms = await number_terms(conn, batch, links.targets, self._referrers, self._feed_apps)
             listeners = key_listeners(batch, links.targets, await find_secrets(batch, links.targets, self._secrets))
             places = place_addresses(batch, self.places)
+            place_no = await number_places(conn, places, self._place_numbers)
             ranges, evidence, _ = _weigh(batch, links.targets)
             nothing = np.zeros(len(batch), np.int64)
             verdicts = VerdictColumns(bits=nothing, verdict=nothing + NO_VERDICT)
             hits = _columns(
-                batch, self._source, links.targets, agents, terms, listeners, places, ranges, evidence, verdicts
+                batch,
+                self._source,
+                links.targets,
+                agents,
+                terms,
+                listeners,
+                places,
+                place_no,
+                ranges,
+                evidence,
+                verdicts,
             )
             clicks = name_clicks(batch, links, agents.kind)
         return Judged(hits, [], links.targets.ownership, clicks=clicks)
@@ -213,7 +228,10 @@ class Pipeline:
             terms = await number_terms(conn, batch, targets, self._referrers, self._feed_apps)
         secrets = await find_secrets(batch, targets, self._secrets)
         # In a thread: meanwhile the batch before is on its way to the database.
-        judged = await asyncio.to_thread(self._work_out, batch, targets, agents, terms, secrets)
+        with self._timed("place"):
+            places = await asyncio.to_thread(place_addresses, batch, self.places)
+        place_no = await number_places(conn, places, self._place_numbers)
+        judged = await asyncio.to_thread(self._work_out, batch, targets, agents, terms, secrets, places, place_no)
         if not judged.pending:
             return judged
         with self._timed("hosts"):
@@ -226,18 +244,20 @@ class Pipeline:
         agents: AgentColumns,
         terms: TermColumns,
         secrets: ListenerSecrets,
+        places: PlaceColumns,
+        place_no: npt.NDArray[np.int64],
     ) -> Judged:
         """Do all that needs no database."""
         with self._timed("key"):
             listeners = key_listeners(batch, targets, secrets)
-        with self._timed("place"):
-            places = place_addresses(batch, self.places)
         with self._timed("range"):
             ranges, evidence, tiny = _weigh(batch, targets)
         with self._timed("judge"):
             verdicts = judge_facts(_facts(batch, targets, agents, places, tiny))
         with self._timed("split"):
-            judged = _split(batch, self._source, targets, agents, terms, listeners, places, ranges, evidence, verdicts)
+            judged = _split(
+                batch, self._source, targets, agents, terms, listeners, places, place_no, ranges, evidence, verdicts
+            )
         with self._timed("winners"):
             winners = pick_winners(judged.hits)
         with self._timed("lay out"):
@@ -300,11 +320,12 @@ def _split(
     terms: TermColumns,
     listeners: ListenerColumns,
     places: PlaceColumns,
+    place_no: npt.NDArray[np.int64],
     ranges: RangeColumns,
     evidence: npt.NDArray[np.int64],
     verdicts: VerdictColumns,
 ) -> Judged:
-    columns = _columns(batch, source, targets, agents, terms, listeners, places, ranges, evidence, verdicts)
+    columns = _columns(batch, source, targets, agents, terms, listeners, places, place_no, ranges, evidence, verdicts)
     known = columns.episode_no > 0
     if known.all():
         return Judged(columns, [], targets.ownership)
@@ -321,6 +342,7 @@ def _columns(
     terms: TermColumns,
     listeners: ListenerColumns,
     places: PlaceColumns,
+    place_no: npt.NDArray[np.int64],
     ranges: RangeColumns,
     evidence: npt.NDArray[np.int64],
     verdicts: VerdictColumns,
@@ -352,6 +374,7 @@ def _columns(
         rules=np.full(len(batch), DEFAULT_PROFILE.version, np.int64),
         asn=places.asn,
         networks=places.networks,
+        place_no=place_no,
     )
 
 
@@ -394,6 +417,7 @@ def _pending(
                 source=int(columns.source[place]),
                 asn=int(columns.asn[place]),
                 networks=int(columns.networks[place]),
+                place_no=int(columns.place_no[place]),
             )
         )
     return hits

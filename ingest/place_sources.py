@@ -43,7 +43,8 @@ def open_places(settings: IngestSettings, *, clock: Clock | None = None) -> Plac
         networks = load_network_lists(settings.lists_dir, today=today)
     except (ValueError, OSError) as error:
         raise ConfigError([f"CASTLEDGER_LISTS_DIR: {error}"]) from error
-    return PlaceSources(open_countries(settings.countries_path), open_asns(settings.asns_path), networks)
+    countries = open_countries(settings.countries_path, cities=settings.cities)
+    return PlaceSources(countries, open_asns(settings.asns_path), networks)
 
 
 class PlacesWatch:

@@ -27,9 +27,20 @@ from analytics_core.db.restating import NotRestated, RestatedDay, list_due_days,
 from analytics_core.errors import Unavailable
 from analytics_core.hits import HitFlag
 from analytics_core.ids import new_id
+from analytics_core.profiles import Profile
 from ingest.writer import TRY_AGAIN
 
-__all__ = ("WAITED_REASON", "DayOutcome", "Remake", "Told", "restate", "restate_days", "restate_due")
+__all__ = (
+    "WAITED_REASON",
+    "DayOutcome",
+    "Isolation",
+    "IsolationOf",
+    "Remake",
+    "Told",
+    "restate",
+    "restate_days",
+    "restate_due",
+)
 
 WAITED_REASON: Final = "hits that had waited for their episode"
 """Why the job restates."""
@@ -38,6 +49,9 @@ _DAYS: Final = 1_000
 _ATTEMPTS: Final = 5
 
 Isolation: TypeAlias = Literal["read_committed", "repeatable_read"]
+
+IsolationOf: TypeAlias = "Callable[[Connection, dt.date], Awaitable[Isolation]]"
+"""Tells the isolation of the transaction that a day is counted anew in, outside of it."""
 
 Told: TypeAlias = "Callable[[DayOutcome], None]"
 
@@ -57,12 +71,18 @@ class _DryRun(Exception):
 
 
 async def _try_day(
-    conn: Connection, restatement: NewRestatement, day: dt.date, remake: Remake, *, isolation: Isolation, dry_run: bool
+    conn: Connection,
+    restatement: NewRestatement,
+    day: dt.date,
+    remake: Remake,
+    *,
+    isolation: IsolationOf,
+    dry_run: bool,
 ) -> RestatedDay | NotRestated | None:
     """Restate a day and record it: both, or neither."""
     outcome: RestatedDay | NotRestated | None = None
     with contextlib.suppress(_DryRun):
-        async with conn.transaction(isolation=isolation):
+        async with conn.transaction(isolation=await isolation(conn, day)):
             outcome = await remake(conn, restatement.tenant_no, day)
             if isinstance(outcome, RestatedDay):
                 await add_restated_day(conn, restatement, outcome)
@@ -72,7 +92,13 @@ async def _try_day(
 
 
 async def _restate_day(
-    conn: Connection, restatement: NewRestatement, day: dt.date, remake: Remake, *, isolation: Isolation, dry_run: bool
+    conn: Connection,
+    restatement: NewRestatement,
+    day: dt.date,
+    remake: Remake,
+    *,
+    isolation: IsolationOf,
+    dry_run: bool,
 ) -> RestatedDay | NotRestated | None:
     """Restate a day in spite of who erases a listener of it at the same time."""
     for _ in range(_ATTEMPTS):
@@ -87,10 +113,11 @@ async def restate_days(
     days: Sequence[dt.date],
     remake: Remake,
     *,
-    isolation: Isolation,
+    isolation: IsolationOf,
     reason: str,
     origin: Origin,
     clock: Clock,
+    profile: Profile | None = None,
     dry_run: bool = False,
     tell: Told | None = None,
 ) -> list[DayOutcome]:
@@ -107,6 +134,7 @@ async def restate_days(
         reason: For people.
         origin: Who restates.
         clock: Tells when it began and when it was done.
+        profile: What their hits are judged by from then on, for the record; ``None`` where that stays as it is.
         dry_run: Find out what would change, and change nothing.
         tell: Called with each day that changed or cannot be counted anew, once it is done.
 
@@ -123,6 +151,7 @@ async def restate_days(
         last_day=days[-1],
         reason=reason,
         origin=origin,
+        rules=None if profile is None else profile.rules_version,
         started_at=clock.now(),
     )
     if not dry_run:
@@ -137,6 +166,10 @@ async def restate_days(
     if not dry_run:
         await finish_restatement(conn, restatement, now=clock.now())
     return outcomes
+
+
+async def _read_committed(conn: Connection, day: dt.date) -> Isolation:
+    return "read_committed"
 
 
 async def restate(
@@ -164,7 +197,7 @@ async def restate(
         tenant_no,
         days,
         partial(rebuild_day, flagged=flagged),
-        isolation="read_committed",
+        isolation=_read_committed,
         reason=reason,
         origin=origin,
         clock=clock,

@@ -7,6 +7,7 @@ import enum
 import fcntl
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -104,10 +105,12 @@ class SpoolFolder:
 
     Args:
         folder: Need not exist yet.
+        piece_bytes: How much is read at a time: the rest of a segment is for other batches.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, piece_bytes: int = 1024 * 1024) -> None:
         self.folder = folder
+        self._piece_bytes = piece_bytes
         self._headers: dict[str, SegmentHeader] = {}
 
     def scan(self) -> list[SegmentFile]:
@@ -160,18 +163,17 @@ class SpoolFolder:
         Raises:
             OSError: The file cannot be read, or is gone.
         """
-        wanted = min(max_bytes, file.size - offset)
-        with file.path.open("rb") as handle:
-            data = os.pread(handle.fileno(), max(wanted, 0), offset)
         frames: list[Frame] = []
-        hits, fault, is_partial = 0, None, len(data) < file.size - offset
+        hits, fault, is_partial = 0, None, False
         try:
-            for frame in read_frames(data, offset=offset):
+            for frame in self._read_pieces(file, offset, min(file.size, offset + max_bytes)):
                 if hits >= max_hits:
                     is_partial = True
                     break
                 frames.append(frame)
                 hits += frame.hits
+            else:
+                is_partial = file.size - offset > max_bytes
         except SpoolCorrupt as error:
             fault = str(error)
         rows = b"".join(frame.rows for frame in frames)
@@ -192,6 +194,25 @@ class SpoolFolder:
             is_partial=is_partial and fault is None,
             fault=fault,
         )
+
+    def _read_pieces(self, file: SegmentFile, start: int, end: int) -> Iterator[Frame]:
+        """Read a segment's whole frames, some at a time."""
+        wanted = self._piece_bytes
+        with file.path.open("rb") as handle:
+            while start < end:
+                asked = min(wanted, end - start)
+                data = os.pread(handle.fileno(), asked, start)
+                behind = start
+                for frame in read_frames(data, offset=start):
+                    behind = frame.end
+                    yield frame
+                if behind > start:
+                    start, wanted = behind, self._piece_bytes
+                elif len(data) == asked < end - start:
+                    # The frame is longer than a piece.
+                    wanted = end - start
+                else:
+                    return
 
     def find_gap(self, file: SegmentFile, *, offset: int) -> tuple[Gap, int | None]:
         """Find how far the damage reaches that begins at *offset*.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
+from analytics_core.db.copying import Keys
 from analytics_core.db.hits import Downloads, HitColumns
 from analytics_core.hits import HitFlag
 from analytics_core.verdicts import Evidence, Verdict
@@ -23,16 +25,45 @@ def pick_winners(hits: HitColumns) -> Downloads:
         & (hits.episode_no > 0)
         & (hits.flags & int(HitFlag.LATE) == 0)
     )
-    eligible = hits if counts.all() else hits.select(counts)
-    if not len(eligible):
-        return eligible
-    day, key = eligible.day, eligible.listener_key
+    if not counts.any():
+        return hits.select(counts)
+    places = np.flatnonzero(counts)
+    key = hits.listener_key[places]
+    # Numbered in their order, few bits of a day and episode are enough.
+    of_episode = np.unique((hits.day[places] << 32) | hits.episode_no[places], return_inverse=True)[1]
+    order, starts = _group(of_episode, key)
+    places = places[order]
     # Two columns in one number each: times take 53 bits, evidence 2; numbers of segments and hits take 31 each.
-    merit = ((int(Evidence.FULL) - eligible.evidence) << 60) | eligible.occurred_at
-    hit_id = (eligible.segment_no << 32) | eligible.ordinal
-    place = (day << 32) | eligible.episode_no
-    order = np.lexsort((hit_id, merit, key[:, 1], key[:, 0], place))
-    place, key = place[order], key[order]
-    first = np.ones(len(order), np.bool_)
-    first[1:] = (place[1:] != place[:-1]) | (key[1:] != key[:-1]).any(axis=1)
-    return eligible.select(order[first])
+    merit = ((int(Evidence.FULL) - hits.evidence[places]) << 60) | hits.occurred_at[places]
+    hit_id = (hits.segment_no[places] << 32) | hits.ordinal[places]
+    sizes = np.diff(starts, append=len(places))
+    is_best = merit == np.repeat(np.minimum.reduceat(merit, starts), sizes)
+    hit_id[~is_best] = np.iinfo(np.int64).max
+    is_first = hit_id == np.repeat(np.minimum.reduceat(hit_id, starts), sizes)
+    return hits.select(places[is_first])
+
+
+def _group(of_episode: npt.NDArray[np.intp], key: Keys) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Order pairs of episode and listener, and say where in that order each distinct one begins.
+
+    One sort of numbers is a seventh of the work of one by three columns: of 64 bits the episode leaves enough to the
+    listener's key that two of one episode hardly ever share them.
+    """
+    bits = np.uint64(max(int(of_episode.max()).bit_length(), 1))
+    packed = (of_episode.astype(np.uint64) << (np.uint64(64) - bits)) | (key[:, 0] >> bits)
+    order = np.argsort(packed)
+    ordered = packed[order]
+    is_new = _differ(key[order])
+    if (is_new[1:] & (ordered[1:] == ordered[:-1])).any():
+        order = np.lexsort((key[:, 1], key[:, 0], of_episode))
+        ordered = of_episode[order]
+        is_new = _differ(key[order])
+    is_new[1:] |= ordered[1:] != ordered[:-1]
+    return order, np.flatnonzero(is_new)
+
+
+def _differ(keys: Keys) -> npt.NDArray[np.bool_]:
+    """Say of each key whether it is another than the one before it; of the first, that it is."""
+    found = np.ones(len(keys), np.bool_)
+    found[1:] = (keys[1:] != keys[:-1]).any(axis=1)
+    return found

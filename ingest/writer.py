@@ -40,6 +40,7 @@ from analytics_core.hosts import HostSighting
 from analytics_core.verdicts import NO_VERDICT, Verdict
 from ingest.batches import Batch, Texts, distinct
 from ingest.bookkeeping import book_judged
+from ingest.day_profiles import judge_by_days
 from ingest.metrics import Metrics
 from ingest.pipeline import MAX_TARGET_CHARS, Judged
 from ingest.sieve import Places, Refusal, Sieve, describe, is_refusal
@@ -150,7 +151,8 @@ async def write_hits(
 ) -> HitColumns:
     """Write judged hits with the downloads that they make.
 
-    A hit of a day that is final is flagged ``LATE`` and makes no download.
+    A hit of a day that has a profile of its own is judged by it. One of a day that is final is flagged ``LATE``, and
+    makes no download.
 
     Args:
         conn: In a transaction.
@@ -170,9 +172,12 @@ async def write_hits(
     await ensure_partitions(conn, {day for _, day in pairs})
     is_rekeyed = hits.flags & int(HitFlag.REKEYED) != 0
     rekeyed = {pairs[code] for code in np.unique(codes[is_rekeyed]).tolist()}
-    final = await note_days(conn, [pair for pair in pairs if pair[0]], rekeyed=rekeyed)
-    if final:
-        late = np.array([pair in final for pair in pairs], np.bool_)[codes]
+    noted = await note_days(conn, [pair for pair in pairs if pair[0]], rekeyed=rekeyed)
+    if noted.profiles:
+        hits = await judge_by_days(conn, hits, pairs, codes, noted.profiles)
+        winners = rows = None
+    if noted.final:
+        late = np.array([pair in noted.final for pair in pairs], np.bool_)[codes]
         hits = dataclasses.replace(hits, flags=hits.flags | np.where(late, int(late_flags), 0))
         winners = rows = None
     await copy_hits(conn, encode_hits(hits) if rows is None else rows)
@@ -216,7 +221,7 @@ async def land_batch(
     """
     async with conn.transaction():
         await _pass_fence(conn, judged, checkpoints)
-        await _write(conn, judged, written)
+        judged = await _write(conn, judged, written)
         await add_dead_letters(conn, judged.dead)
         await add_entries(conn, [*answers, *book_judged(judged)])
         await note_sightings(conn, judged.sightings)
@@ -233,11 +238,13 @@ async def _pass_fence(conn: Connection, judged: Judged, checkpoints: Sequence[Ch
         await hold_ownership(conn, judged.ownership)
 
 
-async def _write(conn: Connection, judged: Judged, written: WrittenKeys | None = None) -> None:
+async def _write(conn: Connection, judged: Judged, written: WrittenKeys | None = None) -> Judged:
+    """Write a batch; return it as it was written."""
     # Days before downloads, as everywhere, so that writers meet in one order.
     await _write_pending(conn, judged.pending)
-    await write_hits(conn, judged.hits, winners=judged.winners, rows=judged.rows, written=written)
+    hits = await write_hits(conn, judged.hits, winners=judged.winners, rows=judged.rows, written=written)
     await add_clicks(conn, judged.clicks)
+    return dataclasses.replace(judged, hits=hits)
 
 
 async def land_apart(
@@ -277,10 +284,8 @@ async def land_apart(
     """
 
     async def attempt(places: Places) -> Judged:
-        part = judged.take(places)
         async with conn.transaction():
-            await _write(conn, part)
-        return part
+            return await _write(conn, judged.take(places))
 
     async def probe(places: Places) -> None:
         savepoint = conn.transaction()

@@ -237,10 +237,13 @@ create table ops.agents (
     first_seen_at timestamptz not null default now(),
     -- A row stands for an agent and a class, for ever. Where another table says something else of the agent, a new row
     -- takes over its hash, the key by which it is found, and the old one keeps it here.
-    superseded_hash uuid
+    superseded_hash uuid,
+    -- Null where nobody has told it yet: rows of before, until ingest has read their agents again.
+    os text
 );
 create index agents_version on ops.agents (table_version) where superseded_hash is null;
 create index agents_superseded on ops.agents (superseded_hash) where superseded_hash is not null;
+create index agents_os on ops.agents (agent_no) where os is null;
 
 create table ops.terms (
     term_no integer generated always as identity primary key,
@@ -275,6 +278,7 @@ create table ops.pending_hits (
     source smallint not null,
     asn integer not null default 0,
     networks smallint not null default 0,
+    place_no integer not null default 0,
     primary key (segment_no, ordinal)
 );
 create index pending_hits_key on ops.pending_hits (enclosure_key);
@@ -340,7 +344,8 @@ create table ts.listener_events (
     source smallint not null,
     rules smallint not null,
     asn integer not null default 0,
-    networks smallint not null default 0
+    networks smallint not null default 0,
+    place_no integer not null default 0
 );
 
 create table ts.downloads (
@@ -358,6 +363,9 @@ create table ts.downloads (
     country smallint not null,
     evidence smallint not null,
     source smallint not null,
+    -- Null is taken, never written by this version: the one before goes on staging downloads in temporary tables like this
+    -- one, which have its columns without their defaults.
+    place_no integer default 0,
     primary key (day, episode_no, listener_key)
 );
 
@@ -394,14 +402,16 @@ create table app.metrics_daily (
     podcast_no integer not null,
     episode_no integer not null,
     day date not null,
-    dimension text not null check (dimension in ('total', 'app', 'device', 'country', 'referrer', 'feed_app', 'source')),
+    dimension text not null,
     key text not null,
     downloads integer not null check (downloads >= 0),
     downloads_strict integer not null check (downloads_strict between 0 and downloads),
     quarters integer[] not null check (array_length(quarters, 1) = 96),
     quarters_strict integer[] not null check (array_length(quarters_strict, 1) = 96),
     refreshed_at timestamptz not null default now(),
-    primary key (episode_no, day, dimension, key)
+    primary key (episode_no, day, dimension, key),
+    constraint metrics_daily_dimension_check check (dimension in
+        ('total', 'app', 'device', 'os', 'country', 'region', 'city', 'referrer', 'feed_app', 'source'))
 );
 create index metrics_daily_podcast on app.metrics_daily (podcast_no, dimension, day);
 
@@ -683,7 +693,7 @@ begin
     with wanted as materialized (
         select distinct w.podcast_no, w.day, d.dimension
         from unnest(podcast_nos, days) as w(podcast_no, day)
-        cross join unnest('{total,app,device,country,referrer,feed_app,source}'::text[]) as d(dimension)
+        cross join unnest('{total,app,device,os,country,region,city,referrer,feed_app,source}'::text[]) as d(dimension)
     ), sums as (
         select max(m.tenant_no) as tenant_no, m.podcast_no, m.day, m.dimension, m.key,
             sum(m.downloads) as downloads, sum(m.downloads_strict) as downloads_strict,
@@ -780,7 +790,7 @@ begin
     ), wanted as materialized (
         select distinct w.podcast_no, w.month, w.until, d.dimension
         from episodes w
-        cross join unnest('{total,app,device,country,referrer,feed_app,source}'::text[]) as d(dimension)
+        cross join unnest('{total,app,device,os,country,region,city,referrer,feed_app,source}'::text[]) as d(dimension)
     ), counted as (
         select w.podcast_no, w.month, w.dimension, p.tenant_no, p.key, p.day, p.downloads, p.downloads_strict
         from wanted w
@@ -1381,6 +1391,52 @@ $$;
 revoke execute on function ops.set_hits_retention(integer) from public;
 grant execute on function ops.set_hits_retention(integer) to castledger_ingest;
 
+-- By which rules each tenant's day is judged: a profile as it was when it was chosen, null for the default.
+
+alter table ops.days add column profile jsonb;
+-- What days from a date on are judged by, and what days before it.
+alter table app.tenants add column profile jsonb;
+alter table app.tenants add column profile_from date;
+alter table app.tenants add column profile_before jsonb;
+grant update (profile, profile_from, profile_before) on app.tenants to castledger_ingest;
+create policy profiles on app.tenants for update to castledger_ingest using (true);
+
+-- The rules that days have had since, in one word: the profile's name and its version.
+alter table app.restatements add column rules text;
+
+create or replace view api.days with (security_barrier) as
+    select day, final_at, rekeyed, downloads_dropped_at is not null as downloads_gone,
+        hits_incomplete or hits_dropped_at is not null as hits_gone,
+        (profile ->> 'name') || '.' || (profile ->> 'version') as rules
+    from ops.days where tenant_no = app.tenant_no();
+
+-- Hits are only ever added by who lands them: some of a tenant's day, by their ids, are taken away to be written anew, by
+-- whoever holds the day's row. They are looked for between two instants.
+create function ops.take_hits(tenant integer, of_day date, begins timestamptz, ends timestamptz, segments integer[],
+    ordinals integer[]) returns bigint language plpgsql
+    security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_custom_plan
+as $$
+declare
+    taken bigint;
+begin
+    perform from ops.days d
+    where d.tenant_no = tenant and d.day = of_day and d.downloads_dropped_at is null and d.hits_dropped_at is null
+    for update;
+    if not found or begins < of_day::timestamp at time zone 'UTC' or ends >= (of_day + 1)::timestamp at time zone 'UTC' then
+        return 0;
+    end if;
+    perform set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true);
+    delete from ts.listener_events e using unnest(segments, ordinals) as n(segment_no, ordinal)
+    where e.tenant_no = tenant and e.occurred_at between begins and ends and e.segment_no = n.segment_no
+        and e.ordinal = n.ordinal;
+    get diagnostics taken = row_count;
+    return taken;
+end
+$$;
+revoke execute on function ops.take_hits(integer, date, timestamptz, timestamptz, integer[], integer[]) from public;
+grant execute on function ops.take_hits(integer, date, timestamptz, timestamptz, integer[], integer[])
+    to castledger_ingest;
+
 -- Spikes: floods of requests that ingest finds beside the hits. They change nothing by themselves: the owner of the
 -- podcast accepts them, which leaves their hits out of downloads, or dismisses them; what was accepted can be reverted.
 
@@ -1510,3 +1566,41 @@ end
 $$;
 revoke execute on function ops.flag_spike(uuid) from public;
 grant execute on function ops.flag_spike(uuid) to castledger_ingest;
+
+-- Places by number. `place` is country, region and city as databases name them, apart by slashes; `region` and `city` are
+-- the keys that figures have, empty where unknown. 0 is no place, and has no row.
+create table ops.places (
+    place_no integer generated always as identity primary key,
+    place text not null unique,
+    region text not null,
+    city text not null
+);
+grant select, insert on ops.places to castledger_ingest;
+
+create or replace view api.listener_events with (security_barrier) as
+    select e.occurred_at, e.segment_no, e.ordinal, e.podcast_no, e.episode_no, e.range_first, e.range_last, e.range_kind,
+        e.verdict_bits, e.verdict, e.evidence, e.country, e.kind, e.method, e.flags, e.source, e.rules, e.listener_key,
+        coalesce(a.user_agent, '') as user_agent, coalesce(a.kind, 0)::smallint as agent_kind,
+        coalesce(a.app, '') as app, coalesce(a.device, '') as device, coalesce(a.rule, '') as agent_rule,
+        coalesce(r.term, '') as referrer, coalesce(f.term, '') as feed_app, e.asn, e.networks,
+        coalesce(a.os, '') as os, coalesce(l.region, '') as region, coalesce(l.city, '') as city
+    from ts.listener_events e
+    left join ops.agents a using (agent_no)
+    left join ops.terms r on r.term_no = e.referrer_no
+    left join ops.terms f on f.term_no = e.feed_app_no
+    left join ops.places l on l.place_no = e.place_no
+    where e.tenant_no = app.tenant_no();
+
+create or replace view api.pending_hits with (security_barrier) as
+    select p.occurred_at, p.segment_no, p.ordinal, p.podcast_no, p.target, p.range_first, p.range_last, p.range_kind,
+        p.verdict_bits, p.country, p.kind, p.method, p.flags, p.source,
+        coalesce(a.user_agent, '') as user_agent, coalesce(a.kind, 0)::smallint as agent_kind,
+        coalesce(a.app, '') as app, coalesce(a.device, '') as device, coalesce(a.rule, '') as agent_rule,
+        coalesce(r.term, '') as referrer, coalesce(f.term, '') as feed_app, p.asn, p.networks,
+        coalesce(a.os, '') as os, coalesce(l.region, '') as region, coalesce(l.city, '') as city
+    from ops.pending_hits p
+    left join ops.agents a using (agent_no)
+    left join ops.terms r on r.term_no = p.referrer_no
+    left join ops.terms f on f.term_no = p.feed_app_no
+    left join ops.places l on l.place_no = p.place_no
+    where p.tenant_no = app.tenant_no();

@@ -17,6 +17,7 @@ from analytics_core.db.restating import RestatedDay
 from analytics_core.db.spikes import decide
 from analytics_core.db.tenants import create_key, find_tenant
 from analytics_core.db.unknown_hosts import accept_host
+from analytics_core.geo import open_countries
 from analytics_core.ids import new_id
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, load_settings
@@ -29,6 +30,7 @@ from ingest.restatements import restate
 from ingest.retention import KEEP_DOWNLOADS, drop_old
 from ingest.rollups import refresh_listeners
 from ingest.spikes import apply_due
+from tests.address_databases import write_database
 from tests.factories import MadePodcast, make_episode, make_hit, make_podcast, make_tenant, write_segment
 from tests.integration.api.ledger import Api
 from tests.integration.ingest.erasing import Eraser
@@ -51,11 +53,16 @@ _RANGES = ("", "bytes=0-1", "bytes=0-2000000", "bytes=5000000-5000100")
 _REFERRERS = ("", "https://example.org/page", "https://example.net/")
 
 
-async def open_ledger(database: DatabaseSettings, folder: Path) -> tuple[Ledger, Pool]:
-    """Open an ingest on a database; its pool is to be closed."""
+async def open_ledger(database: DatabaseSettings, folder: Path, *, city: str = "Toulon") -> tuple[Ledger, Pool]:
+    """Open an ingest on a database, which takes all listeners to be of one city; its pool is to be closed."""
     pool = await open_pool(database, Role.INGEST, application_name="test", max_size=3)
     conn = await connect(database, Role.INGEST, application_name="test")
-    return Ledger(pool, conn, folder), pool
+    ledger = Ledger(pool, conn, folder)
+    record = {"country_code": "FR", "state1": "Var", "city": city}
+    path = write_database(folder.with_name(f"{folder.name}-{city}.mmdb"), {"country_code": "DE"}, record)
+    ledger.pipeline = ledger.make_pipeline(countries=open_countries(path, cities=True))
+    ledger.shipper = ledger.make_shipper()
+    return ledger, pool
 
 
 async def fill(database: DatabaseSettings, folder: Path) -> MadePodcast:
@@ -133,7 +140,7 @@ async def occupy(database: DatabaseSettings, folder: Path) -> None:
         database, tenant, *(make_episode(f"r{number}", f"https://r.example.net/{number}.mp3") for number in range(7))
     )
     await make_links(database, podcast, slugs=("theirs", "gone"))
-    ledger, pool = await open_ledger(database, folder)
+    ledger, pool = await open_ledger(database, folder, city="Draguignan")
     try:
         for number in range(3):
             hit = make_hit(
@@ -242,7 +249,7 @@ async def ask_everything(database: DatabaseSettings, key: str, folder: Path) -> 
                 await ask("/analytics/downloads", **scope, **whole)
                 await ask("/analytics/downloads", **scope, **whole, interval="month")
                 await ask("/analytics/downloads", **scope, **whole, interval="week", tz="Asia/Kathmandu")
-                for by in ("app", "device", "country", "referrer", "feed_app", "source"):
+                for by in ("app", "device", "os", "country", "region", "city", "referrer", "feed_app", "source"):
                     await ask("/analytics/downloads", **scope, **whole, interval="month", by=by)
                 for day in (OLD, OLD + dt.timedelta(days=1), DAY - dt.timedelta(days=1), DAY):
                     await ask("/analytics/explain", **scope, day=day.isoformat())

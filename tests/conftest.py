@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import pytest
 
 from analytics_core.settings import DatabaseSettings, Secret, Storage
@@ -18,6 +19,10 @@ from migrations.runner import migrate_up
 from tests.postgres import LOGIN, GivenServer, Server, TestServer
 
 _numbers = itertools.count(1)
+
+# On a busy machine an example may take any time.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

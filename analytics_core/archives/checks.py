@@ -7,10 +7,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, cast
 
+import msgspec
+
 from analytics_core.archives.files import Chunk
 from analytics_core.archives.tables import Table
+from analytics_core.day_profiles import profile_from_stored
 from analytics_core.errors import InvalidInput
 from analytics_core.links import parse_slug, parse_target_url
+from analytics_core.places import parse_place
+from analytics_core.verdicts import Verdict
 
 __all__ = ("check_chunk",)
 
@@ -42,11 +47,27 @@ def _check_country(value: object) -> None:
         raise ValueError(f"is no country of two letters, 256 times the first and the second: {value}")
 
 
+def _check_place(value: object) -> None:
+    if value:
+        parse_place(str(value))
+
+
+def _check_profile(value: object) -> None:
+    try:
+        profile = profile_from_stored(value)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"is no profile: {error}") from error
+    if profile.is_for_comparing or not profile.excluding & Verdict.UNKNOWN_EPISODE.bit:
+        raise ValueError(f"is a profile that days cannot be judged by: {profile.name}")
+
+
 _CHECKS: Final[Mapping[tuple[str, str], Callable[[object], None]]] = {
     ("links", "slug"): _check_slug,
     ("links", "target"): _check_target,
     ("enclosures", "hosts"): _check_hosts,
     ("unknown_hosts", "host"): _check_host,
+    **{(table, "place"): _check_place for table in ("hits", "pending_hits", "downloads")},
+    ("days", "profile"): _check_profile,
     ("hits", "country"): _check_country,
     ("pending_hits", "country"): _check_country,
     ("downloads", "country"): _check_country,

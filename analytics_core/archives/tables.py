@@ -60,10 +60,17 @@ _REQUEST: Final = (
     Column("referrer", Kind.TEXT, is_stored=False),
     Column("feed_app", Kind.TEXT, is_stored=False),
     Column("country", Kind.INT16, low=0),
+    Column("place", Kind.TEXT, is_stored=False),
     Column("source", Kind.INT16, low=0, high=15),
 )
 _REQUEST_NUMBERS: Final = MappingProxyType(
-    {"segment_no": "segment_id", "agent_no": "agent_hash", "referrer_no": "referrer", "feed_app_no": "feed_app"}
+    {
+        "segment_no": "segment_id",
+        "agent_no": "agent_hash",
+        "referrer_no": "referrer",
+        "feed_app_no": "feed_app",
+        "place_no": "place",
+    }
 )
 _RANGE: Final = (
     Column("range_first", Kind.INT64),
@@ -115,6 +122,7 @@ TABLES: Final = (
             Column("app", Kind.TEXT),
             Column("device", Kind.TEXT),
             Column("rule", Kind.TEXT),
+            Column("os", Kind.TEXT, nullable=True),
             Column("table_version", Kind.TEXT),
             Column("superseded_hash", Kind.UUID, nullable=True),
         ),
@@ -273,6 +281,7 @@ TABLES: Final = (
             Column("state", Kind.TEXT),
             Column("started_at", Kind.INSTANT),
             Column("finished_at", Kind.INSTANT, nullable=True),
+            Column("rules", Kind.TEXT, nullable=True),
         ),
         not_kept=_SERIES,
     ),
@@ -332,6 +341,7 @@ TABLES: Final = (
             Column("downloads_dropped_at", Kind.INSTANT, nullable=True),
             Column("hits_incomplete", Kind.BOOL),
             Column("restatement_due", Kind.BOOL),
+            Column("profile", Kind.JSON, nullable=True),
         ),
         not_kept=MappingProxyType({"tenant_no": _TENANT, "generation": "it tells ingest that a day was rewritten"}),
     ),

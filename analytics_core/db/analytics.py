@@ -64,6 +64,7 @@ class StatusRow(msgspec.Struct, frozen=True):
         final_days: How many of the days asked for are final.
         is_counting: Listeners of their months are going to be counted anew.
         restated: How many of the days asked for were restated after they were final.
+        rules: What hits of these days are judged by, each once, in one word; ``None`` for the default profile.
         version: Of the figures: while it stays the same and nothing is dirty, they do.
     """
 
@@ -72,6 +73,7 @@ class StatusRow(msgspec.Struct, frozen=True):
     final_days: int
     is_counting: bool
     restated: int
+    rules: list[str | None]
     version: str
 
 
@@ -86,6 +88,7 @@ select (select cutoff_at from api.cutoff) as cutoff_at,
     exists (select from api.listener_marks m where m.podcast_no = any($1::integer[])
         and m.month between date_trunc('month', $3::date::timestamp)::date and $4) as is_counting,
     (select count(distinct r.day) from app.restatement_days r where r.day between $3 and $4) as restated,
+    (select coalesce(array_agg(distinct d.rules), '{}') from api.days d where d.day between $3 and $4) as rules,
     md5(concat_ws(' ',
         (select string_agg(v.podcast_no || ':' || v.version, ',' order by v.podcast_no)
             from api.figure_versions v where v.podcast_no = any($1::integer[])),

@@ -27,6 +27,7 @@ EPOCH_US: Final = EPOCH_DAYS * 86_400_000_000
 _HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0)
 _TRAILER: Final = struct.pack(">h", -1)
 _CHUNK_BYTES: Final = 1024 * 1024
+_READ_ROWS: Final = 16_384
 
 _TYPES: Final[Mapping[str, tuple[str, tuple[int, ...], int]]] = {
     "smallint": (">i2", (), 2),
@@ -127,24 +128,30 @@ class CopyFormat:
         Returns:
             The number of rows.
         """
-        left = b""
+        left = bytearray()
         is_begun = False
         count = 0
 
-        async def receive(data: bytes) -> None:
-            nonlocal left, is_begun, count
-            left += data
-            if not is_begun:
-                if len(left) < len(_HEADER):
-                    return
-                left, is_begun = left[len(_HEADER) :], True
-            rows = len(left) // self.dtype.itemsize
-            if rows:
-                take(self._decode(left, rows))
-                left = left[rows * self.dtype.itemsize :]
+        def take_rows() -> None:
+            nonlocal count
+            if rows := len(left) // self.dtype.itemsize:
+                end = rows * self.dtype.itemsize
+                take(self._decode(bytes(left[:end]), rows))
+                del left[:end]
                 count += rows
 
+        async def receive(data: bytes) -> None:
+            nonlocal is_begun
+            left.extend(data)
+            if not is_begun and len(left) >= len(_HEADER):
+                del left[: len(_HEADER)]
+                is_begun = True
+            # What the driver hands over at once is too little for columns to be worth their while.
+            if len(left) >= _READ_ROWS * self.dtype.itemsize:
+                take_rows()
+
         await conn.copy_from_query(query, *arguments, output=receive, format="binary")
+        take_rows()
         if left != _TRAILER:
             raise AssertionError("a COPY of fixed widths ends with its trailer")
         return count

@@ -32,9 +32,9 @@ _DAY: Final = dt.timedelta(days=1)
 
 
 class VerdictCount(msgspec.Struct, frozen=True):
-    """How many hits of a day had one set of verdicts and one evidence; ``left_out`` are of accepted spikes."""
+    """How many hits of a day had one verdict and one evidence; ``left_out`` are of accepted spikes."""
 
-    verdict_bits: int
+    verdict: int
     evidence: int
     hits: int
     left_out: int = 0
@@ -83,11 +83,14 @@ class HitRow(msgspec.Struct, frozen=True):
     """A hit as it is stored, with the names of what it points to.
 
     Attributes:
+        verdict: What decides it under the profile of its day; ``verdict_bits`` are of the default one, whatever the
+            day's is.
         target: What was asked for, known only of hits that wait for their episode.
         networks: In which lists its address was, a union of ``NetworkClass``.
         winner_segment_no: With ``winner_ordinal`` the hit that its download's row keeps, or kept; ``None`` when
             there is none, or it cannot be known any more.
         is_settled: The downloads of its day are gone: it will never count otherwise than it does.
+        rules: What its day is judged by, in one word; ``None`` for the default profile.
         spike_id: The accepted spike that leaves it out, if it is left out and that is still known.
         spike_at: Since when that is accepted.
     """
@@ -98,6 +101,7 @@ class HitRow(msgspec.Struct, frozen=True):
     podcast_id: UUID | None
     episode_id: UUID | None
     verdict_bits: int
+    verdict: int
     evidence: int
     range_kind: int
     range_first: int
@@ -111,6 +115,9 @@ class HitRow(msgspec.Struct, frozen=True):
     device: str
     agent_rule: str
     referrer: str
+    os: str
+    region: str
+    city: str
     target: str | None
     networks: int
     winner_segment_no: int | None
@@ -118,6 +125,7 @@ class HitRow(msgspec.Struct, frozen=True):
     is_settled: bool = False
     spike_id: UUID | None = None
     spike_at: dt.datetime | None = None
+    rules: str | None = None
 
     @property
     def place(self) -> HitPlace:
@@ -139,18 +147,19 @@ with gone as materialized (
     from api.days y where y.day = $5
 )
 select coalesce((select jsonb_agg(h) from (
-        select verdict_bits, evidence, sum(hits)::bigint as hits, sum(left_out)::bigint as left_out from (
-            select e.verdict_bits, e.evidence, count(*) as hits, count(*) filter (where e.flags & 1024 <> 0) as left_out
+        select verdict, evidence, sum(hits)::bigint as hits, sum(left_out)::bigint as left_out from (
+            select e.verdict, e.evidence, count(*) as hits, count(*) filter (where e.flags & 1024 <> 0) as left_out
             from api.listener_events e
             where (select not hits from gone) and e.occurred_at >= $3 and e.occurred_at < $4
                 and e.podcast_no = any($1::integer[]) and ($2::integer is null or e.episode_no = $2)
-            group by e.verdict_bits, e.evidence
+                and e.verdict >= 0
+            group by e.verdict, e.evidence
             union all
-            select p.verdict_bits, 0, count(*), 0 from api.pending_hits p
+            select log(2, p.verdict_bits & -p.verdict_bits)::integer + 1, 0, count(*), 0 from api.pending_hits p
             where (select not hits from gone) and $2::integer is null and p.occurred_at >= $3 and p.occurred_at < $4
                 and p.podcast_no = any($1::integer[])
-            group by p.verdict_bits
-        ) u group by verdict_bits, evidence order by verdict_bits, evidence
+            group by 1
+        ) u group by verdict, evidence order by verdict, evidence
     ) h), '[]') as hits,
     coalesce((select jsonb_agg(w) from (
         select evidence, count(*) as downloads from (
@@ -172,24 +181,27 @@ select coalesce((select jsonb_agg(h) from (
         having (select hits from gone)) as counted"""
 
 _LIST_HITS: Final[LiteralString] = """/* explain.hits */
-select h.occurred_at, h.segment_no, h.ordinal, p.podcast_id, e.episode_id, h.verdict_bits, h.evidence, h.range_kind,
-    h.range_first, h.range_last, h.method, h.flags, h.country, h.user_agent, h.agent_kind, h.app, h.device,
-    h.agent_rule, h.referrer, h.target, h.networks, d.segment_no as winner_segment_no, d.ordinal as winner_ordinal,
+select h.occurred_at, h.segment_no, h.ordinal, p.podcast_id, e.episode_id, h.verdict_bits, h.verdict, h.evidence,
+    h.range_kind, h.range_first, h.range_last, h.method, h.flags, h.country, h.user_agent, h.agent_kind, h.app,
+    h.device, h.agent_rule, h.referrer, h.os, h.region, h.city, h.target, h.networks, d.segment_no as winner_segment_no,
+    d.ordinal as winner_ordinal,
     coalesce(y.downloads_gone, false) as is_settled, coalesce(y.hits_gone, false) as hits_gone, h.episode_no,
-    h.listener_key, k.spike_id, k.spike_at
+    h.listener_key, y.rules, k.spike_id, k.spike_at
 from (
-    select l.occurred_at, l.segment_no, l.ordinal, l.podcast_no, l.episode_no, l.verdict_bits, l.evidence,
+    select l.occurred_at, l.segment_no, l.ordinal, l.podcast_no, l.episode_no, l.verdict_bits, l.verdict, l.evidence,
         l.range_kind, l.range_first, l.range_last, l.method, l.flags, l.country, l.user_agent, l.agent_kind, l.app,
-        l.device, l.agent_rule, l.referrer, null::text as target, l.networks, l.listener_key, l.asn
+        l.device, l.agent_rule, l.referrer, l.os, l.region, l.city, null::text as target, l.networks, l.listener_key,
+        l.asn
     from api.listener_events l
     where l.occurred_at >= $1::timestamptz and l.occurred_at < $2::timestamptz and l.kind = $10
         and ($3::integer is null or l.podcast_no = $3) and ($4::integer is null or l.episode_no = $4)
         and ($5::smallint is null or l.verdict = $5)
         and ($6::timestamptz is null or (l.occurred_at, l.segment_no, l.ordinal) > ($6, $7::integer, $8::integer))
     union all
-    select w.occurred_at, w.segment_no, w.ordinal, w.podcast_no, 0, w.verdict_bits, 0,
-        w.range_kind, w.range_first, w.range_last, w.method, w.flags, w.country, w.user_agent, w.agent_kind, w.app,
-        w.device, w.agent_rule, w.referrer, w.target, w.networks, null::uuid, w.asn
+    select w.occurred_at, w.segment_no, w.ordinal, w.podcast_no, 0, w.verdict_bits,
+        log(2, w.verdict_bits & -w.verdict_bits)::integer + 1, 0, w.range_kind, w.range_first, w.range_last, w.method,
+        w.flags, w.country, w.user_agent, w.agent_kind, w.app, w.device, w.agent_rule, w.referrer, w.os, w.region,
+        w.city, w.target, w.networks, null::uuid, w.asn
     from api.pending_hits w
     where $4::integer is null and w.occurred_at >= $1 and w.occurred_at < $2
         and ($3::integer is null or w.podcast_no = $3)
@@ -202,7 +214,7 @@ left join app.episodes e on e.episode_no = h.episode_no
 left join api.days y on y.day = (h.occurred_at at time zone 'UTC')::date
 left join lateral (
     select w.segment_no, w.ordinal from api.downloads w
-    where h.verdict_bits = 0 and w.day = (h.occurred_at at time zone 'UTC')::date and w.episode_no = h.episode_no
+    where h.verdict = 0 and w.day = (h.occurred_at at time zone 'UTC')::date and w.episode_no = h.episode_no
         and w.listener_key = h.listener_key
         -- Once more by itself, so that partitions of other days are pruned however this is joined.
         and w.day between ($1::timestamptz at time zone 'UTC')::date
@@ -228,22 +240,25 @@ select bool_and(hits_gone) from api.days
 where day between ($1::timestamptz at time zone 'UTC')::date and ($2::timestamptz at time zone 'UTC')::date"""
 
 _FIND_HIT: Final[LiteralString] = """/* explain.hit */
-select h.occurred_at, h.segment_no, h.ordinal, p.podcast_id, e.episode_id, h.verdict_bits, h.evidence, h.range_kind,
-    h.range_first, h.range_last, h.method, h.flags, h.country, h.user_agent, h.agent_kind, h.app, h.device,
-    h.agent_rule, h.referrer, h.target, h.networks, d.segment_no as winner_segment_no, d.ordinal as winner_ordinal,
+select h.occurred_at, h.segment_no, h.ordinal, p.podcast_id, e.episode_id, h.verdict_bits, h.verdict, h.evidence,
+    h.range_kind, h.range_first, h.range_last, h.method, h.flags, h.country, h.user_agent, h.agent_kind, h.app,
+    h.device, h.agent_rule, h.referrer, h.os, h.region, h.city, h.target, h.networks, d.segment_no as winner_segment_no,
+    d.ordinal as winner_ordinal,
     coalesce(y.downloads_gone, false) as is_settled, coalesce(y.hits_gone, false) as hits_gone, h.episode_no,
-    h.listener_key, k.spike_id, k.spike_at
+    h.listener_key, y.rules, k.spike_id, k.spike_at
 from (
-    select l.occurred_at, l.segment_no, l.ordinal, l.podcast_no, l.episode_no, l.verdict_bits, l.evidence,
+    select l.occurred_at, l.segment_no, l.ordinal, l.podcast_no, l.episode_no, l.verdict_bits, l.verdict, l.evidence,
         l.range_kind, l.range_first, l.range_last, l.method, l.flags, l.country, l.user_agent, l.agent_kind, l.app,
-        l.device, l.agent_rule, l.referrer, null::text as target, l.networks, l.listener_key, l.asn
+        l.device, l.agent_rule, l.referrer, l.os, l.region, l.city, null::text as target, l.networks, l.listener_key,
+        l.asn
     from api.listener_events l
     where l.occurred_at >= $3::timestamptz and l.occurred_at <= $4::timestamptz and l.segment_no = $1
         and l.ordinal = $2 and l.kind = $5
     union all
-    select w.occurred_at, w.segment_no, w.ordinal, w.podcast_no, 0, w.verdict_bits, 0,
-        w.range_kind, w.range_first, w.range_last, w.method, w.flags, w.country, w.user_agent, w.agent_kind, w.app,
-        w.device, w.agent_rule, w.referrer, w.target, w.networks, null::uuid, w.asn
+    select w.occurred_at, w.segment_no, w.ordinal, w.podcast_no, 0, w.verdict_bits,
+        log(2, w.verdict_bits & -w.verdict_bits)::integer + 1, 0, w.range_kind, w.range_first, w.range_last, w.method,
+        w.flags, w.country, w.user_agent, w.agent_kind, w.app, w.device, w.agent_rule, w.referrer, w.os, w.region,
+        w.city, w.target, w.networks, null::uuid, w.asn
     from api.pending_hits w where w.segment_no = $1 and w.ordinal = $2
 ) h
 left join app.podcasts p on p.podcast_no = h.podcast_no
@@ -251,7 +266,7 @@ left join app.episodes e on e.episode_no = h.episode_no
 left join api.days y on y.day = (h.occurred_at at time zone 'UTC')::date
 left join lateral (
     select w.segment_no, w.ordinal from api.downloads w
-    where h.verdict_bits = 0 and w.day = (h.occurred_at at time zone 'UTC')::date and w.episode_no = h.episode_no
+    where h.verdict = 0 and w.day = (h.occurred_at at time zone 'UTC')::date and w.episode_no = h.episode_no
         and w.listener_key = h.listener_key
         and w.day between ($3::timestamptz at time zone 'UTC')::date and ($4::timestamptz at time zone 'UTC')::date
 ) d on true
@@ -288,7 +303,7 @@ _Key: TypeAlias = tuple[dt.date, int, UUID]
 
 def _key_of(row: asyncpg.Record) -> _Key | None:
     """Name the download of a hit that can have made one."""
-    if row["verdict_bits"] or row["listener_key"] is None:
+    if row["verdict"] or row["listener_key"] is None:
         return None
     return row["occurred_at"].astimezone(dt.UTC).date(), row["episode_no"], row["listener_key"]
 

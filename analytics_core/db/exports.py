@@ -69,7 +69,7 @@ select segment_id, created_at, first_hit_at, last_hit_at from ops.segments where
 order by segment_no"""
 
 _AGENTS: Final[LiteralString] = """/* exports.agents */
-select agent_hash, user_agent, kind, app, device, rule, table_version, superseded_hash from ops.agents
+select agent_hash, user_agent, kind, app, device, rule, os, table_version, superseded_hash from ops.agents
 where agent_hash = any($1::uuid[]) order by agent_hash"""
 
 _PODCASTS: Final[LiteralString] = """/* exports.podcasts */
@@ -115,7 +115,8 @@ select erasure_id, kind, subject_hash, month, started_at, removed, finished_at, 
 where $1::integer[] is null and finished_at is not null order by started_at, erasure_id"""
 
 _RESTATEMENTS: Final[LiteralString] = """/* exports.restatements */
-select restatement_id, first_day, last_day, reason, origin, key_id, state, started_at, finished_at from app.restatements
+select restatement_id, first_day, last_day, reason, origin, key_id, state, started_at, finished_at, rules
+from app.restatements
 where $1::integer[] is null and finished_at is not null order by started_at, restatement_id"""
 
 _RESTATEMENT_DAYS: Final[LiteralString] = """/* exports.restatement_days */
@@ -131,19 +132,21 @@ from app.spikes s join app.podcasts p using (podcast_no)
 where $1::integer[] is null or s.podcast_no = any($1) order by s.begins_at, s.spike_id"""
 
 _DAYS: Final[LiteralString] = """/* exports.days */
-select day, final_at, rekeyed, hits_dropped_at, downloads_dropped_at, hits_incomplete, restatement_due from ops.days
+select day, final_at, rekeyed, hits_dropped_at, downloads_dropped_at, hits_incomplete, restatement_due,
+    profile from ops.days
 where tenant_no = app.tenant_no() and day >= $1 and day < $2 order by day"""
 
 _HITS: Final[LiteralString] = """/* exports.hits */
 select h.occurred_at, s.segment_id, h.ordinal, p.podcast_id, e.episode_id, h.listener_key, a.agent_hash,
-    coalesce(r.term, '') as referrer, coalesce(f.term, '') as feed_app, h.country, h.source, h.range_first,
-    h.range_last, h.range_kind, h.verdict_bits, h.kind, h.method, h.flags, h.asn, h.networks, h.verdict,
-    h.evidence, h.rules
+    coalesce(r.term, '') as referrer, coalesce(f.term, '') as feed_app, h.country,
+    coalesce(l.place, '') as place, h.source, h.range_first, h.range_last, h.range_kind, h.verdict_bits, h.kind,
+    h.method, h.flags, h.asn, h.networks, h.verdict, h.evidence, h.rules
 from ts.listener_events h
 left join ops.segments s using (segment_no)
 left join ops.agents a using (agent_no)
 left join ops.terms r on r.term_no = h.referrer_no
 left join ops.terms f on f.term_no = h.feed_app_no
+left join ops.places l on l.place_no = h.place_no
 left join app.podcasts p on p.podcast_no = h.podcast_no
 left join app.episodes e on e.episode_no = h.episode_no
 where h.tenant_no = app.tenant_no() and h.occurred_at >= $2::date::timestamp at time zone 'UTC'
@@ -155,26 +158,30 @@ order by h.occurred_at, s.segment_id, h.ordinal"""
 _PENDING: Final[LiteralString] = """/* exports.pending_hits */
 select h.occurred_at, s.segment_id, h.ordinal, p.podcast_id, h.enclosure_key, h.bare_key, h.file_name, h.target,
     encode(substring(sha256(uuid_send(app.tenant_id()) || uuid_send(h.k0)) for 16), 'hex')::uuid as k0, a.agent_hash,
-    coalesce(r.term, '') as referrer, coalesce(f.term, '') as feed_app, h.country, h.source, h.range_first,
-    h.range_last, h.range_kind, h.verdict_bits, h.kind, h.method, h.flags, h.asn, h.networks
+    coalesce(r.term, '') as referrer, coalesce(f.term, '') as feed_app, h.country,
+    coalesce(l.place, '') as place, h.source, h.range_first, h.range_last, h.range_kind, h.verdict_bits, h.kind,
+    h.method, h.flags, h.asn, h.networks
 from ops.pending_hits h
 join app.podcasts p using (podcast_no)
 left join ops.segments s using (segment_no)
 left join ops.agents a using (agent_no)
 left join ops.terms r on r.term_no = h.referrer_no
 left join ops.terms f on f.term_no = h.feed_app_no
+left join ops.places l on l.place_no = h.place_no
 where h.tenant_no = app.tenant_no() and h.occurred_at >= $2::date::timestamp at time zone 'UTC'
     and h.occurred_at < $3::date::timestamp at time zone 'UTC' and ($1::integer[] is null or h.podcast_no = any($1))
 order by h.occurred_at, s.segment_id, h.ordinal"""
 
 _DOWNLOADS: Final[LiteralString] = """/* exports.downloads */
 select d.day, p.podcast_id, e.episode_id, d.listener_key, d.occurred_at, s.segment_id, d.ordinal, a.agent_hash,
-    coalesce(r.term, '') as referrer, coalesce(f.term, '') as feed_app, d.country, d.source, d.evidence
+    coalesce(r.term, '') as referrer, coalesce(f.term, '') as feed_app, d.country,
+    coalesce(l.place, '') as place, d.source, d.evidence
 from ts.downloads d
 left join ops.segments s using (segment_no)
 left join ops.agents a using (agent_no)
 left join ops.terms r on r.term_no = d.referrer_no
 left join ops.terms f on f.term_no = d.feed_app_no
+left join ops.places l on l.place_no = d.place_no
 left join app.podcasts p on p.podcast_no = d.podcast_no
 left join app.episodes e on e.episode_no = d.episode_no
 where d.tenant_no = app.tenant_no() and d.day = $2::date and ($1::integer[] is null or d.podcast_no = any($1))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final, LiteralString, Self, TypeAlias
+from typing import Any, Final, LiteralString, NamedTuple, Self, TypeAlias
 
 import asyncpg
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from analytics_core.day_profiles import profile_from_stored
 from analytics_core.db.copying import CopyFormat, Keys
 from analytics_core.db.pool import Connection
+from analytics_core.profiles import Profile
 
 __all__ = (
     "HIT_COLUMNS",
@@ -25,6 +27,7 @@ __all__ = (
     "HitRows",
     "HitSource",
     "Integers",
+    "NotedDays",
     "add_marks",
     "copy_downloads",
     "copy_hits",
@@ -63,7 +66,8 @@ class HitColumns:
     """Judged hits by column, all of one length; ``listener_key`` has two columns of eight bytes.
 
     Times are microseconds since 1970-01-01 UTC. ``episode_no`` is 0 where the episode is unknown, ``asn`` where nobody
-    knows whose network the address is of; ``networks`` are unions of ``analytics_core.networks.NetworkClass``.
+    knows whose network the address is of, ``place_no`` where nobody knows more of it than the country; ``networks`` are
+    unions of ``analytics_core.networks.NetworkClass``.
     """
 
     occurred_at: Integers
@@ -90,6 +94,7 @@ class HitColumns:
     rules: Integers
     asn: Integers
     networks: Integers
+    place_no: Integers
 
     def __len__(self) -> int:
         return len(self.occurred_at)
@@ -128,12 +133,25 @@ Downloads: TypeAlias = HitColumns
 
 
 class DayRow(msgspec.Struct, frozen=True):
-    """What is known of a tenant's day."""
+    """What is known of a tenant's day; ``profile`` is what its hits are judged by, as it is stored."""
 
     tenant_no: int
     day: dt.date
     is_final: bool
     is_dropped: bool
+    profile: dict[str, Any] | None
+
+
+class NotedDays(NamedTuple):
+    """What is to be known of tenants' days before hits are written.
+
+    Attributes:
+        final: Those that are final.
+        profiles: What hits are judged by on those that do not have the default profile.
+    """
+
+    final: set[tuple[int, dt.date]]
+    profiles: dict[tuple[int, dt.date], Profile]
 
 
 HIT_COLUMNS: Final = (
@@ -161,6 +179,7 @@ HIT_COLUMNS: Final = (
     ("rules", "smallint"),
     ("asn", "integer"),
     ("networks", "smallint"),
+    ("place_no", "integer"),
 )
 """The columns of hits with their types, in the order in which they are sent."""
 
@@ -184,6 +203,7 @@ _DOWNLOAD_COLUMNS: Final = (
     ("country", "smallint"),
     ("evidence", "smallint"),
     ("source", "smallint"),
+    ("place_no", "integer"),
 )
 _DOWNLOADS: Final = CopyFormat("downloads", schema="ts", columns=_DOWNLOAD_COLUMNS)
 _STAGED: Final = CopyFormat("staged_downloads", schema="pg_temp", columns=_DOWNLOAD_COLUMNS)
@@ -206,19 +226,21 @@ _LOCK: Final[LiteralString] = """/* days.lock */ select pg_advisory_xact_lock(ha
 # is read of it is as it is once the lock is held. A final day is not locked: what lands on it counts nowhere.
 _FIND_DAYS: Final[LiteralString] = """/* days.find */
 with open as materialized (
-    select d.tenant_no, d.day, false as is_final, d.hits_dropped_at is not null as is_dropped
+    select d.tenant_no, d.day, false as is_final, d.hits_dropped_at is not null as is_dropped, d.profile
     from unnest($1::integer[], $2::date[]) as n(tenant_no, day) join ops.days d using (tenant_no, day)
     where d.final_at is null order by d.tenant_no, d.day for key share of d
 )
 select * from open
 union all
-select d.tenant_no, d.day, true, d.hits_dropped_at is not null
+select d.tenant_no, d.day, true, d.hits_dropped_at is not null, d.profile
 from unnest($1::integer[], $2::date[]) as n(tenant_no, day) join ops.days d using (tenant_no, day)
 where d.final_at is not null"""
 
 _ADD_DAYS: Final[LiteralString] = """/* days.add */
-insert into ops.days as old (tenant_no, day, rekeyed)
-select n.tenant_no, n.day, n.rekeyed from unnest($1::integer[], $2::date[], $3::boolean[]) as n(tenant_no, day, rekeyed)
+insert into ops.days as old (tenant_no, day, rekeyed, profile)
+select n.tenant_no, n.day, n.rekeyed, case when n.day >= t.profile_from then t.profile else t.profile_before end
+from unnest($1::integer[], $2::date[], $3::boolean[]) as n(tenant_no, day, rekeyed)
+left join app.tenants t using (tenant_no)
 order by n.tenant_no, n.day
 on conflict (tenant_no, day) do update
     set rekeyed = old.rekeyed or excluded.rekeyed, hits_dropped_at = null,
@@ -241,15 +263,15 @@ create temporary table if not exists staged_downloads (like ts.downloads) on com
 
 _UPSERT: Final[LiteralString] = """/* downloads.upsert */
 insert into ts.downloads as old (day, episode_no, listener_key, occurred_at, segment_no, ordinal, tenant_no, podcast_no,
-    agent_no, referrer_no, feed_app_no, country, evidence, source)
+    agent_no, referrer_no, feed_app_no, country, evidence, source, place_no)
 select day, episode_no, listener_key, occurred_at, segment_no, ordinal, tenant_no, podcast_no, agent_no, referrer_no,
-    feed_app_no, country, evidence, source
+    feed_app_no, country, evidence, source, place_no
 from pg_temp.staged_downloads order by day, episode_no, listener_key
 on conflict (day, episode_no, listener_key) do update
     set occurred_at = excluded.occurred_at, segment_no = excluded.segment_no, ordinal = excluded.ordinal,
         tenant_no = excluded.tenant_no, podcast_no = excluded.podcast_no, agent_no = excluded.agent_no,
         referrer_no = excluded.referrer_no, feed_app_no = excluded.feed_app_no, country = excluded.country,
-        evidence = excluded.evidence, source = excluded.source
+        evidence = excluded.evidence, source = excluded.source, place_no = excluded.place_no
     where (excluded.evidence, old.occurred_at, old.segment_no, old.ordinal)
         > (old.evidence, excluded.occurred_at, excluded.segment_no, excluded.ordinal)"""
 
@@ -272,10 +294,11 @@ async def lock_finality(conn: Connection, *, exclusive: bool = False) -> None:
 
 async def note_days(
     conn: Connection, days: Iterable[tuple[int, dt.date]], *, rekeyed: Collection[tuple[int, dt.date]] = ()
-) -> set[tuple[int, dt.date]]:
-    """Note that tenants have hits on these days, and return those pairs that are final.
+) -> NotedDays:
+    """Note that tenants have hits on these days, and tell what is known of these.
 
-    The others are not counted anew until the transaction ends; where somebody does it just now that is waited for.
+    Those that are not final are not counted anew until the transaction ends; where somebody does it just now, that is
+    waited for.
 
     Args:
         conn: In a READ COMMITTED transaction that holds :func:`lock_finality`.
@@ -283,10 +306,7 @@ async def note_days(
         rekeyed: Those among *days* whose listeners have keys that cannot be compared with others of the day.
     """
     wanted = sorted(set(days))
-    found = [
-        msgspec.convert(row, DayRow)
-        for row in await conn.fetch(_FIND_DAYS, [tenant_no for tenant_no, _ in wanted], [day for _, day in wanted])
-    ]
+    found = await _find_days(conn, wanted)
     # A day whose hits are gone has some again, which are to go as well.
     known = {(row.tenant_no, row.day) for row in found if not row.is_dropped}
     added = [pair for pair in wanted if pair not in known or pair in rekeyed]
@@ -297,7 +317,17 @@ async def note_days(
             [day for _, day in added],
             [pair in rekeyed for pair in added],
         )
-    return {(row.tenant_no, row.day) for row in found if row.is_final}
+        # Whoever was faster may have been judged otherwise meanwhile.
+        found = await _find_days(conn, wanted)
+    return NotedDays(
+        {(row.tenant_no, row.day) for row in found if row.is_final},
+        {(row.tenant_no, row.day): profile_from_stored(row.profile) for row in found if row.profile is not None},
+    )
+
+
+async def _find_days(conn: Connection, days: Sequence[tuple[int, dt.date]]) -> list[DayRow]:
+    rows = await conn.fetch(_FIND_DAYS, [tenant_no for tenant_no, _ in days], [day for _, day in days])
+    return [msgspec.convert(row, DayRow) for row in rows]
 
 
 async def mark_final(conn: Connection, *, until: dt.date, now: dt.datetime) -> int:

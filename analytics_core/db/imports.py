@@ -79,8 +79,9 @@ where s.segment_id = n.segment_id and s.source = $2
 
 # Met elsewhere and before: those of today are bounded.
 _AGENTS: Final[LiteralString] = """/* imports.agents */
-insert into ops.agents (agent_hash, user_agent, kind, app, device, rule, table_version, superseded_hash, first_seen_at)
-select n.agent_hash, n.user_agent, n.kind, n.app, n.device, n.rule, n.table_version, n.superseded_hash,
+insert into ops.agents (agent_hash, user_agent, kind, app, device, rule, os, table_version, superseded_hash,
+    first_seen_at)
+select n.agent_hash, n.user_agent, n.kind, n.app, n.device, n.rule, n.os, n.table_version, n.superseded_hash,
     timestamptz 'epoch'
 from jsonb_populate_recordset(null::ops.agents, $1) as n order by n.agent_hash
 on conflict (agent_hash) do nothing"""
@@ -144,9 +145,9 @@ from jsonb_populate_recordset(null::app.erasures, $1) as n returning erasure_id 
 
 _RESTATEMENTS: Final[LiteralString] = """/* imports.restatements */
 insert into app.restatements (tenant_no, restatement_id, first_day, last_day, reason, origin, key_id, state, started_at,
-    finished_at)
+    finished_at, rules)
 select n.tenant_no, n.restatement_id, n.first_day, n.last_day, n.reason, n.origin, n.key_id, n.state, n.started_at,
-    n.finished_at
+    n.finished_at, n.rules
 from jsonb_populate_recordset(null::app.restatements, $1) as n returning restatement_id as id"""
 
 _RESTATEMENT_DAYS: Final[LiteralString] = """/* imports.restatement_days */
@@ -168,9 +169,9 @@ from jsonb_populate_recordset(null::app.spikes, $1) as n returning spike_id as i
 # Whatever lands on a day that is still open has keys of this installation's secrets.
 _DAYS: Final[LiteralString] = """/* imports.days */
 insert into ops.days (tenant_no, day, final_at, rekeyed, hits_dropped_at, downloads_dropped_at, hits_incomplete,
-    restatement_due)
+    restatement_due, profile)
 select n.tenant_no, n.day, n.final_at, n.rekeyed or n.final_at is null, n.hits_dropped_at, n.downloads_dropped_at,
-    n.hits_incomplete, n.restatement_due
+    n.hits_incomplete, n.restatement_due, n.profile
 from jsonb_populate_recordset(null::ops.days, $1) as n returning day as id"""
 
 _METRICS: Final[LiteralString] = """/* imports.metrics_daily */

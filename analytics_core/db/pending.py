@@ -34,6 +34,7 @@ class PendingHit(msgspec.Struct, frozen=True, kw_only=True):
         verdict_bits: All that spoke against it, ``unknown_episode`` included.
         asn: Autonomous system of the address, 0 where unknown.
         networks: In which lists the address was, a union of ``analytics_core.networks.NetworkClass``.
+        place_no: Where the address was; 0 where nobody knows more than the country.
     """
 
     segment_no: int
@@ -60,6 +61,7 @@ class PendingHit(msgspec.Struct, frozen=True, kw_only=True):
     source: int
     asn: int = 0
     networks: int = 0
+    place_no: int = 0
 
 
 class PendingTarget(msgspec.Struct, frozen=True):
@@ -88,14 +90,14 @@ delete from ops.pending_hits where (segment_no, ordinal) in (
     join ops.pending_hits p using (enclosure_key, podcast_no) limit $3)
 returning segment_no, ordinal, occurred_at, tenant_no, podcast_no, enclosure_key, bare_key, file_name, target, k0,
     range_first, range_last, agent_no, referrer_no, feed_app_no, verdict_bits, country, kind, method, range_kind, flags,
-    source, asn, networks"""
+    source, asn, networks, place_no"""
 
 _TAKE_AGED: Final[LiteralString] = """/* pending.take_aged */
 delete from ops.pending_hits where (segment_no, ordinal) in (
     select segment_no, ordinal from ops.pending_hits where occurred_at < $1 limit $2)
 returning segment_no, ordinal, occurred_at, tenant_no, podcast_no, enclosure_key, bare_key, file_name, target, k0,
     range_first, range_last, agent_no, referrer_no, feed_app_no, verdict_bits, country, kind, method, range_kind, flags,
-    source, asn, networks"""
+    source, asn, networks, place_no"""
 
 
 async def add_pending(conn: Connection, hits: Sequence[PendingHit]) -> None:

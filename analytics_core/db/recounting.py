@@ -1,7 +1,8 @@
-"""Recounting a day: its hits are read by column, with what is known of them today, and written anew in their place.
+"""Recounting a day: its hits are read by column, with what is known of them today, and some are written anew.
 
-Reading and writing see the same hits, whatever lands meanwhile: both are in one REPEATABLE READ transaction. Whoever
-takes hits away in between makes that transaction fail, to be tried again: nothing that is gone comes back.
+Reading and writing see the same hits: of a final day, on which hits land meanwhile, both are in one REPEATABLE READ
+transaction; on any other nobody lands meanwhile. Whoever takes such hits away in between makes the transaction fail, to
+be tried again: nothing that is gone comes back.
 """
 
 from __future__ import annotations
@@ -11,14 +12,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 
+import asyncpg
+import numpy as np
 import numpy.typing as npt
 
-from analytics_core.db.copying import CopyFormat
+from analytics_core.db.copying import EPOCH_US, CopyFormat
 from analytics_core.db.hits import HIT_COLUMNS, HitColumns, HitRows, Integers, copy_hits
 from analytics_core.db.pool import Connection
+from analytics_core.db.restating import note_keys
 from analytics_core.db.retention import TenantDay
 
 __all__ = ("StoredHits", "list_tenant_days", "read_day", "replace_hits")
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,7 @@ _STORED: Final = CopyFormat(
 _READ: Final[LiteralString] = """/* recounting.read */
 select e.occurred_at, e.range_first, e.range_last, e.listener_key, e.segment_no, e.ordinal, e.tenant_no, e.podcast_no,
     e.episode_no, e.agent_no, e.referrer_no, e.feed_app_no, e.verdict_bits, e.verdict, e.evidence, e.country, e.kind,
-    e.method, e.range_kind, e.flags, e.source, e.rules, e.asn, e.networks,
+    e.method, e.range_kind, e.flags, e.source, e.rules, e.asn, e.networks, e.place_no,
     coalesce(t.agent_no, e.agent_no) as today_agent_no, coalesce(t.kind, (-1)::smallint) as today_agent_kind,
     coalesce(s.length_bytes, -1) as length_bytes, coalesce(s.duration_s, -1) as duration_s
 from ts.listener_events e
@@ -68,8 +74,8 @@ left join (
 ) s on s.episode_no = e.episode_no
 where e.tenant_no = $1 and e.occurred_at >= $2 and e.occurred_at < $3"""
 
-# The one function that takes a tenant's hits of a final day away.
-_TAKE_AWAY: Final[LiteralString] = """/* recounting.take_away */ select ops.delete_hits($1, $2)"""
+# The one function that takes hits of a tenant's day away to be written anew.
+_TAKE: Final[LiteralString] = """/* recounting.take */ select ops.take_hits($1, $2, $3, $4, $5, $6)"""
 
 _DAYS: Final[LiteralString] = """/* recounting.list_days */
 select tenant_no, day from ops.days
@@ -104,21 +110,27 @@ async def read_day(conn: Connection, tenant_no: int, day: dt.date, *, take: Call
 
 
 async def replace_hits(conn: Connection, tenant_no: int, day: dt.date, hits: Iterable[HitRows]) -> None:
-    """Write a tenant's hits of a final UTC day anew, in place of those that are there.
+    """Write some of a tenant's hits of a UTC day anew, in place of those that are there, and note their downloads.
 
     Args:
-        conn: As ingest, in the REPEATABLE READ transaction in which they were read, and which holds the day.
+        conn: As ingest, in the transaction in which they were read, and which holds the day.
         tenant_no: Whose hits.
         day: Which day.
-        hits: All of them, piece by piece.
+        hits: Piece by piece, about in the order of time: those of a piece are looked for between its first and last.
+
+    Raises:
+        asyncpg.SerializationError: Somebody took hits away meanwhile.
     """
-    taken = int(await conn.fetchval(_TAKE_AWAY, tenant_no, day))
-    written = 0
     for rows in hits:
+        times = rows["occurred_at"].astype(np.int64) + EPOCH_US
+        begins, ends = (_EPOCH + dt.timedelta(microseconds=int(at)) for at in (times.min(), times.max()))
+        taken = await conn.fetchval(
+            _TAKE, tenant_no, day, begins, ends, rows["segment_no"].tolist(), rows["ordinal"].tolist()
+        )
+        if taken != len(rows):
+            raise asyncpg.SerializationError(f"{taken} of {len(rows)} hits of {day} were there to be written anew")
         await copy_hits(conn, rows)
-        written += len(rows)
-    if written != taken:
-        raise AssertionError(f"{taken} hits of {day} were taken away and {written} written")
+        await note_keys(conn, rows["episode_no"], rows["listener_key"])
 
 
 async def list_tenant_days(

@@ -39,6 +39,7 @@ class NewRestatement(msgspec.Struct, frozen=True, kw_only=True):
         last_day: The same; included.
         reason: For people; from 1 to ``MAX_REASON`` characters.
         key_id: Of whose key; with the origin ``key`` alone.
+        rules: What the hits of its days are judged by since, in one word; ``None`` where that stayed as it was.
     """
 
     tenant_no: int
@@ -48,6 +49,7 @@ class NewRestatement(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     origin: Origin
     key_id: UUID | None = None
+    rules: str | None = None
     started_at: dt.datetime
 
 
@@ -58,6 +60,7 @@ class RestatementRow(msgspec.Struct, frozen=True, kw_only=True):
         state: ``running``; ``done``; or ``stopped`` in the middle: the days that it changed stay so, the others wait.
         days: How many it changed.
         hits: Late ones that it took in, or those that a recount judged otherwise.
+        rules: What the hits of its days are judged by since, in one word; ``None`` where that stayed as it was.
     """
 
     restatement_id: UUID
@@ -75,6 +78,7 @@ class RestatementRow(msgspec.Struct, frozen=True, kw_only=True):
     downloads_after: int
     strict_before: int
     strict_after: int
+    rules: str | None
 
 
 class StoredRestatement(msgspec.Struct, frozen=True):
@@ -85,8 +89,9 @@ class StoredRestatement(msgspec.Struct, frozen=True):
 
 
 _ADD: Final[LiteralString] = """/* restatements.add */
-insert into app.restatements (tenant_no, restatement_id, first_day, last_day, reason, origin, key_id, state, started_at)
-values ($1, $2, $3, $4, $5, $6, $7, 'running', $8) on conflict (tenant_no, restatement_id) do nothing"""
+insert into app.restatements (tenant_no, restatement_id, first_day, last_day, reason, origin, key_id, state, started_at,
+    rules)
+values ($1, $2, $3, $4, $5, $6, $7, 'running', $8, $9) on conflict (tenant_no, restatement_id) do nothing"""
 
 _ADD_DAY: Final[LiteralString] = """/* restatements.add_day */
 insert into app.restatement_days (tenant_no, restatement_id, day, hits, downloads_before, downloads_after,
@@ -101,7 +106,7 @@ update app.restatements set state = 'stopped', finished_at = $2 where tenant_no 
 
 _LIST: Final[LiteralString] = """/* restatements.list */
 select r.restatement_id, r.first_day, r.last_day, r.reason, r.origin, r.key_id, r.state, r.started_at, r.finished_at,
-    d.days, d.hits, d.downloads_before, d.downloads_after, d.strict_before, d.strict_after
+    d.days, d.hits, d.downloads_before, d.downloads_after, d.strict_before, d.strict_after, r.rules
 from (
     select * from app.restatements
     where ($1::uuid is null or restatement_id = $1)
@@ -135,6 +140,7 @@ async def add_restated_day(conn: Connection, restatement: NewRestatement, day: R
         of.origin,
         of.key_id,
         of.started_at,
+        of.rules,
     )
     await conn.execute(_ADD_DAY, of.tenant_no, of.restatement_id, *msgspec.structs.astuple(day))
 

@@ -16,7 +16,8 @@ from typing import Final, LiteralString
 
 import msgspec
 
-from analytics_core.db.hits import lock_finality
+from analytics_core.db.copying import CopyFormat, Keys
+from analytics_core.db.hits import Integers, lock_finality
 from analytics_core.db.ownership import lock_ownership
 from analytics_core.db.pool import Connection
 from analytics_core.hits import HitFlag
@@ -29,6 +30,7 @@ __all__ = (
     "hold_day",
     "list_due_days",
     "list_final_days",
+    "note_keys",
     "rebuild_day",
     "replace_downloads",
     "want_restatement",
@@ -95,6 +97,11 @@ class _Compared(msgspec.Struct, frozen=True):
     written: int
 
 
+class _Counted(msgspec.Struct, frozen=True):
+    downloads: int
+    strict: int
+
+
 # The day's lock: whoever restates it, lets its hits go or erases a listener of it takes turns.
 _LOCK: Final[LiteralString] = """/* restating.lock */
 select final_at is not null as is_final, hits_incomplete or hits_dropped_at is not null as hits_gone,
@@ -120,29 +127,29 @@ create temporary table if not exists restated_downloads (like ts.downloads, is_g
 _COMPARE: Final[LiteralString] = """/* restating.compare */
 with fresh as materialized (
     select distinct on (episode_no, listener_key) episode_no, listener_key, occurred_at, segment_no, ordinal,
-        podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source
+        podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source, place_no
     from ts.listener_events
     where tenant_no = $1 and occurred_at >= $3 and occurred_at < $4 and verdict = 0 and evidence > 0 and episode_no > 0
         and flags & 1040 = 0
     order by episode_no, listener_key, evidence desc, occurred_at, segment_no, ordinal
 ), old as materialized (
     select episode_no, listener_key, occurred_at, segment_no, ordinal, podcast_no, agent_no, referrer_no, feed_app_no,
-        country, evidence, source
+        country, evidence, source, place_no
     from ts.downloads where day = $2 and tenant_no = $1
 ), staged as (
     insert into pg_temp.restated_downloads (day, episode_no, listener_key, occurred_at, segment_no, ordinal, tenant_no,
-        podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source, is_gone)
+        podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source, place_no, is_gone)
     select $2, coalesce(f.episode_no, o.episode_no), coalesce(f.listener_key, o.listener_key),
         coalesce(f.occurred_at, o.occurred_at), coalesce(f.segment_no, o.segment_no), coalesce(f.ordinal, o.ordinal),
         $1, coalesce(f.podcast_no, o.podcast_no), coalesce(f.agent_no, o.agent_no),
         coalesce(f.referrer_no, o.referrer_no), coalesce(f.feed_app_no, o.feed_app_no),
         coalesce(f.country, o.country), coalesce(f.evidence, o.evidence), coalesce(f.source, o.source),
-        f.episode_no is null
+        coalesce(f.place_no, o.place_no), f.episode_no is null
     from fresh f full join old o on o.episode_no = f.episode_no and o.listener_key = f.listener_key
     where (f.occurred_at, f.segment_no, f.ordinal, f.podcast_no, f.agent_no, f.referrer_no, f.feed_app_no, f.country,
-            f.evidence, f.source)
+            f.evidence, f.source, f.place_no)
         is distinct from (o.occurred_at, o.segment_no, o.ordinal, o.podcast_no, o.agent_no, o.referrer_no,
-            o.feed_app_no, o.country, o.evidence, o.source)
+            o.feed_app_no, o.country, o.evidence, o.source, o.place_no)
     returning is_gone
 )
 select (select count(*) from old) as downloads_before, (select count(*) from fresh) as downloads_after,
@@ -150,21 +157,41 @@ select (select count(*) from old) as downloads_before, (select count(*) from fre
     (select count(*) from fresh where evidence > 1) as strict_after,
     (select count(*) from staged where is_gone) as gone, (select count(*) from staged where not is_gone) as written"""
 
+_STAGE_KEYS: Final[LiteralString] = """/* restating.stage_keys */
+create temporary table if not exists restated_keys (episode_no integer not null, listener_key uuid not null)
+    on commit delete rows"""
+
+# The same of some listeners and episodes alone.
+_COMPARE_SOME: Final[LiteralString] = (
+    _COMPARE.replace("/* restating.compare */", "/* restating.compare_some */")
+    .replace("with fresh as", "with k as materialized (select distinct * from pg_temp.restated_keys), fresh as")
+    .replace("from ts.listener_events\n", "from ts.listener_events join k using (episode_no, listener_key)\n")
+    .replace("from ts.downloads where", "from ts.downloads join k using (episode_no, listener_key) where")
+)
+
+_COUNT: Final[LiteralString] = """/* restating.count */
+select count(*) as downloads, count(*) filter (where evidence > 1) as strict from ts.downloads
+where day = $2 and tenant_no = $1"""
+
+_KEYS: Final = CopyFormat(
+    "restated_keys", schema="pg_temp", columns=(("episode_no", "integer"), ("listener_key", "uuid"))
+)
+
 _TAKE_AWAY: Final[LiteralString] = """/* restating.take_away */
 delete from ts.downloads d using pg_temp.restated_downloads s
 where s.is_gone and d.day = $1 and d.episode_no = s.episode_no and d.listener_key = s.listener_key"""
 
 _WRITE: Final[LiteralString] = """/* restating.write */
 insert into ts.downloads (day, episode_no, listener_key, occurred_at, segment_no, ordinal, tenant_no, podcast_no,
-    agent_no, referrer_no, feed_app_no, country, evidence, source)
+    agent_no, referrer_no, feed_app_no, country, evidence, source, place_no)
 select day, episode_no, listener_key, occurred_at, segment_no, ordinal, tenant_no, podcast_no, agent_no, referrer_no,
-    feed_app_no, country, evidence, source
+    feed_app_no, country, evidence, source, place_no
 from pg_temp.restated_downloads where not is_gone order by day, episode_no, listener_key
 on conflict (day, episode_no, listener_key) do update
     set occurred_at = excluded.occurred_at, segment_no = excluded.segment_no, ordinal = excluded.ordinal,
         tenant_no = excluded.tenant_no, podcast_no = excluded.podcast_no, agent_no = excluded.agent_no,
         referrer_no = excluded.referrer_no, feed_app_no = excluded.feed_app_no, country = excluded.country,
-        evidence = excluded.evidence, source = excluded.source"""
+        evidence = excluded.evidence, source = excluded.source, place_no = excluded.place_no"""
 
 _MARK: Final[LiteralString] = """/* restating.mark */
 insert into ops.dirty_marks (tenant_no, podcast_no, episode_no, day)
@@ -247,7 +274,15 @@ async def rebuild_day(
     return await replace_downloads(conn, tenant_no, day, hits=taken) if taken else None
 
 
-async def replace_downloads(conn: Connection, tenant_no: int, day: dt.date, *, hits: int) -> RestatedDay:
+async def note_keys(conn: Connection, episode_no: Integers, listener_key: Keys) -> None:
+    """Note whose downloads may have changed, for :func:`replace_downloads` in the same transaction."""
+    await conn.execute(_STAGE_KEYS)
+    await _KEYS.copy(conn, {"episode_no": episode_no, "listener_key": listener_key})
+
+
+async def replace_downloads(
+    conn: Connection, tenant_no: int, day: dt.date, *, hits: int, noted_alone: bool = False
+) -> RestatedDay:
     """Write the downloads that a tenant's hits of a day make, as far as they differ from those that are there.
 
     Args:
@@ -255,9 +290,14 @@ async def replace_downloads(conn: Connection, tenant_no: int, day: dt.date, *, h
         tenant_no: Whose day.
         day: Which day.
         hits: How many hits made it necessary, for the record.
+        noted_alone: Only downloads of :func:`note_keys` can have changed; the others are not looked at.
     """
     await conn.execute(_STAGE)
-    compared = msgspec.convert(await conn.fetchrow(_COMPARE, tenant_no, day, *_bounds(day)), _Compared)
+    if noted_alone:
+        await conn.execute(_STAGE_KEYS)
+        compared = await _compare_some(conn, tenant_no, day)
+    else:
+        compared = msgspec.convert(await conn.fetchrow(_COMPARE, tenant_no, day, *_bounds(day)), _Compared)
     # Each only where there is something to do: compressed days are opened by asking already.
     if compared.gone:
         await conn.execute(_TAKE_AWAY, day)
@@ -273,6 +313,19 @@ async def replace_downloads(conn: Connection, tenant_no: int, day: dt.date, *, h
         downloads_after=compared.downloads_after,
         strict_before=compared.strict_before,
         strict_after=compared.strict_after,
+    )
+
+
+async def _compare_some(conn: Connection, tenant_no: int, day: dt.date) -> _Compared:
+    """Compare the downloads that were noted, and count all."""
+    counted = msgspec.convert(await conn.fetchrow(_COUNT, tenant_no, day), _Counted)
+    some = msgspec.convert(await conn.fetchrow(_COMPARE_SOME, tenant_no, day, *_bounds(day)), _Compared)
+    return msgspec.structs.replace(
+        some,
+        downloads_before=counted.downloads,
+        downloads_after=counted.downloads + some.downloads_after - some.downloads_before,
+        strict_before=counted.strict,
+        strict_after=counted.strict + some.strict_after - some.strict_before,
     )
 
 

@@ -20,6 +20,7 @@ import msgspec
 from analytics_core.db.pool import Connection
 
 __all__ = (
+    "MAX_CITIES",
     "Claim",
     "MarkedDay",
     "claim_episodes",
@@ -29,6 +30,9 @@ __all__ = (
     "take_marks",
     "take_sum_marks",
 )
+
+MAX_CITIES: Final = 1_000
+"""An episode's day has no more cities, those with the most downloads; the others are one."""
 
 
 class MarkedDay(msgspec.Struct, frozen=True, order=True):
@@ -75,6 +79,7 @@ returning tenant_no, podcast_no, episode_no, day"""
 # `not in`, as every column is not null: a hash whatever the planner guesses, where `not exists` over a CTE of unknown
 # size becomes a nested loop. The days stand once more by themselves, so that partitions can be pruned.
 # Days whose downloads are gone, of the tenant or of one that had the episode before, stay as they were counted.
+# Of cities there can be as many as downloads: those beyond the largest of an episode's day are one.
 _RECOMPUTE: Final[LiteralString] = """/* rollups.recompute */
 with days as materialized (
     select * from unnest($1::integer[], $2::integer[], $3::integer[], $4::date[])
@@ -89,23 +94,34 @@ with days as materialized (
         where d.downloads_dropped_at is not null
     )
 ), facts as (
-    select w.episode_no, w.day, w.agent_no, w.country, w.referrer_no, w.feed_app_no, w.source,
+    select w.episode_no, w.day, w.agent_no, w.country, w.place_no, w.referrer_no, w.feed_app_no, w.source,
         (floor(date_part('epoch', w.occurred_at) / 900)::bigint % 96)::integer as quarter,
         count(*) as downloads, count(*) filter (where w.evidence > 1) as strict
     from days n join ts.downloads w on w.day = n.day and w.episode_no = n.episode_no
     where w.day = any($5::date[])
-    group by 1, 2, 3, 4, 5, 6, 7, 8
+    group by 1, 2, 3, 4, 5, 6, 7, 8, 9
+), small_cities as materialized (
+    select episode_no, day, city from (
+        select f.episode_no, f.day, l.city,
+            row_number() over (partition by f.episode_no, f.day order by sum(f.downloads) desc, l.city) as place
+        from facts f join ops.places l using (place_no) where l.city <> '' group by 1, 2, 3
+    ) c where place > $6
 ), quarters as (
     select f.episode_no, f.day, x.dimension, x.key, f.quarter, sum(f.downloads) as downloads, sum(f.strict) as strict
     from facts f
     left join ops.agents a using (agent_no)
+    left join ops.places l on l.place_no = f.place_no
     left join ops.terms r on r.term_no = f.referrer_no
     left join ops.terms p on p.term_no = f.feed_app_no
     cross join lateral (values
         ('total', ''),
         ('app', coalesce(a.app, '')),
         ('device', coalesce(a.device, '')),
+        ('os', coalesce(a.os, '')),
         ('country', case when f.country > 0 then chr(f.country / 256) || chr(f.country % 256) else '' end),
+        ('region', coalesce(l.region, '')),
+        ('city', case when (f.episode_no, f.day, l.city) in (select episode_no, day, city from small_cities)
+            then 'other' else coalesce(l.city, '') end),
         ('referrer', coalesce(r.term, '')),
         ('feed_app', coalesce(p.term, '')),
         ('source', case f.source when 1 then 'prefix' when 2 then 'log' else '' end)) as x(dimension, key)
@@ -166,13 +182,14 @@ async def take_sum_marks(conn: Connection, claim: Claim) -> list[MarkedDay]:
     return sorted({msgspec.convert(row, MarkedDay) for row in rows})
 
 
-async def recompute_days(conn: Connection, days: Sequence[MarkedDay]) -> None:
+async def recompute_days(conn: Connection, days: Sequence[MarkedDay], *, cities: int = MAX_CITIES) -> None:
     """Replace the rollups of these days by what their downloads say now.
 
     Args:
         conn: In the transaction that claimed the episodes and took their marks.
         days: Distinct; a key that has no download any more loses its row. Those whose downloads are not kept any more
             are left as they are.
+        cities: Most cities of an episode's day that have a row of their own; the others are `other`.
     """
     await conn.execute(
         _RECOMPUTE,
@@ -181,6 +198,7 @@ async def recompute_days(conn: Connection, days: Sequence[MarkedDay]) -> None:
         [day.episode_no for day in days],
         [day.day for day in days],
         sorted({day.day for day in days}),
+        cities,
     )
 
 

@@ -48,7 +48,7 @@ _FIND: Final[LiteralString] = """/* sums.find_wrong */
 with counted as materialized (
     select p.podcast_no, d.dimension, m.key, m.episode_no, m.day, m.downloads as n, m.downloads_strict as strict
     from app.podcasts p
-    cross join unnest('{total,app,device,country,referrer,feed_app,source}'::text[]) as d(dimension)
+    cross join unnest('{total,app,device,os,country,region,city,referrer,feed_app,source}'::text[]) as d(dimension)
     cross join lateral (
         select key, episode_no, day, downloads, downloads_strict from app.metrics_daily
         where podcast_no = p.podcast_no and dimension = d.dimension and day between $1 and $2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -21,7 +21,7 @@ from analytics_core.db.whole_days import DayCounts, KeyRow, read_days, sum_by_ke
 from analytics_core.reports import Bucket
 from api.pages.charts import BarChart, BarPoint, draw_bars
 from api.pages.periods import Group, Period, group_days
-from api.pages.words import country_name, day_range
+from api.pages.words import city_name, country_name, day_range, region_name
 from api.schemas.analytics import State
 
 __all__ = ("BarList", "Bars", "Breakdown", "ListenerFigure", "Share", "Totals", "read_bars", "read_breakdown")
@@ -29,9 +29,19 @@ __all__ = ("BarList", "Bars", "Breakdown", "ListenerFigure", "Share", "Totals", 
 BREAKDOWNS: Final[Mapping[str, str]] = {
     "app": "Apps",
     "device": "Devices",
+    "os": "Operating systems",
     "country": "Countries",
+    "region": "Regions",
+    "city": "Cities",
     "feed_app": "Feed apps",
 }
+_NAMES: Final[Mapping[str, Callable[[str], str]]] = {
+    "country": country_name,
+    "region": region_name,
+    "city": city_name,
+}
+_ONLY_KNOWN: Final = frozenset({"region", "city"})
+"""Only some installations know them: elsewhere there is nothing to be said of them."""
 _SHOWN: Final = 8
 _DAY: Final = dt.timedelta(days=1)
 
@@ -220,12 +230,13 @@ async def read_bars(conn: Connection, scope: Scope, period: Period, *, today: dt
 
 def _breakdown(dimension: str, rows: Sequence[KeyRow]) -> Breakdown:
     total = sum(row.downloads for row in rows)
+    name = _NAMES.get(dimension, str)
     ranked = sorted(rows, key=lambda row: (not row.key, -row.downloads, row.key))
     # One too many is shown rather than an "others" of one.
     shown = ranked if len(ranked) <= _SHOWN + 1 else ranked[:_SHOWN]
     shares = [
         Share(
-            country_name(row.key) if dimension == "country" else row.key or "unknown",
+            name(row.key) or "unknown",
             row.downloads,
             row.downloads / total,
             not row.key,
@@ -240,6 +251,7 @@ def _breakdown(dimension: str, rows: Sequence[KeyRow]) -> Breakdown:
 
 
 async def read_breakdown(conn: Connection, scope: Scope, period: Period) -> list[Breakdown]:
-    """Break a period's downloads down by app, device, country and feed app."""
+    """Break a period's downloads down by each of ``BREAKDOWNS``; by region and city where any is known."""
     rows = await sum_by_keys(conn, scope, first=period.first, last=period.last, dimensions=list(BREAKDOWNS))
-    return [_breakdown(dimension, [row for row in rows if row.dimension == dimension]) for dimension in BREAKDOWNS]
+    lists = ((by, _breakdown(by, [row for row in rows if row.dimension == by])) for by in BREAKDOWNS)
+    return [found for by, found in lists if found.is_known or by not in _ONLY_KNOWN]

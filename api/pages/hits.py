@@ -19,13 +19,13 @@ from analytics_core.errors import InvalidInput, NotFound
 from analytics_core.hits import HitFlag, Method
 from analytics_core.ids import format_hit_id, parse_hit_id
 from analytics_core.reports import EARLIEST
-from analytics_core.verdicts import Evidence, Verdict, first_verdict
+from analytics_core.verdicts import Evidence, Verdict
 from api.auth import caller_of
 from api.explanations import read_day
 from api.pages.episodes import find_episode
 from api.pages.rules import VERDICT_WORDS, explain_steps, range_words
 from api.pages.views import show
-from api.pages.words import country_name
+from api.pages.words import city_name, country_name, region_name
 from api.pagination import HIT_CURSOR, write_hit_cursor
 from api.queries import Refusal
 from api.resources import resources_of
@@ -58,19 +58,26 @@ def _listed(row: HitRow) -> ListedHit:
     return ListedHit(
         format_hit_id(row.segment_no, row.ordinal),
         row.occurred_at,
-        first_verdict(row.verdict_bits).label,
+        Verdict(row.verdict).label,
         Evidence(row.evidence).label if row.evidence else None,
         row.app,
         row.user_agent,
         _country(row.country),
         range_words(row),
         row.is_counted,
-        bool(row.flags & HitFlag.SPIKE) and not row.verdict_bits,
+        bool(row.flags & HitFlag.SPIKE) and row.verdict == Verdict.ELIGIBLE,
     )
 
 
 def _country(packed: int) -> str:
     return country_name(chr(packed >> 8) + chr(packed & 255)) if packed else ""
+
+
+def _place(row: HitRow) -> str:
+    """Name where a hit came from, as closely as it is known."""
+    if row.city:
+        return city_name(row.city)
+    return region_name(row.region) if row.region else _country(row.country)
 
 
 def _day_of(params: Mapping[str, str], today: dt.date) -> dt.date:
@@ -189,7 +196,7 @@ async def show_hit(request: Request[Any, Any, Any]) -> Response[Any]:
         hit_id=format_hit_id(segment_no, ordinal),
         day=hit.occurred_at.astimezone(dt.UTC).date(),
         method=Method(hit.method).name,
-        country=_country(hit.country),
+        place=_place(hit),
         asked_for=range_words(hit),
         flags=[str(flag.name).lower().replace("_", " ") for flag in HitFlag if flag and flag & hit.flags],
         answer=_answer(why(hit)),

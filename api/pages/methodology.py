@@ -12,6 +12,7 @@ from litestar import MediaType, Request, Response, get
 from api.methodology import describe
 from api.pages.views import show_plain
 from api.resources import resources_of
+from api.tags import software_version
 
 __all__ = ("show_methodology",)
 
@@ -32,8 +33,15 @@ async def show_methodology(request: Request[Any, Any, Any]) -> Response[Any]:
     lists = await asyncio.to_thread(resources.lists.read)
     files = await asyncio.to_thread(resources.lists.files)
     shared = await asyncio.to_thread(resources.lists.shared)
-    today = resources.clock.now().astimezone(dt.UTC).date()
-    described = describe(resources.profiles, resources.settings.ingest, lists, files, shared, today=today)
+    described = describe(
+        resources.profiles,
+        resources.settings.ingest,
+        lists,
+        files,
+        shared,
+        today=resources.clock.now().astimezone(dt.UTC).date(),
+        software=software_version(),
+    )
     if _wants_json(request):
         headers = {"Cache-Control": "public, max-age=60", "Vary": "Accept"}
         return Response(msgspec.json.encode(described), media_type=MediaType.JSON, headers=headers)

@@ -17,7 +17,7 @@ from analytics_core.hits import HitFlag, Method
 from analytics_core.ids import format_hit_id
 from analytics_core.network_classes import NetworkClass
 from analytics_core.user_agents import AgentKind
-from analytics_core.verdicts import Evidence, Verdict, first_verdict
+from analytics_core.verdicts import Evidence, Verdict
 from api.pages.words import instant, number
 
 __all__ = ("VERDICT_WORDS", "Outcome", "Step", "explain_steps", "range_words")
@@ -46,6 +46,8 @@ class Outcome(enum.Enum):
     PASSED = "passed"
     AGAINST = "against"
     """It speaks against the hit too, but an earlier rule had decided."""
+    ALLOWED = "allowed"
+    """It would speak against the hit by default, and does not under the profile of its day."""
     DECIDES = "decides"
     COUNTS = "counts"
     REPEAT = "repeat"
@@ -129,7 +131,8 @@ def _range(hit: HitRow, episode: EpisodeRow | None) -> str:
     believed = believable_length_bytes(length, duration)
     of = f" of {number(believed)}" if believed is not None else ""
     words = range_words(hit)
-    return f"It asked for {words}. A minute of sound needs {number(needed)} bytes{of}."
+    other = f" {hit.rules}, by which its day is judged, may weigh otherwise." if hit.rules else ""
+    return f"It asked for {words}. A minute of sound needs {number(needed)} bytes{of}.{other}"
 
 
 def _preload(hit: HitRow, episode: EpisodeRow | None) -> str:
@@ -168,7 +171,7 @@ def _one_a_day(hit: HitRow) -> Step:
     """Explain the last rule: of a listener's eligible hits for an episode on a UTC day the best one counts."""
     asks = "Is it the best hit of this listener for this episode on this UTC day?"
     day = hit.occurred_at.astimezone(dt.UTC).date().isoformat()
-    if first_verdict(hit.verdict_bits) is not Verdict.ELIGIBLE:
+    if hit.verdict != Verdict.ELIGIBLE:
         return Step("one a day", asks, "Not asked, since a rule above speaks against it.", Outcome.SKIPPED)
     if hit.flags & HitFlag.SPIKE:
         at = "" if hit.spike_at is None else f" on {hit.spike_at.astimezone(dt.UTC).date()}"
@@ -211,11 +214,17 @@ def explain_steps(hit: HitRow, episode: EpisodeRow | None) -> list[Step]:
         hit: As it is stored: what each rule decided was stored with it.
         episode: Its episode as the feed tells it now, when it has one.
     """
-    first = first_verdict(hit.verdict_bits)
+    first = Verdict(hit.verdict)
     steps = []
     for verdict, asks in _ASKS.items():
         applies = bool(verdict.bit & hit.verdict_bits)
-        outcome = Outcome.DECIDES if verdict is first else Outcome.AGAINST if applies else Outcome.PASSED
+        if verdict is first:
+            outcome = Outcome.DECIDES
+        elif not applies:
+            outcome = Outcome.PASSED
+        else:
+            # What would have decided and did not is none of the rules of its day.
+            outcome = Outcome.ALLOWED if first is Verdict.ELIGIBLE or verdict < first else Outcome.AGAINST
         steps.append(Step(verdict.label, asks, _SAW[verdict](hit, episode), outcome))
     evidence = Evidence(hit.evidence)
     judged = Outcome.PASSED if first is Verdict.ELIGIBLE else Outcome.SKIPPED

@@ -9,6 +9,7 @@ from typing import Final
 
 __all__ = (
     "ago",
+    "city_name",
     "compact",
     "country_name",
     "day",
@@ -17,6 +18,7 @@ __all__ = (
     "instant",
     "number",
     "percent",
+    "region_name",
     "short_day",
     "weekday",
 )
@@ -155,3 +157,26 @@ def country_name(code: str) -> str:
     ('Germany', 'ZZ', 'unknown')
     """
     return _COUNTRIES.get(code, code or "unknown")
+
+
+def region_name(key: str) -> str:
+    """Name a region by its key, with its country's name behind it.
+
+    >>> region_name("US-CA"), region_name("DE/Bavaria"), region_name("other"), region_name("")
+    ('CA, United States', 'Bavaria, Germany', 'other', 'unknown')
+    """
+    country, region = key[:2], key[3:]
+    return f"{region}, {country_name(country)}" if region and key[2] in "-/" else key or "unknown"
+
+
+def city_name(key: str) -> str:
+    """Name a city by its key, with region and country behind it: many a city has a namesake.
+
+    >>> city_name("US-CA/San Francisco"), city_name("DE/Bavaria/Munich"), city_name("SG/Singapore"), city_name("other")
+    ('San Francisco, CA, US', 'Munich, Bavaria, DE', 'Singapore, SG', 'other')
+    """
+    country, rest = key[:2], key[3:]
+    if not rest or key[2] not in "-/":
+        return key or "unknown"
+    region, slash, city = rest.partition("/")
+    return f"{city}, {region}, {country}" if slash else f"{region}, {country}"

@@ -21,12 +21,11 @@ from analytics_core.db.episodes import get_heads
 from analytics_core.db.pool import Connection
 from analytics_core.db.rankings import rank_keys
 from analytics_core.ids import EpisodeNo
-from analytics_core.profiles import DEFAULT_PROFILE
 from analytics_core.reports import Bucket, plan_buckets, utc_days
 from api.audience import read_audience
 from api.auth import caller_of
 from api.errors import Fault, InvalidRequest
-from api.explanations import is_partial, read_day, state_of, version_tag
+from api.explanations import counted_by, is_partial, read_day, state_of, version_tag
 from api.queries import Parameter, Query, Refusal, choice, utc_day, whole_number
 from api.ranges import FROM, INTERVAL, TO, TZ, read_range
 from api.resources import resources_of
@@ -56,7 +55,7 @@ BY: Final[Parameter[Dimension | None]] = Parameter(
     "by",
     _dimension,
     None,
-    "What to break the figures down by; keys are episode ids, names, country codes or hosts, empty where unknown.",
+    "What to break the figures down by; keys are episode ids, names, codes of places or hosts, empty where unknown.",
     {"type": "string", "enum": [dimension.value for dimension in Dimension]},
 )
 TOP: Final = Parameter(
@@ -179,11 +178,12 @@ async def get_downloads(request: Request[Any, Any, Any]) -> Response[DownloadsAn
             listeners, reason, is_old = await read_audience(conn, scope, buckets, [row.downloads for row in rows])
             partial = partial or is_old
             figures = _dense(rows, listeners, buckets, tz)
+    profile, rules = counted_by(status)
     answer = DownloadsAnswer(
         data=figures,
         cutoff=status.cutoff_at,
-        profile=DEFAULT_PROFILE.name,
-        rules=DEFAULT_PROFILE.rules_version,
+        profile=profile,
+        rules=rules,
         lists=lists,
         state=state,
         partial=partial,

@@ -14,10 +14,9 @@ from analytics_core.db.days import first_day
 from analytics_core.db.episodes import EpisodeHead, get_heads, list_heads
 from analytics_core.db.launches import MAX_DAYS, Launch, Origin, read_launches
 from analytics_core.db.podcasts import PodcastRow
-from analytics_core.profiles import DEFAULT_PROFILE
 from analytics_core.reports import CURVE_DAYS, utc_days
 from api.auth import caller_of
-from api.explanations import is_partial, state_of
+from api.explanations import counted_by, is_partial, state_of
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Parameter, Query, choice
 from api.resources import resources_of
@@ -147,13 +146,14 @@ async def get_curves(request: Request[Any, Any, Any]) -> Response[CurvesAnswer]:
     cursor = None
     if more is not None:
         cursor = write_cursor(_CURVES, more.published_at or more.first_seen_at, more.episode_id)
+    profile, rules = counted_by(status)
     answer = CurvesAnswer(
         data=curves,
         next_cursor=cursor,
         origin=origin.value,
         cutoff=status.cutoff_at,
-        profile=DEFAULT_PROFILE.name,
-        rules=DEFAULT_PROFILE.rules_version,
+        profile=profile,
+        rules=rules,
         lists=await asyncio.to_thread(resources.lists.read),
         state=state_of(status, first, last, now=now),
         partial=is_partial(status, end),

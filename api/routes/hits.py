@@ -15,9 +15,10 @@ from analytics_core.errors import InvalidInput, NotFound
 from analytics_core.hits import HitFlag, Method
 from analytics_core.ids import format_hit_id, parse_hit_id
 from analytics_core.network_classes import NetworkClass
+from analytics_core.profiles import DEFAULT_PROFILE
 from analytics_core.reports import utc_days
 from analytics_core.user_agents import AgentKind
-from analytics_core.verdicts import Evidence, Verdict, first_verdict, verdict_names
+from analytics_core.verdicts import Evidence, Verdict, verdict_names
 from api.auth import caller_of
 from api.pagination import HIT_CURSOR, LIMIT, write_hit_cursor
 from api.queries import Parameter, Query, Refusal
@@ -68,7 +69,7 @@ def _show(row: HitRow) -> HitAnswer:
         at=row.occurred_at.astimezone(dt.UTC),
         podcast_id=row.podcast_id,
         episode_id=row.episode_id,
-        verdict=first_verdict(row.verdict_bits).label,
+        verdict=Verdict(row.verdict).label,
         verdicts=verdict_names(row.verdict_bits),
         evidence=Evidence(row.evidence).label if row.evidence else None,
         method=Method(row.method).name,
@@ -76,7 +77,10 @@ def _show(row: HitRow) -> HitAnswer:
         agent_kind=AgentKind(row.agent_kind).label,
         app=row.app,
         device=row.device,
+        os=row.os or None,
         country=_country(row.country),
+        region=row.region or None,
+        city=row.city or None,
         referrer=row.referrer or None,
         range=_range(row),
         target=row.target,
@@ -85,6 +89,7 @@ def _show(row: HitRow) -> HitAnswer:
         counted=row.is_counted,
         spike_id=row.spike_id,
         why=why(row),
+        profile=(row.rules or DEFAULT_PROFILE.rules_version).rpartition(".")[0],
     )
 
 

@@ -17,11 +17,10 @@ from analytics_core.db.podcasts import get_titles
 from analytics_core.db.pool import Connection
 from analytics_core.db.rankings import rank_keys
 from analytics_core.ids import EpisodeNo, PodcastNo
-from analytics_core.profiles import DEFAULT_PROFILE
 from analytics_core.reports import Bucket, start_of_day, utc_days
 from api.audience import read_audience
 from api.auth import caller_of
-from api.explanations import is_partial, state_of, version_tag
+from api.explanations import counted_by, is_partial, state_of, version_tag
 from api.queries import Parameter, Query, whole_number
 from api.ranges import FROM, TO, TZ, TimeRange, read_range
 from api.resources import resources_of
@@ -123,10 +122,11 @@ async def get_overview(request: Request[Any, Any, Any]) -> Response[OverviewAnsw
             for by in ("episode", "app", "country", *(("podcast",) if podcast_id is None else ()))
         }
         former = await _former(conn, scope, before, figures, tz)
+    profile, rules = counted_by(settled)
     answer = OverviewAnswer(
         cutoff=status.cutoff_at,
-        profile=DEFAULT_PROFILE.name,
-        rules=DEFAULT_PROFILE.rules_version,
+        profile=profile,
+        rules=rules,
         lists=lists,
         state=state,
         partial=partial or is_old,

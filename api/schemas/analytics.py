@@ -36,7 +36,10 @@ class Dimension(enum.Enum):
     EPISODE = "episode"
     APP = "app"
     DEVICE = "device"
+    OS = "os"
     COUNTRY = "country"
+    REGION = "region"
+    CITY = "city"
     REFERRER = "referrer"
     FEED_APP = "feed_app"
     SOURCE = "source"
@@ -51,11 +54,15 @@ class State(enum.Enum):
 
 
 class Lists(msgspec.Struct, frozen=True):
-    """The versions of the lists by which hits are judged now; `none` where there is no list."""
+    """The versions of the lists by which hits are judged now; `none` where there is no list.
+
+    `places` is what is told of an address beside its country: `none`, `regions` or `cities`.
+    """
 
     agents: str
     networks: str
     countries: str
+    places: str
     asns: str
 
 
@@ -79,7 +86,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """How figures were counted, and how complete and settled they are.
 
     Every hit from before `cutoff` has landed. `partial` is true while hits that belong to the figures may be missing.
-    `restated` is how many of the range's UTC days were restated after they were final: `/restatements` says why.
+    `restated` is how many of the range's UTC days were counted anew: `/restatements` says why. `profile` and `rules`
+    say by what hits are judged; where days of the range differ they name all, with commas between them.
     """
 
     cutoff: dt.datetime | None
@@ -99,7 +107,8 @@ class DownloadsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     of the range may be missing: it reaches beyond `cutoff`, before which every hit has landed, or landed hits are not
     summed up yet. `listeners_reason` says why some `listeners` are null: `by`, `across_months`, `downloads_not_kept`,
     or `too_many_downloads` where listeners of a range that is none of whole UTC days would have to be counted anew.
-    `restated` is how many of the range's UTC days were restated after they were final: `/restatements` says why.
+    `restated` is how many of the range's UTC days were counted anew: `/restatements` says why. `profile` and `rules`
+    say by what hits are judged; where days of the range differ they name all, with commas between them.
     """
 
     data: list[Figure]
@@ -163,11 +172,12 @@ class ByteRangeAnswer(msgspec.Struct, frozen=True):
 class HitAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """One request, and why it counts or does not.
 
-    `verdicts` are all that speak against it, `verdict` the first of them by precedence or `eligible`; `counted` is
-    true for the one hit that its listener's download of that episode and day is taken from. `target` is kept only
-    while a hit waits for its episode. `networks` are the lists that its address was in: `datacenter`, `vpn`, `relay`,
-    `blocked`, and `shared` by many people, of whom the first two say nothing. `spike_id` names the accepted spike that
-    leaves it out.
+    `verdicts` are all that speak against it by the default profile; `verdict` is what decides under `profile`, which
+    its day is judged by: the first of them by precedence that does, or `eligible`. `counted` is true for the one hit
+    that its listener's download of that episode and day is taken from. `target` is kept only while a hit waits for its
+    episode. `networks` are the lists that its address was in: `datacenter`, `vpn`, `relay`, `blocked`, and `shared` by
+    many people, of whom the first two say nothing. `os`, `region` (such as `US-CA`) and `city` (such as
+    `US-CA/San Francisco`) are null where nobody told. `spike_id` names the accepted spike that leaves it out.
     """
 
     hit_id: str
@@ -182,7 +192,10 @@ class HitAnswer(msgspec.Struct, frozen=True, kw_only=True):
     agent_kind: str
     app: str
     device: str
+    os: str | None
     country: str | None
+    region: str | None
+    city: str | None
     referrer: str | None
     range: ByteRangeAnswer | None
     target: str | None
@@ -191,6 +204,7 @@ class HitAnswer(msgspec.Struct, frozen=True, kw_only=True):
     counted: bool
     spike_id: UUID | None
     why: str
+    profile: str
 
 
 class HitPage(msgspec.Struct, frozen=True):

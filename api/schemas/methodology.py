@@ -73,10 +73,14 @@ class ProfileDisclosure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Filter(msgspec.Struct, frozen=True):
-    """A verdict, and what it means; the first that applies decides."""
+    """A verdict, and what it means; the first that applies decides.
+
+    `in_force` is false while no list is installed that it could go by: then it leaves nothing out.
+    """
 
     verdict: str
     meaning: str
+    in_force: bool
 
 
 class ListFile(msgspec.Struct, frozen=True):
@@ -107,12 +111,18 @@ class KeptFor(msgspec.Struct, frozen=True):
 
 
 class Methodology(msgspec.Struct, frozen=True, kw_only=True):
-    """How downloads are counted: the method and where it departs from the guideline, profiles, filters and lists."""
+    """How downloads are counted: the method and where it departs from the guideline, profiles, filters and lists.
 
+    All of it is so `as_of` a UTC day, by a version of the `software`. A day is final `final_after_days` after its end.
+    """
+
+    as_of: dt.date
+    software: str
     method: str
     guideline: str
     profile: str
     rules: str
+    final_after_days: int
     deviations: list[str]
     unseen: list[str]
     profiles: list[ProfileDisclosure]

@@ -42,11 +42,12 @@ class RestatementDay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Restatement(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures that changed, of final days as a rule: which, why, and by whom.
+    """Figures of days that were counted anew: which, why, and by whom.
 
     `origin` is `job` where it was done by itself, `command` by an operator, `key` with the API key `key_id`. Of the UTC
     days from `first_day` to `last_day` it changed `days`, and figures are of these together. One that was `stopped` has
-    changed whole days.
+    changed whole days. `rules` names the profile, with its version, that hits of these days have been judged by since;
+    null where that stayed as it was.
     """
 
     restatement_id: UUID
@@ -64,6 +65,7 @@ class Restatement(msgspec.Struct, frozen=True, kw_only=True):
     downloads_after: int
     downloads_strict_before: int
     downloads_strict_after: int
+    rules: str | None
 
     @classmethod
     def of(cls, row: RestatementRow) -> Restatement:
@@ -78,6 +80,7 @@ class Restatement(msgspec.Struct, frozen=True, kw_only=True):
             state=row.state,
             started_at=row.started_at.astimezone(dt.UTC),
             finished_at=None if row.finished_at is None else row.finished_at.astimezone(dt.UTC),
+            rules=row.rules,
             days=row.days,
             hits=row.hits,
             downloads_before=row.downloads_before,

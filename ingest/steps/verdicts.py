@@ -13,7 +13,7 @@ from analytics_core.byte_ranges import ByteRange, RangeKind
 from analytics_core.evidence import believable_length_bytes, threshold_bytes
 from analytics_core.hits import Method
 from analytics_core.judging import HitFacts, judge
-from analytics_core.profiles import DEFAULT_PROFILE
+from analytics_core.profiles import DEFAULT_PROFILE, Profile
 from analytics_core.verdicts import Evidence, first_verdict
 from ingest.batches import Codes
 
@@ -60,6 +60,7 @@ def weigh_ranges(
     sizes: Sequence[tuple[int, int]],
     size_codes: Codes,
     is_playlist: npt.NDArray[np.bool_],
+    profile: Profile = DEFAULT_PROFILE,
 ) -> tuple[RangeColumns, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Weigh how much of its episode each hit asked for, as ``analytics_core.evidence.evidence_of`` weighs one.
 
@@ -71,13 +72,14 @@ def weigh_ranges(
         sizes: Distinct lengths in bytes and durations in seconds of episodes; -1 where unknown.
         size_codes: Each hit's place among those.
         is_playlist: Whether each hit's file is a playlist.
+        profile: Whose rules weigh.
 
     Returns:
         Each hit's range, its ``Evidence``, and whether it asked for too little.
     """
     table = np.array(ranges, np.int64).reshape(-1, 3)[range_codes]
     kind, first, last = table[:, 0], table[:, 1], table[:, 2]
-    believed = [_believed(*size) for size in sizes]
+    believed = [_believed(*size, profile) for size in sizes]
     length = np.array([one for one, _ in believed], np.int64)[size_codes]
     threshold = np.array([one for _, one in believed], np.int64)[size_codes]
     is_known, is_open, is_closed = length >= 0, kind == RangeKind.OPEN, kind == RangeKind.CLOSED
@@ -90,22 +92,23 @@ def weigh_ranges(
     is_whole = (kind == RangeKind.NONE) | (kind == RangeKind.INVALID) | (is_open & (first == 0))
     is_whole |= is_suffix & is_known & (last >= length)
     is_whole |= ~is_suffix & is_known & (first == 0) & (more == length - 1)
+    is_enough = ~is_suffix & (more >= threshold - 1)
+    if profile.counts_tails:
+        is_enough |= is_suffix & (last >= threshold)
+    probe = Evidence.PROBE if profile.counts_probes else Evidence.NONE
     evidence = np.select(
-        (is_probe, is_whole, ~is_suffix & (more >= threshold - 1)),
-        (int(_PROBE), int(Evidence.FULL), int(Evidence.PARTIAL)),
+        (is_probe, is_whole, is_enough),
+        (int(probe), int(Evidence.FULL), int(Evidence.PARTIAL)),
         int(Evidence.NONE),
     )
     return RangeColumns(kind, first, last), evidence, evidence == Evidence.NONE
 
 
-_PROBE: Final = Evidence.PROBE if DEFAULT_PROFILE.counts_probes else Evidence.NONE
-
-
-def _believed(length_bytes: int, duration_s: int) -> tuple[int, int]:
+def _believed(length_bytes: int, duration_s: int, profile: Profile) -> tuple[int, int]:
     """Return the length that is believed, -1 for none, and the threshold of an episode."""
     length, duration = (None if size < 0 else size for size in (length_bytes, duration_s))
-    believed = believable_length_bytes(length, duration)
-    return -1 if believed is None else believed, threshold_bytes(length, duration)
+    believed = believable_length_bytes(length, duration, profile)
+    return -1 if believed is None else believed, threshold_bytes(length, duration, profile)
 
 
 # Each fact's place in a number that stands for all of them.

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analytics_core.settings import variables
+from tests.docs.drawings import draw_windows
 
 CONFIGURATION = Path(__file__).parents[2] / "docs" / "configuration.md"
 ENVIRONMENT = Path(__file__).parents[2] / ".env.example"
+WINDOWS = Path(__file__).parents[2] / "docs" / "methodology" / "windows.svg"
 
 
 def configuration() -> str:
@@ -46,7 +48,7 @@ def environment() -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Write the pages with `--write`, else tell whether they are up to date."""
-    pages = {CONFIGURATION: configuration(), ENVIRONMENT: environment()}
+    pages = {CONFIGURATION: configuration(), ENVIRONMENT: environment(), WINDOWS: draw_windows()}
     if "--write" in argv:
         for path, text in pages.items():
             path.write_text(text)

@@ -305,6 +305,20 @@ def test_lists_that_are_absent_or_old_are_told(tmp_path: Path) -> None:
     assert "vpn.txt:2" in failed
 
 
+def test_cities_that_no_database_names_are_told(tmp_path: Path) -> None:
+    def warnings(**environ: str) -> list[str]:
+        return [text for _, text in said(look(tmp_path, **environ), "lists") if "CASTLEDGER_CITIES" in text]
+
+    regions = {"country_code": "DE", "state1": "Hessen"}
+    geo = write_database(tmp_path / "x.mmdb", {"country_code": "FR"}, regions)
+    (warning,) = warnings(CASTLEDGER_CITIES="true", CASTLEDGER_GEO_DATABASE=str(geo))
+    assert "test-Country-2026-09-21 names no cities" in warning
+    assert len(warnings(CASTLEDGER_CITIES="true")) == 1
+    assert warnings(CASTLEDGER_GEO_DATABASE=str(geo)) == []
+    write_database(geo, {"country_code": "FR"}, {**regions, "city": "Fulda"})
+    assert warnings(CASTLEDGER_CITIES="true", CASTLEDGER_GEO_DATABASE=str(geo)) == []
+
+
 def test_shared_addresses_are_named_before_they_act_no_longer(tmp_path: Path) -> None:
     today = dt.datetime.now(dt.UTC).date()
     lists = tmp_path / "lists"

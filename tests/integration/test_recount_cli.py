@@ -29,7 +29,7 @@ def table(kind: str) -> AgentTable:
 
 
 async def fill(database: DatabaseSettings, folder: Path, *, limit: int) -> None:
-    """Three days with a bot that is an app by now: one with other hits, one without downloads any more, one open.
+    """Three days with a bot that is an app by now: one open, with other hits, and two of a month that lacks downloads.
 
     Of all agents, *limit* have been classified again by the table that says so.
     """
@@ -43,7 +43,7 @@ async def fill(database: DatabaseSettings, folder: Path, *, limit: int) -> None:
     hits += [make_hit(NOW - 3 * ONE_DAY, agent=agent, address="192.0.2.7") for agent in (b"Mole/1", OVERCAST)]
     write_segment(folder, hits)
     await ledger.ship_all()
-    await conn.execute("update ops.days set final_at = now() where day < $1", NOW.date())
+    await conn.execute("update ops.days set final_at = now() where day >= $1", (NOW - ONE_DAY).date())
     await conn.execute("update ops.days set downloads_dropped_at = now() where day = $1", (NOW - ONE_DAY).date())
     await AgentNumbers(ledger.clock, table=lambda: table("app")).bring_up_to_date(conn, limit=limit)
     await conn.close()
@@ -65,17 +65,20 @@ def test_days_are_told_one_by_one_and_recounted_once(
     changed = "one                 2026-10-30           1  2 → 3                   2 → 3"
     refused = [
         "one                 2026-11-01           –  not restated: its downloads are not kept any more",
-        "one                 2026-11-02           –  not restated: it is not final yet",
+        "one                 2026-11-02           –  not restated: downloads of its month are not kept any more,"
+        " without which its listeners cannot be counted",
     ]
     moved = "                                         1  bot → eligible"
-    networks = (
-        "Lists of networks act on hits that land once they are installed: addresses are not kept to look up again."
-    )
-    dry = [head, changed, *refused, moved, "1 hits would be judged otherwise", networks]
-    assert run("--dry-run") == (1, dry, "")
+    code, dry, said = run("--dry-run")
+    assert (code, dry[:6], said) == (1, [head, changed, *refused, moved, "1 hits would be judged otherwise"], "")
+    assert dry[6].startswith("Lists of networks act on hits that land once they are installed")
     assert run("--tenant", "two") == (0, ["there are no hits of these days"], "")
     assert run() == (1, [head, changed, *refused, moved, "1 hits were judged otherwise"], "")
     assert run("--tenant", "one") == (1, [head, *refused, "0 hits were judged otherwise"], "")
+    # Without a probe no hit is judged otherwise, but what judges them is another profile.
+    same = "one                 2026-10-30           0  3 → 3                   3 → 3"
+    assert run("--profile", "ptmg-2.3") == (1, [head, same, *refused, "0 hits were judged otherwise"], "")
+    assert run("--profile", "ptmg-2.3") == (1, [head, *refused, "0 hits were judged otherwise"], "")
 
 
 def test_whoever_is_too_early_is_told(
@@ -96,6 +99,21 @@ def test_whoever_is_too_early_is_told(
         (
             ["--from", "2026-11-02", "--to", "2026-11-03", "--tenant", "nobody"],
             "--tenant: there is no tenant 'nobody'; `castledger retention ls` names them",
+        ),
+        (
+            ["--from", "2026-11-02", "--to", "2026-11-03", "--profile", "ptmg-2"],
+            "profile: there is no profile 'ptmg-2'; is ptmg-2.3 meant? There are castledger-1, ptmg-2.3, op3, odl,"
+            " first-touch, last-touch",
+        ),
+        (
+            ["--from", "2026-11-02", "--to", "2026-11-03", "--profile", "op3"],
+            "profile: op3 is for comparing alone: it tells downloads apart by referrers, and what is stored is one a"
+            " listener, episode and UTC day; `castledger compare` counts by it",
+        ),
+        (
+            ["--from", "2026-11-02", "--to", "2026-11-03", "--profile", "first-touch"],
+            "profile: first-touch is for comparing alone: its window, first_touch, depends on the order of requests and"
+            " on the day before; `castledger compare` counts by it",
         ),
     ],
 )

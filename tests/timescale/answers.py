@@ -16,6 +16,7 @@ from analytics_core.db.analytics import (
     read_status,
     sum_downloads,
 )
+from analytics_core.db.dictionaries import number_places
 from analytics_core.db.explain import HitFilter, count_day, find_hit, list_hits
 from analytics_core.db.launches import read_launches
 from analytics_core.db.listeners import read_listeners
@@ -24,6 +25,7 @@ from analytics_core.db.sums import find_wrong_sums
 from analytics_core.db.whole_days import rank_episodes, read_days, sum_by_keys, sum_of_episodes
 from analytics_core.hits import HitKind
 from analytics_core.ids import EpisodeNo, PodcastNo
+from analytics_core.places import Place
 from analytics_core.reports import Interval, plan_buckets
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
@@ -39,18 +41,19 @@ HITS = 3000
 LOAD_HITS = """
 insert into ts.listener_events (occurred_at, range_first, range_last, listener_key, segment_no, ordinal, tenant_no,
     podcast_no, episode_no, agent_no, referrer_no, feed_app_no, verdict_bits, verdict, evidence, country, kind, method,
-    range_kind, flags, source, rules)
+    range_kind, flags, source, rules, place_no)
 select '2026-10-29 00:00+00'::timestamptz + n * interval '172 seconds', 0, -1, md5((n % 400)::text)::uuid, $3, n, $1,
     $2, ($4::integer[])[1 + n % array_length($4::integer[], 1)], n % 6, n % 3, 0,
     case when n % 9 = 0 then 64 else 0 end, case when n % 9 = 0 then 6 else 0 end,
-    case when n % 9 = 0 then 0 else 1 + n % 3 end, case when n % 5 = 0 then 0 else 21843 end, $6, 0, 0, 0, 1, 1
+    case when n % 9 = 0 then 0 else 1 + n % 3 end, case when n % 5 = 0 then 0 else 21843 end, $6, 0, 0, 0, 1, 1,
+    coalesce((select place_no from ops.places where place = 'US/CA/City ' || n % 7), 0)
 from generate_series(1, $5) n"""
 
 _LOAD_DOWNLOADS = """
 insert into ts.downloads (day, episode_no, listener_key, occurred_at, segment_no, ordinal, tenant_no, podcast_no,
-    agent_no, referrer_no, feed_app_no, country, evidence, source)
+    agent_no, referrer_no, feed_app_no, country, evidence, source, place_no)
 select distinct on (1, 2, 3) (occurred_at at time zone 'UTC')::date, episode_no, listener_key, occurred_at, segment_no,
-    ordinal, tenant_no, podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source
+    ordinal, tenant_no, podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source, place_no
 from ts.listener_events where verdict = 0 and tenant_no = $1
 order by 1, 2, 3, evidence desc, occurred_at, segment_no, ordinal"""
 
@@ -79,6 +82,7 @@ async def fill(database: DatabaseSettings, slug: str) -> MadePodcast:
                 dt.datetime(2026, 11, 4, tzinfo=dt.UTC),
             )
             numbers = [made.episodes[guid] for guid in sorted(made.episodes)]
+            await number_places(conn, [Place("US", "CA", f"City {n}") for n in range(5)])
             await conn.execute(
                 LOAD_HITS, int(tenant.tenant_no), made.podcast_no, segment_no, numbers, HITS, int(HitKind.REQUEST)
             )
@@ -133,9 +137,10 @@ async def ask_everything(database: DatabaseSettings, made: MadePodcast) -> dict[
                             key=lambda row: (row.bucket, row.key),
                         )
                         answers[f"{question} listeners"] = await count_listeners(conn, scope, buckets)
-            answers["keys"] = sorted(
-                map(repr, await sum_by_keys(conn, podcast, first=FIRST, last=LAST, dimensions=("app", "country")))
-            )
+            dimensions = ("app", "os", "country", "region", "city")
+            keys = await sum_by_keys(conn, podcast, first=FIRST, last=LAST, dimensions=dimensions)
+            assert {row.dimension for row in keys} == set(dimensions)
+            answers["keys"] = sorted(map(repr, keys))
             ranked = await rank_episodes(conn, podcast, first=FIRST, last=LAST, limit=10)
             answers["ranked"] = [(numbers.index(row.episode_no), row.downloads) for row in ranked]
             sums = await sum_of_episodes(conn, podcast, numbers, first=FIRST, last=LAST)

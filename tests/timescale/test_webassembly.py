@@ -99,7 +99,7 @@ async def test_late_hits_land_in_compressed_chunks_and_answers_stay_the_same(web
             await conn.execute(
                 """insert into pg_temp.staged_downloads
                 select d.day, d.episode_no, l.listener_key, d.occurred_at, 99, d.ordinal, d.tenant_no, d.podcast_no,
-                    d.agent_no, d.referrer_no, d.feed_app_no, d.country, 3, d.source
+                    d.agent_no, d.referrer_no, d.feed_app_no, d.country, 3, d.source, d.place_no
                 from (select * from ts.downloads where day = $1 and episode_no = $2 and evidence < 3 limit 1) d
                 cross join lateral (values (d.listener_key), ($3::uuid)) l(listener_key)""",
                 FIRST,

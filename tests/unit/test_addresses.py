@@ -18,6 +18,7 @@ from analytics_core.addresses import (
     is_public,
     network_of,
     pack_address,
+    write_addresses,
 )
 from analytics_core.errors import InvalidInput
 
@@ -39,6 +40,15 @@ def test_packing_and_formatting_are_inverses(address: ipaddress.IPv4Address | ip
 @given(packed_addresses)
 def test_sixteen_bytes_survive_their_text(address: bytes) -> None:
     assert pack_address(format_address(address)) == address
+
+
+@given(st.lists(packed_addresses, max_size=20))
+def test_many_addresses_are_written_in_their_order(addresses: list[bytes]) -> None:
+    texts = write_addresses(addresses)
+    assert [pack_address(text) for text in texts] == addresses
+    for address, text in zip(addresses, texts, strict=True):
+        if address.startswith(V4_MAPPED):
+            assert text == format_address(address)
 
 
 def test_mapped_ipv6_is_ipv4() -> None:

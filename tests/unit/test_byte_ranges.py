@@ -109,6 +109,12 @@ def test_no_header_raises_and_what_is_stored_fits_a_bigint(text: str | bytes) ->
     assert parse_range(format_range(byte_range)) == byte_range
 
 
+@given(st.from_regex(r"[0-9]{0,20}", fullmatch=True), st.from_regex(r"[0-9]{0,20}", fullmatch=True))
+def test_blanks_and_case_change_nothing(first: str, last: str) -> None:
+    assert parse_range(f"bytes={first}-{last}") == parse_range(f"Bytes = {first} - {last}")
+    assert parse_range(f"bytes={first}-{last}".encode()) == parse_range(f" bytes ={first}-{last},")
+
+
 @given(byte_ranges())
 def test_formatting_is_the_inverse_of_parsing(byte_range: ByteRange) -> None:
     assert parse_range(format_range(byte_range)) == byte_range

@@ -133,7 +133,7 @@ def test_agents_are_classified_a_line_each_with_empty_ones_too() -> None:
     rows = [json.loads(row) for row in classify_lines(lines)]
     assert [row["kind"] for row in rows] == ["app", "unknown", "unknown", "bot"]
     assert rows[0]["app"] == "Overcast"
-    assert rows[1] == {"kind": "unknown", "app": "", "device": "unknown", "rule": "empty"}
+    assert rows[1] == {"kind": "unknown", "app": "", "device": "unknown", "rule": "empty", "os": ""}
 
 
 def test_classify_reads_standard_input_and_minds_no_closed_reader() -> None:
@@ -159,6 +159,7 @@ def test_classify_asks_an_operators_lists_and_tells_damaged_ones(tmp_path: Path)
         "app": "Earwig",
         "device": "unknown",
         "rule": "bots: Earwig",
+        "os": "",
     }
     assert done.stderr == b""
     (tmp_path / "browsers.runtime.json").write_text('{"entries": [')

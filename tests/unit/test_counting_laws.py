@@ -265,6 +265,13 @@ def test_a_rolling_window_reaches_over_the_days_that_are_compared() -> None:
     assert found.downloads == [[1, 1, 0], [0, 1, 0], [0, 1, 0]]
 
 
+def test_what_lies_outside_of_the_days_that_are_compared_counts_nothing() -> None:
+    comparison = Comparison([CASTLEDGER_1], length_bytes=SIZES[0], duration_s=SIZES[1], start=FIRST, days=DAYS)
+    comparison.add(made(f"2026-11-0{day}T10:00", ordinal=day) for day in range(1, 6))
+    comparison.finish()
+    assert comparison.downloads == [[1, 1, 1]]
+
+
 def test_hits_of_before_networks_were_kept_are_judged_by_their_verdicts() -> None:
     facts = StoredFacts(Verdict.DATACENTER.bit, *parse_range(""), int(AgentKind.APP), 0, "")
     assert Judge(CASTLEDGER_1).verdict(facts) is Verdict.DATACENTER

@@ -61,6 +61,13 @@ def at(text: str) -> int:
         (28_800_000, 1800, (28_800_000, 1800)),
         (28_800_000, 2, (28_800_000, None)),
         (100_000, 3600, (None, None)),
+        # The bounds themselves are believed: 16,000 bytes, 500 bytes a second, 5 MB a second.
+        (15_999, None, (None, None)),
+        (16_000, None, (16_000, None)),
+        (899_999, 1800, (None, None)),
+        (900_000, 1800, (900_000, 1800)),
+        (10_000_000, 2, (10_000_000, 2)),
+        (10_000_001, 2, (10_000_001, None)),
     ],
 )
 def test_feeds_are_believed_only_so_far(

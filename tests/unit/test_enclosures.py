@@ -150,6 +150,22 @@ def test_stacked_prefixes_and_client_parameters_change_nothing(prefixes: list[st
     assert (stacked.key, stacked.bare_key, stacked.file_name) == (plain.key, plain.bare_key, plain.file_name)
 
 
+@given(
+    st.sampled_from(PREFIXES) | st.from_regex(r"[a-z0-9_-]{1,5}(\.[a-z0-9_-]{1,5}){1,3}/", fullmatch=True),
+    st.from_regex(r"[A-Za-z0-9._~+,=@/-]{0,20}", fullmatch=True),
+)
+def test_a_plain_target_is_what_it_is_with_its_scheme(host: str, path: str) -> None:
+    own = ("own.example", "a.b")
+    for target in (host + path, f"own.example/e/{host}{path}", f"a.b/{path}"):
+        try:
+            expected = identify(f"https://{target}", own_hosts=own)
+        except InvalidInput:
+            with pytest.raises(InvalidInput):
+                identify(target, own_hosts=own)
+        else:
+            assert identify(target, own_hosts=own) == expected
+
+
 @given(st.binary(max_size=200))
 def test_identity_is_total_and_stable(raw: bytes) -> None:
     try:

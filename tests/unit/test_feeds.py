@@ -115,6 +115,61 @@ def test_the_vectors_of_computed_guids_hold() -> None:
     assert compute_guid("https://podnews.net/rss") == compute_guid("http://podnews.net/rss//")
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1:02:03", 3723),
+        ("01:02:03", 3723),
+        ("62:03", 3723),
+        ("3723", 3723),
+        (" 3723 ", 3723),
+        ("3723.9", 3723),
+        ("0:62:03", 3723),
+        ("99:59:59", 359_999),
+        ("0", None),
+        ("00:00", None),
+        ("-1800", None),
+        ("30:-1", None),
+        ("1:2:3:4", None),
+        ("PT30M", None),
+        ("30 min", None),
+        ("1e3", None),
+        ("8639999", None),
+        ("2399:59:59", 8_639_999),
+        ("2400:00:00", None),
+        ("", None),
+    ],
+)
+def test_a_duration_is_read_in_any_spelling_or_not_at_all(text: str, seconds: int | None) -> None:
+    item = ITEM.replace("1:02:03", text)
+    assert parse_feed(feed(item)).episodes[0].duration_s == seconds
+
+
+@given(st.text() | st.from_regex(r"\d{0,9}(:\d{0,9}){0,4}"))
+def test_whatever_a_feed_says_of_a_duration_is_seconds_or_nothing(text: str) -> None:
+    seconds = parse_duration(text)
+    assert seconds is None or 0 < seconds < 8_640_000
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [
+        ("28800000", 28_800_000),
+        (" 28800000 ", 28_800_000),
+        ("0", 0),
+        ("33", 33),
+        ("-1", None),
+        ("28,800,000", None),
+        ("12.5", None),
+        ("9" * 16, None),
+        ("", None),
+    ],
+)
+def test_a_length_is_digits_or_nothing(text: str, length: int | None) -> None:
+    item = ITEM.replace('length="1234"', f'length="{text}"')
+    assert parse_feed(feed(item)).episodes[0].enclosures[0].length_bytes == length
+
+
 def test_a_declared_guid_wins_and_junk_is_told() -> None:
     declared = "<title>S</title><pod:guid>917393e3-1b1e-5cef-ace4-edaa54e1f810</pod:guid>"
     assert parse_feed(feed(ITEM, head=declared), feed_url="https://x.org/f").guid_declared

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import string
 from pathlib import Path
+from typing import Any
 
+import maxminddb
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,14 +19,17 @@ from analytics_core.geo import (
     CountryLookup,
     DatabaseCountries,
     NoCountries,
+    Precision,
     RegistryCountries,
     open_countries,
     pack_country,
     unpack_country,
 )
+from analytics_core.places import read_place
 from tests.address_databases import write_database
 
 codes = st.text(string.ascii_uppercase, min_size=2, max_size=2)
+OCTETS = st.integers(0, 255)
 
 
 def found(lookup: CountryLookup, *addresses: str) -> list[str | None]:
@@ -143,3 +149,60 @@ def test_a_damaged_database_never_raises_once_it_is_open(tmp_path: Path) -> None
 
 def test_without_a_database_the_registries_answer() -> None:
     assert found(open_countries(None), "8.8.8.8") == ["US"]
+
+
+def test_regions_are_told_and_cities_only_when_they_are_asked_for(data_dir: Path) -> None:
+    path = data_dir / "geo" / "GeoLite2-City-Test.mmdb"
+    addresses = [pack_address(text) for text in ("81.2.69.142", "216.160.83.56", "10.0.0.1", "81.2.69.143")]
+    for cities, names in ((False, ["GB/ENG/", "US/WA/"]), (True, ["GB/ENG/London", "US/WA/Milton"])):
+        lookup = open_countries(path, cities=cities)
+        assert lookup.precision is (Precision.CITIES if cities else Precision.REGIONS)
+        located = lookup.locate(addresses)
+        assert [str(place) for place in located.names[1:]] == names
+        assert located.names[0] is None
+        assert located.places.tolist() == [1, 2, 0, 1]
+        assert located.countries.tolist() == lookup.countries(addresses).tolist()
+
+
+def test_flat_records_name_places_too(tmp_path: Path) -> None:
+    record = {"country_code": "CA", "state1": "Quebec", "city": "Montreal"}
+    path = write_database(tmp_path / "x.mmdb", record, {"country_code": "EU", "state1": "Somewhere"})
+    located = open_countries(path, cities=True).locate([pack_address("8.8.8.8"), pack_address("200.1.1.1")])
+    # A region without a country is none.
+    assert [None if place is None else place.city_key for place in located.names] == [None, "CA/Quebec/Montreal"]
+    assert located.places.tolist() == [1, 0]
+
+
+def test_without_places_only_countries_are_told(data_dir: Path) -> None:
+    addresses = [pack_address("81.2.69.142")]
+    countries = open_countries(data_dir / "geo" / "GeoLite2-Country-Test.mmdb", cities=True)
+    for lookup in (countries, RegistryCountries(), NoCountries()):
+        assert lookup.precision is Precision.NONE
+        located = lookup.locate(addresses)
+        assert (located.names, located.places.tolist()) == ([None], [0])
+        assert located.countries.tolist() == lookup.countries(addresses).tolist()
+
+
+@given(st.lists(st.tuples(st.sampled_from(["81.2.69.{}", "216.160.83.{}", "2.125.160.{}", "2001:480:10::{}"]), OCTETS)))
+def test_what_is_remembered_of_networks_is_what_the_database_says(data_dir: Path, asked: list[tuple[str, int]]) -> None:
+    texts = list(dict.fromkeys(text.format(number) for text, number in asked))
+    path = data_dir / "geo" / "GeoLite2-City-Test.mmdb"
+    with contextlib.closing(DatabaseCountries(path, cities=True)) as lookup, maxminddb.open_database(path) as reader:
+        for _ in range(2):
+            located = lookup.locate([pack_address(text) for text in texts])
+            places = [located.names[place] for place in located.places]
+            for text, country, place in zip(texts, located.countries.tolist(), places, strict=True):
+                record: Any = reader.get(text)
+                code = record["country"]["iso_code"] if record and "country" in record else None
+                assert country == pack_country(code)
+                wanted = read_place(record, code) if code else None
+                assert place == (wanted if wanted is not None and (wanted.region or wanted.city) else None)
+
+
+def test_a_network_is_asked_for_once_and_none_of_another_kind_is_taken_for_it(tmp_path: Path) -> None:
+    record = {"country_code": "CA", "state1": "Quebec"}
+    path = write_database(tmp_path / "x.mmdb", record, {"country_code": "FR"}, ip_version=6)
+    lookup = DatabaseCountries(path)
+    addresses = ["8.8.8.8", "8.8.8.9", "8000::1", "8000::2", "::1", "200.1.1.1"]
+    assert found(lookup, *addresses) == found(lookup, *addresses) == ["CA", "CA", "FR", "FR", "CA", "CA"]
+    assert len(lookup._blocks) == 4

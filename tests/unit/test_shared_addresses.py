@@ -118,7 +118,7 @@ def test_shared_addresses_are_spared_and_blocked_ones_are_not(kind: AgentKind) -
 
 def test_columns_say_the_same_of_every_class_as_the_policy_does_of_one() -> None:
     classes = np.arange(sum(NetworkClass) + 1)
-    places = PlaceColumns(country=classes * 0, asn=classes * 0, networks=classes)
+    places = PlaceColumns(country=classes * 0, place=classes * 0, names=[None], asn=classes * 0, networks=classes)
     columns = zip(
         places.is_machine(NetworkClass.DATACENTER).tolist(), places.is_machine(NetworkClass.VPN).tolist(), strict=True
     )

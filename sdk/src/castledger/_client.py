@@ -75,7 +75,8 @@ class _Analytics:
             podcast_id: Of one podcast; all of the tenant's when neither this nor an episode is given.
             episode_id: Of one episode.
             interval: ``hour``, ``day``, ``week`` or ``month``.
-            by: ``episode``, ``app``, ``device``, ``country``, ``referrer``, ``feed_app`` or ``source``.
+            by: ``episode``, ``app``, ``device``, ``os``, ``country``, ``region``, ``city``, ``referrer``,
+                ``feed_app`` or ``source``.
             tz: Time zone of the intervals, such as ``Europe/Berlin``; UTC by default.
 
         Raises:

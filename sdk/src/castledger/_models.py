@@ -83,6 +83,7 @@ class Lists(msgspec.Struct, frozen=True, kw_only=True):
     agents: str
     networks: str
     countries: str
+    places: str = "none"
     asns: str = "none"
 
 
@@ -181,7 +182,10 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     podcast_id: UUID | None = None
     episode_id: UUID | None = None
     evidence: str | None = None
+    os: str | None = None
     country: str | None = None
+    region: str | None = None
+    city: str | None = None
     referrer: str | None = None
     range: ByteRange | None = None
     target: str | None = None

@@ -13,9 +13,11 @@ import asyncpg
 import httpx
 from litestar import Litestar
 
+from analytics_core.db.dictionaries import number_places
 from analytics_core.db.pool import Tenant, connect
 from analytics_core.db.tenants import create_key, create_tenant
 from analytics_core.hits import HitKind
+from analytics_core.places import Place
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from analytics_core.verdicts import NO_VERDICT, Evidence, Verdict, first_verdict
@@ -157,8 +159,8 @@ class Ledger:
     async def agent(self, user_agent: str, *, kind: int = 1, app: str = "Castaway", rule: str = "castaway") -> int:
         """Store a user agent."""
         number: int = await self.ingest.fetchval(
-            """insert into ops.agents (agent_hash, user_agent, kind, app, device, rule, table_version)
-            values (md5($1)::uuid, $1, $2, $3, 'phone', $4, 't') on conflict (agent_hash) do update set kind = $2
+            """insert into ops.agents (agent_hash, user_agent, kind, app, device, rule, os, table_version)
+            values (md5($1)::uuid, $1, $2, $3, 'phone', $4, 'iOS', 't') on conflict (agent_hash) do update set kind = $2
             returning agent_no""",
             user_agent,
             kind,
@@ -166,6 +168,10 @@ class Ledger:
             rule,
         )
         return number
+
+    async def place(self, place: Place) -> int:
+        """Store a place."""
+        return (await number_places(self.ingest, [place]))[place]
 
     async def land(
         self,
@@ -179,6 +185,7 @@ class Ledger:
         podcast_id: str | None = None,
         byte_range: tuple[int, int, int] = (0, -1, -1),
         country: int = 0,
+        place_no: int = 0,
         flags: int = 0,
         kind: HitKind = HitKind.REQUEST,
     ) -> str:
@@ -205,8 +212,9 @@ class Ledger:
         await self.ingest.execute(
             """insert into ts.listener_events (occurred_at, range_kind, range_first, range_last, listener_key,
                 segment_no, ordinal, tenant_no, podcast_no, episode_no, agent_no, referrer_no, feed_app_no,
-                verdict_bits, verdict, evidence, country, kind, method, flags, source, rules)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, 0, $12, $13, $14, $15, $18, $16, $17, 1, 1)""",
+                verdict_bits, verdict, evidence, country, kind, method, flags, source, rules, place_no)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, 0, $12, $13, $14, $15, $18, $16, $17, 1, 1,
+                $19)""",
             moment,
             *byte_range,
             key,
@@ -223,6 +231,7 @@ class Ledger:
             1 if bits & Verdict.HEAD.bit else 0,
             flags,
             int(kind),
+            place_no,
         )
         await self.ingest.execute(
             """update ops.segments set first_hit_at = least(first_hit_at, $2), last_hit_at = greatest(last_hit_at, $2)
@@ -233,8 +242,9 @@ class Ledger:
         if bits == 0 and not is_click:
             await self.ingest.execute(
                 """insert into ts.downloads as d (day, episode_no, listener_key, occurred_at, segment_no, ordinal,
-                    tenant_no, podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source)
-                values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, $10, $11, 1)
+                    tenant_no, podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source,
+                    place_no)
+                values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, $10, $11, 1, $12)
                 on conflict (day, episode_no, listener_key) do update set occurred_at = excluded.occurred_at,
                     segment_no = excluded.segment_no, ordinal = excluded.ordinal, evidence = excluded.evidence
                     where excluded.evidence > d.evidence""",
@@ -249,6 +259,7 @@ class Ledger:
                 agent_no,
                 country,
                 int(evidence),
+                place_no,
             )
         return f"h_{self.segment_no:x}-{ordinal:x}"
 
@@ -291,7 +302,9 @@ class Ledger:
                         array_agg(d.occurred_at) filter (where d.evidence > 1)) o
                     where extract(hour from o)::int * 4 + extract(minute from o)::int / 15 = q)::int order by q)
                     from generate_series(0, 95) q)
-            from ts.downloads d join ops.agents a using (agent_no), lateral (values ('total', ''), ('app', a.app),
+            from ts.downloads d join ops.agents a using (agent_no) left join ops.places l using (place_no),
+                lateral (values ('total', ''), ('app', a.app), ('os', a.os), ('region', coalesce(l.region, '')),
+                ('city', coalesce(l.city, '')),
                 ('country', case d.country when 0 then '' else chr(d.country / 256) || chr(d.country % 256) end))
                 as x(dimension, key)
             group by d.tenant_no, d.podcast_no, d.episode_no, d.day, x.dimension, x.key"""

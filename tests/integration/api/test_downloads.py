@@ -78,6 +78,7 @@ async def test_every_day_of_the_range_is_there(world: World) -> None:
             "agents": table_version(),
             "networks": "none",
             "countries": answer["lists"]["countries"],
+            "places": "none",
             "asns": "none",
         },
         "state": "provisional",
@@ -308,7 +309,7 @@ async def test_refusals_name_what_is_allowed(api: Api) -> None:
     answer = await api.get(PATH, interval="minute", by="x", metric="y")
     text = answer.json()["detail"]
     assert "hour, day, week, month" in text
-    assert "episode, app, device, country, referrer, feed_app, source" in text
+    assert "episode, app, device, os, country, region, city, referrer, feed_app, source" in text
     assert "allowed: podcast_id, episode_id, from, to, interval, by, limit, tz" in text
 
 

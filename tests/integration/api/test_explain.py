@@ -8,6 +8,7 @@ import pytest
 
 from analytics_core.byte_ranges import RangeKind
 from analytics_core.hits import HitFlag
+from analytics_core.places import Place
 from analytics_core.verdicts import Evidence, Verdict
 from tests.integration.api.ledger import Api, Ledger, codes, problem
 
@@ -104,7 +105,10 @@ async def test_a_bad_question_about_a_day_is_422(api: Api, query: dict[str, str]
 
 async def test_a_hit_says_what_it_is_and_why_it_counts(api: Api, ledger: Ledger, podcast: str, episode: str) -> None:
     us = ord("U") * 256 + ord("S")
-    hit_id = await ledger.land(f"{DAY}T10:00:00.123456+00:00", episode, country=us, byte_range=(RangeKind.OPEN, 0, -1))
+    place_no = await ledger.place(Place("US", "CA", "San Francisco"))
+    hit_id = await ledger.land(
+        f"{DAY}T10:00:00.123456+00:00", episode, country=us, place_no=place_no, byte_range=(RangeKind.OPEN, 0, -1)
+    )
     assert await api.data(f"/analytics/hits/{hit_id}") == {
         "hit_id": hit_id,
         "at": "2026-11-23T10:00:00.123456Z",
@@ -118,7 +122,10 @@ async def test_a_hit_says_what_it_is_and_why_it_counts(api: Api, ledger: Ledger,
         "agent_kind": "app",
         "app": "Castaway",
         "device": "phone",
+        "os": "iOS",
         "country": "US",
+        "region": "US-CA",
+        "city": "US-CA/San Francisco",
         "referrer": None,
         "range": {"kind": "open", "first": 0, "last": None},
         "target": None,
@@ -127,6 +134,7 @@ async def test_a_hit_says_what_it_is_and_why_it_counts(api: Api, ledger: Ledger,
         "counted": True,
         "spike_id": None,
         "why": "Counts: first full request of this listener for this episode on 2026-11-23 (UTC).",
+        "profile": "castledger-1",
     }
 
 

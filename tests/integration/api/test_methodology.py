@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib.metadata
 import io
 import os
 from pathlib import Path
@@ -12,12 +13,14 @@ import msgspec
 import pytest
 from litestar import Litestar
 
+from analytics_core.agent_lists import LIST_FILES
 from analytics_core.own_profiles import load_profiles
 from analytics_core.profiles import PROFILES, Profile
 from analytics_core.settings import Settings
 from analytics_core.user_agents import table_version
 from analytics_core.verdicts import Verdict
 from api.app import create_app
+from api.lists import ListVersions
 from api.logs import RequestLog
 from api.resources import Resources
 from tests.integration.api.browsers import Browser
@@ -47,7 +50,7 @@ async def test_everyone_may_read_how_figures_are_made(app: Litestar, settings: S
     assert told["shared"] == {"entries": 0, "acting": 0, "oldest_validated": None, "valid_days": 90}
     kept = " ".join(f"{row['what']}: {row['how_long']}" for row in told["kept"])
     assert f"Hits: {settings.ingest.hits_months} months" in kept
-    assert f"a day is final after {settings.ingest.final_after_days} days" in kept
+    assert told["final_after_days"] == settings.ingest.final_after_days
     assert told["deviations"]
     assert told["unseen"]
 
@@ -81,8 +84,30 @@ async def test_lists_have_their_dates_and_own_profiles_are_there(resources: Reso
     own = msgspec.structs.replace(resources, profiles=load_profiles(path))
     told = await read(create_app(own, log=RequestLog(io.StringIO())))
     assert told["list_files"] == [{"name": "datacenter.txt", "changed": "2026-11-03"}]
+    assert {row["verdict"] for row in told["filters"] if not row["in_force"]} == {"blocked", "vpn"}
+    assert not any("No list of data centres" in text for text in told["deviations"])
     assert told["lists"]["networks"] != "none"
     assert (told["profiles"][-1]["profile"], told["profiles"][-1]["is_own"]) == ("house", True)
+
+
+async def test_it_is_dated_and_says_which_filters_have_nothing_to_go_by(app: Litestar, resources: Resources) -> None:
+    told = await read(app)
+    assert told["as_of"] == resources.clock.now().date().isoformat()
+    assert told["software"] == importlib.metadata.version("castledger-server")
+    assert {row["verdict"] for row in told["filters"] if not row["in_force"]} == {"blocked", "datacenter", "vpn"}
+    assert any("No list of data centres" in text for text in told["deviations"])
+
+
+async def test_lists_of_agents_have_their_dates_too(resources: Resources, tmp_path: Path) -> None:
+    changed = dt.datetime(2026, 11, 4, 12, tzinfo=dt.UTC).timestamp()
+    for name in LIST_FILES:
+        (tmp_path / name).write_text(f'{{"entries": [{{"name": "{name}", "pattern": "^Earwig/"}}]}}')
+        os.utime(tmp_path / name, (changed, changed))
+    ingest = msgspec.structs.replace(resources.settings.ingest, agent_lists=tmp_path)
+    own = msgspec.structs.replace(resources, lists=ListVersions(ingest))
+    told = await read(create_app(own, log=RequestLog(io.StringIO())))
+    assert told["list_files"] == [{"name": name, "changed": "2026-11-04"} for name in LIST_FILES]
+    assert told["lists"]["agents"] != table_version()
 
 
 async def test_shared_addresses_are_disclosed_and_those_before_where_the_list_is_damaged(resources: Resources) -> None:

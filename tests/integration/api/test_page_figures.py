@@ -13,6 +13,7 @@ from litestar import Litestar
 
 from analytics_core.api_keys import new_key
 from analytics_core.byte_ranges import RangeKind
+from analytics_core.places import Place
 from analytics_core.settings import Secret, Settings
 from analytics_core.verdicts import Evidence, Verdict
 from api.app import create_app
@@ -89,6 +90,9 @@ async def test_an_overview_shows_the_period_against_the_one_before(
         assert Counter(states) == {"–": 26, "final": 2, "provisional": 1, "live": 1}
         assert page.texts("//h3[.='Countries']/..//th//bdi") == ["United States", "Germany", "unknown"]
         assert page.texts("//h3[.='Apps']/..//tbody/tr/td[1]") == ["5"]
+        assert page.texts("//h3[.='Operating systems']/..//th//bdi") == ["iOS"]
+        # Nobody here knows more of a place than its country.
+        assert page.texts("//h3[.='Regions' or .='Cities']") == []
         assert [part.get("data-live") for part in page.find("//*[@id='live']")] == ["15"]
 
 
@@ -387,3 +391,31 @@ async def test_other_methods_are_refused_in_html(app: Litestar, api: Api) -> Non
         answer = await browser.http.put("/podcasts")
         assert answer.status_code == 405
         assert answer.headers["content-type"].startswith("text/html")
+
+
+async def test_regions_and_cities_are_shown_where_they_are_known(
+    app: Litestar, api: Api, ledger: Ledger, podcast: str, episodes: list[str]
+) -> None:
+    places = [Place("US", "CA", "San Francisco"), Place("US", "CA", ""), Place("DE", "Bavaria", "Munich")]
+    hit_id = ""
+    for number, place in enumerate([*places, places[0]]):
+        hit_id = await ledger.land(
+            f"2026-11-23T1{number}:00+00:00",
+            episodes[0],
+            listener=number,
+            country=US,
+            place_no=await ledger.place(place),
+        )
+    await ledger.roll_up()
+    by_city = await api.data("/analytics/downloads", podcast_id=podcast, by="city", from_="2026-11-23", to="2026-11-24")
+    assert [(row["key"], row["downloads"]) for row in by_city["data"]] == [
+        ("", 1),
+        ("DE/Bavaria/Munich", 1),
+        ("US-CA/San Francisco", 2),
+    ]
+    async with Browser.open(app) as browser:
+        await browser.sign_in(api.key)
+        page = await browser.get(f"/podcasts/{podcast}")
+        assert page.texts("//h3[.='Regions']/..//th//bdi") == ["CA, United States", "Bavaria, Germany"]
+        assert page.texts("//h3[.='Cities']/..//th//bdi") == ["San Francisco, CA, US", "Munich, Bavaria, DE", "unknown"]
+        assert "San Francisco, CA, US" in (await browser.get(f"/hits/{hit_id}")).text

@@ -9,7 +9,9 @@ import pytest
 
 from analytics_core.clock import FixedClock
 from analytics_core.hits import HitFlag
+from analytics_core.profiles import DEFAULT_PROFILE, PTMG_2_3
 from analytics_core.verdicts import Evidence
+from ingest.recounts import recount
 from ingest.restatements import restate
 from ingest.rollups import refresh_listeners, refresh_rollups
 from tests.integration.api.ledger import Api, Ledger, codes, problem
@@ -75,6 +77,7 @@ async def test_a_restatement_is_listed_and_told_day_by_day(api: Api, ledger: Led
         "downloads_after": 3,
         "downloads_strict_before": 0,
         "downloads_strict_after": 2,
+        "rules": None,
     }
     days = [(DAY, 1, 2, 0, 1), ("2026-11-03", 0, 1, 0, 1)]
     assert await api.data(f"/restatements/{listed['restatement_id']}") == {
@@ -163,3 +166,37 @@ async def test_a_restatement_that_changes_no_figure_changes_the_tag(
     after = await api.get("/analytics/downloads", **query)
     assert after.json()["data"] == before.json()["data"]
     assert (after.json()["restated"], after.headers["etag"] != before.headers["etag"]) == (1, True)
+
+
+async def test_figures_hits_and_records_name_the_profile_that_their_days_are_judged_by(
+    api: Api, ledger: Ledger, episode: str
+) -> None:
+    hit_id = await ledger.land(f"{DAY}T10:00+00:00", episode, listener=1)
+    other_id = await ledger.land("2026-11-03T10:00+00:00", episode, listener=1)
+    await ledger.finalise("home", [DAY, "2026-11-03"])
+    await settle(ledger)
+
+    ours, strict = DEFAULT_PROFILE.rules_version, PTMG_2_3.rules_version
+
+    async def counted(until: str) -> tuple[str, str]:
+        said = await api.data("/analytics/downloads", **{"episode_id": episode, "from": DAY, "to": until})
+        return said["profile"], said["rules"]
+
+    assert await counted("2026-11-04") == ("castledger-1", ours)
+    await recount(
+        ledger.ingest,
+        int((await ledger.tenant_of("home")).tenant_no),
+        [dt.date.fromisoformat(DAY)],
+        reason="strictly",
+        origin="command",
+        clock=FixedClock(NOW),
+        profile=PTMG_2_3,
+    )
+    assert await counted("2026-11-03") == ("ptmg-2.3", strict)
+    assert await counted("2026-11-04") == ("castledger-1, ptmg-2.3", f"{ours}, {strict}")
+    explained = await api.data("/analytics/explain", episode_id=episode, day=DAY)
+    assert (explained["profile"], explained["downloads"]) == ("ptmg-2.3", 1)
+    hits = [await api.data(f"/analytics/hits/{one}") for one in (hit_id, other_id)]
+    assert [hit["profile"] for hit in hits] == ["ptmg-2.3", "castledger-1"]
+    (listed,) = (await api.data("/restatements"))["data"]
+    assert (listed["rules"], listed["reason"]) == (strict, "strictly")

@@ -32,7 +32,7 @@ select format('select %L, count(*) from %I.%I', n.nspname || '.' || c.relname, n
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname in ('app', 'ops', 'ts') and c.relkind in ('r', 'p') and not c.relispartition
     -- Words that no hit has come to use, as ingest leaves them behind as well.
-    and c.relname not in ('agents', 'terms')
+    and c.relname not in ('agents', 'terms', 'places')
 """
 
 
@@ -77,8 +77,8 @@ def edit_lines(folder: Path, path: str, edit: Callable[[list[bytes]], object]) -
     edit_manifest(folder, agree)
 
 
-def change(lines: list[bytes], place: int, **values: object) -> None:
-    lines[place] = json.dumps({**json.loads(lines[place]), **values}).encode() + b"\n"
+def change(lines: list[bytes], row: int, **values: object) -> None:
+    lines[row] = json.dumps({**json.loads(lines[row]), **values}).encode() + b"\n"
 
 
 HITS = "hits/2026-11-02.ndjson.gz"
@@ -167,6 +167,11 @@ ROWS: tuple[tuple[str, Callable[[list[bytes]], object], str], ...] = (
         "downloads/2026-11-01.ndjson.gz",
         lambda lines: change(lines, 2, country=256),
         "downloads/2026-11-01.ndjson.gz:3: country: is no country of two letters",
+    ),
+    (
+        "hits/2026-11-01.ndjson.gz",
+        lambda lines: change(lines, 2, place="Paris"),
+        "hits/2026-11-01.ndjson.gz:3: place: is no place such as US/CA/San Francisco: 'Paris'",
     ),
     (
         "links.ndjson.gz",

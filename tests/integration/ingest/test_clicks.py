@@ -72,7 +72,7 @@ async def test_clicks_land_beside_hits_and_count_as_no_download(
         click(minute(2), f"go=offer,click={format_click_id(some)}"),
         click(minute(3), "go=offer", agent=b"Googlebot/2.1 (+http://www.google.com/bot.html)"),
         click(minute(4), "go=offer", method=Method.HEAD),
-        make_hit(minute(5), agent=b"Another/1.0"),
+        make_hit(minute(5), agent=b"Another/2.4"),
         click(minute(6), "go=former"),
         click(minute(7), "go=nobodys"),
         # Whoever makes an id up that is taken adds no second click under it.
@@ -115,7 +115,7 @@ async def test_arguments_that_no_tracker_writes_stop_nothing(
             make_hit(minute(1), arguments="go=a\x00b"),
             click(minute(2), "go=offer"),
             click(minute(3), "go=a\x00b,click=\x00"),
-            make_hit(minute(4), arguments="go=offer", agent=b"Another/1.0"),
+            make_hit(minute(4), arguments="go=offer", agent=b"Another/2.4"),
         ],
     )
     assert await ledger.ship_all() == 4

@@ -11,10 +11,11 @@ import pytest
 
 from analytics_core.agent_lists import LIST_FILES
 from analytics_core.agent_table import AgentEntry, AgentTable
+from analytics_core.places import Place
 from analytics_core.settings import DatabaseSettings, load_settings
 from analytics_core.user_agents import AgentKind
 from ingest.app import Ingest
-from ingest.dictionaries import AgentNumbers, TermNumbers
+from ingest.dictionaries import AgentNumbers, PlaceNumbers, TermNumbers
 from ingest.jobs import Health
 from tests.factories import OVERCAST, MadePodcast, make_hit, write_segment
 from tests.ledgers import Ledger, minute
@@ -165,6 +166,46 @@ async def test_another_table_leaves_what_was_counted_as_it_was(ledger: Ledger, p
     assert [tuple(row) for row in rows] == [("Earwig", 1), ("Earwig Pro", 1)]
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+async def test_operating_systems_are_told_to_agents_of_before_without_moving_what_was_counted(
+    ledger: Ledger, podcast: MadePodcast, limit: int
+) -> None:
+    tables = [ONE]
+    ledger.pipeline.agents = AgentNumbers(ledger.clock, table=lambda: tables[-1])
+    agents = [b"Earwig/1 (iPhone)", b"Mole/1 (Android 14)"]
+    write_segment(ledger.folder, [make_hit(minute(0), agent=agent) for agent in agents])
+    await ledger.ship_all()
+    tables.append(TWO)
+    await ledger.pipeline.agents.bring_up_to_date(ledger.conn, limit=100)
+    # As an installation is found whose agents were stored before any system was told.
+    await ledger.conn.execute("update ops.agents set os = null")
+    await ledger.refresh()
+    assert await systems(ledger, podcast) == [("", 2)]
+    numbers = AgentNumbers(ledger.clock, table=lambda: TWO)
+    # Met again before the job has come: known as what it is.
+    assert (await numbers.number(ledger.conn, [b"Earwig/1 (iPhone)"]))[0].kind == AgentKind.APP
+    steps = []
+    while (step := await numbers.bring_up_to_date(ledger.conn, limit=limit))[0]:
+        steps.append(step)
+    assert sum(looked_at for looked_at, _ in steps) == 3
+    assert await ledger.refresh() == 1
+    assert await systems(ledger, podcast) == [("Android", 1), ("iOS", 1)]
+    rows = await ledger.conn.fetch("select app, os, superseded_hash is null from ops.agents order by agent_no")
+    assert [tuple(row) for row in rows] == [
+        ("Earwig", "iOS", False),
+        ("Mole", "Android", True),
+        ("Earwig Pro", "iOS", True),
+    ]
+
+
+async def systems(ledger: Ledger, podcast: MadePodcast) -> list[tuple[str, int]]:
+    rows = await ledger.conn.fetch(
+        "select key, downloads from app.metrics_daily where episode_no = $1 and dimension = 'os' order by key",
+        podcast.episodes["a"],
+    )
+    return [(row["key"], row["downloads"]) for row in rows]
+
+
 async def test_lists_that_an_operator_changes_are_taken_and_damaged_ones_told(
     ledger: Ledger, database: DatabaseSettings, tmp_path: Path
 ) -> None:
@@ -213,3 +254,38 @@ async def test_terms_are_numbered_cut_and_bounded(ledger: Ledger) -> None:
     other_kind = await TermNumbers("feed_app", ledger.clock).number(ledger.conn, ["a.example", "x" * 300])
     assert other_kind["a.example"] not in found.values()
     assert await ledger.conn.fetchval("select max(length(term)) from ops.terms") == 255
+
+
+def place(region: str, city: str = "") -> Place:
+    return Place("US", region, city)
+
+
+async def test_places_are_numbered_once_with_their_keys(ledger: Ledger) -> None:
+    wanted = [place("CA", "Oakland"), place("CA"), place("", "Nowhere"), place("California", "Oakland")]
+    found = await PlaceNumbers(ledger.clock).number(ledger.conn, wanted)
+    assert len(set(found.values())) == 4
+    assert 0 not in found.values()
+    assert await PlaceNumbers(ledger.clock).number(ledger.conn, wanted[::-1]) == found
+    rows = await ledger.conn.fetch("select place, region, city from ops.places order by place")
+    assert [tuple(row) for row in rows] == [
+        ("US//Nowhere", "", "US/Nowhere"),
+        ("US/CA/", "US-CA", ""),
+        ("US/CA/Oakland", "US-CA", "US-CA/Oakland"),
+        ("US/California/Oakland", "US/California", "US/California/Oakland"),
+    ]
+
+
+@pytest.mark.parametrize("bounds", [{"limit": 2}, {"most": 2}])
+async def test_cities_beyond_a_bound_are_their_region(ledger: Ledger, bounds: dict[str, int]) -> None:
+    numbers = PlaceNumbers(ledger.clock, **bounds)
+    kept = await numbers.number(ledger.conn, [place("CA", "Albany"), place("CA", "Burbank")])
+    beyond = [place("CA", "Chico"), place("CA", "Davis"), place("", "Elsewhere")]
+    found = await numbers.number(ledger.conn, beyond)
+    assert found[beyond[0]] == found[beyond[1]] not in {0, *kept.values()}
+    assert found[beyond[2]] == 0
+    assert await numbers.number(ledger.conn, beyond) == found
+    assert await ledger.count("ops.places") == 3
+    assert await numbers.number(ledger.conn, kept) == kept
+    ledger.clock.advance(dt.timedelta(days=1))
+    tomorrow = await numbers.number(ledger.conn, beyond)
+    assert (tomorrow[beyond[0]] == found[beyond[0]]) is ("most" in bounds)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 
 import pytest
 
 from analytics_core.db.pool import connect
+from analytics_core.geo import open_countries
 from analytics_core.hits import HitFlag, Method
 from analytics_core.network_tables import NetworkTable
 from analytics_core.networks import NetworkLists
@@ -14,6 +16,7 @@ from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from analytics_core.verdicts import Evidence, Verdict
 from ingest.pending import KEEP_DAYS, rejudge_pending, release_aged
+from tests.address_databases import write_database
 from tests.factories import MadePodcast, make_episode, make_hit, make_podcast, make_tenant, write_segment
 from tests.ledgers import DAY, NOW, Ledger, minute
 
@@ -22,14 +25,17 @@ pytestmark = pytest.mark.anyio
 COLUMNS = (
     "occurred_at, range_first, range_last, segment_no, ordinal, agent_no, referrer_no, feed_app_no, verdict_bits,"
     " verdict, evidence, country, kind, method, range_kind, flags, source, rules, asn,"
-    " networks"
+    " networks, place_no"
 )
 
 
 async def test_hits_are_judged_again_as_if_the_episode_had_been_known(
-    ledger: Ledger, podcast: MadePodcast, database: DatabaseSettings
+    ledger: Ledger, podcast: MadePodcast, database: DatabaseSettings, tmp_path: Path
 ) -> None:
-    ledger.pipeline = ledger.make_pipeline(NetworkLists(vpn=NetworkTable.from_lines(["203.0.113.0/24"])))
+    cities = write_database(tmp_path / "x.mmdb", {}, {"country_code": "FR", "state1": "Var", "city": "Toulon"})
+    ledger.pipeline = ledger.make_pipeline(
+        NetworkLists(vpn=NetworkTable.from_lines(["203.0.113.0/24"])), countries=open_countries(cities, cities=True)
+    )
     ledger.shipper = ledger.make_shipper()
 
     def ask(target: str) -> None:

@@ -171,6 +171,7 @@ async def test_hits_that_had_waited_for_their_episode_are_taken_in_by_themselves
             downloads_after=3,
             strict_before=1,
             strict_after=3,
+            rules=None,
         ),
         [RestatedDay(DAY, 3, 1, 3, 1, 3)],
     )

@@ -55,7 +55,11 @@ async def test_rollups_count_downloads_by_every_dimension(ledger: Ledger, podcas
         ("app", "Chrome"): (1, 1),
         ("device", "phone"): (2, 1),
         ("device", "computer"): (1, 1),
+        ("os", "iOS"): (2, 1),
+        ("os", "Windows"): (1, 1),
         ("country", ""): (3, 2),
+        ("region", ""): (3, 2),
+        ("city", ""): (3, 2),
         ("referrer", "example.org"): (1, 1),
         ("referrer", ""): (2, 1),
         ("feed_app", "overcast"): (1, 1),
@@ -97,7 +101,7 @@ async def test_every_rollup_adds_up_to_its_day_and_its_quarters(ledger: Ledger, 
     )
     counted = Counter((row[0], row[1]) for row in await ledger.downloads())
     assert len(counted) > 2
-    assert len(sums) == 7 * len(counted)
+    assert len(sums) == 10 * len(counted)
     for row in sums:
         assert row["downloads"] == row["quarters"] == counted[row["day"], row["episode_no"]]
         assert row["strict"] == row["quarters_strict"]

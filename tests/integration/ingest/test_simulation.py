@@ -98,6 +98,8 @@ def simulate(chance: random.Random, count: int) -> list[Hit]:
     made = []
     for _ in range(count):
         at = BEGIN + dt.timedelta(microseconds=chance.randrange(SECONDS * 1_000_000))
+        if chance.random() < 0.01:
+            at = SHOWS["new"].published
         name = chance.choice([*SHOWS, "long", "long"]) if chance.random() > 0.01 else "nobody-knows"
         kind = "m3u8" if name in HLS and chance.random() < 0.2 else "mp3"
         made.append(

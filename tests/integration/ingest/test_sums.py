@@ -134,8 +134,8 @@ class World:
         await self.conn.execute("select ops.ensure_partitions($1::date[])", DAYS)
         for app in "AB"[len(self.agents) :]:
             number = await self.conn.fetchval(
-                "insert into ops.agents (agent_hash, user_agent, kind, app, device, rule, table_version)"
-                " values (md5($1)::uuid, $1, 1, $1, 'phone', 'r', 't') returning agent_no",
+                "insert into ops.agents (agent_hash, user_agent, kind, app, device, rule, os, table_version)"
+                " values (md5($1)::uuid, $1, 1, $1, 'phone', 'r', 'iOS', 't') returning agent_no",
                 app,
             )
             self.agents.append(number)
@@ -266,7 +266,10 @@ class World:
                 ("total", ""),
                 ("app", "AB"[download.app]),
                 ("device", "phone"),
+                ("os", "iOS"),
                 ("country", "US" if download.country else ""),
+                ("region", ""),
+                ("city", ""),
                 ("referrer", ""),
                 ("feed_app", ""),
                 ("source", "prefix"),

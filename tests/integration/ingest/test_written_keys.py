@@ -24,6 +24,9 @@ _DAY_US = 86_400_000_000
 _EPOCH = dt.date(1970, 1, 1)
 _FIRST_DAY = (DAY - _EPOCH).days
 
+# What a download takes from the hit that it keeps, and from no other.
+_DIMENSIONS = ("agent_no", "referrer_no", "feed_app_no", "country", "source")
+
 Rows = dict[tuple[int, int, bytes], Download]
 
 
@@ -42,6 +45,7 @@ def _batches(random: np.random.Generator) -> Iterator[HitColumns]:
             "tenant_no": np.ones(count, np.int64),
             "podcast_no": np.ones(count, np.int64),
         }
+        columns |= {name: random.integers(0, 1000, count) for name in _DIMENSIONS}
         yield HitColumns(**columns)
 
 
@@ -65,6 +69,7 @@ async def test_downloads_are_the_same_whichever_way_they_are_written(ledger: Led
     # Two processes that know of each other nothing, and one that remembers nothing at all.
     writers = [WrittenKeys(few=1), WrittenKeys(few=30), None]
     expected: Rows = {}
+    dimensions: dict[tuple[int, int], tuple[int, ...]] = {}
     for hits in _batches(random):
         written = writers[int(random.integers(0, len(writers)))]
         transaction = ledger.conn.transaction()
@@ -76,9 +81,13 @@ async def test_downloads_are_the_same_whichever_way_they_are_written(ledger: Led
             continue
         await transaction.commit()
         _count(expected, hits)
+        ids = zip(hits.segment_no.tolist(), hits.ordinal.tolist(), strict=True)
+        values = zip(*(getattr(hits, name).tolist() for name in _DIMENSIONS), strict=True)
+        dimensions |= dict(zip(ids, values, strict=True))
     rows = await ledger.conn.fetch(
         "select day, episode_no, listener_key, evidence, segment_no, ordinal,"
-        " (extract(epoch from occurred_at) * 1000000)::bigint as at_us from ts.downloads"
+        " (extract(epoch from occurred_at) * 1000000)::bigint as at_us,"
+        " agent_no, referrer_no, feed_app_no, country, source from ts.downloads"
     )
     found = {
         ((row["day"] - _EPOCH).days, row["episode_no"], row["listener_key"].bytes): Download(
@@ -87,6 +96,9 @@ async def test_downloads_are_the_same_whichever_way_they_are_written(ledger: Led
         for row in rows
     }
     assert found == expected
+    assert {(row["segment_no"], row["ordinal"]): tuple(row[name] for name in _DIMENSIONS) for row in rows} == {
+        (won.segment_no, won.ordinal): dimensions[won.segment_no, won.ordinal] for won in expected.values()
+    }
 
 
 @pytest.mark.anyio

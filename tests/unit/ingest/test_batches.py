@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import struct
 from dataclasses import fields
 from typing import Any
@@ -18,6 +19,7 @@ from analytics_core.byte_ranges import ByteRange, RangeKind
 from analytics_core.db.copying import CopyFormat
 from analytics_core.db.hits import HitColumns
 from analytics_core.downloads import HitFacts, JudgedHit, count_downloads, evidence_of, judge
+from analytics_core.evidence import threshold_bytes
 from analytics_core.hits import Hit, HitFlag, HitKind, Method
 from analytics_core.listeners import KEY_BYTES, early_key, listener_key
 from analytics_core.profiles import DEFAULT_PROFILE
@@ -239,15 +241,15 @@ LENGTHS = st.sampled_from([-1, 0, 1, 2, 300_000, 1_260_000, 4_000_000, 2**53]) |
 DURATIONS = st.sampled_from([-1, 0, 1, 30, 250, 86_400])
 
 
-@given(st.lists(st.tuples(RANGES, LENGTHS, DURATIONS, st.booleans()), max_size=20))
-def test_ranges_by_column_weigh_what_one_hits_does(rows: list[tuple[ByteRange, int, int, bool]]) -> None:
-    ranges = list(dict.fromkeys(row[0] for row in rows))
-    sizes = list(dict.fromkeys((row[1], row[2]) for row in rows))
+def weigh_both_ways(rows: list[tuple[ByteRange, int, int, bool]]) -> None:
+    """Weigh by column and one by one, and compare."""
+    ranges = {byte_range: place for place, byte_range in enumerate(dict.fromkeys(row[0] for row in rows))}
+    sizes = {size: place for place, size in enumerate(dict.fromkeys(row[1:3] for row in rows))}
     columns, evidence, tiny = weigh_ranges(
-        ranges,
-        np.array([ranges.index(row[0]) for row in rows], np.int64),
-        sizes,
-        np.array([sizes.index((row[1], row[2])) for row in rows], np.int64),
+        list(ranges),
+        np.array([ranges[row[0]] for row in rows], np.int64),
+        list(sizes),
+        np.array([sizes[row[1:3]] for row in rows], np.int64),
         np.array([row[3] for row in rows], np.bool_),
     )
     expected = [
@@ -258,6 +260,26 @@ def test_ranges_by_column_weigh_what_one_hits_does(rows: list[tuple[ByteRange, i
     assert list(zip(columns.kind.tolist(), columns.first.tolist(), columns.last.tolist(), strict=True)) == [
         tuple(row[0]) for row in rows
     ]
+
+
+@given(st.lists(st.tuples(RANGES, LENGTHS, DURATIONS, st.booleans()), max_size=20))
+def test_ranges_by_column_weigh_what_one_hits_does(rows: list[tuple[ByteRange, int, int, bool]]) -> None:
+    weigh_both_ways(rows)
+
+
+@pytest.mark.parametrize("duration", [-1, 30, 250, 1800])
+@pytest.mark.parametrize("length", [-1, 33, 16_000, 1_260_000, 4_000_000])
+def test_ranges_by_column_weigh_every_edge_as_one_hits_does(length: int, duration: int) -> None:
+    threshold = threshold_bytes(None if length < 0 else length, None if duration < 0 else duration)
+    edges = sorted(
+        edge + near for edge in {1, threshold, length, length - threshold} for near in (-1, 0, 1) if edge + near >= 0
+    )
+    ranges = [ByteRange(kind, -1, -1) for kind in (RangeKind.NONE, RangeKind.INVALID)]
+    ranges += [ByteRange(RangeKind.OPEN, edge, -1) for edge in edges]
+    ranges += [ByteRange(RangeKind.SUFFIX, -1, edge) for edge in edges]
+    for kind in (RangeKind.CLOSED, RangeKind.MULTIPLE):
+        ranges += [ByteRange(kind, *ends) for ends in itertools.combinations_with_replacement(edges, 2)]
+    weigh_both_ways([(byte_range, length, duration, False) for byte_range in ranges])
 
 
 def hit_columns(hits: list[JudgedHit], flags: list[int]) -> HitColumns:

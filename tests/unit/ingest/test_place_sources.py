@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from analytics_core.addresses import pack_address
 from analytics_core.asns import NoAsns
+from analytics_core.clock import FixedClock
 from analytics_core.errors import ConfigError
 from analytics_core.network_tables import to_column
 from analytics_core.networks import NetworkClass
@@ -76,6 +78,28 @@ def test_a_damaged_list_leaves_the_one_before_in_force(settings: IngestSettings)
     assert classes(watch.look(), "198.51.100.1") == NetworkClass.VPN
     assert watch.fault is None
     assert versions.read().networks not in (before.networks, "unreadable")
+
+
+def test_a_damaged_list_of_shared_addresses_leaves_the_one_before_in_force(settings: IngestSettings) -> None:
+    path = settings.lists_dir / "shared.txt"
+    path.write_text("192.0.2.0/28 2026-01-05 Office\n")
+    clock = FixedClock(dt.datetime(2026, 1, 10, tzinfo=dt.UTC))
+    watch, before = PlacesWatch(settings, clock=clock), open_places(settings, clock=clock)
+    for text, fault in (
+        ("192.0.2.0/28 2026-01-05 Office\n192.0.2.0/8 2026-01-05 All\n", "shared.txt:2: '192.0.2.0/8' is wider"),
+        ("192.0.2.0/28 2026-01-12 Office\n", "shared.txt:1: 2026-01-12 has not come yet"),
+    ):
+        replace(path, text)
+        assert [watch.look(), watch.look()] == [None, None]
+        assert fault in str(watch.fault)
+        assert "stays in force" in str(watch.fault)
+    replace(path, "192.0.2.0/28 2026-01-11 Office\n")
+    assert watch.look() is None
+    found = watch.look()
+    assert found is not None
+    assert found.networks.shared_entries[0].validated == dt.date(2026, 1, 11)
+    assert before.networks.version != found.networks.version
+    assert watch.fault is None
 
 
 def test_a_database_that_is_damaged_or_gone_leaves_the_one_before_in_force(settings: IngestSettings) -> None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analytics_core.byte_ranges import ByteRange, RangeKind
@@ -79,6 +79,19 @@ CASES = st.lists(
 )
 
 
+# A bot that turned out to be an app, and asked for everything.
+BOT_BEFORE = Case(
+    HitFacts(agent_kind=AgentKind.BOT),
+    ByteRange(RangeKind.NONE, -1, -1),
+    28_800_000,
+    1800,
+    AgentKind.APP,
+    28_800_000,
+    1800,
+    is_playlist=False,
+)
+
+
 def column(values: list[Any]) -> npt.NDArray[np.int64]:
     return np.array([-1 if value is None else int(value) for value in values], np.int64)
 
@@ -132,6 +145,7 @@ def test_who_is_what_it_was_is_judged_as_it_was(cases: list[Case]) -> None:
 
 
 @given(CASES)
+@example([BOT_BEFORE, BOT_BEFORE._replace(is_playlist=True)])
 def test_who_is_something_else_is_judged_as_if_it_had_landed_so(cases: list[Case]) -> None:
     steady = [case._replace(length_now=case.length_bytes, duration_now=case.duration_s) for case in cases]
     found = judge_again(stored(steady))

@@ -22,6 +22,7 @@ HIT = HitRow(
     podcast_id=None,
     episode_id=None,
     verdict_bits=0,
+    verdict=0,
     evidence=int(Evidence.FULL),
     range_kind=int(RangeKind.NONE),
     range_first=-1,
@@ -35,6 +36,9 @@ HIT = HitRow(
     device="phone",
     agent_rule="castaway",
     referrer="",
+    os="",
+    region="",
+    city="",
     target=None,
     networks=0,
     winner_segment_no=1,
@@ -51,7 +55,9 @@ def test_every_rule_is_asked_in_the_order_in_which_it_decides() -> None:
 @pytest.mark.parametrize("verdict", [verdict for verdict in Verdict if verdict])
 def test_the_first_rule_that_applies_decides_and_later_ones_only_apply(verdict: Verdict) -> None:
     bits = sum(other.bit for other in Verdict if other >= verdict)
-    hit = msgspec.structs.replace(HIT, verdict_bits=bits, evidence=0, winner_segment_no=None, winner_ordinal=None)
+    hit = msgspec.structs.replace(
+        HIT, verdict_bits=bits, verdict=int(verdict), evidence=0, winner_segment_no=None, winner_ordinal=None
+    )
     outcomes = {step.name: step.outcome for step in explain_steps(hit, None)}
     for other in Verdict:
         if other:
@@ -112,3 +118,14 @@ def test_the_last_rule_tells_downloads_from_repeats(changed: dict[str, int | Non
 def test_a_range_is_put_into_words(kind: RangeKind, first: int, last: int, words: str) -> None:
     hit = msgspec.structs.replace(HIT, range_kind=int(kind), range_first=first, range_last=last)
     assert range_words(hit) == words
+
+
+def test_what_the_rules_of_a_day_do_not_mind_is_said_to_be_allowed() -> None:
+    bits = Verdict.DATACENTER.bit | Verdict.TINY_RANGE.bit
+    hit = msgspec.structs.replace(HIT, verdict_bits=bits, verdict=int(Verdict.TINY_RANGE), rules="house.2", evidence=0)
+    steps = {step.name: step for step in explain_steps(hit, None)}
+    assert steps["datacenter"].outcome is Outcome.ALLOWED
+    assert steps["tiny_range"].outcome is Outcome.DECIDES
+    assert "house.2" in steps["tiny_range"].saw
+    counts = {step.name: step.outcome for step in explain_steps(msgspec.structs.replace(hit, verdict=0), None)}
+    assert counts["tiny_range"] is Outcome.ALLOWED
