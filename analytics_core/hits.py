@@ -54,13 +54,15 @@ class HitFlag(enum.IntFlag):
     """Late, because it had waited for its episode; a restatement takes it in by itself."""
     RESTATED = 512
     """Was late, and counts since a restatement of its day."""
+    SPIKE = 1024
+    """Part of a spike that the podcast's owner has accepted: it makes no download until that is reverted."""
     REPLACED = 2048
     """Another source counts for the podcast's day: an imported log instead of trackers, or they instead of it."""
     PLAYLIST = 4096
     """Its episode's file is a playlist (``analytics_core.playlists``), as its feed had it when the hit was judged."""
 
 
-NOT_COUNTED: Final = HitFlag.LATE | HitFlag.REPLACED
+NOT_COUNTED: Final = HitFlag.LATE | HitFlag.SPIKE | HitFlag.REPLACED
 """Hits with one of these make no download, whatever their verdict."""
 
 

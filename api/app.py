@@ -34,6 +34,7 @@ from api.routes.links import create_link, delete_link, get_link, list_links, upd
 from api.routes.overviews import get_overview
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
 from api.routes.restatements import get_restatement, list_restatements
+from api.routes.spikes import accept_spike, dismiss_spike, get_spike, list_spikes, revert_spike
 from api.routes.unknown_hosts import accept_unknown_host, get_unknown_hosts
 from api.tags import software_version
 
@@ -42,6 +43,7 @@ __all__ = ("create_app",)
 _BASE: Final = "/api/v1"
 _OPEN: Final = (get_health, get_openapi, get_docs)
 _CLOSED: Final = (
+    accept_spike,
     accept_unknown_host,
     check_claim,
     claim_podcast,
@@ -51,6 +53,7 @@ _CLOSED: Final = (
     create_link,
     create_podcast,
     delete_link,
+    dismiss_spike,
     explain_day,
     get_curves,
     get_downloads,
@@ -62,6 +65,7 @@ _CLOSED: Final = (
     get_one_podcast,
     get_overview,
     get_restatement,
+    get_spike,
     get_unknown_hosts,
     list_api_keys,
     list_episodes,
@@ -71,6 +75,8 @@ _CLOSED: Final = (
     list_podcast_claims,
     list_podcasts,
     list_restatements,
+    list_spikes,
+    revert_spike,
     revoke_api_key,
     update_link,
 )

@@ -96,6 +96,9 @@ def why(hit: HitRow) -> str:
         return f"Does not count: {_REASONS[verdict](hit)}."
     if hit.flags & HitFlag.REPLACED:
         return f"Does not count: {replaced_words(HitSource(hit.source))} on {day}."
+    if hit.flags & HitFlag.SPIKE:
+        at = "" if hit.spike_at is None else f" on {hit.spike_at.astimezone(dt.UTC).date()}"
+        return f"Left out: it is of a spike that was accepted{at}; reverting that would take it in again."
     if hit.is_counted:
         since = " It landed after that day was final; a restatement took it in." * bool(hit.flags & HitFlag.RESTATED)
         shared = " Its address is on the list of shared addresses." * bool(hit.networks & NetworkClass.SHARED)

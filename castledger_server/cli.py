@@ -25,6 +25,7 @@ from castledger_server.recount_cli import add_recount
 from castledger_server.replaced_cli import add_replaced
 from castledger_server.restate_cli import add_restate
 from castledger_server.retention_cli import add_retention, find_settings
+from castledger_server.spikes_cli import add_spikes
 from castledger_server.spool_cli import add_spool
 from castledger_server.what_if_cli import ASKED_EPILOG, add_asked, explain_asked
 
@@ -390,6 +391,7 @@ def _parser() -> argparse.ArgumentParser:
     add_restate(commands)
     add_recount(commands)
     add_profile(commands)
+    add_spikes(commands)
     add_erase(commands)
     add_archive(commands)
     add_import_log(commands)

@@ -179,7 +179,7 @@ def explain_day(api: Api, *, day: str, episode_id: str | None, podcast_id: str |
     yield f"{'all':<28}{said.hits:>12,}{said.downloads:>12,}"
     yield f"{said.repeats:,} eligible hits repeat a download; counted strictly, there are {said.downloads_strict:,}"
     if said.left_out:
-        yield f"{said.left_out:,} eligible hits are left out: another source counts for this day"
+        yield f"{said.left_out:,} eligible hits are left out: accepted spikes, or another source counts for this day"
     yield f"{said.day} (UTC) is {said.state}{', and hits may still be missing' if said.partial else ''}"
     yield f"profile {said.profile}, rules {said.rules}, complete up to {said.cutoff or 'nothing yet'}"
 

@@ -18,6 +18,7 @@ from analytics_core.db.dead_letters import count_dead_letters
 from analytics_core.db.ledger import SilentSource, read_accounts
 from analytics_core.db.pool import CONNECTION_LOST, connect
 from analytics_core.db.segments import list_silent
+from analytics_core.db.spikes import count_open_spikes
 from analytics_core.db.spool_faults import FaultCount, count_spool_faults
 from analytics_core.db.sums import WrongSum, find_wrong_sums
 from analytics_core.errors import CastledgerError
@@ -135,6 +136,7 @@ def _look_at_schema(database: DatabaseSettings) -> Iterator[Finding]:
         yield Finding(Level.OK, "schema", "is what the migrations made")
         yield from _look_at_sums(database)
         yield from _look_at_losses(database)
+        yield from _look_at_spikes(database)
 
 
 def _look_at_sums(database: DatabaseSettings) -> Iterator[Finding]:
@@ -157,6 +159,28 @@ def _look_at_sums(database: DatabaseSettings) -> Iterator[Finding]:
         yield Finding(Level.FAIL, "sums", f"{found}; report it, and mark its day as docs/running.md says under Rollups")
     if not wrong:
         yield Finding(Level.OK, "sums", "of yesterday and today are what the rollups say")
+
+
+def _look_at_spikes(database: DatabaseSettings) -> Iterator[Finding]:
+    """Count floods that nobody has decided about."""
+
+    async def count() -> int:
+        conn = await connect(database, Role.INGEST, application_name="castledger doctor")
+        try:
+            return await count_open_spikes(conn)
+        finally:
+            await conn.close()
+
+    try:
+        waiting = asyncio.run(count())
+    except (TimeoutError, CastledgerError, asyncpg.PostgresError) as error:
+        yield Finding(Level.WARN, "spikes", f"could not be counted ({str(error) or 'it takes too long'})")
+        return
+    if waiting:
+        text = f"{waiting} wait for somebody to decide; `castledger spikes ls --state open` (docs/spikes.md)"
+        yield Finding(Level.WARN, "spikes", text)
+    else:
+        yield Finding(Level.OK, "spikes", "none waits for somebody to decide")
 
 
 def _look_at_losses(database: DatabaseSettings) -> Iterator[Finding]:

@@ -46,6 +46,8 @@ from ingest.rollups import refresh_listeners, refresh_rollups
 from ingest.secrets import SecretStore, destroy_old_secrets
 from ingest.shipper import Shipper
 from ingest.silence import SilenceWatch
+from ingest.spike_guard import guard
+from ingest.spikes import apply_due
 from ingest.spool_reader import SpoolFolder
 
 __all__ = ("DAYS_AHEAD", "Ingest", "run_ingest", "settle_memory")
@@ -69,6 +71,8 @@ _PARTITIONS_EVERY: Final = dt.timedelta(hours=1)
 _RETENTION_EVERY: Final = dt.timedelta(hours=1)
 # Whoever asks for one makes the job due; in between it takes up what was stopped.
 _ERASURES_EVERY: Final = dt.timedelta(minutes=1)
+# Whoever decides about one makes the job due.
+_SPIKES_EVERY: Final = dt.timedelta(minutes=1)
 DAYS_AHEAD: Final = 3
 """Days after today that have their partitions before a hit needs them."""
 
@@ -281,6 +285,7 @@ class Ingest:
             JobKind("agents", _CHORES_EVERY, self._classify_again),
             JobKind("restatements", _CHORES_EVERY, self._restate_due),
             JobKind("books", _CHORES_EVERY, self._drop_old_books),
+            JobKind("spikes", _SPIKES_EVERY, self._guard),
         ]
 
     def erasure_kind(self) -> JobKind:
@@ -324,6 +329,11 @@ class Ingest:
 
     async def _restate_due(self, conn: Connection) -> Mapping[str, int]:
         return await restate_due(conn, clock=self._clock)
+
+    async def _guard(self, conn: Connection) -> Mapping[str, int]:
+        """Carry out what was decided about spikes, then look for new ones."""
+        decided = await apply_due(conn, clock=self._clock)
+        return {**decided, **await guard(conn, clock=self._clock)}
 
     async def _drop_old_books(self, conn: Connection) -> Mapping[str, int]:
         now = self._clock.now()

@@ -16,9 +16,11 @@ from analytics_core.db.erasure_requests import find_listener
 from analytics_core.db.hits import HitSource
 from analytics_core.db.pool import Pool, connect, connection, open_pool, tenant_transaction
 from analytics_core.db.restating import RestatedDay
+from analytics_core.db.spikes import decide
 from analytics_core.db.tenants import create_key, find_tenant
 from analytics_core.db.unknown_hosts import accept_host
 from analytics_core.geo import open_countries
+from analytics_core.ids import new_id
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, load_settings
 from api.app import create_app
@@ -29,6 +31,7 @@ from castledger_server.archive_progress import Progress
 from ingest.restatements import restate
 from ingest.retention import KEEP_DOWNLOADS, drop_old
 from ingest.rollups import refresh_listeners
+from ingest.spikes import apply_due
 from tests.address_databases import write_database
 from tests.factories import MadePodcast, make_episode, make_hit, make_podcast, make_tenant, write_segment
 from tests.integration.api.ledger import Api
@@ -87,6 +90,7 @@ async def fill(database: DatabaseSettings, folder: Path) -> MadePodcast:
         await _erase_somebody(database, podcast)
         await _accept(database, podcast)
         await _restate_yesterday(ledger, podcast)
+        await _accept_spike(ledger, podcast)
         # Of what has landed last, listeners are not counted yet, and the very last is in no figure.
         for number in (8, 9):
             await ledger.refresh()
@@ -97,6 +101,27 @@ async def fill(database: DatabaseSettings, folder: Path) -> MadePodcast:
         await ledger.conn.close()
         await pool.close()
     return podcast
+
+
+async def _accept_spike(ledger: Ledger, podcast: MadePodcast) -> None:
+    """Leave what an agent asked for yesterday, some of it at least, out of downloads."""
+    yesterday = NOW - dt.timedelta(days=1)
+    spike_id = new_id()
+    await ledger.conn.execute(
+        "insert into app.spikes (tenant_no, spike_id, podcast_no, kind, begins_at, ends_at, user_agent, usual, hits,"
+        " downloads, episodes, found_at)"
+        " values ($1, $2, $3, 'agent', $4, $5, $6, '{3}', 1, 1, 1, $7)",
+        podcast.tenant.tenant_no,
+        spike_id,
+        podcast.podcast_no,
+        yesterday,
+        yesterday + dt.timedelta(hours=1),
+        _AGENTS[0].decode(),
+        NOW,
+    )
+    assert await decide(ledger.conn, spike_id, "accepted", reason="a test", key_id=None, now=NOW)
+    assert await apply_due(ledger.conn, clock=ledger.clock) == {"decisions": 1, "refused": 0}
+    assert await ledger.count("ts.listener_events where flags & 1024 <> 0") > 0
 
 
 async def _restate_yesterday(ledger: Ledger, podcast: MadePodcast) -> None:
@@ -238,6 +263,7 @@ async def ask_everything(database: DatabaseSettings, key: str, folder: Path) -> 
                 await ask("/analytics/hits", **scope, from_=OLD.isoformat(), to="2026-10-05")
             await ask("/analytics/overview", **whole)
             await ask("/links")
+            await ask("/spikes")
     return said
 
 

@@ -1,4 +1,7 @@
-"""An episode's hits as comparisons take them: all of some days, in the order of time, a few thousand at a time."""
+"""An episode's hits as comparisons take them: all of some days, in the order of time, a few thousand at a time.
+
+Those of accepted spikes (``HitFlag.SPIKE``) are left out: no profile counts them.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ select (e.occurred_at at time zone 'UTC')::date as day, count(*) as hits,
     count(*) filter (where e.flags & $6 <> 0) as late
 from api.listener_events e
 where e.occurred_at >= $3 and e.occurred_at < $4 and e.podcast_no = $1 and e.episode_no = $2 and e.kind = $5
-    and e.flags & 2048 = 0
+    and e.flags & (1024 | 2048) = 0
 group by 1 order by 1"""
 
 # 4096 is HitFlag.PLAYLIST.
@@ -45,7 +48,7 @@ select e.occurred_at, e.segment_no, e.ordinal, e.listener_key, e.verdict_bits, e
     e.range_last, e.agent_kind, e.networks, e.referrer, e.flags & 4096 <> 0 as is_playlist
 from api.listener_events e
 where e.occurred_at >= $3 and e.occurred_at < $4 and e.podcast_no = $1 and e.episode_no = $2 and e.kind = $5
-    and e.flags & 2048 = 0
+    and e.flags & (1024 | 2048) = 0
 order by e.occurred_at, e.segment_no, e.ordinal"""
 """What :func:`stream_hits` asks, for whoever looks at how it is answered: a cursor's statement is in no log."""
 

@@ -74,6 +74,7 @@ _CLICKS: Final[LiteralString] = """/* erasure.clicks */ delete from app.clicks w
 _REQUESTS: Final[LiteralString] = """/* erasure.requests */ delete from app.erasure_requests where tenant_no = $1"""
 # With their days.
 _RESTATEMENTS: Final[LiteralString] = """/* erasure.restatements */ delete from app.restatements where tenant_no = $1"""
+_SPIKES: Final[LiteralString] = """/* erasure.spikes */ delete from app.spikes where tenant_no = $1"""
 _ERASURES: Final[LiteralString] = """/* erasure.erasures */ delete from app.erasures where tenant_no = $1"""
 _OWNERS: Final[LiteralString] = """/* erasure.owners */ delete from app.enclosure_owners where tenant_no = $1"""
 _ENCLOSURES: Final[LiteralString] = """/* erasure.enclosures */ delete from app.enclosures where tenant_id = $1"""
@@ -170,6 +171,7 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
         _CLICKS,
         _REQUESTS,
         _RESTATEMENTS,
+        _SPIKES,
         _ERASURES,
         _OWNERS,
         _DAYS,

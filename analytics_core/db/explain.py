@@ -35,13 +35,13 @@ class VerdictCount(msgspec.Struct, frozen=True):
     """How many hits of a day had one verdict and one evidence.
 
     Attributes:
-        left_out: Those of them that another source counts instead of.
+        left_out: Those of them that are of accepted spikes, or that another source counts instead of.
     """
 
     verdict: int
     evidence: int
     hits: int
-    left_out: int
+    left_out: int = 0
 
 
 class DownloadCount(msgspec.Struct, frozen=True):
@@ -96,6 +96,8 @@ class HitRow(msgspec.Struct, frozen=True):
         is_settled: The downloads of its day are gone: it will never count otherwise than it does.
         source: ``HitSource``.
         rules: What its day is judged by, in one word; ``None`` for the default profile.
+        spike_id: The accepted spike that leaves it out, if it is left out and that is still known.
+        spike_at: Since when that is accepted.
     """
 
     occurred_at: dt.datetime
@@ -127,6 +129,8 @@ class HitRow(msgspec.Struct, frozen=True):
     winner_ordinal: int | None
     is_settled: bool = False
     source: int = 1
+    spike_id: UUID | None = None
+    spike_at: dt.datetime | None = None
     rules: str | None = None
 
     @property
@@ -141,7 +145,7 @@ class HitRow(msgspec.Struct, frozen=True):
 
 
 # Where downloads are gone they are made of the day's hits by the very rule that made them: of each listener's and
-# episode's hits the best, whose evidence is all that is asked for here. 16 and 2048 are hits.NOT_COUNTED.
+# episode's hits the best, whose evidence is all that is asked for here. 16, 1024 and 2048 are hits.NOT_COUNTED.
 _COUNT_DAY: Final[LiteralString] = """/* explain.day */
 with gone as materialized (
     select coalesce(bool_or(y.downloads_gone), false) as downloads, coalesce(bool_or(y.hits_gone), false) as hits
@@ -149,7 +153,8 @@ with gone as materialized (
 )
 select coalesce((select jsonb_agg(h) from (
         select verdict, evidence, sum(hits)::bigint as hits, sum(left_out)::bigint as left_out from (
-            select e.verdict, e.evidence, count(*) as hits, count(*) filter (where e.flags & 2048 <> 0) as left_out
+            select e.verdict, e.evidence, count(*) as hits,
+                count(*) filter (where e.flags & (1024 | 2048) <> 0) as left_out
             from api.listener_events e
             where (select not hits from gone) and e.occurred_at >= $3 and e.occurred_at < $4
                 and e.podcast_no = any($1::integer[]) and ($2::integer is null or e.episode_no = $2)
@@ -171,7 +176,7 @@ select coalesce((select jsonb_agg(h) from (
             select max(e.evidence) from api.listener_events e
             where (select downloads and not hits from gone) and e.occurred_at >= $3 and e.occurred_at < $4
                 and e.podcast_no = any($1::integer[]) and ($2::integer is null or e.episode_no = $2)
-                and e.verdict = 0 and e.evidence > 0 and e.episode_no > 0 and e.flags & (16 | 2048) = 0
+                and e.verdict = 0 and e.evidence > 0 and e.episode_no > 0 and e.flags & (16 | 1024 | 2048) = 0
             group by e.episode_no, e.listener_key
         ) d group by evidence order by evidence
     ) w), '[]') as downloads,
@@ -187,12 +192,12 @@ select h.occurred_at, h.segment_no, h.ordinal, p.podcast_id, e.episode_id, h.ver
     h.device, h.agent_rule, h.referrer, h.os, h.region, h.city, h.target, h.networks, d.segment_no as winner_segment_no,
     d.ordinal as winner_ordinal,
     coalesce(y.downloads_gone, false) as is_settled, coalesce(y.hits_gone, false) as hits_gone, h.episode_no,
-    h.listener_key, h.source, y.rules
+    h.listener_key, h.source, y.rules, k.spike_id, k.spike_at
 from (
     select l.occurred_at, l.segment_no, l.ordinal, l.podcast_no, l.episode_no, l.verdict_bits, l.verdict, l.evidence,
         l.range_kind, l.range_first, l.range_last, l.method, l.flags, l.country, l.user_agent, l.agent_kind, l.app,
         l.device, l.agent_rule, l.referrer, l.os, l.region, l.city, null::text as target, l.networks, l.listener_key,
-        l.source
+        l.source, l.asn
     from api.listener_events l
     where l.occurred_at >= $1::timestamptz and l.occurred_at < $2::timestamptz and l.kind = $10
         and ($3::integer is null or l.podcast_no = $3) and ($4::integer is null or l.episode_no = $4)
@@ -202,7 +207,7 @@ from (
     select w.occurred_at, w.segment_no, w.ordinal, w.podcast_no, 0, w.verdict_bits,
         log(2, w.verdict_bits & -w.verdict_bits)::integer + 1, 0, w.range_kind, w.range_first, w.range_last, w.method,
         w.flags, w.country, w.user_agent, w.agent_kind, w.app, w.device, w.agent_rule, w.referrer, w.os, w.region,
-        w.city, w.target, w.networks, null::uuid, w.source
+        w.city, w.target, w.networks, null::uuid, w.source, w.asn
     from api.pending_hits w
     where $4::integer is null and w.occurred_at >= $1 and w.occurred_at < $2
         and ($3::integer is null or w.podcast_no = $3)
@@ -221,6 +226,16 @@ left join lateral (
         and w.day between ($1::timestamptz at time zone 'UTC')::date
             and (($2::timestamptz - interval '1 microsecond') at time zone 'UTC')::date
 ) d on true
+left join lateral (
+    select s.spike_id, s.decided_at as spike_at from app.spikes s
+    where h.flags & 1024 <> 0 and s.podcast_no = h.podcast_no and s.state = 'accepted' and not s.is_due
+        and s.begins_at <= h.occurred_at and s.ends_at > h.occurred_at
+        and (s.listener_key is null or s.listener_key = h.listener_key) and (s.asn is null or s.asn = h.asn)
+        and (s.country is null or s.country = h.country)
+        and (s.app is null or s.user_agent is not null or s.app = h.app)
+        and (s.user_agent is null or s.user_agent = h.user_agent)
+    order by s.decided_at limit 1
+) k on true
 order by h.occurred_at, h.segment_no, h.ordinal"""
 
 _SEGMENT: Final[LiteralString] = """/* explain.segment */
@@ -236,12 +251,12 @@ select h.occurred_at, h.segment_no, h.ordinal, p.podcast_id, e.episode_id, h.ver
     h.device, h.agent_rule, h.referrer, h.os, h.region, h.city, h.target, h.networks, d.segment_no as winner_segment_no,
     d.ordinal as winner_ordinal,
     coalesce(y.downloads_gone, false) as is_settled, coalesce(y.hits_gone, false) as hits_gone, h.episode_no,
-    h.listener_key, h.source, y.rules
+    h.listener_key, h.source, y.rules, k.spike_id, k.spike_at
 from (
     select l.occurred_at, l.segment_no, l.ordinal, l.podcast_no, l.episode_no, l.verdict_bits, l.verdict, l.evidence,
         l.range_kind, l.range_first, l.range_last, l.method, l.flags, l.country, l.user_agent, l.agent_kind, l.app,
         l.device, l.agent_rule, l.referrer, l.os, l.region, l.city, null::text as target, l.networks, l.listener_key,
-        l.source
+        l.source, l.asn
     from api.listener_events l
     where l.occurred_at >= $3::timestamptz and l.occurred_at <= $4::timestamptz and l.segment_no = $1
         and l.ordinal = $2 and l.kind = $5
@@ -249,7 +264,7 @@ from (
     select w.occurred_at, w.segment_no, w.ordinal, w.podcast_no, 0, w.verdict_bits,
         log(2, w.verdict_bits & -w.verdict_bits)::integer + 1, 0, w.range_kind, w.range_first, w.range_last, w.method,
         w.flags, w.country, w.user_agent, w.agent_kind, w.app, w.device, w.agent_rule, w.referrer, w.os, w.region,
-        w.city, w.target, w.networks, null::uuid, w.source
+        w.city, w.target, w.networks, null::uuid, w.source, w.asn
     from api.pending_hits w where w.segment_no = $1 and w.ordinal = $2
 ) h
 left join app.podcasts p on p.podcast_no = h.podcast_no
@@ -261,6 +276,16 @@ left join lateral (
         and w.listener_key = h.listener_key
         and w.day between ($3::timestamptz at time zone 'UTC')::date and ($4::timestamptz at time zone 'UTC')::date
 ) d on true
+left join lateral (
+    select s.spike_id, s.decided_at as spike_at from app.spikes s
+    where h.flags & 1024 <> 0 and s.podcast_no = h.podcast_no and s.state = 'accepted' and not s.is_due
+        and s.begins_at <= h.occurred_at and s.ends_at > h.occurred_at
+        and (s.listener_key is null or s.listener_key = h.listener_key) and (s.asn is null or s.asn = h.asn)
+        and (s.country is null or s.country = h.country)
+        and (s.app is null or s.user_agent is not null or s.app = h.app)
+        and (s.user_agent is null or s.user_agent = h.user_agent)
+    order by s.decided_at limit 1
+) k on true
 limit 1"""
 
 
@@ -272,7 +297,8 @@ from (
         e.segment_no, e.ordinal
     from api.listener_events e
     where e.occurred_at >= $4::timestamptz and e.occurred_at < $5::timestamptz and e.episode_no = any($2::integer[])
-        and e.listener_key = any($3::uuid[]) and e.verdict = 0 and e.evidence > 0 and e.flags & (16 | 2048) = 0
+        and e.listener_key = any($3::uuid[]) and e.verdict = 0 and e.evidence > 0
+        and e.flags & (16 | 1024 | 2048) = 0
 ) w join unnest($1::date[], $2::integer[], $3::uuid[]) as k(day, episode_no, listener_key)
     using (day, episode_no, listener_key)
 order by k.day, k.episode_no, k.listener_key, w.evidence desc, w.occurred_at, w.segment_no, w.ordinal"""

@@ -124,6 +124,13 @@ select d.restatement_id, d.day, d.hits, d.downloads_before, d.downloads_after, d
 from app.restatement_days d join app.restatements r using (tenant_no, restatement_id)
 where $1::integer[] is null and r.finished_at is not null order by r.started_at, d.restatement_id, d.day"""
 
+_SPIKES: Final[LiteralString] = """/* exports.spikes */
+select s.spike_id, p.podcast_id, s.kind, s.begins_at, s.ends_at, s.listener_key, s.app, s.user_agent, s.asn, s.country,
+    s.usual, s.hits, s.downloads, s.episodes, s.found_at, s.state, s.reason, s.origin, s.key_id, s.decided_at, s.is_due,
+    s.applied_at, s.refusal
+from app.spikes s join app.podcasts p using (podcast_no)
+where $1::integer[] is null or s.podcast_no = any($1) order by s.begins_at, s.spike_id"""
+
 _DAYS: Final[LiteralString] = """/* exports.days */
 select day, final_at, rekeyed, hits_dropped_at, downloads_dropped_at, hits_incomplete, restatement_due,
     profile from ops.days
@@ -231,6 +238,7 @@ _WHOLE: Final[Mapping[str, LiteralString]] = MappingProxyType(
         "erasures": _ERASURES,
         "restatements": _RESTATEMENTS,
         "restatement_days": _RESTATEMENT_DAYS,
+        "spikes": _SPIKES,
     }
 )
 _RANGED: Final[Mapping[str, LiteralString]] = MappingProxyType(

@@ -157,6 +157,15 @@ select n.tenant_no, n.restatement_id, n.day, n.hits, n.downloads_before, n.downl
     n.strict_after
 from jsonb_populate_recordset(null::app.restatement_days, $1) as n returning restatement_id as id"""
 
+_SPIKES: Final[LiteralString] = """/* imports.spikes */
+insert into app.spikes (tenant_no, spike_id, podcast_no, kind, begins_at, ends_at, listener_key, app, user_agent, asn,
+    country, usual, hits, downloads, episodes, found_at, state, reason, origin, key_id, decided_at, is_due, applied_at,
+    refusal)
+select n.tenant_no, n.spike_id, n.podcast_no, n.kind, n.begins_at, n.ends_at, n.listener_key, n.app, n.user_agent,
+    n.asn, n.country, n.usual, n.hits, n.downloads, n.episodes, n.found_at, n.state, n.reason, n.origin, n.key_id,
+    n.decided_at, n.is_due, n.applied_at, n.refusal
+from jsonb_populate_recordset(null::app.spikes, $1) as n returning spike_id as id"""
+
 # Whatever lands on a day that is still open has keys of this installation's secrets.
 _DAYS: Final[LiteralString] = """/* imports.days */
 insert into ops.days (tenant_no, day, final_at, rekeyed, hits_dropped_at, downloads_dropped_at, hits_incomplete,
@@ -189,6 +198,7 @@ _ROWS: Final[Mapping[str, LiteralString]] = MappingProxyType(
         "erasures": _ERASURES,
         "restatements": _RESTATEMENTS,
         "restatement_days": _RESTATEMENT_DAYS,
+        "spikes": _SPIKES,
         "days": _DAYS,
         "metrics_daily": _METRICS,
         "listener_months": _LISTENERS,

@@ -48,6 +48,12 @@ with gone as (
 )
 select count(*) from gone"""
 
+# A flood may be a single listener's, whose key it names.
+_SPIKES: Final[LiteralString] = """/* erasures.spikes */
+delete from app.spikes
+where tenant_no = $1 and listener_key = $2 and begins_at >= $3::date::timestamp at time zone 'UTC'
+    and begins_at < ($3::date + 1)::timestamp at time zone 'UTC'"""
+
 _WAITING: Final[LiteralString] = """/* erasures.waiting */
 select segment_no, ordinal, k0 from ops.pending_hits
 where tenant_no = $1 and occurred_at >= $2 and occurred_at < $3 and (segment_no, ordinal) > ($4, $5)
@@ -64,7 +70,11 @@ select (
         and occurred_at < $4::date::timestamp at time zone 'UTC'
 ) as hits, (
     select count(*) from ts.downloads where tenant_no = $1 and listener_key = $2 and day >= $3 and day < $4
-) as downloads"""
+) as downloads, (
+    select count(*) from app.spikes
+    where tenant_no = $1 and listener_key = $2 and begins_at >= $3::date::timestamp at time zone 'UTC'
+        and begins_at < $4::date::timestamp at time zone 'UTC'
+) as spikes"""
 
 
 def _midnight(day: dt.date) -> dt.datetime:
@@ -106,7 +116,9 @@ class _Erasure:
             if hits is None:
                 raise AssertionError("a count is a row")
             downloads = int(await conn.fetchval(_DOWNLOADS, self._tenant.tenant_no, self._key, day))
-            record = await self._note(conn, {"hits": hits["hits"], "clicks": hits["clicks"], "downloads": downloads})
+            spikes = await conn.execute(_SPIKES, self._tenant.tenant_no, self._key, day)
+            removed = {"hits": hits["hits"], "clicks": hits["clicks"], "downloads": downloads}
+            record = await self._note(conn, {**removed, "spikes": int(str(spikes).split()[-1])})
         self.record = record
 
     async def _list_waiting(self, conn: Connection) -> list[tuple[int, int]]:

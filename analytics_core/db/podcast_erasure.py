@@ -90,6 +90,7 @@ _FIGURES: Final[Mapping[str, LiteralString]] = {
     "daily_sums": "app.podcast_daily",
     "monthly_sums": "app.podcast_months",
     "listeners": "app.listener_months",
+    "spikes": "app.spikes",
 }
 _TRACES: Final[Mapping[str, LiteralString]] = {
     "dirty_marks": "ops.dirty_marks",

@@ -122,7 +122,7 @@ _STAGE: Final[LiteralString] = """/* restating.stage */
 create temporary table if not exists restated_downloads (like ts.downloads, is_gone boolean not null)
     on commit delete rows"""
 
-# The rule is analytics_core.downloads.better; 16 and 2048 are hits.NOT_COUNTED. A full join: it is never a nested
+# The rule is analytics_core.downloads.better; 16, 1024 and 2048 are hits.NOT_COUNTED. A full join: it is never a nested
 # loop, whatever the planner expects.
 _COMPARE: Final[LiteralString] = """/* restating.compare */
 with fresh as materialized (
@@ -130,7 +130,7 @@ with fresh as materialized (
         podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source, place_no
     from ts.listener_events
     where tenant_no = $1 and occurred_at >= $3 and occurred_at < $4 and verdict = 0 and evidence > 0 and episode_no > 0
-        and flags & (16 | 2048) = 0
+        and flags & (16 | 1024 | 2048) = 0
     order by episode_no, listener_key, evidence desc, occurred_at, segment_no, ordinal
 ), old as materialized (
     select episode_no, listener_key, occurred_at, segment_no, ordinal, podcast_no, agent_no, referrer_no, feed_app_no,

@@ -36,6 +36,7 @@ __all__ = ("show_episode_hits", "show_hit", "show_podcast_hits")
 
 _PAGE: Final = 50
 _DAY: Final = dt.timedelta(days=1)
+_LEFT_OUT: Final = HitFlag.SPIKE | HitFlag.REPLACED
 _VERDICTS: Final = {verdict.label: verdict for verdict in Verdict}
 
 
@@ -65,7 +66,7 @@ def _listed(row: HitRow) -> ListedHit:
         _country(row.country),
         range_words(row),
         row.is_counted,
-        row.verdict == Verdict.ELIGIBLE and bool(row.flags & HitFlag.REPLACED),
+        row.verdict == Verdict.ELIGIBLE and bool(row.flags & _LEFT_OUT),
     )
 
 
@@ -179,7 +180,7 @@ async def show_hit(request: Request[Any, Any, Any]) -> Response[Any]:
         podcast = await get_podcast(conn, hit.podcast_id) if hit.podcast_id is not None else None
         episode = await get_episode(conn, hit.episode_id) if hit.episode_id is not None else None
     winner = None
-    is_left_out = bool(hit.flags & HitFlag.REPLACED)
+    is_left_out = bool(hit.flags & _LEFT_OUT)
     if not hit.is_counted and not is_left_out and hit.winner_segment_no is not None and hit.winner_ordinal is not None:
         winner = format_hit_id(hit.winner_segment_no, hit.winner_ordinal)
     return show(

@@ -12,6 +12,7 @@ from analytics_core.db.analytics import Scope
 from analytics_core.db.episodes import get_heads, list_heads
 from analytics_core.db.podcasts import list_podcasts
 from analytics_core.db.pool import Connection
+from analytics_core.db.spikes import count_open_spikes
 from analytics_core.db.whole_days import rank_episodes
 from api.auth import caller_of
 from api.pages.figures import read_bars, read_breakdown
@@ -83,6 +84,7 @@ async def show_overview(request: Request[Any, Any, Any]) -> Response[Any]:
         most = []
         if not bars.is_empty:
             most = await _read_most(conn, scope, period, began=bars.began, now=now)
+        open_spikes = await count_open_spikes(conn, podcast_no=podcast.podcast_no)
         newest = [row for row in await list_heads(conn, wanted, after=None, limit=_NEWEST) if not row.live]
         launches = await compare_launches(conn, newest, began=bars.began, now=now) if not bars.is_empty else None
     return show(
@@ -96,4 +98,5 @@ async def show_overview(request: Request[Any, Any, Any]) -> Response[Any]:
         breakdown=breakdown,
         most=most,
         launches=launches,
+        open_spikes=open_spikes,
     )

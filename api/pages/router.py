@@ -17,6 +17,7 @@ from api.pages.overview import show_front, show_overview, show_podcasts
 from api.pages.sessions import require_session
 from api.pages.setup import accept_unknown, rewrite_by_address, rewrite_sent, show_setup
 from api.pages.sign_in import show_sign_in, sign_in, sign_out
+from api.pages.spikes import decide_spike, show_spike, show_spikes
 from api.pages.what_if import AgentTables, show_what_if
 from api.resources import Resources
 
@@ -26,6 +27,7 @@ _OPEN: Final = (get_asset, get_favicon, show_methodology, show_sign_in, sign_in)
 _CLOSED: Final = (
     accept_unknown,
     add_podcast,
+    decide_spike,
     rewrite_by_address,
     rewrite_sent,
     show_comparison,
@@ -39,6 +41,8 @@ _CLOSED: Final = (
     show_podcast_hits,
     show_podcasts,
     show_setup,
+    show_spike,
+    show_spikes,
     show_what_if,
     sign_out,
 )

@@ -69,7 +69,7 @@ class Outcome(enum.Enum):
     COUNTS = "counts"
     REPEAT = "repeat"
     LEFT_OUT = "left_out"
-    """Another source counts instead."""
+    """It is of an accepted spike, or another source counts instead."""
     OPEN = "open"
     SKIPPED = "skipped"
 
@@ -208,6 +208,10 @@ def _one_a_day(hit: HitRow) -> Step:
         return Step("one a day", asks, "Not asked, since a rule above speaks against it.", Outcome.SKIPPED)
     if hit.flags & HitFlag.REPLACED:
         return Step("one a day", asks, f"Left out: {replaced_words(HitSource(hit.source))} on {day}.", Outcome.LEFT_OUT)
+    if hit.flags & HitFlag.SPIKE:
+        at = "" if hit.spike_at is None else f" on {hit.spike_at.astimezone(dt.UTC).date()}"
+        saw = f"Left out: it is of a spike that was accepted{at}, which leaves it out of {day}."
+        return Step("one a day", asks, saw, Outcome.LEFT_OUT)
     if hit.is_counted:
         since = ", since a restatement" if hit.flags & HitFlag.RESTATED else ""
         return Step("one a day", asks, f"Yes: it is the download of {day}{since}.", Outcome.COUNTS)

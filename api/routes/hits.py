@@ -87,6 +87,7 @@ def _show(row: HitRow) -> HitAnswer:
         networks=[str(one.name).lower() for one in NetworkClass if one & row.networks],
         flags=[str(flag.name).lower() for flag in HitFlag if flag and flag & row.flags],
         counted=row.is_counted,
+        spike_id=row.spike_id,
         why=why(row),
         profile=(row.rules or DEFAULT_PROFILE.rules_version).rpartition(".")[0],
     )

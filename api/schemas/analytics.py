@@ -139,9 +139,9 @@ class DayExplanation(msgspec.Struct, frozen=True, kw_only=True):
     """A UTC day, complete: the hits of all verdicts add up to `hits`, and eligible ones are downloads, repeats, or
     `left_out`, since an imported log counts instead of trackers on that day, or they instead of it.
 
-    Once hits are not kept any more the downloads are all that is known: `hits`, `repeats` and `left_out` are null,
-    `verdicts` are empty, and `hits_reason` says `hits_not_kept`. `restated` is 1 when the day was restated after it was
-    final.
+    Those of spikes that were accepted are in `left_out` as well. Once hits are not kept any more the downloads are all
+    that is known: `hits`, `repeats` and `left_out` are null, `verdicts` are empty, and `hits_reason` says
+    `hits_not_kept`. `restated` is 1 when the day was restated.
     """
 
     podcast_id: UUID
@@ -178,7 +178,7 @@ class HitAnswer(msgspec.Struct, frozen=True, kw_only=True):
     that its listener's download of that episode and day is taken from. `target` is kept only while a hit waits for its
     episode. `networks` are the lists that its address was in: `datacenter`, `vpn`, `relay`, `blocked`, and `shared` by
     many people, of whom the first two say nothing. `os`, `region` (such as `US-CA`) and `city` (such as
-    `US-CA/San Francisco`) are null where nobody told.
+    `US-CA/San Francisco`) are null where nobody told. `spike_id` names the accepted spike that leaves it out.
     """
 
     hit_id: str
@@ -203,6 +203,7 @@ class HitAnswer(msgspec.Struct, frozen=True, kw_only=True):
     networks: list[str]
     flags: list[str]
     counted: bool
+    spike_id: UUID | None
     why: str
     profile: str
 

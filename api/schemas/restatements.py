@@ -17,7 +17,8 @@ __all__ = ("Restatement", "RestatementAnswer", "RestatementDay")
 class RestatementDay(msgspec.Struct, frozen=True, kw_only=True):
     """A UTC day with its figures before and after, of all podcasts together.
 
-    `hits` had come late and were taken in, or were judged otherwise by a recount.
+    `hits` had come late and were taken in, were judged otherwise by a recount, or are of a spike that was accepted or
+    reverted.
     """
 
     day: dt.date

@@ -189,6 +189,23 @@ def test_hits_that_could_not_land_and_damage_are_told(database: DatabaseSettings
     assert "7 hits are known to be missing; the last: 000-tracker at offset 120" in damage
 
 
+def test_floods_that_nobody_has_decided_about_are_counted(database: DatabaseSettings, tmp_path: Path) -> None:
+    async def flood() -> None:
+        conn = await connect(database, Role.INGEST, application_name="test")
+        await conn.execute(
+            "insert into app.spikes (tenant_no, spike_id, podcast_no, kind, begins_at, ends_at, asn, usual, hits,"
+            " downloads, episodes, found_at) values (1, gen_random_uuid(), 1, 'network', '2026-11-02T10:00Z',"
+            " '2026-11-02T11:00Z', 64500, '{0}', 1, 1, 1, now())"
+        )
+        await conn.close()
+
+    (ok,) = said(look(tmp_path, DATABASE_URL=str(database.url)), "spikes")
+    assert ok == (Level.OK, "none waits for somebody to decide")
+    asyncio.run(flood())
+    ((level, text),) = said(look(tmp_path, DATABASE_URL=str(database.url)), "spikes")
+    assert (level, text.split(";")[0]) == (Level.WARN, "1 wait for somebody to decide")
+
+
 def test_a_ledger_that_does_not_balance_is_told(database: DatabaseSettings, tmp_path: Path) -> None:
     async def enter(what: str, hits: int) -> None:
         conn = await asyncpg.connect(str(database.url))

@@ -136,7 +136,7 @@ class VerdictCount(msgspec.Struct, frozen=True, kw_only=True):
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """A day taken apart: the verdicts' hits add up to all hits, the eligible ones to downloads, repeats and
-    those that are left out because another source counts for the day.
+    those that are left out: of accepted spikes, or because another source counts for the day.
 
     Hits are not kept for ever: then ``hits`` and ``repeats`` are ``None``, and ``hits_reason`` says why.
     """

@@ -81,9 +81,9 @@ async def test_a_listener_is_erased_by_one_of_its_hits(api: Api, ledger: Ledger,
     assert done == {
         **asked,
         "state": "done",
-        "removed": {"hits": 1, "clicks": 0, "downloads": 1, "pending_hits": 0},
+        "removed": {"hits": 1, "clicks": 0, "downloads": 1, "spikes": 0, "pending_hits": 0},
         "finished_at": "2026-11-24T12:30:00Z",
-        "remaining": {"hits": 0, "downloads": 0, "pending_hits": 0},
+        "remaining": {"hits": 0, "downloads": 0, "spikes": 0, "pending_hits": 0},
         "digest": done["digest"],
         "whole": True,
     }

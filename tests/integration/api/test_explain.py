@@ -132,6 +132,7 @@ async def test_a_hit_says_what_it_is_and_why_it_counts(api: Api, ledger: Ledger,
         "networks": [],
         "flags": [],
         "counted": True,
+        "spike_id": None,
         "why": "Counts: first full request of this listener for this episode on 2026-11-23 (UTC).",
         "profile": "castledger-1",
     }

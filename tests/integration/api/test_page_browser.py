@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import shutil
 import threading
 from collections.abc import Iterator
@@ -34,9 +35,10 @@ class Site(NamedTuple):
     podcast: str
     episode: str
     hit: str
+    spike: str
 
 
-async def _fill(database: DatabaseSettings) -> tuple[str, str, str, str]:
+async def _fill(database: DatabaseSettings) -> tuple[str, str, str, str, str]:
     auth = await connect(database, Role.AUTH, application_name="test")
     try:
         key = await ensure_owner_key(auth, None)
@@ -56,14 +58,24 @@ async def _fill(database: DatabaseSettings) -> tuple[str, str, str, str]:
         hits = [await ledger.land(now.isoformat(), episode, listener=listener) for listener in range(12)]
         await ledger.roll_up()
         await ledger.set_cutoff(now.isoformat())
-    return key, str(podcast.podcast_id), episode, hits[0]
+        spike = await ledger.ingest.fetchval(
+            "insert into app.spikes (tenant_no, spike_id, podcast_no, kind, begins_at, ends_at, app, usual, hits,"
+            " downloads, episodes, found_at)"
+            " values ($1, gen_random_uuid(), $2, 'agent', $3, $4, 'Castaway', '{2}', 12, 12, 1, $3)"
+            " returning spike_id",
+            podcast.tenant.tenant_no,
+            podcast.podcast_no,
+            now,
+            now + dt.timedelta(hours=1),
+        )
+    return key, str(podcast.podcast_id), episode, hits[0], str(spike)
 
 
 @pytest.fixture
 def site(database: DatabaseSettings, tmp_path: Path) -> Iterator[Site]:
-    key, podcast, episode, hit = asyncio.run(_fill(database))
+    key, podcast, episode, hit, spike = asyncio.run(_fill(database))
     with start(tmp_path, DATABASE_URL=str(database.url), TRACKER_PUBLIC_URL="https://pod.example.com") as running:
-        yield Site(running.url, key, podcast, episode, hit)
+        yield Site(running.url, key, podcast, episode, hit, spike)
 
 
 @pytest.fixture
@@ -116,6 +128,8 @@ def test_every_page_fits_every_width_has_a_title_and_one_heading_and_complains_o
         f"/podcasts/{site.podcast}/episodes",
         f"/podcasts/{site.podcast}/hits",
         f"/podcasts/{site.podcast}/setup",
+        f"/podcasts/{site.podcast}/spikes",
+        f"/spikes/{site.spike}",
         f"/episodes/{site.episode}",
         f"/episodes/{site.episode}/compare",
         f"/hits/{site.hit}",
@@ -207,7 +221,8 @@ def test_the_keyboard_reaches_everything_in_the_order_in_which_it_stands(chromiu
         "Set-up",
     ]
     assert names[: len(expected)] == expected
-    assert names[len(expected) : len(expected) + 8] == [
+    assert names[len(expected) : len(expected) + 9] == [
+        "Decide whether they count",
         "7 days",
         "30 days",
         "90 days",

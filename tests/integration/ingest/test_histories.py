@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from analytics_core.db.erasure import erase_tenant
 from analytics_core.db.pool import Tenant, open_pool, tenant_transaction
 from analytics_core.db.restating import NotRestated, find_late_hits, list_final_days
+from analytics_core.db.spikes import Decision, decide
 from analytics_core.hits import HitFlag
+from analytics_core.ids import new_id
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from analytics_core.verdicts import Verdict
@@ -26,6 +28,7 @@ from ingest.pending import rejudge_pending
 from ingest.restatements import restate, restate_due
 from ingest.retention import drop_old
 from ingest.rollups import refresh_listeners, refresh_rollups
+from ingest.spikes import apply_due
 from tests.factories import OVERCAST, MadePodcast, make_episode, make_hit, make_podcast, make_tenant, write_segment
 from tests.ledgers import NOW, Ledger
 
@@ -66,6 +69,14 @@ class Restate(NamedTuple):
     is_by_hand: bool
 
 
+class Decide(NamedTuple):
+    """What an app asked for, in an hour so many hours ago, is accepted as a spike; or all such are reverted."""
+
+    app: str
+    hours: int
+    accepts: bool
+
+
 class Retire(NamedTuple):
     """Downloads of final days go, and hits with them or without."""
 
@@ -76,7 +87,7 @@ class Erase(NamedTuple):
     """The guest is erased with all that was theirs; what is asked of them afterwards is an unknown episode's."""
 
 
-Step = Land | Finish | Publish | Refresh | Restart | Restate | Retire | Erase
+Step = Land | Finish | Publish | Refresh | Restart | Restate | Decide | Retire | Erase
 
 # Some of them in another month than the others.
 _ROW = st.tuples(
@@ -89,6 +100,7 @@ _ROW = st.tuples(
 )
 _LAND = st.builds(Land, st.lists(_ROW, min_size=1, max_size=8))
 _RESTATE = st.builds(Restate, st.booleans())
+_DECIDE = st.builds(Decide, st.sampled_from(["Overcast", "AntennaPod"]), st.integers(0, 82), st.booleans())
 _RETIRE = st.builds(Retire, st.booleans())
 _REFRESH, _FINISH, _PUBLISH, _RESTART, _ERASE = map(st.builds, (Refresh, Finish, Publish, Restart, Erase))
 # In pieces that belong together: of steps drawn one by one hardly any would find something to restate.
@@ -99,6 +111,8 @@ _CHAPTER: st.SearchStrategy[tuple[Step, ...]] = st.one_of(
     st.tuples(_FINISH, _LAND, _REFRESH, _RESTATE),
     st.tuples(_LAND, _FINISH, _PUBLISH, _RESTATE),
     st.tuples(_LAND, _FINISH, _RETIRE, _LAND, _RESTATE),
+    st.tuples(_LAND, _DECIDE, _LAND),
+    st.tuples(_LAND, _DECIDE, _FINISH, _LAND, _DECIDE, _RESTATE),
     *map(st.tuples, (_RESTATE, _REFRESH, _FINISH, _PUBLISH, _RESTART, _ERASE)),
 )
 _STEPS = st.lists(_CHAPTER, min_size=2, max_size=7).map(lambda chapters: list(chain.from_iterable(chapters)))
@@ -125,7 +139,7 @@ async def by_hits(ledger: Ledger, first: dt.date, last: dt.date) -> Counter[Plac
         " from ts.listener_events left join ops.agents a using (agent_no) where verdict = $1 and flags & $2 = 0"
         " and (occurred_at at time zone 'UTC')::date between $3 and $4",
         int(Verdict.ELIGIBLE),
-        int(HitFlag.LATE),
+        int(HitFlag.LATE | HitFlag.SPIKE),
         first,
         last,
     )
@@ -177,6 +191,34 @@ async def restate_all(ledger: Ledger, first: dt.date, last: dt.date) -> None:
         for day, outcome in outcomes:
             left = [found.tenant_no for found in await find_late_hits(ledger.conn, day)]
             assert (tenant_no in left) is isinstance(outcome, NotRestated)
+
+
+async def decide_all(ledger: Ledger, podcast: MadePodcast, app: str, at: dt.datetime, *, accepts: bool) -> None:
+    """Accept an app's hits of an hour as a spike, or revert all that are accepted; what cannot be is taken back."""
+    begins = at.replace(minute=0)
+    if accepts:
+        await ledger.conn.execute(
+            "insert into app.spikes (tenant_no, spike_id, podcast_no, kind, begins_at, ends_at, app, usual, hits,"
+            " downloads, episodes, found_at) values ($1, $2, $3, 'agent', $4, $5, $6, '{0}', 0, 0, 0, $5)"
+            " on conflict do nothing",
+            podcast.tenant.tenant_no,
+            new_id(),
+            podcast.podcast_no,
+            begins,
+            begins + dt.timedelta(hours=1),
+            app,
+        )
+    spikes = await ledger.conn.fetch(
+        "select spike_id from app.spikes where case when $1 then state in ('open', 'reverted') and begins_at = $2"
+        " else state = 'accepted' end",
+        accepts,
+        begins,
+    )
+    for row in spikes:
+        decision: Decision = "accepted" if accepts else "reverted"
+        assert await decide(ledger.conn, row["spike_id"], decision, reason="test", key_id=None, now=NOW)
+    done = await apply_due(ledger.conn, clock=ledger.clock)
+    assert done["decisions"] + done["refused"] == len(spikes)
 
 
 async def retire(ledger: Ledger, *, with_hits: bool) -> set[tuple[int, dt.date]]:
@@ -302,6 +344,8 @@ async def test_rollups_are_what_the_hits_say_after_any_history(
                 else:
                     await restate_due(ledger.conn, clock=ledger.clock)
                     assert await restate_due(ledger.conn, clock=ledger.clock) == {"days": 0, "hits": 0, "refused": 0}
+            case Decide(app, hours, accepts):
+                await decide_all(ledger, podcast, app, now - dt.timedelta(hours=hours), accepts=accepts)
             case Retire(with_hits):
                 before = await counted()
                 gone = await retire(ledger, with_hits=with_hits)

@@ -63,9 +63,21 @@ async def test_a_listener_goes_everywhere_and_nobody_else(ledger: Ledger, podcas
     await ledger.ship_all()
     assert await totals(ledger) == {DAY - ONE_DAY: 2, DAY: 3}
     key = await key_of(ledger, eraser, podcast)
+    # A flood may have been the listener's, or somebody else's.
+    for whose in (key, UUID(int=1)):
+        await ledger.conn.execute(
+            "insert into app.spikes (tenant_no, spike_id, podcast_no, kind, begins_at, ends_at, listener_key, usual,"
+            " hits, downloads, episodes, found_at) values ($1, $2, $3, 'source', $4, $5, $2, '{0}', 1, 1, 1, $5)",
+            podcast.tenant.tenant_no,
+            whose,
+            podcast.podcast_no,
+            minute(0),
+            NOW,
+        )
     record = await eraser.erase_listener(podcast.tenant, key, MONTH, now=NOW)
-    assert record.removed == {"hits": 3, "clicks": 0, "downloads": 3, "pending_hits": 1}
-    assert record.remaining == {"hits": 0, "downloads": 0, "pending_hits": 0}
+    assert record.removed == {"hits": 3, "clicks": 0, "downloads": 3, "spikes": 1, "pending_hits": 1}
+    assert record.remaining == {"hits": 0, "downloads": 0, "spikes": 0, "pending_hits": 0}
+    assert await ledger.count("app.spikes") == 1
     await ledger.refresh()
     assert await totals(ledger) == {DAY - ONE_DAY: 1, DAY: 1}
     assert [await ledger.count(table) for table in ("ts.listener_events", "ts.downloads", "ops.pending_hits")] == [
@@ -122,11 +134,11 @@ async def test_an_erasure_that_was_stopped_goes_on_under_its_record(
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
     [half] = await eraser.all_of(podcast.tenant)
-    assert half.record.removed == {"hits": 1, "clicks": 0, "downloads": 1}
+    assert half.record.removed == {"hits": 1, "clicks": 0, "downloads": 1, "spikes": 0}
     assert not half.is_whole
     record = await eraser.erase_listener(podcast.tenant, key, MONTH, now=NOW + ONE_DAY)
     assert record.erasure_id == half.record.erasure_id
-    assert record.removed == {"hits": 2, "clicks": 0, "downloads": 2, "pending_hits": 0}
+    assert record.removed == {"hits": 2, "clicks": 0, "downloads": 2, "spikes": 0, "pending_hits": 0}
     assert (await eraser.stored(podcast.tenant, record.erasure_id)).is_whole
     assert await eraser.requests() == []
 
@@ -159,6 +171,6 @@ async def test_figures_of_a_day_whose_downloads_are_gone_stay(
     later = NOW + KEEP_DOWNLOADS + ONE_DAY
     assert (await drop_old(ledger.conn, now=later, hits_months=25))["days of downloads"] == 1
     record = await eraser.erase_listener(podcast.tenant, key, MONTH, now=later)
-    assert record.removed == {"hits": 1, "clicks": 0, "downloads": 0, "pending_hits": 0}
+    assert record.removed == {"hits": 1, "clicks": 0, "downloads": 0, "spikes": 0, "pending_hits": 0}
     await ledger.refresh()
     assert await totals(ledger) == {DAY: 2}

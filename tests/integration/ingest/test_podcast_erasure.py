@@ -96,6 +96,16 @@ async def test_all_of_a_podcast_goes_and_nobody_elses(
         "insert into ops.listener_marks (tenant_no, podcast_no, month)"
         " select tenant_no, podcast_no, date_trunc('month', day::timestamp)::date from ts.downloads"
     )
+    for whose in (podcast, neighbour):
+        await ledger.conn.execute(
+            "insert into app.spikes (tenant_no, spike_id, podcast_no, kind, begins_at, ends_at, app, usual, hits,"
+            " downloads, episodes, found_at)"
+            " values ($1, gen_random_uuid(), $2, 'agent', $3, $4, 'x', '{0}', 1, 1, 1, $4)",
+            whose.tenant.tenant_no,
+            whose.podcast_no,
+            minute(0),
+            NOW,
+        )
     others = await kept(eraser, neighbour)
     before = await kept(eraser, podcast)
     assert set(before) == {*PODCAST_TABLES, "enclosures"} - {"claims", "transfers"}
