@@ -70,9 +70,7 @@ def _name(value: object) -> str:
 
 @functools.lru_cache(maxsize=20_000)
 def _clean(value: str) -> str:
-    shown = "".join(
-        " " if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") else letter for letter in value
-    )
+    shown = "".join(letter if letter.isprintable() else " " for letter in value)
     return unicodedata.normalize("NFC", " ".join(shown.split()))[:MAX_NAME_CHARS].rstrip()
 
 

@@ -70,7 +70,7 @@ def test_a_listener_is_erased_by_command_and_the_record_can_be_checked(
     code, said, _ = run("listener", *named, *of)
     assert code == 0
     record = json.loads(said)
-    assert record["removed"] == {"hits": 2, "clicks": 0, "downloads": 0, "pending_hits": 0}
+    assert record["removed"] == {"hits": 2, "clicks": 0, "downloads": 0, "pending_hits": 0, "spikes": 0}
     assert record["whole"] is True
     assert KEY.hex not in said
     assert json.loads(run("ls", *of)[1]) == record

@@ -30,8 +30,8 @@ from tests.ledgers import DAY, NOW, Ledger, minute
 pytestmark = pytest.mark.anyio
 
 ONE_DAY = dt.timedelta(days=1)
-MADE_ANEW = {"dirty_marks", "sum_marks", "listener_marks", "figure_versions"}
-"""Says what is to be made anew: goes uncounted."""
+MADE_ANEW = {"dirty_marks", "sum_marks", "listener_marks", "figure_versions", "day_sources"}
+"""Says what is to be made anew, or by what: goes uncounted."""
 FEED_URL = "https://feed.example.com/x"
 
 
@@ -105,6 +105,12 @@ async def test_all_of_a_podcast_goes_and_nobody_elses(
             whose.podcast_no,
             minute(0),
             NOW,
+        )
+        await ledger.conn.execute(
+            "insert into ops.day_sources (tenant_no, day, podcast_no, source) values ($1, $2, $3, 1)",
+            whose.tenant.tenant_no,
+            NOW.date(),
+            whose.podcast_no,
         )
     others = await kept(eraser, neighbour)
     before = await kept(eraser, podcast)
