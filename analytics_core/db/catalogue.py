@@ -54,11 +54,15 @@ class PodcastNumbers(msgspec.Struct, frozen=True):
     podcast_no: int
 
 
+# A look-up for each key, which `offset 0` keeps: for 30,000 of five million the planner would read all of them instead.
 _BY_KEY: Final[LiteralString] = """/* enclosure_owners.by_key */
 select o.enclosure_key, o.bare_key, o.file_name, o.tenant_no, o.podcast_no, o.episode_no, o.length_bytes,
     e.published_at, e.duration_s, e.live, o.is_playlist
-from app.enclosure_owners o join app.episodes e using (episode_no)
-where o.enclosure_key = any($1::uuid[])"""
+from unnest($1::uuid[]) as n(enclosure_key)
+cross join lateral (select * from app.enclosure_owners w where w.enclosure_key = n.enclosure_key offset 0) o
+cross join lateral (
+    select p.published_at, p.duration_s, p.live from app.episodes p where p.episode_no = o.episode_no offset 0
+) e"""
 
 _BY_BARE_KEY: Final[LiteralString] = """/* enclosure_owners.by_bare_key */
 select o.enclosure_key, o.bare_key, o.file_name, o.tenant_no, o.podcast_no, o.episode_no, o.length_bytes,
