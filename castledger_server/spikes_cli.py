@@ -175,7 +175,7 @@ async def list_lines(database: DatabaseSettings, *, state: str | None, slug: str
     finally:
         conn.terminate()
     if not rows:
-        return ["there are none"]
+        return ["there are no such spikes"]
     head = f"{'id':<38}{'tenant':<16}{'began (UTC)':<18}{'state':<11}{'downloads':>10}{'usual':>8}  what"
     return [
         head,

@@ -61,7 +61,7 @@ def test_a_spike_is_seen_accepted_and_reverted(
     head = "id                                    tenant          began (UTC)       state       downloads   usual  what"
     line = f"{spike}  one             2026-11-02 11:00  open                3       1  agent: AntennaPod"
     assert run("ls") == (0, [head, line], "")
-    assert run("ls", "--state", "accepted") == run("ls", "--tenant", "two") == (0, ["there are none"], "")
+    assert run("ls", "--state", "accepted") == run("ls", "--tenant", "two") == (0, ["there are no such spikes"], "")
     code, shown, _ = run("show", spike)
     assert (code, shown[:-1]) == (
         0,
