@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import errno
-import gc
 import json
 import os
 import signal
@@ -25,6 +24,7 @@ from granian.server.embed import Server
 
 from analytics_core.admin_server import AdminServer
 from analytics_core.errors import ConfigError, Unavailable
+from analytics_core.memory import settle_memory
 from analytics_core.settings import Service, Settings, load_settings
 from api.app import create_app
 from api.logs import RequestLog
@@ -173,7 +173,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[int, int], None] | No
         await asyncio.wait((serving, stopping, accepting), return_when=asyncio.FIRST_COMPLETED)
         if accepting.done():
             accepting.result()
-            _settle_memory()
+            settle_memory()
             log.write("info", "ready", {"port": port, "admin_port": admin.port})
             if on_ready is not None:
                 on_ready(port, admin.port)
@@ -186,17 +186,6 @@ async def serve(settings: Settings, *, on_ready: Callable[[int, int], None] | No
         finished, _ = await asyncio.wait((serving,), timeout=_STOP_S)
         serving.cancel()
         log.write("info", "stopped", {"requests_finished": bool(finished)})
-
-
-def _settle_memory() -> None:
-    """Leave what is there for good out of collections, and collect seldom.
-
-    A page makes some ten thousand objects, nearly none in a cycle. With the defaults every few pages pay for a walk
-    over all modules: 10 ms of one page's time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def _announcer(descriptor: int | None) -> Callable[[int, int], None] | None:

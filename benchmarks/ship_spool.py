@@ -17,10 +17,11 @@ import uvloop
 
 from analytics_core.clock import SystemClock
 from analytics_core.db.pool import connection, open_pool
+from analytics_core.memory import settle_memory
 from analytics_core.roles import Role
 from analytics_core.settings import Service, load_settings
 from benchmarks.workbench import peak_mib, resident_mib
-from ingest.app import Ingest, settle_memory
+from ingest.app import Ingest
 from ingest.metrics import Metrics
 from ingest.rollups import refresh_rollups
 

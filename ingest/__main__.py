@@ -15,8 +15,9 @@ from pathlib import Path
 import uvloop
 
 from analytics_core.errors import ConfigError, Unavailable
+from analytics_core.memory import settle_memory
 from analytics_core.settings import Service, Settings, load_settings
-from ingest.app import run_ingest, settle_memory
+from ingest.app import run_ingest
 
 __all__ = ("main",)
 

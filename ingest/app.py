@@ -50,7 +50,7 @@ from ingest.spike_guard import guard
 from ingest.spikes import apply_due
 from ingest.spool_reader import SpoolFolder
 
-__all__ = ("DAYS_AHEAD", "Ingest", "run_ingest", "settle_memory")
+__all__ = ("DAYS_AHEAD", "Ingest", "run_ingest")
 
 _NAME: Final = "castledger-ingest"
 _WATCH: Final = "watch"
@@ -85,17 +85,6 @@ _KEEP_ENTRIES: Final = dt.timedelta(days=400)
 _NOT_MIGRATED: Final = "DATABASE_URL: the schema is not there; run `castledger migrate up`"
 
 _log = logging.getLogger("castledger.ingest")
-
-
-def settle_memory() -> None:
-    """Leave what is there for good out of collections of garbage, and collect seldom; for the whole process.
-
-    A batch makes a hundred thousand objects, none of them in a cycle: with the defaults its collections walk them, and
-    all modules with them, for a twentieth of the processor's time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def _give_memory_back() -> None:
