@@ -186,7 +186,8 @@ select coalesce((select jsonb_agg(h) from (
             and ($2::integer is null or m.episode_no = $2)
         having (select hits from gone)) as counted"""
 
-_LIST_HITS: Final[LiteralString] = """/* explain.hits */
+# What both queries about single hits ask for: the hit, landed or waiting, the one that won, and the spike it is of.
+_HIT: Final[LiteralString] = """
 select h.occurred_at, h.segment_no, h.ordinal, p.podcast_id, e.episode_id, h.verdict_bits, h.verdict, h.evidence,
     h.range_kind, h.range_first, h.range_last, h.method, h.flags, h.country, h.user_agent, h.agent_kind, h.app,
     h.device, h.agent_rule, h.referrer, h.os, h.region, h.city, h.target, h.networks, d.segment_no as winner_segment_no,
@@ -198,22 +199,15 @@ from (
         l.range_kind, l.range_first, l.range_last, l.method, l.flags, l.country, l.user_agent, l.agent_kind, l.app,
         l.device, l.agent_rule, l.referrer, l.os, l.region, l.city, null::text as target, l.networks, l.listener_key,
         l.source, l.asn
-    from api.listener_events l
-    where l.occurred_at >= $1::timestamptz and l.occurred_at < $2::timestamptz and l.kind = $10
-        and ($3::integer is null or l.podcast_no = $3) and ($4::integer is null or l.episode_no = $4)
-        and ($5::smallint is null or l.verdict = $5)
-        and ($6::timestamptz is null or (l.occurred_at, l.segment_no, l.ordinal) > ($6, $7::integer, $8::integer))
+    from api.listener_events l"""
+_OR_WAITING: Final[LiteralString] = """
     union all
     select w.occurred_at, w.segment_no, w.ordinal, w.podcast_no, 0, w.verdict_bits,
         log(2, w.verdict_bits & -w.verdict_bits)::integer + 1, 0, w.range_kind, w.range_first, w.range_last, w.method,
         w.flags, w.country, w.user_agent, w.agent_kind, w.app, w.device, w.agent_rule, w.referrer, w.os, w.region,
         w.city, w.target, w.networks, null::uuid, w.source, w.asn
-    from api.pending_hits w
-    where $4::integer is null and w.occurred_at >= $1 and w.occurred_at < $2
-        and ($3::integer is null or w.podcast_no = $3)
-        and ($5::smallint is null or (w.verdict_bits & -w.verdict_bits) = (1 << $5) >> 1)
-        and ($6::timestamptz is null or (w.occurred_at, w.segment_no, w.ordinal) > ($6, $7::integer, $8::integer))
-    order by 1, 2, 3 limit $9
+    from api.pending_hits w"""
+_AROUND: Final[LiteralString] = """
 ) h
 left join app.podcasts p on p.podcast_no = h.podcast_no
 left join app.episodes e on e.episode_no = h.episode_no
@@ -221,10 +215,8 @@ left join api.days y on y.day = (h.occurred_at at time zone 'UTC')::date
 left join lateral (
     select w.segment_no, w.ordinal from api.downloads w
     where h.verdict = 0 and w.day = (h.occurred_at at time zone 'UTC')::date and w.episode_no = h.episode_no
-        and w.listener_key = h.listener_key
-        -- Once more by itself, so that partitions of other days are pruned however this is joined.
-        and w.day between ($1::timestamptz at time zone 'UTC')::date
-            and (($2::timestamptz - interval '1 microsecond') at time zone 'UTC')::date
+        and w.listener_key = h.listener_key"""
+_SPIKE: Final[LiteralString] = """
 ) d on true
 left join lateral (
     select s.spike_id, s.decided_at as spike_at from app.spikes s
@@ -235,8 +227,32 @@ left join lateral (
         and (s.app is null or s.user_agent is not null or s.app = h.app)
         and (s.user_agent is null or s.user_agent = h.user_agent)
     order by s.decided_at limit 1
-) k on true
+) k on true"""
+
+_LIST_HITS: Final[LiteralString] = (
+    "/* explain.hits */"
+    + _HIT
+    + """
+    where l.occurred_at >= $1::timestamptz and l.occurred_at < $2::timestamptz and l.kind = $10
+        and ($3::integer is null or l.podcast_no = $3) and ($4::integer is null or l.episode_no = $4)
+        and ($5::smallint is null or l.verdict = $5)
+        and ($6::timestamptz is null or (l.occurred_at, l.segment_no, l.ordinal) > ($6, $7::integer, $8::integer))"""
+    + _OR_WAITING
+    + """
+    where $4::integer is null and w.occurred_at >= $1 and w.occurred_at < $2
+        and ($3::integer is null or w.podcast_no = $3)
+        and ($5::smallint is null or (w.verdict_bits & -w.verdict_bits) = (1 << $5) >> 1)
+        and ($6::timestamptz is null or (w.occurred_at, w.segment_no, w.ordinal) > ($6, $7::integer, $8::integer))
+    order by 1, 2, 3 limit $9"""
+    + _AROUND
+    + """
+        -- Once more by itself, so that partitions of other days are pruned however this is joined.
+        and w.day between ($1::timestamptz at time zone 'UTC')::date
+            and (($2::timestamptz - interval '1 microsecond') at time zone 'UTC')::date"""
+    + _SPIKE
+    + """
 order by h.occurred_at, h.segment_no, h.ordinal"""
+)
 
 _SEGMENT: Final[LiteralString] = """/* explain.segment */
 select first_hit_at, last_hit_at from api.segments where segment_no = $1"""
@@ -245,48 +261,22 @@ _IS_GONE: Final[LiteralString] = """/* explain.is_gone */
 select bool_and(hits_gone) from api.days
 where day between ($1::timestamptz at time zone 'UTC')::date and ($2::timestamptz at time zone 'UTC')::date"""
 
-_FIND_HIT: Final[LiteralString] = """/* explain.hit */
-select h.occurred_at, h.segment_no, h.ordinal, p.podcast_id, e.episode_id, h.verdict_bits, h.verdict, h.evidence,
-    h.range_kind, h.range_first, h.range_last, h.method, h.flags, h.country, h.user_agent, h.agent_kind, h.app,
-    h.device, h.agent_rule, h.referrer, h.os, h.region, h.city, h.target, h.networks, d.segment_no as winner_segment_no,
-    d.ordinal as winner_ordinal,
-    coalesce(y.downloads_gone, false) as is_settled, coalesce(y.hits_gone, false) as hits_gone, h.episode_no,
-    h.listener_key, h.source, y.rules, k.spike_id, k.spike_at
-from (
-    select l.occurred_at, l.segment_no, l.ordinal, l.podcast_no, l.episode_no, l.verdict_bits, l.verdict, l.evidence,
-        l.range_kind, l.range_first, l.range_last, l.method, l.flags, l.country, l.user_agent, l.agent_kind, l.app,
-        l.device, l.agent_rule, l.referrer, l.os, l.region, l.city, null::text as target, l.networks, l.listener_key,
-        l.source, l.asn
-    from api.listener_events l
+_FIND_HIT: Final[LiteralString] = (
+    "/* explain.hit */"
+    + _HIT
+    + """
     where l.occurred_at >= $3::timestamptz and l.occurred_at <= $4::timestamptz and l.segment_no = $1
-        and l.ordinal = $2 and l.kind = $5
-    union all
-    select w.occurred_at, w.segment_no, w.ordinal, w.podcast_no, 0, w.verdict_bits,
-        log(2, w.verdict_bits & -w.verdict_bits)::integer + 1, 0, w.range_kind, w.range_first, w.range_last, w.method,
-        w.flags, w.country, w.user_agent, w.agent_kind, w.app, w.device, w.agent_rule, w.referrer, w.os, w.region,
-        w.city, w.target, w.networks, null::uuid, w.source, w.asn
-    from api.pending_hits w where w.segment_no = $1 and w.ordinal = $2
-) h
-left join app.podcasts p on p.podcast_no = h.podcast_no
-left join app.episodes e on e.episode_no = h.episode_no
-left join api.days y on y.day = (h.occurred_at at time zone 'UTC')::date
-left join lateral (
-    select w.segment_no, w.ordinal from api.downloads w
-    where h.verdict = 0 and w.day = (h.occurred_at at time zone 'UTC')::date and w.episode_no = h.episode_no
-        and w.listener_key = h.listener_key
-        and w.day between ($3::timestamptz at time zone 'UTC')::date and ($4::timestamptz at time zone 'UTC')::date
-) d on true
-left join lateral (
-    select s.spike_id, s.decided_at as spike_at from app.spikes s
-    where h.flags & 1024 <> 0 and s.podcast_no = h.podcast_no and s.state = 'accepted' and not s.is_due
-        and s.begins_at <= h.occurred_at and s.ends_at > h.occurred_at
-        and (s.listener_key is null or s.listener_key = h.listener_key) and (s.asn is null or s.asn = h.asn)
-        and (s.country is null or s.country = h.country)
-        and (s.app is null or s.user_agent is not null or s.app = h.app)
-        and (s.user_agent is null or s.user_agent = h.user_agent)
-    order by s.decided_at limit 1
-) k on true
+        and l.ordinal = $2 and l.kind = $5"""
+    + _OR_WAITING
+    + """
+    where w.segment_no = $1 and w.ordinal = $2"""
+    + _AROUND
+    + """
+        and w.day between ($3::timestamptz at time zone 'UTC')::date and ($4::timestamptz at time zone 'UTC')::date"""
+    + _SPIKE
+    + """
 limit 1"""
+)
 
 
 # Of downloads that are gone: analytics_core.downloads.better over the hits of their days, which are read once.
