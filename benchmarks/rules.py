@@ -30,12 +30,13 @@ from analytics_core.agent_table import AgentTable
 from analytics_core.asns import DatabaseAsns
 from analytics_core.byte_ranges import ByteRange, parse_range
 from analytics_core.clock import SystemClock
+from analytics_core.countries import pack_country
 from analytics_core.db.hits import HitColumns
 from analytics_core.db.pool import Connection, connection, open_pool
 from analytics_core.downloads import Download, better
 from analytics_core.errors import Unavailable
 from analytics_core.evidence import evidence_of
-from analytics_core.geo import RegistryCountries, pack_country
+from analytics_core.geo import RegistryCountries
 from analytics_core.hits import HitFlag, Method
 from analytics_core.judging import HitFacts, judge, verdict_of
 from analytics_core.network_tables import NetworkTable

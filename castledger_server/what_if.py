@@ -12,6 +12,7 @@ import numpy as np
 
 from analytics_core.addresses import pack_address
 from analytics_core.agent_table import AgentTable
+from analytics_core.countries import unpack_country
 from analytics_core.db.catalogue import find_podcasts, find_title
 from analytics_core.db.pending import PendingTarget
 from analytics_core.db.pool import connect
@@ -198,7 +199,7 @@ def place(address: str | None, settings: IngestSettings, *, at: dt.datetime) -> 
     return Placed(
         networks,
         int(asns[0]),
-        chr(country >> 8) + chr(country & 255) if country else "",
+        unpack_country(country) or "",
         sources.networks.version,
     )
 

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from analytics_core.clock import Clock
+from analytics_core.countries import pack_country, unpack_country
 from analytics_core.db.pool import Connection
 from analytics_core.db.segments import read_cutoff
 from analytics_core.db.spike_traffic import (
@@ -59,10 +60,6 @@ def _midnight(at: dt.datetime) -> dt.datetime:
     return at.astimezone(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _unpack(country: int) -> str:
-    return chr(country >> 8) + chr(country & 255)
-
-
 def _first_of_each(sources: Collection[Source]) -> list[Source]:
     """Keep the largest of each podcast: of a thousand sources twenty say as much."""
     counts: dict[int, int] = {}
@@ -98,9 +95,8 @@ def _keys(cells: Sequence[Cell], floor: int) -> list[tuple[Dimension, str]]:
     counts: dict[tuple[Dimension, str], int] = {}
     for cell in cells:
         counts["agent", cell.app] = counts.get(("agent", cell.app), 0) + cell.downloads
-        if cell.country:
-            key: tuple[Dimension, str] = ("country", _unpack(cell.country))
-            counts[key] = counts.get(key, 0) + cell.downloads
+        if (country := unpack_country(cell.country)) is not None:
+            counts["country", country] = counts.get(("country", country), 0) + cell.downloads
     return sorted(key for key, downloads in counts.items() if downloads >= floor)
 
 
@@ -113,7 +109,7 @@ async def _find(
     same_hour: dict[tuple[Dimension, str | int], Sequence[Pair]] = {}
     hours: dict[tuple[Dimension, str | int], Sequence[Pair]] = {}
     for kind, text in texts:
-        value = text if kind == "agent" else ord(text[0]) << 8 | ord(text[1])
+        value = text if kind == "agent" else pack_country(text)
         same_hour[kind, value], hours[kind, value] = same_text[kind, text], hours_text[kind, text]
     for asn in {cell.asn for cell in podcast.cells if cell.asn}:
         same_hour["network", asn] = history.pairs(podcast.podcast_no, asn)

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import msgspec
 
+from analytics_core.countries import unpack_country
 from analytics_core.db.pool import Connection, Tenant, set_tenant
 from analytics_core.db.restating import NotRestated, RestatedDay, hold_day, replace_downloads
 from analytics_core.ids import TenantNo, format_hit_id
@@ -107,7 +108,7 @@ class SpikeRow(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def country_code(self) -> str | None:
         """The country's two letters."""
-        return None if self.country is None else chr(self.country >> 8) + chr(self.country & 255)
+        return None if self.country is None else unpack_country(self.country)
 
     @property
     def what(self) -> str:

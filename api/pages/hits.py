@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import msgspec
 from litestar import Request, Response, get
 
+from analytics_core.countries import unpack_country
 from analytics_core.db.analytics import Scope
 from analytics_core.db.episodes import EpisodeRow, get_episode
 from analytics_core.db.explain import HitFilter, HitRow, find_hit, list_hits
@@ -71,7 +72,8 @@ def _listed(row: HitRow) -> ListedHit:
 
 
 def _country(packed: int) -> str:
-    return country_name(chr(packed >> 8) + chr(packed & 255)) if packed else ""
+    code = unpack_country(packed)
+    return "" if code is None else country_name(code)
 
 
 def _place(row: HitRow) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from litestar import Request, Response, get
 
 from analytics_core.byte_ranges import RangeKind
+from analytics_core.countries import unpack_country
 from analytics_core.db.days import list_days_without_hits
 from analytics_core.db.explain import HitFilter, HitRow, find_hit
 from analytics_core.db.explain import list_hits as read_hits
@@ -50,11 +51,6 @@ VERDICT: Final[Parameter[Verdict | None]] = Parameter(
 )
 
 
-def _country(packed: int) -> str | None:
-    """Read a country code: its two letters, a byte each."""
-    return chr(packed >> 8) + chr(packed & 255) if packed else None
-
-
 def _range(row: HitRow) -> ByteRangeAnswer | None:
     kind = RangeKind(row.range_kind)
     if kind is RangeKind.NONE:
@@ -78,7 +74,7 @@ def _show(row: HitRow) -> HitAnswer:
         app=row.app,
         device=row.device,
         os=row.os or None,
-        country=_country(row.country),
+        country=unpack_country(row.country),
         region=row.region or None,
         city=row.city or None,
         referrer=row.referrer or None,

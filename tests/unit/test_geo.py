@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_core.addresses import pack_address
+from analytics_core.countries import pack_country, unpack_country
 from analytics_core.errors import ConfigError
 from analytics_core.geo import (
     CountryLookup,
@@ -22,8 +23,6 @@ from analytics_core.geo import (
     Precision,
     RegistryCountries,
     open_countries,
-    pack_country,
-    unpack_country,
 )
 from analytics_core.places import read_place
 from tests.address_databases import write_database

@@ -12,9 +12,10 @@ import asyncpg
 import pytest
 
 from analytics_core.asns import open_asns
+from analytics_core.countries import pack_country
 from analytics_core.db.pool import connect
 from analytics_core.errors import Unavailable
-from analytics_core.geo import open_countries, pack_country
+from analytics_core.geo import open_countries
 from analytics_core.hits import HitFlag, Method
 from analytics_core.network_tables import NetworkTable
 from analytics_core.networks import NetworkClass, NetworkLists, load_network_lists
