@@ -10,7 +10,7 @@ from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 
-from api.auth import require_key
+from api.auth import require_key, require_permission
 from api.logs import RequestLog
 from api.metrics import RequestMetrics
 from api.pages.assets import Assets
@@ -103,7 +103,7 @@ def create_app(
     app = Litestar(
         [
             Router(_BASE, route_handlers=list(_OPEN), guards=[_refuse_query]),
-            Router(_BASE, route_handlers=list(_CLOSED), guards=[require_key, _refuse_query]),
+            Router(_BASE, route_handlers=list(_CLOSED), guards=[require_key, require_permission, _refuse_query]),
             *page_routes(),
         ],
         compression_config=compression_config(),

@@ -10,9 +10,11 @@ from litestar.handlers import BaseRouteHandler
 
 from analytics_core.db.tenants import KeyRow, find_key, touch_key
 from analytics_core.errors import Forbidden, Unauthenticated
+from analytics_core.permissions import Permission
+from api.callers import Caller
 from api.resources import Resources
 
-__all__ = ("caller_of", "needs_touch", "refuse_writes", "require_key")
+__all__ = ("caller_of", "needs_touch", "refuse_writes", "require_key", "require_permission")
 
 _TOUCH_AFTER: Final = dt.timedelta(minutes=1)
 
@@ -30,7 +32,7 @@ def needs_touch(key: KeyRow, *, now: dt.datetime) -> bool:
 
 
 async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Let a request pass that has a valid key; its owner becomes the request's ``auth``.
+    """Let a request pass that has a valid key; who showed it becomes the request's ``auth``, a :class:`Caller`.
 
     The key is looked up for each request (a primary-key read over a local connection), so that a revoked one is
     refused at once.
@@ -49,21 +51,36 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRou
         now = resources.clock.now()
         if needs_touch(key, now=now):
             await touch_key(conn, key, now=now)
-    refuse_writes(key, str(connection.scope.get("method", "GET")))
-    connection.scope["auth"] = key
+    caller = Caller.of_key(key)
+    refuse_writes(caller, str(connection.scope.get("method", "GET")))
+    connection.scope["auth"] = caller
 
 
-def refuse_writes(key: KeyRow, method: str) -> None:
+async def require_permission(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Let a request pass whose caller may do what the route names as ``permission`` in its ``opt``.
+
+    ``None`` is for what every caller may do, such as signing out. Every closed route names one or the other.
+
+    Raises:
+        Forbidden: The caller may not.
+    """
+    needed: Permission | None = handler.opt["permission"]
+    caller: Caller = connection.scope["auth"]
+    if needed is not None and needed not in caller.permissions:
+        raise Forbidden(f"this needs the permission {needed}")
+
+
+def refuse_writes(caller: Caller, method: str) -> None:
     """Refuse what would change anything of a suspended tenant.
 
     Raises:
         Forbidden: It would.
     """
-    if key.status == "suspended" and method not in ("GET", "HEAD", "OPTIONS"):
+    if caller.status == "suspended" and method not in ("GET", "HEAD", "OPTIONS"):
         raise Forbidden("this tenant is suspended: it can be read, not changed")
 
 
-def caller_of(request: Request[Any, Any, Any]) -> KeyRow:
-    """Return the key of a request that :func:`require_key` let pass."""
-    key: KeyRow = request.scope["auth"]
-    return key
+def caller_of(request: Request[Any, Any, Any]) -> Caller:
+    """Return who sent a request that :func:`require_key` let pass."""
+    caller: Caller = request.scope["auth"]
+    return caller

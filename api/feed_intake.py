@@ -9,9 +9,9 @@ import msgspec
 
 from analytics_core.db.claims import find_taken, start_claim
 from analytics_core.db.podcasts import PodcastRow, add_podcast
-from analytics_core.db.tenants import KeyRow
 from analytics_core.errors import Conflict, InvalidInput
 from analytics_core.feeds import Feed
+from api.callers import Caller
 from api.errors import PodcastTaken
 from api.resources import Resources
 from api.schemas.claims import what_to_do
@@ -66,7 +66,7 @@ async def read_sent_feed(data: bytes) -> ReadFeed:
     return ReadFeed(await asyncio.to_thread(parse_feed, data))
 
 
-async def store_podcast(read: ReadFeed, *, caller: KeyRow, resources: Resources) -> PodcastRow:
+async def store_podcast(read: ReadFeed, *, caller: Caller, resources: Resources) -> PodcastRow:
     """Store a podcast for the tenant of a key; what the installation's own adds is verified.
 
     Raises:
@@ -92,7 +92,7 @@ async def store_podcast(read: ReadFeed, *, caller: KeyRow, resources: Resources)
 
 
 async def _refuse_taken(
-    read: ReadFeed, error: Conflict, *, caller: KeyRow, resources: Resources, own_hosts: tuple[str, ...]
+    read: ReadFeed, error: Conflict, *, caller: Caller, resources: Resources, own_hosts: tuple[str, ...]
 ) -> PodcastTaken:
     """Say that a feed is taken, and start the claim by which it can be had; never whose it is."""
     async with resources.database.auth() as conn:
@@ -100,7 +100,7 @@ async def _refuse_taken(
         if taken is None:
             # Its owner let go of it in this very moment.
             return PodcastTaken(f"{error}; try again")
-        if taken.tenant_id == caller.tenant_id and taken.verified_at is not None:
+        if taken.tenant_id == caller.tenant.tenant_id and taken.verified_at is not None:
             return PodcastTaken("you have added this podcast already")
         if taken.feed_url is None:
             return PodcastTaken(

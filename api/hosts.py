@@ -5,17 +5,17 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from analytics_core.db.tenants import KeyRow
 from analytics_core.db.unknown_hosts import UnknownHostRow, accept_host
 from analytics_core.errors import Conflict, InvalidInput
 from analytics_core.hosts import parse_host_name
+from api.callers import Caller
 from api.resources import Resources
 from api.scopes import find_podcast
 
 __all__ = ("accept",)
 
 
-async def accept(text: str, podcast_id: UUID, *, caller: KeyRow, resources: Resources) -> UnknownHostRow:
+async def accept(text: str, podcast_id: UUID, *, caller: Caller, resources: Resources) -> UnknownHostRow:
     """Make a host known to the installation's trackers.
 
     Args:

@@ -17,8 +17,8 @@ from analytics_core.db.spikes import (
     list_spike_hits,
     list_spike_hours,
 )
-from analytics_core.db.tenants import KeyRow
 from analytics_core.errors import Conflict, InvalidInput, NotFound
+from api.callers import Caller
 from api.resources import Resources
 from api.schemas.spikes import SpikeAnswer
 
@@ -48,7 +48,7 @@ async def read_spike(conn: Connection, spike_id: UUID) -> tuple[SpikeRow, SpikeA
 
 
 async def decide_on(
-    spike_id: UUID, decision: Decision, reason: str, *, caller: KeyRow, resources: Resources
+    spike_id: UUID, decision: Decision, reason: str, *, caller: Caller, resources: Resources
 ) -> SpikeRow:
     """Enter what was decided about a spike; ingest carries it out within seconds.
 

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from litestar import Request, Response, get
 
+from analytics_core.permissions import Permission
 from analytics_core.reports import EARLIEST
 from api.auth import caller_of
 from api.comparisons import MAX_COMPARED_DAYS, MAX_COMPARED_PROFILES, compare_profiles
@@ -47,7 +48,7 @@ def _read_days(params: Mapping[str, str], today: dt.date) -> _Days:
     return _Days(first, last)
 
 
-@get("/episodes/{episode_id:str}/compare")
+@get("/episodes/{episode_id:str}/compare", opt={"permission": Permission.ANALYTICS_READ})
 async def show_comparison(request: Request[Any, Any, Any]) -> Response[Any]:
     """Compare what profiles make of an episode's hits."""
     resources = resources_of(request)

@@ -15,6 +15,7 @@ from analytics_core.db.podcasts import PodcastRow
 from analytics_core.db.pool import Connection
 from analytics_core.db.whole_days import sum_of_episodes
 from analytics_core.errors import NotFound
+from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.pages.figures import read_bars, read_breakdown
 from api.pages.launches import compare_launches, list_lines
@@ -44,7 +45,7 @@ async def find_episode(conn: Connection, episode_id: UUID) -> tuple[PodcastRow, 
     return await find_podcast(conn, episode.podcast_id), episode
 
 
-@get("/podcasts/{podcast_id:str}/episodes")
+@get("/podcasts/{podcast_id:str}/episodes", opt={"permission": Permission.ANALYTICS_READ})
 async def show_episodes(request: Request[Any, Any, Any]) -> Response[Any]:
     """List a podcast's episodes, newest first, those that have left the feed too."""
     resources = resources_of(request)
@@ -79,7 +80,7 @@ async def show_episodes(request: Request[Any, Any, Any]) -> Response[Any]:
     )
 
 
-@get("/episodes/{episode_id:str}")
+@get("/episodes/{episode_id:str}", opt={"permission": Permission.ANALYTICS_READ})
 async def show_episode(request: Request[Any, Any, Any]) -> Response[Any]:
     """Show an episode's downloads in a period, and by what they can be told apart."""
     resources = resources_of(request)

@@ -19,6 +19,7 @@ from analytics_core.db.pool import Connection
 from analytics_core.errors import InvalidInput, NotFound
 from analytics_core.hits import HitFlag, Method
 from analytics_core.ids import format_hit_id, parse_hit_id
+from analytics_core.permissions import Permission
 from analytics_core.reports import EARLIEST
 from analytics_core.verdicts import Evidence, Verdict
 from api.auth import caller_of
@@ -146,7 +147,7 @@ async def _show_day(
     )
 
 
-@get("/podcasts/{podcast_id:str}/hits")
+@get("/podcasts/{podcast_id:str}/hits", opt={"permission": Permission.HITS_READ})
 async def show_podcast_hits(request: Request[Any, Any, Any]) -> Response[Any]:
     """Take a podcast's day apart."""
     wanted = path_id(request, "podcast_id", what="podcast")
@@ -154,7 +155,7 @@ async def show_podcast_hits(request: Request[Any, Any, Any]) -> Response[Any]:
         return await _show_day(request, conn, await find_podcast(conn, wanted), None)
 
 
-@get("/episodes/{episode_id:str}/hits")
+@get("/episodes/{episode_id:str}/hits", opt={"permission": Permission.HITS_READ})
 async def show_episode_hits(request: Request[Any, Any, Any]) -> Response[Any]:
     """Take an episode's day apart."""
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
@@ -168,7 +169,7 @@ def _answer(sentence: str) -> str:
     return rest[:1].upper() + rest[1:] if colon else sentence
 
 
-@get("/hits/{hit_id:str}")
+@get("/hits/{hit_id:str}", opt={"permission": Permission.HITS_READ})
 async def show_hit(request: Request[Any, Any, Any]) -> Response[Any]:
     """Explain one hit: every rule in order, what it saw and what it decided."""
     try:

@@ -12,6 +12,7 @@ from litestar.response import Redirect
 from analytics_core.db.claims import ClaimRow
 from analytics_core.db.podcasts import list_podcasts
 from analytics_core.errors import InvalidInput
+from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.errors import PodcastTaken
 from api.feed_intake import ReadFeed, fetch_podcast_feed, read_sent_feed, store_podcast
@@ -49,7 +50,7 @@ async def _show_form(
     )
 
 
-@get("/podcasts/new")
+@get("/podcasts/new", opt={"permission": Permission.PODCASTS_WRITE})
 async def show_new(request: Request[Any, Any, Any]) -> Response[Any]:
     """Show the form; to whoever has no podcast yet, as the first step of three."""
     return await _show_form(request)
@@ -66,7 +67,7 @@ async def _read(url: str, file: str | UploadFile | None, request: Request[Any, A
     return await read_sent_feed(data)
 
 
-@post("/podcasts/new", status_code=200)
+@post("/podcasts/new", status_code=200, opt={"permission": Permission.PODCASTS_WRITE})
 async def add_podcast(request: Request[Any, Any, Any]) -> Response[Any]:
     """Add the podcast and lead to its set-up; what is wrong with a feed is told beside the form."""
     resources = resources_of(request)

@@ -14,6 +14,7 @@ from analytics_core.db.podcasts import list_podcasts
 from analytics_core.db.pool import Connection
 from analytics_core.db.spikes import count_open_spikes
 from analytics_core.db.whole_days import rank_episodes
+from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.pages.figures import read_bars, read_breakdown
 from api.pages.launches import EpisodeLine, compare_launches, list_lines
@@ -32,7 +33,7 @@ _MOST: Final = 8
 _NEWEST: Final = 5
 
 
-@get("/")
+@get("/", opt={"permission": Permission.PODCASTS_READ})
 async def show_front(request: Request[Any, Any, Any]) -> Response[Any]:
     """Lead to the one podcast, to the list of several, or to the first steps."""
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
@@ -42,7 +43,7 @@ async def show_front(request: Request[Any, Any, Any]) -> Response[Any]:
     return Redirect(f"/podcasts/{rows[0].podcast_id}" if len(rows) == 1 else "/podcasts", status_code=303)
 
 
-@get("/podcasts")
+@get("/podcasts", opt={"permission": Permission.PODCASTS_READ})
 async def show_podcasts(request: Request[Any, Any, Any]) -> Response[Any]:
     """List podcasts in the order in which they were added."""
     try:
@@ -66,7 +67,7 @@ async def _read_most(
     return await list_lines(conn, episodes, downloads, began=began, now=now)
 
 
-@get("/podcasts/{podcast_id:str}")
+@get("/podcasts/{podcast_id:str}", opt={"permission": Permission.ANALYTICS_READ})
 async def show_overview(request: Request[Any, Any, Any]) -> Response[Any]:
     """Show a podcast's downloads in a period, against the period before, and by what they can be told apart."""
     resources = resources_of(request)

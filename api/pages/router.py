@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from litestar import Router
 
+from api.auth import require_permission
 from api.pages.assets import Assets, get_asset, get_favicon
 from api.pages.comparisons import show_comparison
 from api.pages.episodes import show_episode, show_episodes
@@ -55,7 +56,7 @@ def page_routes() -> list[Router]:
         Router(
             "/",
             route_handlers=list(_CLOSED),
-            guards=[require_session],
+            guards=[require_session, require_permission],
             include_in_schema=False,
         ),
     ]

@@ -15,6 +15,7 @@ from analytics_core.db.sessions import LIFETIME, find_session
 from analytics_core.db.tenants import KeyRow, touch_key
 from analytics_core.errors import CastledgerError
 from api.auth import needs_touch, refuse_writes
+from api.callers import Caller
 from api.resources import Resources
 
 __all__ = (
@@ -108,7 +109,7 @@ async def find_viewer(connection: _Connection) -> KeyRow | None:
 
 
 async def require_session(connection: _Connection, _: BaseRouteHandler) -> None:
-    """Let a request pass that carries a good session; the key behind it becomes the request's ``auth``.
+    """Let a request pass that carries a good session; who opened it becomes the request's ``auth``.
 
     Raises:
         SignInNeeded: There is no such session.
@@ -118,9 +119,10 @@ async def require_session(connection: _Connection, _: BaseRouteHandler) -> None:
     key = await find_viewer(connection)
     if key is None:
         raise SignInNeeded("sign in to see this page")
+    caller = Caller.of_key(key)
     if not connection.route_handler.opt.get("is_open_to_suspended"):
-        refuse_writes(key, str(connection.scope.get("method", "GET")))
-    connection.scope["auth"] = key
+        refuse_writes(caller, str(connection.scope.get("method", "GET")))
+    connection.scope["auth"] = caller
 
 
 def session_of(request: Request[Any, Any, Any]) -> str:

@@ -21,6 +21,7 @@ from analytics_core.db.unknown_hosts import list_unknown_hosts
 from analytics_core.enclosures import find_own_prefix, prefix_url
 from analytics_core.errors import Conflict, InvalidInput
 from analytics_core.feed_rewriting import rewrite_feed
+from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.feed_intake import fetch_bytes
 from api.hosts import accept
@@ -80,13 +81,18 @@ async def _show(request: Request[Any, Any, Any], *, fault: str = "", status_code
     )
 
 
-@get("/podcasts/{podcast_id:str}/setup")
+@get("/podcasts/{podcast_id:str}/setup", opt={"permission": Permission.PODCASTS_READ})
 async def show_setup(request: Request[Any, Any, Any]) -> Response[Any]:
     """Show the prefix, where it belongs, and how the feed is doing."""
     return await _show(request)
 
 
-@post("/podcasts/{podcast_id:str}/hosts", request_max_body_size=16_384, status_code=200)
+@post(
+    "/podcasts/{podcast_id:str}/hosts",
+    request_max_body_size=16_384,
+    status_code=200,
+    opt={"permission": Permission.PODCASTS_WRITE},
+)
 async def accept_unknown(request: Request[Any, Any, Any]) -> Response[Any]:
     """Accept a host that players asked for."""
     wanted = path_id(request, "podcast_id", what="podcast")
@@ -122,7 +128,7 @@ def _sentence(error: InvalidInput) -> str:
     return f"{error.reason[:1].upper()}{error.reason[1:]}."
 
 
-@get("/podcasts/{podcast_id:str}/feed.xml")
+@get("/podcasts/{podcast_id:str}/feed.xml", opt={"permission": Permission.PODCASTS_READ})
 async def rewrite_by_address(request: Request[Any, Any, Any]) -> Response[Any]:
     """Fetch the feed and give it back with the prefix in place."""
     resources = resources_of(request)
@@ -137,7 +143,7 @@ async def rewrite_by_address(request: Request[Any, Any, Any]) -> Response[Any]:
         return await _show(request, fault=_sentence(error), status_code=502)
 
 
-@post("/podcasts/{podcast_id:str}/feed.xml", status_code=200)
+@post("/podcasts/{podcast_id:str}/feed.xml", status_code=200, opt={"permission": Permission.PODCASTS_READ})
 async def rewrite_sent(request: Request[Any, Any, Any]) -> Response[Any]:
     """Give a feed that is sent back with the prefix in place."""
     try:

@@ -85,7 +85,7 @@ async def sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
     return answer
 
 
-@post("/sign-out", opt={"is_open_to_suspended": True}, request_max_body_size=_MAX_BYTES)
+@post("/sign-out", opt={"permission": None, "is_open_to_suspended": True}, request_max_body_size=_MAX_BYTES)
 async def sign_out(request: Request[Any, Any, Any]) -> Response[Any]:
     """End the session."""
     await read_form(request, session_of(request))

@@ -13,6 +13,7 @@ from litestar.response import Redirect
 from analytics_core.db.podcasts import get_podcast
 from analytics_core.db.spikes import Decision, SpikeFilter, SpikeRow, list_spikes
 from analytics_core.errors import Conflict, InvalidInput, NotFound
+from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.pages.charts import BarPoint, draw_bars
 from api.pages.forms import read_form
@@ -74,7 +75,7 @@ def _points(hours: list[SpikeHourFigure]) -> list[BarPoint]:
     ]
 
 
-@get("/podcasts/{podcast_id:str}/spikes")
+@get("/podcasts/{podcast_id:str}/spikes", opt={"permission": Permission.SPIKES_READ})
 async def show_spikes(request: Request[Any, Any, Any]) -> Response[Any]:
     """List a podcast's spikes, those that began last first."""
     try:
@@ -120,13 +121,18 @@ async def _show(
     )
 
 
-@get("/spikes/{spike_id:str}")
+@get("/spikes/{spike_id:str}", opt={"permission": Permission.SPIKES_READ})
 async def show_spike(request: Request[Any, Any, Any]) -> Response[Any]:
     """Show a spike: its hours, the episodes that it changes, some of its hits, and what can be decided."""
     return await _show(request, path_id(request, "spike_id", what="spike"))
 
 
-@post("/spikes/{spike_id:str}/decide", request_max_body_size=16_384, status_code=200)
+@post(
+    "/spikes/{spike_id:str}/decide",
+    request_max_body_size=16_384,
+    status_code=200,
+    opt={"permission": Permission.SPIKES_WRITE},
+)
 async def decide_spike(request: Request[Any, Any, Any]) -> Response[Any]:
     """Decide about a spike."""
     wanted = path_id(request, "spike_id", what="spike")

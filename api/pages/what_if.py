@@ -15,6 +15,7 @@ from analytics_core.db.pool import Connection, Tenant
 from analytics_core.enclosures import identify
 from analytics_core.errors import InvalidInput
 from analytics_core.hits import MAX_AGENT_BYTES, Method
+from analytics_core.permissions import Permission
 from analytics_core.playlists import is_playlist
 from analytics_core.settings import IngestSettings
 from api.auth import caller_of
@@ -94,7 +95,7 @@ def _read(params: Mapping[str, str]) -> tuple[dict[str, str], str]:
     return given, ""
 
 
-@get("/what-if")
+@get("/what-if", opt={"permission": Permission.HITS_READ})
 async def show_what_if(request: Request[Any, Any, Any]) -> Response[Any]:
     """Say how a request would count, and why; with no address given, ask for one."""
     resources = resources_of(request)

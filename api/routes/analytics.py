@@ -21,6 +21,7 @@ from analytics_core.db.episodes import get_heads
 from analytics_core.db.pool import Connection
 from analytics_core.db.rankings import rank_keys
 from analytics_core.ids import EpisodeNo
+from analytics_core.permissions import Permission
 from analytics_core.reports import Bucket, plan_buckets, utc_days
 from api.audience import read_audience
 from api.auth import caller_of
@@ -138,7 +139,11 @@ def _dense(
 @get(
     "/analytics/downloads",
     tags=["analytics"],
-    opt={"is_tagged": True, "query": (PODCAST_ID, EPISODE_ID, FROM, TO, INTERVAL, BY, TOP, TZ)},
+    opt={
+        "permission": Permission.ANALYTICS_READ,
+        "is_tagged": True,
+        "query": (PODCAST_ID, EPISODE_ID, FROM, TO, INTERVAL, BY, TOP, TZ),
+    },
 )
 async def get_downloads(request: Request[Any, Any, Any]) -> Response[DownloadsAnswer]:
     """Count downloads and listeners by time.
@@ -197,7 +202,11 @@ async def get_downloads(request: Request[Any, Any, Any]) -> Response[DownloadsAn
     return answer_with(request, answer, tag=tag)
 
 
-@get("/analytics/explain", tags=["analytics"], opt={"is_tagged": True, "query": (PODCAST_ID, EPISODE_ID, DAY)})
+@get(
+    "/analytics/explain",
+    tags=["analytics"],
+    opt={"permission": Permission.HITS_READ, "is_tagged": True, "query": (PODCAST_ID, EPISODE_ID, DAY)},
+)
 async def explain_day(request: Request[Any, Any, Any]) -> Response[DayExplanation]:
     """Explain a UTC day: how many hits there were, what became of them, and which are downloads.
 

@@ -14,9 +14,10 @@ from analytics_core.claims import CHECK_EVERY, ClaimStatus, Proof, find_proof
 from analytics_core.db.claims import ClaimRow, StartedCheck, begin_check, find_own, note_check, start_claim
 from analytics_core.db.claims import get_claim as read_claim
 from analytics_core.db.claims import list_claims as read_claims
-from analytics_core.db.tenants import KeyRow
 from analytics_core.errors import Conflict, InvalidInput, NotFound
+from analytics_core.permissions import Permission
 from api.auth import caller_of
+from api.callers import Caller
 from api.errors import TooSoon
 from api.feed_intake import fetch_bytes
 from api.pagination import LIMIT, id_cursor, write_cursor
@@ -32,7 +33,7 @@ _CLAIMS: Final = "claims"
 _CURSOR: Final = id_cursor(_CLAIMS)
 
 
-@get("/podcasts/claims", tags=["claims"], opt={"query": (LIMIT, _CURSOR)})
+@get("/podcasts/claims", tags=["claims"], opt={"permission": Permission.PODCASTS_READ, "query": (LIMIT, _CURSOR)})
 async def list_podcast_claims(request: Request[Any, Any, Any]) -> Page[Claim]:
     """List your claims in the order in which they were started; ended ones too."""
     query = Query.of(request)
@@ -46,7 +47,7 @@ async def list_podcast_claims(request: Request[Any, Any, Any]) -> Page[Claim]:
     return Page([Claim.of(row, now=resources.clock.now()) for row in rows[:limit]], cursor)
 
 
-async def _find_claim(resources: Resources, caller: KeyRow, claim_id: UUID) -> ClaimRow:
+async def _find_claim(resources: Resources, caller: Caller, claim_id: UUID) -> ClaimRow:
     async with resources.database.tenant(caller.tenant) as conn:
         row = await read_claim(conn, claim_id)
     if row is None:
@@ -54,7 +55,7 @@ async def _find_claim(resources: Resources, caller: KeyRow, claim_id: UUID) -> C
     return row
 
 
-@get("/podcasts/claims/{claim_id:str}", tags=["claims"])
+@get("/podcasts/claims/{claim_id:str}", tags=["claims"], opt={"permission": Permission.PODCASTS_READ})
 async def get_one_claim(request: Request[Any, Any, Any]) -> Claim:
     """Read one claim."""
     resources = resources_of(request)
@@ -62,7 +63,11 @@ async def get_one_claim(request: Request[Any, Any, Any]) -> Claim:
     return Claim.of(row, now=resources.clock.now())
 
 
-@post("/podcasts/{podcast_id:str}/claims", tags=["claims"], opt={"refusals": (409,)})
+@post(
+    "/podcasts/{podcast_id:str}/claims",
+    tags=["claims"],
+    opt={"permission": Permission.PODCASTS_WRITE, "refusals": (409,)},
+)
 async def claim_podcast(request: Request[Any, Any, Any]) -> Claim:
     """Start to verify a podcast of your own, or return the claim that was started.
 
@@ -114,7 +119,12 @@ def _refuse_check(row: ClaimRow, resources: Resources) -> Exception:
     return TooSoon(f"a feed is fetched for a claim once a minute; try again in {wait_s} s", retry_after_s=wait_s)
 
 
-@post("/podcasts/claims/{claim_id:str}/check", tags=["claims"], status_code=200, opt={"refusals": (409, 429)})
+@post(
+    "/podcasts/claims/{claim_id:str}/check",
+    tags=["claims"],
+    status_code=200,
+    opt={"permission": Permission.PODCASTS_WRITE, "refusals": (409, 429)},
+)
 async def check_claim(request: Request[Any, Any, Any]) -> Claim:
     """Look for the claim's token in the feed, now.
 

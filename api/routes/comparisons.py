@@ -11,6 +11,7 @@ from litestar import Request, Response, get
 
 from analytics_core.db.episodes import get_episode
 from analytics_core.errors import NotFound
+from analytics_core.permissions import Permission
 from analytics_core.profiles import PROFILES, Profile
 from api.auth import caller_of
 from api.comparisons import MAX_COMPARED_DAYS, MAX_COMPARED_PROFILES, compare_profiles
@@ -71,7 +72,11 @@ def find_profiles(names: tuple[str, ...], known: Mapping[str, Profile]) -> list[
     return [known[name] for name in names]
 
 
-@get("/analytics/compare", tags=["analytics"], opt={"is_tagged": True, "query": (EPISODE_ID, FROM, TO, COMPARED)})
+@get(
+    "/analytics/compare",
+    tags=["analytics"],
+    opt={"permission": Permission.ANALYTICS_READ, "is_tagged": True, "query": (EPISODE_ID, FROM, TO, COMPARED)},
+)
 async def compare(request: Request[Any, Any, Any]) -> Response[ComparisonAnswer]:
     """Judge an episode's hits again under several profiles, and tell what makes them differ.
 

@@ -14,6 +14,7 @@ from analytics_core.db.days import first_day
 from analytics_core.db.episodes import EpisodeHead, get_heads, list_heads
 from analytics_core.db.launches import MAX_DAYS, Launch, Origin, read_launches
 from analytics_core.db.podcasts import PodcastRow
+from analytics_core.permissions import Permission
 from analytics_core.reports import CURVE_DAYS, utc_days
 from api.auth import caller_of
 from api.explanations import counted_by, is_partial, state_of
@@ -101,7 +102,11 @@ def _span(curves: list[Curve], now: dt.datetime) -> tuple[dt.datetime, dt.dateti
 @get(
     "/analytics/curves",
     tags=["analytics"],
-    opt={"is_tagged": True, "query": (PODCAST_ID, EPISODE_ID, ORIGIN, LIMIT, _CURSOR)},
+    opt={
+        "permission": Permission.ANALYTICS_READ,
+        "is_tagged": True,
+        "query": (PODCAST_ID, EPISODE_ID, ORIGIN, LIMIT, _CURSOR),
+    },
 )
 async def get_curves(request: Request[Any, Any, Any]) -> Response[CurvesAnswer]:
     """Tell what episodes had after 1, 3, 7, 14, 28, 30, 60 and 90 days.

@@ -21,6 +21,7 @@ from analytics_core.db.podcasts import get_podcast
 from analytics_core.db.pool import Connection, Tenant
 from analytics_core.errors import InvalidInput, NotFound
 from analytics_core.ids import parse_hit_id
+from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
 from api.errors import Fault, InvalidRequest
@@ -98,7 +99,12 @@ async def _ask_for_podcast(
     return await ask_for_podcast(conn, tenant, podcast_id, podcast.podcast_no, now=now)
 
 
-@post("/erasures", tags=["erasures"], status_code=202, opt={"bodies": {"application/json": AskErasure}})
+@post(
+    "/erasures",
+    tags=["erasures"],
+    status_code=202,
+    opt={"permission": Permission.ERASURES_WRITE, "bodies": {"application/json": AskErasure}},
+)
 async def create_erasure(request: Request[Any, Any, Any]) -> Erasure:
     """Ask for the erasure of a listener or of a podcast; ingest does it, within seconds as a rule.
 
@@ -117,7 +123,7 @@ async def create_erasure(request: Request[Any, Any, Any]) -> Erasure:
     return Erasure.of(stored)
 
 
-@get("/erasures", tags=["erasures"], opt={"query": (LIMIT, _CURSOR)})
+@get("/erasures", tags=["erasures"], opt={"permission": Permission.ERASURES_READ, "query": (LIMIT, _CURSOR)})
 async def list_erasures(request: Request[Any, Any, Any]) -> Page[Erasure]:
     """List erasures in the order in which they were asked for."""
     query = Query.of(request)
@@ -131,7 +137,7 @@ async def list_erasures(request: Request[Any, Any, Any]) -> Page[Erasure]:
     return Page([Erasure.of(stored) for stored in found[:limit]], cursor)
 
 
-@get("/erasures/{erasure_id:str}", tags=["erasures"])
+@get("/erasures/{erasure_id:str}", tags=["erasures"], opt={"permission": Permission.ERASURES_READ})
 async def get_erasure(request: Request[Any, Any, Any]) -> Erasure:
     """Read one erasure, with its proof once it is done."""
     wanted = path_id(request, "erasure_id", what="erasure")

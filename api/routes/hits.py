@@ -16,6 +16,7 @@ from analytics_core.errors import InvalidInput, NotFound
 from analytics_core.hits import HitFlag, Method
 from analytics_core.ids import format_hit_id, parse_hit_id
 from analytics_core.network_classes import NetworkClass
+from analytics_core.permissions import Permission
 from analytics_core.profiles import DEFAULT_PROFILE
 from analytics_core.reports import utc_days
 from analytics_core.user_agents import AgentKind
@@ -92,7 +93,11 @@ def _show(row: HitRow) -> HitAnswer:
 @get(
     "/analytics/hits",
     tags=["analytics"],
-    opt={"is_tagged": True, "query": (PODCAST_ID, EPISODE_ID, HIT_FROM, HIT_TO, VERDICT, LIMIT, HIT_CURSOR)},
+    opt={
+        "permission": Permission.HITS_READ,
+        "is_tagged": True,
+        "query": (PODCAST_ID, EPISODE_ID, HIT_FROM, HIT_TO, VERDICT, LIMIT, HIT_CURSOR),
+    },
 )
 async def list_hits(request: Request[Any, Any, Any]) -> Response[HitPage]:
     """List hits in the order in which they occurred, those that wait for their episode too.
@@ -124,7 +129,11 @@ async def list_hits(request: Request[Any, Any, Any]) -> Response[HitPage]:
     return answer_with(request, HitPage([_show(row) for row in rows[:limit]], cursor, gone))
 
 
-@get("/analytics/hits/{hit_id:str}", tags=["analytics"], opt={"is_tagged": True, "refusals": (410,)})
+@get(
+    "/analytics/hits/{hit_id:str}",
+    tags=["analytics"],
+    opt={"permission": Permission.HITS_READ, "is_tagged": True, "refusals": (410,)},
+)
 async def get_hit(request: Request[Any, Any, Any]) -> Response[HitAnswer]:
     """Read one hit."""
     try:

@@ -10,6 +10,7 @@ from analytics_core.db.keys import add_key, list_keys
 from analytics_core.db.tenants import revoke_key
 from analytics_core.errors import NotFound
 from analytics_core.ids import KeyId
+from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
 from api.pagination import LIMIT, id_cursor, write_cursor
@@ -25,7 +26,7 @@ _LIST: Final = "api-keys"
 _CURSOR: Final = id_cursor(_LIST)
 
 
-@post("/api-keys", tags=["api keys"], opt={"bodies": {"application/json": AddKey}})
+@post("/api-keys", tags=["api keys"], opt={"permission": Permission.KEYS_WRITE, "bodies": {"application/json": AddKey}})
 async def create_api_key(request: Request[Any, Any, Any]) -> NewApiKey:
     """Make an API key.
 
@@ -38,7 +39,7 @@ async def create_api_key(request: Request[Any, Any, Any]) -> NewApiKey:
     return NewApiKey.with_text(ApiKey.of(row), text)
 
 
-@get("/api-keys", tags=["api keys"], opt={"query": (LIMIT, _CURSOR)})
+@get("/api-keys", tags=["api keys"], opt={"permission": Permission.KEYS_READ, "query": (LIMIT, _CURSOR)})
 async def list_api_keys(request: Request[Any, Any, Any]) -> Page[ApiKey]:
     """List API keys in the order in which they were made, revoked ones too."""
     query = Query.of(request)
@@ -51,7 +52,7 @@ async def list_api_keys(request: Request[Any, Any, Any]) -> Page[ApiKey]:
     return Page([ApiKey.of(row) for row in rows[:limit]], cursor)
 
 
-@delete("/api-keys/{key_id:str}", tags=["api keys"])
+@delete("/api-keys/{key_id:str}", tags=["api keys"], opt={"permission": Permission.KEYS_WRITE})
 async def revoke_api_key(request: Request[Any, Any, Any]) -> None:
     """Revoke an API key at once; it may be the one that asks."""
     tenant = caller_of(request).tenant

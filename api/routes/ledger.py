@@ -10,6 +10,7 @@ from litestar import Request, get
 
 from analytics_core.db.ledger import list_buckets, list_silent_trackers, read_complete_until
 from analytics_core.errors import Forbidden
+from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.queries import Parameter, Query, choice
 from api.ranges import HIT_FROM, HIT_TO, read_hit_range
@@ -39,7 +40,11 @@ INTERVAL: Final = Parameter(
 )
 
 
-@get("/ledger", tags=["ledger"], opt={"query": (HIT_FROM, HIT_TO, INTERVAL), "refusals": (403,)})
+@get(
+    "/ledger",
+    tags=["ledger"],
+    opt={"permission": Permission.LEDGER_READ, "query": (HIT_FROM, HIT_TO, INTERVAL), "refusals": (403,)},
+)
 async def get_ledger(request: Request[Any, Any, Any]) -> LedgerAnswer:
     """Show what became of every answer, by tracker and time.
 

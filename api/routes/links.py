@@ -15,6 +15,7 @@ from analytics_core.db.links import list_links as read_links
 from analytics_core.db.pool import Connection
 from analytics_core.errors import InvalidInput, NotFound
 from analytics_core.links import link_target, new_slug, parse_slug, parse_target_url
+from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
 from api.errors import Fault, InvalidRequest
@@ -52,7 +53,11 @@ async def _find(conn: Connection, link_id: UUID) -> LinkRow:
     return row
 
 
-@post("/links", tags=["links"], opt={"bodies": {"application/json": AddLink}, "refusals": (409,)})
+@post(
+    "/links",
+    tags=["links"],
+    opt={"permission": Permission.LINKS_WRITE, "bodies": {"application/json": AddLink}, "refusals": (409,)},
+)
 async def create_link(request: Request[Any, Any, Any]) -> Link:
     """Make a link, live on the trackers within two seconds.
 
@@ -82,7 +87,7 @@ async def create_link(request: Request[Any, Any, Any]) -> Link:
         return _show(await _find(conn, link_id), resources)
 
 
-@get("/links", tags=["links"], opt={"query": (LIMIT, _CURSOR)})
+@get("/links", tags=["links"], opt={"permission": Permission.LINKS_READ, "query": (LIMIT, _CURSOR)})
 async def list_links(request: Request[Any, Any, Any]) -> Page[Link]:
     """List links in the order in which they were made, deleted ones too."""
     query = Query.of(request)
@@ -96,7 +101,7 @@ async def list_links(request: Request[Any, Any, Any]) -> Page[Link]:
     return Page([_show(row, resources) for row in rows[:limit]], cursor)
 
 
-@get("/links/{link_id:str}", tags=["links"])
+@get("/links/{link_id:str}", tags=["links"], opt={"permission": Permission.LINKS_READ})
 async def get_link(request: Request[Any, Any, Any]) -> Link:
     """Read one link."""
     wanted = path_id(request, "link_id", what="link")
@@ -105,7 +110,11 @@ async def get_link(request: Request[Any, Any, Any]) -> Link:
         return _show(await _find(conn, wanted), resources)
 
 
-@patch("/links/{link_id:str}", tags=["links"], opt={"bodies": {"application/json": ChangeLink}})
+@patch(
+    "/links/{link_id:str}",
+    tags=["links"],
+    opt={"permission": Permission.LINKS_WRITE, "bodies": {"application/json": ChangeLink}},
+)
 async def update_link(request: Request[Any, Any, Any]) -> Link:
     """Have a link lead elsewhere, within two seconds; its slug stays what it is."""
     wanted = path_id(request, "link_id", what="link")
@@ -131,7 +140,7 @@ async def update_link(request: Request[Any, Any, Any]) -> Link:
         return _show(await _find(conn, wanted), resources)
 
 
-@delete("/links/{link_id:str}", tags=["links"])
+@delete("/links/{link_id:str}", tags=["links"], opt={"permission": Permission.LINKS_WRITE})
 async def delete_link(request: Request[Any, Any, Any]) -> None:
     """Take a link away: trackers then answer 404. Its clicks stay, and nobody else gets its slug."""
     wanted = path_id(request, "link_id", what="link")

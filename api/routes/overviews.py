@@ -17,6 +17,7 @@ from analytics_core.db.podcasts import get_titles
 from analytics_core.db.pool import Connection
 from analytics_core.db.rankings import rank_keys
 from analytics_core.ids import EpisodeNo, PodcastNo
+from analytics_core.permissions import Permission
 from analytics_core.reports import Bucket, start_of_day, utc_days
 from api.audience import read_audience
 from api.auth import caller_of
@@ -89,7 +90,11 @@ async def _former(
     )
 
 
-@get("/analytics/overview", tags=["analytics"], opt={"is_tagged": True, "query": (PODCAST_ID, FROM, TO, TOP, TZ)})
+@get(
+    "/analytics/overview",
+    tags=["analytics"],
+    opt={"permission": Permission.ANALYTICS_READ, "is_tagged": True, "query": (PODCAST_ID, FROM, TO, TOP, TZ)},
+)
 async def get_overview(request: Request[Any, Any, Any]) -> Response[OverviewAnswer]:
     """Show a range at a glance: downloads against the range before, listeners, and what has the most downloads.
 

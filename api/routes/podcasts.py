@@ -11,6 +11,7 @@ from analytics_core.db.episodes import list_episodes as read_episodes
 from analytics_core.db.podcasts import PodcastRow
 from analytics_core.db.podcasts import list_podcasts as read_podcasts
 from analytics_core.errors import InvalidInput
+from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import media_type_of, read_json, refuse_media_type
 from api.errors import Fault, InvalidRequest
@@ -38,7 +39,11 @@ def _show(row: PodcastRow, resources: Resources) -> Podcast:
 @post(
     "/podcasts",
     tags=["podcasts"],
-    opt={"bodies": {"application/json": AddPodcast, **dict.fromkeys(_XML)}, "refusals": (409,)},
+    opt={
+        "permission": Permission.PODCASTS_WRITE,
+        "bodies": {"application/json": AddPodcast, **dict.fromkeys(_XML)},
+        "refusals": (409,),
+    },
 )
 async def create_podcast(request: Request[Any, Any, Any]) -> AddedPodcast:
     """Add a podcast by its feed.
@@ -70,7 +75,7 @@ async def create_podcast(request: Request[Any, Any, Any]) -> AddedPodcast:
     return AddedPodcast.with_warnings(_show(row, resources), read.feed.warnings)
 
 
-@get("/podcasts", tags=["podcasts"], opt={"query": (LIMIT, _PODCAST_CURSOR)})
+@get("/podcasts", tags=["podcasts"], opt={"permission": Permission.PODCASTS_READ, "query": (LIMIT, _PODCAST_CURSOR)})
 async def list_podcasts(request: Request[Any, Any, Any]) -> Page[Podcast]:
     """List podcasts in the order in which they were added."""
     query = Query.of(request)
@@ -84,7 +89,7 @@ async def list_podcasts(request: Request[Any, Any, Any]) -> Page[Podcast]:
     return Page([_show(row, resources) for row in rows[:limit]], cursor)
 
 
-@get("/podcasts/{podcast_id:str}", tags=["podcasts"])
+@get("/podcasts/{podcast_id:str}", tags=["podcasts"], opt={"permission": Permission.PODCASTS_READ})
 async def get_one_podcast(request: Request[Any, Any, Any]) -> Podcast:
     """Read one podcast."""
     resources = resources_of(request)
@@ -93,7 +98,11 @@ async def get_one_podcast(request: Request[Any, Any, Any]) -> Podcast:
         return _show(await find_podcast(conn, wanted), resources)
 
 
-@get("/podcasts/{podcast_id:str}/episodes", tags=["podcasts"], opt={"query": (LIMIT, _EPISODE_CURSOR)})
+@get(
+    "/podcasts/{podcast_id:str}/episodes",
+    tags=["podcasts"],
+    opt={"permission": Permission.PODCASTS_READ, "query": (LIMIT, _EPISODE_CURSOR)},
+)
 async def list_episodes(request: Request[Any, Any, Any]) -> Page[Episode]:
     """List a podcast's episodes, newest first; those that have left the feed too."""
     query = Query.of(request)

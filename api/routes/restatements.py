@@ -10,6 +10,7 @@ from litestar import Request, get
 from analytics_core.db.restatements import find_restatement
 from analytics_core.db.restatements import list_restatements as read_restatements
 from analytics_core.errors import NotFound
+from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Query
@@ -24,7 +25,9 @@ _LIST: Final = "restatements"
 _CURSOR: Final = id_cursor(_LIST)
 
 
-@get("/restatements", tags=["restatements"], opt={"query": (LIMIT, _CURSOR)})
+@get(
+    "/restatements", tags=["restatements"], opt={"permission": Permission.RESTATEMENTS_READ, "query": (LIMIT, _CURSOR)}
+)
 async def list_restatements(request: Request[Any, Any, Any]) -> Page[Restatement]:
     """List restatements, newest first: figures of final days that changed.
 
@@ -41,7 +44,7 @@ async def list_restatements(request: Request[Any, Any, Any]) -> Page[Restatement
     return Page([Restatement.of(row) for row in rows[:limit]], cursor)
 
 
-@get("/restatements/{restatement_id:str}", tags=["restatements"])
+@get("/restatements/{restatement_id:str}", tags=["restatements"], opt={"permission": Permission.RESTATEMENTS_READ})
 async def get_restatement(request: Request[Any, Any, Any]) -> RestatementAnswer:
     """Read one restatement, with each day before and after."""
     wanted = path_id(request, "restatement_id", what="restatement")

@@ -8,6 +8,7 @@ from litestar import Request, get, post
 
 from analytics_core.db.spikes import Decision, SpikeFilter, SpikeKind, SpikeState
 from analytics_core.db.spikes import list_spikes as read_spikes
+from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
 from api.pagination import LIMIT, id_cursor, write_cursor
@@ -57,7 +58,11 @@ _KIND: Final[Parameter[SpikeKind | None]] = Parameter(
 _DECIDES: Final = {"bodies": {"application/json": DecideSpike}, "refusals": (409,)}
 
 
-@get("/spikes", tags=["spikes"], opt={"query": (PODCAST_ID, _STATE, _KIND, LIMIT, _CURSOR)})
+@get(
+    "/spikes",
+    tags=["spikes"],
+    opt={"permission": Permission.SPIKES_READ, "query": (PODCAST_ID, _STATE, _KIND, LIMIT, _CURSOR)},
+)
 async def list_spikes(request: Request[Any, Any, Any]) -> Page[Spike]:
     """List spikes, those that began last first.
 
@@ -78,7 +83,7 @@ async def list_spikes(request: Request[Any, Any, Any]) -> Page[Spike]:
     return Page([Spike.of(row) for row in rows[:limit]], cursor)
 
 
-@get("/spikes/{spike_id:str}", tags=["spikes"])
+@get("/spikes/{spike_id:str}", tags=["spikes"], opt={"permission": Permission.SPIKES_READ})
 async def get_spike(request: Request[Any, Any, Any]) -> SpikeAnswer:
     """Read one spike, hour by hour, with some of its hits and the episodes that it changes."""
     wanted = path_id(request, "spike_id", what="spike")
@@ -94,19 +99,34 @@ async def _decide(request: Request[Any, Any, Any], decision: Decision) -> Spike:
     return Spike.of(row)
 
 
-@post("/spikes/{spike_id:str}/accept", tags=["spikes"], status_code=202, opt=_DECIDES)
+@post(
+    "/spikes/{spike_id:str}/accept",
+    tags=["spikes"],
+    status_code=202,
+    opt={"permission": Permission.SPIKES_WRITE, **_DECIDES},
+)
 async def accept_spike(request: Request[Any, Any, Any]) -> Spike:
     """Leave a spike's hits out of the downloads of its day, within seconds; `GET /restatements` tells what changed."""
     return await _decide(request, "accepted")
 
 
-@post("/spikes/{spike_id:str}/dismiss", tags=["spikes"], status_code=200, opt=_DECIDES)
+@post(
+    "/spikes/{spike_id:str}/dismiss",
+    tags=["spikes"],
+    status_code=200,
+    opt={"permission": Permission.SPIKES_WRITE, **_DECIDES},
+)
 async def dismiss_spike(request: Request[Any, Any, Any]) -> Spike:
     """Say that a spike is none. No figure changes, and the same is not told again for two weeks."""
     return await _decide(request, "dismissed")
 
 
-@post("/spikes/{spike_id:str}/revert", tags=["spikes"], status_code=202, opt=_DECIDES)
+@post(
+    "/spikes/{spike_id:str}/revert",
+    tags=["spikes"],
+    status_code=202,
+    opt={"permission": Permission.SPIKES_WRITE, **_DECIDES},
+)
 async def revert_spike(request: Request[Any, Any, Any]) -> Spike:
     """Take the hits of an accepted spike in again, within seconds: figures are what they were before."""
     return await _decide(request, "reverted")

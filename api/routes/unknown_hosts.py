@@ -7,6 +7,7 @@ from typing import Any
 from litestar import Request, get, post
 
 from analytics_core.db.unknown_hosts import list_unknown_hosts
+from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.hosts import accept
 from api.resources import resources_of
@@ -17,7 +18,7 @@ from api.scopes import find_podcast, path_id
 __all__ = ("accept_unknown_host", "get_unknown_hosts")
 
 
-@get("/podcasts/{podcast_id:str}/unknown-hosts", tags=["podcasts"])
+@get("/podcasts/{podcast_id:str}/unknown-hosts", tags=["podcasts"], opt={"permission": Permission.PODCASTS_READ})
 async def get_unknown_hosts(request: Request[Any, Any, Any]) -> Page[UnknownHost]:
     """List the hosts that players asked for under a podcast's prefix though no feed has registered them.
 
@@ -35,7 +36,7 @@ async def get_unknown_hosts(request: Request[Any, Any, Any]) -> Page[UnknownHost
     "/podcasts/{podcast_id:str}/unknown-hosts/{host:str}/accept",
     tags=["podcasts"],
     status_code=200,
-    opt={"refusals": (409,)},
+    opt={"permission": Permission.PODCASTS_WRITE, "refusals": (409,)},
 )
 async def accept_unknown_host(request: Request[Any, Any, Any]) -> UnknownHost:
     """Make a host known to the installation's trackers, within two seconds.

@@ -1,0 +1,111 @@
+"""What may be done, as ``resource:action``, and the roles that bundle it.
+
+A closed set: a route names the one permission that it needs, a role, a key's scopes and a custom role are subsets.
+
+Source: NIST RBAC (ANSI INCITS 359), core and hierarchical.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from analytics_core.errors import InvalidInput
+
+__all__ = ("ALL_PERMISSIONS", "ROLES", "Permission", "RoleName", "parse_permissions")
+
+
+class Permission(enum.StrEnum):
+    """One thing that may be done to one kind of thing."""
+
+    ANALYTICS_READ = "analytics:read"
+    AUDIT_READ = "audit:read"
+    ERASURES_READ = "erasures:read"
+    ERASURES_WRITE = "erasures:write"
+    EVENTS_WRITE = "events:write"
+    HITS_READ = "hits:read"
+    KEYS_READ = "keys:read"
+    KEYS_WRITE = "keys:write"
+    LEDGER_READ = "ledger:read"
+    LINKS_READ = "links:read"
+    LINKS_WRITE = "links:write"
+    MEMBERS_READ = "members:read"
+    MEMBERS_WRITE = "members:write"
+    PODCASTS_READ = "podcasts:read"
+    PODCASTS_WRITE = "podcasts:write"
+    RESTATEMENTS_READ = "restatements:read"
+    ROLES_READ = "roles:read"
+    ROLES_WRITE = "roles:write"
+    SPIKES_READ = "spikes:read"
+    SPIKES_WRITE = "spikes:write"
+    SPONSORS_READ = "sponsors:read"
+    SPONSORS_WRITE = "sponsors:write"
+    TENANT_CLOSE = "tenant:close"
+    TENANT_READ = "tenant:read"
+    TENANT_WRITE = "tenant:write"
+
+
+ALL_PERMISSIONS: Final = frozenset(Permission)
+
+
+class RoleName(enum.StrEnum):
+    """The built-in roles, from most to least."""
+
+    OWNER = "owner"
+    ADMIN = "admin"
+    ANALYST = "analyst"
+    SALES = "sales"
+    VIEWER = "viewer"
+    SPONSOR = "sponsor"
+
+
+_VIEWER: Final = frozenset(
+    (Permission.ANALYTICS_READ, Permission.LINKS_READ, Permission.PODCASTS_READ, Permission.TENANT_READ)
+)
+_ANALYST: Final = _VIEWER | {
+    Permission.HITS_READ,
+    Permission.LEDGER_READ,
+    Permission.RESTATEMENTS_READ,
+    Permission.SPIKES_READ,
+    Permission.SPIKES_WRITE,
+    Permission.SPONSORS_READ,
+}
+_SALES: Final = _VIEWER | {Permission.LINKS_WRITE, Permission.SPONSORS_READ, Permission.SPONSORS_WRITE}
+
+ROLES: Final[Mapping[RoleName, frozenset[Permission]]] = MappingProxyType(
+    {
+        RoleName.OWNER: ALL_PERMISSIONS,
+        RoleName.ADMIN: ALL_PERMISSIONS - {Permission.TENANT_CLOSE},
+        RoleName.ANALYST: _ANALYST,
+        RoleName.SALES: _SALES,
+        RoleName.VIEWER: _VIEWER,
+        # What a sponsor reads is cut down further, to its own rows, where they are read.
+        RoleName.SPONSOR: frozenset((Permission.LINKS_READ, Permission.SPONSORS_READ)),
+    }
+)
+"""What each built-in role may do."""
+
+
+def parse_permissions(texts: Iterable[str], *, path: str) -> frozenset[Permission]:
+    """Read permissions as they are written.
+
+    >>> sorted(parse_permissions(["links:read"], path="/scopes"))
+    [<Permission.LINKS_READ: 'links:read'>]
+
+    Args:
+        texts: Such as ``links:read``.
+        path: Where they stand, for the error.
+
+    Raises:
+        InvalidInput: One is unknown; the message names it and those that there are.
+    """
+    found = set()
+    for text in texts:
+        try:
+            found.add(Permission(text))
+        except ValueError:
+            known = ", ".join(sorted(ALL_PERMISSIONS))
+            raise InvalidInput(path, f"there is no permission {text[:40]!r}; there are {known}") from None
+    return frozenset(found)
