@@ -97,9 +97,16 @@ class Unauthenticated(CastledgerError):
 
 
 class Forbidden(CastledgerError):
-    """The credential is valid but lacks the permission."""
+    """The credential is valid but lacks the permission.
 
-    code = "forbidden"
+    Args:
+        message: One sentence for people.
+        code: Stable word for programs.
+    """
+
+    def __init__(self, message: str, *, code: str = "forbidden") -> None:
+        self.code = code
+        super().__init__(message)
 
 
 class Unavailable(CastledgerError):

@@ -13,6 +13,7 @@ from litestar.handlers import BaseRouteHandler
 from api.auth import require_key, require_permission
 from api.logs import RequestLog
 from api.metrics import RequestMetrics
+from api.origins import CrossOrigin
 from api.pages.assets import Assets
 from api.pages.errors import answer_error
 from api.pages.router import page_routes, page_state
@@ -28,7 +29,14 @@ from api.routes.documentation import get_docs, get_openapi, publish
 from api.routes.erasures import create_erasure, get_erasure, list_erasures
 from api.routes.health import get_health
 from api.routes.hits import get_hit, list_hits
-from api.routes.keys import create_api_key, list_api_keys, revoke_api_key
+from api.routes.keys import (
+    create_api_key,
+    get_api_key,
+    list_api_keys,
+    revoke_api_key,
+    rotate_api_key,
+    update_api_key,
+)
 from api.routes.ledger import get_ledger
 from api.routes.links import create_link, delete_link, get_link, list_links, update_link
 from api.routes.overviews import get_overview
@@ -55,6 +63,7 @@ _CLOSED: Final = (
     delete_link,
     dismiss_spike,
     explain_day,
+    get_api_key,
     get_curves,
     get_downloads,
     get_erasure,
@@ -78,6 +87,8 @@ _CLOSED: Final = (
     list_spikes,
     revert_spike,
     revoke_api_key,
+    rotate_api_key,
+    update_api_key,
     update_link,
 )
 
@@ -116,5 +127,5 @@ def create_app(
     )
     publish(app, version=software_version())
     # Outermost, so that what no route answers is observed as well.
-    app.asgi_handler = Observer(app.asgi_handler, log, metrics or RequestMetrics())
+    app.asgi_handler = Observer(CrossOrigin(app, app.asgi_handler), log, metrics or RequestMetrics())
     return app

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from typing import Any, Final
+from typing import Any
 
 from litestar.connection import ASGIConnection, Request
 from litestar.handlers import BaseRouteHandler
 
-from analytics_core.db.tenants import KeyRow, find_key, touch_key
+from analytics_core.api_keys import KeyKind, is_well_formed
+from analytics_core.db.tenants import KeyRow, find_key
 from analytics_core.errors import Forbidden, Unauthenticated
+from analytics_core.origins import check_origin
 from analytics_core.permissions import Permission
 from api.callers import Caller
+from api.origins import allow_origin, is_from_here
 from api.resources import Resources
 
-__all__ = ("caller_of", "needs_touch", "refuse_writes", "require_key", "require_permission")
-
-_TOUCH_AFTER: Final = dt.timedelta(minutes=1)
+__all__ = ("caller_of", "refuse_writes", "require_key", "require_permission")
 
 
 def _bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
@@ -26,9 +26,16 @@ def _bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
     return token.strip()
 
 
-def needs_touch(key: KeyRow, *, now: dt.datetime) -> bool:
-    """Tell whether a key's last use was noted too long ago."""
-    return key.last_used_at is None or now - key.last_used_at > _TOUCH_AFTER
+def _check_origin(connection: ASGIConnection[Any, Any, Any, Any], key: KeyRow) -> None:
+    """Refuse a key that may not be used from where the request comes from, and let the others' pages read the answer.
+
+    Raises:
+        Forbidden: ``origin_not_allowed``, or ``secret_key_in_browser``.
+    """
+    origin = connection.headers.get("origin")
+    check_origin(key.kind, key.origins, origin, is_ours=is_from_here(connection.headers))
+    if origin is not None and key.kind is KeyKind.PUBLISHABLE:
+        allow_origin(connection.scope, origin)
 
 
 async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
@@ -39,18 +46,20 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRou
 
     Raises:
         Unauthenticated: There is no key, or it is unknown, expired or revoked.
-        Forbidden: The tenant is suspended and the request would write.
+        Forbidden: The tenant is suspended and the request would write, or the key may not be used from where it comes.
         Unavailable: The database does not answer.
     """
     token = _bearer(connection)
+    key = None
     resources: Resources = connection.app.state.resources
-    async with resources.database.auth() as conn:
-        key = await find_key(conn, token)
-        if key is None:
-            raise Unauthenticated("this API key is not valid: it is unknown, expired or revoked")
-        now = resources.clock.now()
-        if needs_touch(key, now=now):
-            await touch_key(conn, key, now=now)
+    # What was mistyped or made up costs no connection.
+    if is_well_formed(token):
+        async with resources.database.auth() as conn:
+            key = await find_key(conn, token)
+    if key is None:
+        raise Unauthenticated("this API key is not valid: it is unknown, expired or revoked")
+    _check_origin(connection, key)
+    resources.key_uses.note(key, now=resources.clock.now())
     caller = Caller.of_key(key)
     refuse_writes(caller, str(connection.scope.get("method", "GET")))
     connection.scope["auth"] = caller
@@ -59,13 +68,16 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRou
 async def require_permission(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Let a request pass whose caller may do what the route names as ``permission`` in its ``opt``.
 
-    ``None`` is for what every caller may do, such as signing out. Every closed route names one or the other.
+    ``None`` is for what every caller may do, such as signing out, but for publishable keys: who holds them is nobody in
+    particular. Every closed route names one or the other.
 
     Raises:
         Forbidden: The caller may not.
     """
     needed: Permission | None = handler.opt["permission"]
     caller: Caller = connection.scope["auth"]
+    if needed is None and caller.is_publishable:
+        raise Forbidden("a publishable key may do what its scopes say, and nothing else")
     if needed is not None and needed not in caller.permissions:
         raise Forbidden(f"this needs the permission {needed}")
 

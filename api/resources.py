@@ -19,6 +19,7 @@ from analytics_core.own_profiles import load_profiles
 from analytics_core.profiles import Profile
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, Settings
+from api.key_uses import KeyUses
 from api.lists import ListVersions
 
 __all__ = ("Database", "Resources", "open_resources", "resources_of")
@@ -118,6 +119,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
         feed_slots: Bounds how many feeds are fetched and read at the same time; each may take a feed's size thrice.
         comparing: Lets one comparison through at a time: each takes a processor while it runs.
         profiles: All that can be compared, by name: ours and the installation's own.
+        key_uses: When keys were used last.
     """
 
     settings: Settings
@@ -127,6 +129,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     comparing: asyncio.Semaphore
     profiles: Mapping[str, Profile]
     lists: ListVersions
+    key_uses: KeyUses
 
     @property
     def own_hosts(self) -> tuple[str, ...]:
@@ -157,14 +160,18 @@ async def open_resources(
             pool = await open_pool(where, role, application_name="castledger-api", max_size=size)
             stack.push_async_callback(_close, pool)
             pools[role] = pool
+        ours = Database(api=pools[Role.API], auth=pools[Role.AUTH])
+        key_uses = KeyUses(ours.auth)
+        await stack.enter_async_context(key_uses.running())
         yield Resources(
             settings=settings,
-            database=Database(api=pools[Role.API], auth=pools[Role.AUTH]),
+            database=ours,
             clock=clock or SystemClock(),
             feed_slots=asyncio.Semaphore(2),
             comparing=asyncio.Semaphore(1),
             profiles=profiles,
             lists=ListVersions(settings.ingest, clock=clock),
+            key_uses=key_uses,
         )
 
 

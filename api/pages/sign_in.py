@@ -10,6 +10,7 @@ from litestar.datastructures import Cookie
 from litestar.response import Redirect
 
 from analytics_core.addresses import TrustedNetworks, client_address
+from analytics_core.api_keys import KeyKind
 from analytics_core.db.sessions import close_session, open_session
 from analytics_core.db.tenants import find_key
 from api.pages.forms import form_token, read_form
@@ -74,6 +75,8 @@ async def sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
     wanted = safe_path(wanted if isinstance(wanted, str) else "/")
     async with resources.database.auth() as conn:
         key = await find_key(conn, text.strip()) if isinstance(text, str) else None
+        if key is not None and key.kind is KeyKind.PUBLISHABLE:
+            key = None
         session = await open_session(conn, key, now=resources.clock.now()) if key is not None else ""
     if key is None:
         limit.note_failure(address)

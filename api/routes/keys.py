@@ -4,42 +4,54 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from litestar import Request, delete, get, post
+from litestar import Request, delete, get, patch, post
 
-from analytics_core.db.keys import add_key, list_keys
+from analytics_core.db.keys import get_key, list_keys
 from analytics_core.db.tenants import revoke_key
 from analytics_core.errors import NotFound
 from analytics_core.ids import KeyId
 from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
+from api.keys import alter, make, plan_key, rotate
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.common import Page
-from api.schemas.keys import AddKey, ApiKey, NewApiKey
+from api.schemas.keys import AddKey, ApiKey, ChangeKey, NewApiKey, RotateKey
 from api.scopes import path_id
 
-__all__ = ("create_api_key", "list_api_keys", "revoke_api_key")
+__all__ = ("create_api_key", "get_api_key", "list_api_keys", "revoke_api_key", "rotate_api_key", "update_api_key")
 
 _LIST: Final = "api-keys"
 _CURSOR: Final = id_cursor(_LIST)
+_TAGS: Final = ["api keys"]
 
 
-@post("/api-keys", tags=["api keys"], opt={"permission": Permission.KEYS_WRITE, "bodies": {"application/json": AddKey}})
+def _wanted(request: Request[Any, Any, Any]) -> KeyId:
+    return KeyId(path_id(request, "key_id", what="API key"))
+
+
+@post(
+    "/api-keys",
+    tags=_TAGS,
+    opt={"permission": Permission.KEYS_WRITE, "bodies": {"application/json": AddKey}, "refusals": (403, 409)},
+)
 async def create_api_key(request: Request[Any, Any, Any]) -> NewApiKey:
     """Make an API key.
 
-    It may do all that the key may with which it was made. Its text is in this answer and nowhere else.
+    A secret one may do what you name in `scopes`, or all that you may; never more (`escalation`). A publishable one
+    belongs into pages of the `origins` that you name. Its text is in this answer and nowhere else.
     """
     wanted = await read_json(request, AddKey)
-    tenant = caller_of(request).tenant
-    async with resources_of(request).database.tenant(tenant, readonly=False) as conn:
-        row, text = await add_key(conn, tenant, name=wanted.name)
+    resources, caller = resources_of(request), caller_of(request)
+    plan = plan_key(wanted, caller=caller, now=resources.clock.now())
+    async with resources.database.tenant(caller.tenant, readonly=False) as conn:
+        row, text = await make(conn, plan, caller=caller)
     return NewApiKey.with_text(ApiKey.of(row), text)
 
 
-@get("/api-keys", tags=["api keys"], opt={"permission": Permission.KEYS_READ, "query": (LIMIT, _CURSOR)})
+@get("/api-keys", tags=_TAGS, opt={"permission": Permission.KEYS_READ, "query": (LIMIT, _CURSOR)})
 async def list_api_keys(request: Request[Any, Any, Any]) -> Page[ApiKey]:
     """List API keys in the order in which they were made, revoked ones too."""
     query = Query.of(request)
@@ -52,11 +64,53 @@ async def list_api_keys(request: Request[Any, Any, Any]) -> Page[ApiKey]:
     return Page([ApiKey.of(row) for row in rows[:limit]], cursor)
 
 
-@delete("/api-keys/{key_id:str}", tags=["api keys"], opt={"permission": Permission.KEYS_WRITE})
+@get("/api-keys/{key_id:str}", tags=_TAGS, opt={"permission": Permission.KEYS_READ})
+async def get_api_key(request: Request[Any, Any, Any]) -> ApiKey:
+    """Read one API key, a revoked one too."""
+    wanted = _wanted(request)
+    async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+        row = await get_key(conn, wanted)
+    if row is None:
+        raise NotFound("API key")
+    return ApiKey.of(row)
+
+
+@patch(
+    "/api-keys/{key_id:str}",
+    tags=_TAGS,
+    opt={"permission": Permission.KEYS_WRITE, "bodies": {"application/json": ChangeKey}, "refusals": (403,)},
+)
+async def update_api_key(request: Request[Any, Any, Any]) -> ApiKey:
+    """Change an API key's name, or on whose pages a publishable one may be used, from the next request on."""
+    wanted, caller = _wanted(request), caller_of(request)
+    change = await read_json(request, ChangeKey)
+    async with resources_of(request).database.tenant(caller.tenant, readonly=False) as conn:
+        _, row = await alter(conn, wanted, change, caller=caller)
+    return ApiKey.of(row)
+
+
+@post(
+    "/api-keys/{key_id:str}/rotate",
+    tags=_TAGS,
+    opt={"permission": Permission.KEYS_WRITE, "bodies": {"application/json": RotateKey}, "refusals": (403, 409)},
+)
+async def rotate_api_key(request: Request[Any, Any, Any]) -> NewApiKey:
+    """Make a new API key in the place of one, with its name, scopes and origins.
+
+    Both are good for `overlap_s` seconds, so that programs can change over. The new one lasts as long as the old one
+    was made to. Its text is in this answer and nowhere else.
+    """
+    wanted, caller = _wanted(request), caller_of(request)
+    how = await read_json(request, RotateKey)
+    async with resources_of(request).database.tenant(caller.tenant, readonly=False) as conn:
+        _, row, text = await rotate(conn, wanted, how, caller=caller)
+    return NewApiKey.with_text(ApiKey.of(row), text)
+
+
+@delete("/api-keys/{key_id:str}", tags=_TAGS, opt={"permission": Permission.KEYS_WRITE})
 async def revoke_api_key(request: Request[Any, Any, Any]) -> None:
     """Revoke an API key at once; it may be the one that asks."""
-    tenant = caller_of(request).tenant
-    wanted = KeyId(path_id(request, "key_id", what="API key"))
+    wanted, tenant = _wanted(request), caller_of(request).tenant
     async with resources_of(request).database.tenant(tenant, readonly=False) as conn:
         if not await revoke_key(conn, tenant, wanted):
             raise NotFound("API key")
