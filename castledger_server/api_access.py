@@ -67,6 +67,14 @@ class Api:
         """
         return self._ask("POST", path, content=content, headers={"Content-Type": media_type})
 
+    def delete(self, path: str) -> None:
+        """Take away what *path*, below ``/api/v1``, names.
+
+        Raises:
+            ApiRefusal: The API refused, or does not answer.
+        """
+        self._ask("DELETE", path)
+
     def _ask(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **request: Any) -> bytes:
         # A proxy of the environment is for the world, not for this machine.
         trust_env = urlsplit(self._url).hostname not in _LOOPBACK

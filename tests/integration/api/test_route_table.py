@@ -7,6 +7,7 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
+from analytics_core.api_keys import PUBLISHABLE_SCOPES
 from analytics_core.permissions import Permission
 from api.app import create_app
 from api.auth import require_permission
@@ -40,6 +41,11 @@ async def test_every_route_is_open_or_names_its_permission(app: Litestar) -> Non
         if guarded:
             assert "permission" in handler.opt, path
             assert handler.opt["permission"] is None or handler.opt["permission"] in Permission, path
+
+
+async def test_only_these_take_publishable_keys(app: Litestar) -> None:
+    """Whoever adds one opens it to anybody who reads a page's source, and to pages of other sites."""
+    assert {path for path, handler in handlers(app) if handler.opt.get("permission") in PUBLISHABLE_SCOPES} == set()
 
 
 async def test_only_these_are_open_to_everyone(app: Litestar) -> None:
