@@ -12,6 +12,7 @@ from api.pages.comparisons import show_comparison
 from api.pages.episodes import show_episode, show_episodes
 from api.pages.hits import show_episode_hits, show_hit, show_podcast_hits
 from api.pages.intake import add_podcast, show_new
+from api.pages.keys import make_key, revoke_one_key, rotate_key, show_keys
 from api.pages.limits import SignInLimit
 from api.pages.methodology import show_methodology
 from api.pages.overview import show_front, show_overview, show_podcasts
@@ -29,14 +30,18 @@ _CLOSED: Final = (
     accept_unknown,
     add_podcast,
     decide_spike,
+    make_key,
+    revoke_one_key,
     rewrite_by_address,
     rewrite_sent,
+    rotate_key,
     show_comparison,
     show_episode,
     show_episode_hits,
     show_episodes,
     show_front,
     show_hit,
+    show_keys,
     show_new,
     show_overview,
     show_podcast_hits,
