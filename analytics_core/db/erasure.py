@@ -83,6 +83,12 @@ _CLAIMS: Final[LiteralString] = """/* erasure.claims */ delete from app.podcast_
 _PODCASTS: Final[LiteralString] = """/* erasure.podcasts */ delete from app.podcasts where tenant_id = $1"""
 _LINKS: Final[LiteralString] = """/* erasure.links */ delete from app.links where tenant_id = $1"""
 _SESSIONS: Final[LiteralString] = """/* erasure.sessions */ delete from app.sessions where tenant_id = $1"""
+_SEALS: Final[LiteralString] = """/* erasure.seals */ delete from app.audit_seals where tenant_id = $1"""
+# With what waits for a seal.
+_AUDIT: Final[LiteralString] = """/* erasure.audit */ delete from app.audit_log where tenant_id = $1"""
+_IDEMPOTENCY: Final[LiteralString] = (
+    """/* erasure.idempotency_keys */ delete from app.idempotency_keys where tenant_id = $1"""
+)
 _KEYS: Final[LiteralString] = """/* erasure.keys */ delete from app.api_keys where tenant_id = $1"""
 _DAYS: Final[LiteralString] = """/* erasure.days */ delete from ops.days where tenant_no = $1"""
 _TENANT: Final[LiteralString] = """/* erasure.tenant */ delete from app.tenants where tenant_id = $1"""
@@ -179,7 +185,19 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
         await conn.execute(statement, tenant_no)
     months = [row["month"] for row in await conn.fetch(_SECRETS, tenant_no)]
     await conn.execute(_IDLE_SECRETS, INSTALLATION, months, span.created_at)
-    for statement in (_ENCLOSURES, _EPISODES, _CLAIMS, _PODCASTS, _LINKS, _SESSIONS, _KEYS, _TENANT):
+    for statement in (
+        _ENCLOSURES,
+        _EPISODES,
+        _CLAIMS,
+        _PODCASTS,
+        _LINKS,
+        _SEALS,
+        _AUDIT,
+        _IDEMPOTENCY,
+        _SESSIONS,
+        _KEYS,
+        _TENANT,
+    ):
         await conn.execute(statement, tenant_id)
     await raise_ownership(conn)
     await conn.execute(_NOTIFY, CATALOGUE_CHANNEL)
