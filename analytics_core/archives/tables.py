@@ -465,6 +465,8 @@ LEFT_OUT: Final[Mapping[str, str]] = MappingProxyType(
         "app.tenants": "what is the tenant's own setting is in the manifest",
         "app.api_keys": "credentials stay where they are",
         "app.sessions": "credentials stay where they are",
+        "app.memberships": "people belong to an installation, and are invited anew elsewhere",
+        "app.user_sessions": "credentials stay where they are",
         "app.podcast_claims": "a claim is between tenants of one installation",
         "app.podcast_transfers": "a transfer is between tenants of one installation",
         "app.podcast_daily": "it is made of metrics_daily, on import as well",

@@ -83,6 +83,10 @@ _CLAIMS: Final[LiteralString] = """/* erasure.claims */ delete from app.podcast_
 _PODCASTS: Final[LiteralString] = """/* erasure.podcasts */ delete from app.podcasts where tenant_id = $1"""
 _LINKS: Final[LiteralString] = """/* erasure.links */ delete from app.links where tenant_id = $1"""
 _SESSIONS: Final[LiteralString] = """/* erasure.sessions */ delete from app.sessions where tenant_id = $1"""
+_USER_SESSIONS: Final[LiteralString] = (
+    """/* erasure.user_sessions */ delete from app.user_sessions where tenant_id = $1"""
+)
+_MEMBERSHIPS: Final[LiteralString] = """/* erasure.memberships */ delete from app.memberships where tenant_id = $1"""
 _KEYS: Final[LiteralString] = """/* erasure.keys */ delete from app.api_keys where tenant_id = $1"""
 _DAYS: Final[LiteralString] = """/* erasure.days */ delete from ops.days where tenant_no = $1"""
 _TENANT: Final[LiteralString] = """/* erasure.tenant */ delete from app.tenants where tenant_id = $1"""
@@ -179,7 +183,18 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
         await conn.execute(statement, tenant_no)
     months = [row["month"] for row in await conn.fetch(_SECRETS, tenant_no)]
     await conn.execute(_IDLE_SECRETS, INSTALLATION, months, span.created_at)
-    for statement in (_ENCLOSURES, _EPISODES, _CLAIMS, _PODCASTS, _LINKS, _SESSIONS, _KEYS, _TENANT):
+    for statement in (
+        _ENCLOSURES,
+        _EPISODES,
+        _CLAIMS,
+        _PODCASTS,
+        _LINKS,
+        _SESSIONS,
+        _USER_SESSIONS,
+        _MEMBERSHIPS,
+        _KEYS,
+        _TENANT,
+    ):
         await conn.execute(statement, tenant_id)
     await raise_ownership(conn)
     await conn.execute(_NOTIFY, CATALOGUE_CHANNEL)
