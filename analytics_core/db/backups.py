@@ -39,6 +39,8 @@ __all__ = (
 SECRET_TABLES: Final = (
     "app.api_keys",
     "app.auth_tokens",
+    "app.invitations",
+    "app.outbox",
     "app.passwords",
     "app.refresh_tokens",
     "app.sessions",
