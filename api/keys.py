@@ -167,13 +167,11 @@ async def alter(conn: Connection, key_id: KeyId, change: ChangeKey, *, caller: C
     return old, await change_key(conn, key_id, name=name, origins=origins)
 
 
-async def rotate(
-    conn: Connection, key_id: KeyId, wanted: RotateKey, *, caller: Caller
-) -> tuple[ListedKey, ListedKey, str]:
+async def rotate(conn: Connection, key_id: KeyId, wanted: RotateKey, *, caller: Caller) -> tuple[ListedKey, str]:
     """Make a key in the place of another, which ends after the overlap.
 
     Returns:
-        The old key, the new one, and the new one's text.
+        The new key, and its text, which is stored nowhere.
 
     Raises:
         NotFound: The tenant has no such key, or it is revoked.
@@ -186,5 +184,4 @@ async def rotate(
     if unknown:
         raise Forbidden(f"this key could do what is not known here: {', '.join(sorted(unknown))}", code="escalation")
     _refuse_escalation(caller, ALL_PERMISSIONS if old.scopes is None else [Permission(scope) for scope in old.scopes])
-    new, text = await replace_key(conn, old, overlap_s=wanted.overlap_s)
-    return old, new, text
+    return await replace_key(conn, old, overlap_s=wanted.overlap_s)

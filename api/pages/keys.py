@@ -28,8 +28,9 @@ from api.pages.views import show
 from api.pagination import id_cursor, write_cursor
 from api.queries import Refusal
 from api.resources import resources_of
-from api.schemas.keys import AddKey, RotateKey
+from api.schemas.keys import AddKey, ApiKey, RotateKey
 from api.scopes import path_id
+from api.writing import writing
 
 __all__ = ("make_key", "revoke_one_key", "rotate_key", "show_keys")
 
@@ -155,12 +156,12 @@ async def show_keys(request: Request[Any, Any, Any]) -> Response[Any]:
 async def make_key(request: Request[Any, Any, Any]) -> Response[Any]:
     """Make a key and show its text, this once."""
     fields = await read_form(request, session_of(request))
-    resources, caller = resources_of(request), caller_of(request)
-    now = resources.clock.now()
+    caller, now = caller_of(request), resources_of(request).clock.now()
     try:
         plan = plan_key(_wanted(fields, caller, now=now), caller=caller, now=now)
-        async with resources.database.tenant(caller.tenant, readonly=False) as conn:
-            made, text = await make(conn, plan, caller=caller)
+        async with writing(request, "key.create") as work:
+            made, text = await make(work.conn, plan, caller=caller)
+            work.done(None, resource=made.key_id, after=ApiKey.of(made))
     except InvalidRequest as error:
         return await _show(request, faults=_told(error), given=fields, status_code=422)
     except Conflict as error:
@@ -176,14 +177,15 @@ async def make_key(request: Request[Any, Any, Any]) -> Response[Any]:
 )
 async def rotate_key(request: Request[Any, Any, Any]) -> Response[Any]:
     """Make a key in the place of another and show its text, this once."""
-    wanted, caller = KeyId(path_id(request, "key_id", what="API key")), caller_of(request)
+    wanted = KeyId(path_id(request, "key_id", what="API key"))
     fields = await read_form(request, session_of(request))
     overlap_s = {str(seconds): seconds for seconds in _OVERLAPS}.get(_text(fields, "overlap_s"))
     if overlap_s is None:
         raise NotFound("time for two keys to overlap")
     try:
-        async with resources_of(request).database.tenant(caller.tenant, readonly=False) as conn:
-            _, made, text = await rotate(conn, wanted, RotateKey(overlap_s=overlap_s), caller=caller)
+        async with writing(request, "key.rotate") as work:
+            made, text = await rotate(work.conn, wanted, RotateKey(overlap_s=overlap_s), caller=work.caller)
+            work.done(None, resource=wanted, after=ApiKey.of(made))
     except Conflict as error:
         return await _show(request, faults=(_sentence(str(error)),), status_code=409)
     return await _show(request, made=made, text=text)
@@ -197,9 +199,10 @@ async def rotate_key(request: Request[Any, Any, Any]) -> Response[Any]:
 )
 async def revoke_one_key(request: Request[Any, Any, Any]) -> Response[Any]:
     """Revoke a key at once; who signed in with it is signed out by that."""
-    wanted, tenant = KeyId(path_id(request, "key_id", what="API key")), caller_of(request).tenant
+    wanted = KeyId(path_id(request, "key_id", what="API key"))
     await read_form(request, session_of(request))
-    async with resources_of(request).database.tenant(tenant, readonly=False) as conn:
-        if not await revoke_key(conn, tenant, wanted):
+    async with writing(request, "key.revoke") as work:
+        if not await revoke_key(work.conn, work.tenant, wanted):
             raise NotFound("API key")
+        work.done(None, resource=wanted)
     return Redirect("/settings/keys", status_code=303)

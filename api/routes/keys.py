@@ -20,6 +20,7 @@ from api.resources import resources_of
 from api.schemas.common import Page
 from api.schemas.keys import AddKey, ApiKey, ChangeKey, NewApiKey, RotateKey
 from api.scopes import path_id
+from api.writing import writing
 
 __all__ = ("create_api_key", "get_api_key", "list_api_keys", "revoke_api_key", "rotate_api_key", "update_api_key")
 
@@ -44,11 +45,12 @@ async def create_api_key(request: Request[Any, Any, Any]) -> NewApiKey:
     belongs into pages of the `origins` that you name. Its text is in this answer and nowhere else.
     """
     wanted = await read_json(request, AddKey)
-    resources, caller = resources_of(request), caller_of(request)
-    plan = plan_key(wanted, caller=caller, now=resources.clock.now())
-    async with resources.database.tenant(caller.tenant, readonly=False) as conn:
-        row, text = await make(conn, plan, caller=caller)
-    return NewApiKey.with_text(ApiKey.of(row), text)
+    caller = caller_of(request)
+    plan = plan_key(wanted, caller=caller, now=resources_of(request).clock.now())
+    async with writing(request, "key.create") as work:
+        row, text = await make(work.conn, plan, caller=caller)
+        answer = NewApiKey.with_text(ApiKey.of(row), text)
+        return work.done(answer, resource=row.key_id, after=ApiKey.of(row))
 
 
 @get("/api-keys", tags=_TAGS, opt={"permission": Permission.KEYS_READ, "query": (LIMIT, _CURSOR)})
@@ -82,11 +84,11 @@ async def get_api_key(request: Request[Any, Any, Any]) -> ApiKey:
 )
 async def update_api_key(request: Request[Any, Any, Any]) -> ApiKey:
     """Change an API key's name, or on whose pages a publishable one may be used, from the next request on."""
-    wanted, caller = _wanted(request), caller_of(request)
+    wanted = _wanted(request)
     change = await read_json(request, ChangeKey)
-    async with resources_of(request).database.tenant(caller.tenant, readonly=False) as conn:
-        _, row = await alter(conn, wanted, change, caller=caller)
-    return ApiKey.of(row)
+    async with writing(request, "key.update") as work:
+        old, row = await alter(work.conn, wanted, change, caller=work.caller)
+        return work.done(ApiKey.of(row), resource=wanted, before=ApiKey.of(old))
 
 
 @post(
@@ -100,17 +102,19 @@ async def rotate_api_key(request: Request[Any, Any, Any]) -> NewApiKey:
     Both are good for `overlap_s` seconds, so that programs can change over. The new one lasts as long as the old one
     was made to. Its text is in this answer and nowhere else.
     """
-    wanted, caller = _wanted(request), caller_of(request)
+    wanted = _wanted(request)
     how = await read_json(request, RotateKey)
-    async with resources_of(request).database.tenant(caller.tenant, readonly=False) as conn:
-        _, row, text = await rotate(conn, wanted, how, caller=caller)
-    return NewApiKey.with_text(ApiKey.of(row), text)
+    async with writing(request, "key.rotate") as work:
+        row, text = await rotate(work.conn, wanted, how, caller=work.caller)
+        answer = NewApiKey.with_text(ApiKey.of(row), text)
+        return work.done(answer, resource=wanted, after=ApiKey.of(row))
 
 
 @delete("/api-keys/{key_id:str}", tags=_TAGS, opt={"permission": Permission.KEYS_WRITE})
 async def revoke_api_key(request: Request[Any, Any, Any]) -> None:
     """Revoke an API key at once; it may be the one that asks."""
-    wanted, tenant = _wanted(request), caller_of(request).tenant
-    async with resources_of(request).database.tenant(tenant, readonly=False) as conn:
-        if not await revoke_key(conn, tenant, wanted):
+    wanted = _wanted(request)
+    async with writing(request, "key.revoke") as work:
+        if not await revoke_key(work.conn, work.tenant, wanted):
             raise NotFound("API key")
+        work.done(None, resource=wanted)
