@@ -23,7 +23,7 @@ _UNCHANGED: Final = {"description": "Nothing has changed since the answer whose 
 _REFUSALS: Final = {
     400: "Malformed.",
     401: "No valid API key.",
-    403: "The key is valid, and its tenant may not see this.",
+    403: "The key is valid, and may not do this, or not from where it is used.",
     404: "There is no such thing, or it is another tenant's.",
     409: "It clashes with what is stored.",
     410: "It was there, and is kept no longer.",
@@ -52,6 +52,11 @@ class Operation(NamedTuple):
     def query(self) -> tuple[Parameter[Any], ...]:
         """The query parameters it knows."""
         return tuple(self.handler.opt.get("query", ()))
+
+    @property
+    def permission(self) -> str | None:
+        """What a caller has to be allowed; ``None`` when anybody, or any caller, may."""
+        return self.handler.opt.get("permission")
 
     @property
     def bodies(self) -> Mapping[str, Any]:
@@ -109,7 +114,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
 def _statuses(operation: Operation) -> Iterable[int]:
     if operation.handler.opt.get("is_open"):
         return (422, 503)
-    found = {401, 422, 503, *operation.handler.opt.get("refusals", ())}
+    found = {401, 403, 422, 503, *operation.handler.opt.get("refusals", ())}
     if "{" in operation.path:
         found.add(404)
     if operation.bodies:
@@ -142,6 +147,8 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         summary, description = _first_paragraph(operation.function)
+        if operation.permission is not None:
+            description += f"\n\nNeeds the permission `{operation.permission}`."
         success: dict[str, Any] = {"description": "Done."}
         if operation.answer is not None:
             success["content"] = {"application/json": {"schema": by_type[operation.answer]}}

@@ -36,7 +36,7 @@ def _wanted(request: Request[Any, Any, Any]) -> KeyId:
 @post(
     "/api-keys",
     tags=_TAGS,
-    opt={"permission": Permission.KEYS_WRITE, "bodies": {"application/json": AddKey}, "refusals": (403, 409)},
+    opt={"permission": Permission.KEYS_WRITE, "bodies": {"application/json": AddKey}, "refusals": (409,)},
 )
 async def create_api_key(request: Request[Any, Any, Any]) -> NewApiKey:
     """Make an API key.
@@ -80,7 +80,7 @@ async def get_api_key(request: Request[Any, Any, Any]) -> ApiKey:
 @patch(
     "/api-keys/{key_id:str}",
     tags=_TAGS,
-    opt={"permission": Permission.KEYS_WRITE, "bodies": {"application/json": ChangeKey}, "refusals": (403,)},
+    opt={"permission": Permission.KEYS_WRITE, "bodies": {"application/json": ChangeKey}},
 )
 async def update_api_key(request: Request[Any, Any, Any]) -> ApiKey:
     """Change an API key's name, or on whose pages a publishable one may be used, from the next request on."""
@@ -94,7 +94,7 @@ async def update_api_key(request: Request[Any, Any, Any]) -> ApiKey:
 @post(
     "/api-keys/{key_id:str}/rotate",
     tags=_TAGS,
-    opt={"permission": Permission.KEYS_WRITE, "bodies": {"application/json": RotateKey}, "refusals": (403, 409)},
+    opt={"permission": Permission.KEYS_WRITE, "bodies": {"application/json": RotateKey}, "refusals": (409,)},
 )
 async def rotate_api_key(request: Request[Any, Any, Any]) -> NewApiKey:
     """Make a new API key in the place of one, with its name, scopes and origins.
