@@ -11,6 +11,7 @@ from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 
 from api.auth import require_key, require_permission
+from api.idempotency import Replayed, answer_replayed
 from api.logs import RequestLog
 from api.metrics import RequestMetrics
 from api.pages.assets import Assets
@@ -107,7 +108,7 @@ def create_app(
             *page_routes(),
         ],
         compression_config=compression_config(),
-        exception_handlers={Exception: answer_error},
+        exception_handlers={Exception: answer_error, Replayed: answer_replayed},
         logging_config=None,
         openapi_config=None,
         request_max_body_size=resources.settings.api.max_body_mb * 1024 * 1024,

@@ -14,6 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
 from api.errors import PROBLEM_JSON, Problem
+from api.idempotency import HEADER
 from api.queries import Parameter
 
 __all__ = ("Operation", "build_document", "list_operations")
@@ -60,6 +61,16 @@ class Operation(NamedTuple):
         return bodies
 
     @property
+    def writes(self) -> bool:
+        """Whether it changes anything."""
+        return self.method != "get" and not self.handler.opt.get("changes_nothing") and not self.is_open
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody may ask, without a key."""
+        return bool(self.handler.opt.get("is_open"))
+
+    @property
     def answer(self) -> Any:
         """The type of the answer's body; ``None`` when it is empty."""
         annotation = typing.get_type_hints(self.function)["return"]
@@ -103,15 +114,30 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         }
         for parameter in operation.query
     ]
-    return in_path + in_query
+    in_header = [
+        {
+            "name": HEADER,
+            "in": "header",
+            "required": False,
+            "description": (
+                "Chosen by you, such as a UUID: a request that is sent again with the same key within 24 hours is done "
+                "once and answered the same, with `Idempotent-Replayed: true`; another request with it is 409 "
+                "`idempotency_key_reused`. What was refused may be sent again with the same key."
+            ),
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
+        }
+    ]
+    return in_path + in_query + (in_header if operation.writes else [])
 
 
 def _statuses(operation: Operation) -> Iterable[int]:
-    if operation.handler.opt.get("is_open"):
+    if operation.is_open:
         return (422, 503)
     found = {401, 422, 503, *operation.handler.opt.get("refusals", ())}
     if "{" in operation.path:
         found.add(404)
+    if operation.writes:
+        found.add(409)
     if operation.bodies:
         found |= {400, 413, 415}
     return sorted(found)
@@ -172,7 +198,7 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
                     for media_type, body in operation.bodies.items()
                 },
             }
-        if operation.handler.opt.get("is_open"):
+        if operation.is_open:
             document["security"] = []
         paths.setdefault(operation.path, {})[operation.method] = document
     return {

@@ -19,6 +19,7 @@ from analytics_core.agent_lists import AgentLists
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.dead_letters import drop_dead_letters
 from analytics_core.db.hits import ensure_partitions
+from analytics_core.db.idempotency import drop_answers
 from analytics_core.db.ledger import drop_entries, link_segments
 from analytics_core.db.podcasts import read_known_hosts
 from analytics_core.db.pool import CONNECTION_LOST, Connection, Pool, check_role, connect, connection, open_pool
@@ -274,8 +275,12 @@ class Ingest:
             JobKind("agents", _CHORES_EVERY, self._classify_again),
             JobKind("restatements", _CHORES_EVERY, self._restate_due),
             JobKind("books", _CHORES_EVERY, self._drop_old_books),
+            JobKind("idempotency", _CHORES_EVERY, self._drop_answers),
             JobKind("spikes", _SPIKES_EVERY, self._guard),
         ]
+
+    async def _drop_answers(self, conn: Connection) -> Mapping[str, int]:
+        return {"answers": await drop_answers(conn, now=self._clock.now())}
 
     def erasure_kind(self) -> JobKind:
         """The job that may take hours, which a worker of its own does so that the others do not wait for it."""
