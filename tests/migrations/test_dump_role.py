@@ -18,12 +18,12 @@ pytestmark = pytest.mark.anyio
 
 # Columns whose names sound like secrets, and why they are none.
 _NO_SECRETS = {
-    "app.audit_seals.hash": "of the entries beside it, which hold no secret",
     "app.podcast_claims.token": "is published in a feed",
     "app.podcast_claims.feed_digest": "of what is published",
     "app.podcast_transfers.feed_digest": "of what is published",
     "app.erasures.subject_hash": "compares with a name that is given, and with nothing else",
     "app.erasures.digest": "of the record beside it",
+    "app.audit_seals.hash": "of entries that are there",
     "ops.agents.agent_hash": "of the user agent beside it",
     "ops.agents.superseded_hash": "the same",
     "migrations.applied.checksum": "of a file of ours",

@@ -71,7 +71,7 @@ async def test_a_key_stands_for_one_request_of_one_caller(api: Api, ledger: Ledg
 async def test_what_was_refused_may_be_sent_again(api: Api, ledger: Ledger) -> None:
     await api.request("POST", "/links", json={"url": SHOP, "slug": "taken"})
     problem(await send(api, "one", json={"url": SHOP, "slug": "taken"}), 409, "slug_taken")
-    problem(await send(api, "two", json={"url": "no"}), 422, "invalid_url")
+    problem(await send(api, "two", json={"url": "no"}), 422, "invalid")
     assert await count(ledger, "app.idempotency_keys") == 0
     assert (await send(api, "one", json={"url": SHOP, "slug": "free"})).status_code == 201
     assert (await send(api, "two", json={"url": SHOP})).status_code == 201
