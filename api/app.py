@@ -22,6 +22,7 @@ from api.queries import Query
 from api.requests import Observer
 from api.resources import Resources
 from api.routes.analytics import explain_day, get_downloads
+from api.routes.audit import export_audit, list_audit
 from api.routes.claims import check_claim, claim_podcast, get_one_claim, list_podcast_claims
 from api.routes.comparisons import compare
 from api.routes.curves import get_curves
@@ -56,6 +57,7 @@ _CLOSED: Final = (
     delete_link,
     dismiss_spike,
     explain_day,
+    export_audit,
     get_curves,
     get_downloads,
     get_erasure,
@@ -69,6 +71,7 @@ _CLOSED: Final = (
     get_spike,
     get_unknown_hosts,
     list_api_keys,
+    list_audit,
     list_episodes,
     list_erasures,
     list_hits,

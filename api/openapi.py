@@ -72,7 +72,10 @@ class Operation(NamedTuple):
 
     @property
     def answer(self) -> Any:
-        """The type of the answer's body; ``None`` when it is empty."""
+        """The type of the answer's body, or of each of its lines; ``None`` when it is empty."""
+        lines = self.handler.opt.get("lines")
+        if lines is not None:
+            return lines
         annotation = typing.get_type_hints(self.function)["return"]
         if typing.get_origin(annotation) is Response:
             (annotation,) = typing.get_args(annotation)
@@ -170,7 +173,8 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
         summary, description = _first_paragraph(operation.function)
         success: dict[str, Any] = {"description": "Done."}
         if operation.answer is not None:
-            success["content"] = {"application/json": {"schema": by_type[operation.answer]}}
+            media_type = "application/x-ndjson" if "lines" in operation.handler.opt else "application/json"
+            success["content"] = {media_type: {"schema": by_type[operation.answer]}}
         document: dict[str, Any] = {
             "operationId": operation.function.__name__,
             "tags": sorted(operation.handler.tags or ()),

@@ -17,6 +17,7 @@ import asyncpg
 from analytics_core.admin_server import AdminServer
 from analytics_core.agent_lists import AgentLists
 from analytics_core.clock import Clock, SystemClock
+from analytics_core.db.audit_seals import seal_entries
 from analytics_core.db.dead_letters import drop_dead_letters
 from analytics_core.db.hits import ensure_partitions
 from analytics_core.db.idempotency import drop_answers
@@ -63,6 +64,7 @@ _AGENT_LISTS: Final = "lists of user agents"
 _SCAN_S: Final = 0.25
 _REFRESH_S: Final = 0.5
 _POLL_S: Final = 2.0
+_SEAL_S: Final = 1.0
 _CHORES_S: Final = 600.0
 _SILENCE_S: Final = 15.0
 _LISTS_S: Final = 15.0
@@ -349,6 +351,12 @@ class Ingest:
             "entries": await drop_entries(conn, before=now - _KEEP_ENTRIES),
         }
 
+    async def seal(self) -> float:
+        """Give entries of the record of changes their place and hash; return the seconds until the next look."""
+        async with connection(self._pool) as conn:
+            sealed = await seal_entries(conn)
+        return 0.0 if sealed else _SEAL_S
+
     async def work_jobs(self, queue: JobQueue) -> float:
         """Run a job that is due; old secrets go from the memory of this process, whoever destroyed them."""
         self.secrets.forget_old()
@@ -380,6 +388,7 @@ class Ingest:
             "polling": (self.poll, self.poll_wanted),
             "registry": (self.write_registry, self.registry_wanted),
             "claims": (self.settle_claims, self.claims_wanted),
+            "sealing": (self.seal, None),
             "silence": (lambda: self.listen_for_trackers(health), None),
             "watching lists": (lambda: self.watch_lists(health), None),
             "agent files": (lambda: self.watch_agent_lists(health), None),
