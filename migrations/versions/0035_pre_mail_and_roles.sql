@@ -18,6 +18,7 @@ create table app.outbox (
     check (num_nonnulls(recipient, subject, body) = case when num_nonnulls(sent_at, failed_at) = 0 then 3 else 0 end)
 );
 create index outbox_due on app.outbox (next_attempt_at) where sent_at is null and failed_at is null;
+create index outbox_failed on app.outbox (failed_at) where failed_at is not null;
 create index outbox_queued on app.outbox (queued_at);
 create index outbox_tenant on app.outbox (tenant_id);
 
