@@ -465,6 +465,8 @@ LEFT_OUT: Final[Mapping[str, str]] = MappingProxyType(
         "app.tenants": "what is the tenant's own setting is in the manifest",
         "app.api_keys": "credentials stay where they are",
         "app.sessions": "credentials stay where they are",
+        "app.memberships": "people belong to an installation, and are invited anew elsewhere",
+        "app.user_sessions": "credentials stay where they are",
         "app.outbox": "mail that waits is sent from here, once",
         "app.roles": "who may do what is decided where it is imported",
         "app.invitations": "who may come in is decided where it is imported",

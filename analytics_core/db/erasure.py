@@ -86,6 +86,10 @@ _OUTBOX: Final[LiteralString] = """/* erasure.outbox */ delete from app.outbox w
 _INVITATIONS: Final[LiteralString] = """/* erasure.invitations */ delete from app.invitations where tenant_id = $1"""
 _ROLES: Final[LiteralString] = """/* erasure.roles */ delete from app.roles where tenant_id = $1"""
 _SESSIONS: Final[LiteralString] = """/* erasure.sessions */ delete from app.sessions where tenant_id = $1"""
+_USER_SESSIONS: Final[LiteralString] = (
+    """/* erasure.user_sessions */ delete from app.user_sessions where tenant_id = $1"""
+)
+_MEMBERSHIPS: Final[LiteralString] = """/* erasure.memberships */ delete from app.memberships where tenant_id = $1"""
 _KEYS: Final[LiteralString] = """/* erasure.keys */ delete from app.api_keys where tenant_id = $1"""
 _DAYS: Final[LiteralString] = """/* erasure.days */ delete from ops.days where tenant_no = $1"""
 _TENANT: Final[LiteralString] = """/* erasure.tenant */ delete from app.tenants where tenant_id = $1"""
@@ -190,8 +194,10 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
         _LINKS,
         _OUTBOX,
         _INVITATIONS,
-        _ROLES,
         _SESSIONS,
+        _USER_SESSIONS,
+        _MEMBERSHIPS,
+        _ROLES,
         _KEYS,
         _TENANT,
     ):
