@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from analytics_core.errors import Forbidden
-from analytics_core.permissions import ALL_PERMISSIONS, ROLES, Permission, RoleName
+from analytics_core.permissions import Permission, RoleName, permissions_of
 
 __all__ = ("Escalation", "Rights", "base_role", "check_grant", "rights_of")
 
@@ -56,10 +56,7 @@ def rights_of(role: RoleName, custom: Iterable[str] | None = None, sponsor_ids: 
     >>> sorted(rights_of(RoleName.VIEWER, ["links:read", "moon:read"]).permissions)
     [<Permission.LINKS_READ: 'links:read'>]
     """
-    permissions = ROLES[role]
-    if custom is not None:
-        permissions = frozenset(known for known in ALL_PERMISSIONS if known.value in set(custom))
-    return Rights(permissions, frozenset(sponsor_ids) if role is RoleName.SPONSOR else None)
+    return Rights(permissions_of(role, custom), frozenset(sponsor_ids) if role is RoleName.SPONSOR else None)
 
 
 def base_role(sponsor_ids: Iterable[UUID]) -> RoleName:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from analytics_core.db.pool import Connection
 
-__all__ = ("RESET_LIFETIME", "VERIFY_LIFETIME", "Purpose", "forget_tokens", "make_token", "use_token")
+__all__ = ("RESET_LIFETIME", "VERIFY_LIFETIME", "Purpose", "find_token", "forget_tokens", "make_token", "use_token")
 
 VERIFY_LIFETIME: Final = dt.timedelta(hours=24)
 RESET_LIFETIME: Final = dt.timedelta(hours=1)
@@ -48,6 +48,9 @@ _USE: Final[LiteralString] = """/* auth_tokens.use */
 update app.auth_tokens set used_at = $3
 where token_hash = $1 and purpose = $2 and used_at is null and expires_at > $3 returning user_id"""
 
+_FIND: Final[LiteralString] = """/* auth_tokens.find */
+select user_id from app.auth_tokens where token_hash = $1 and purpose = $2 and used_at is null and expires_at > $3"""
+
 # Used ones stay until their time is over, so that how many there were is known.
 _FORGET: Final[LiteralString] = """/* auth_tokens.forget */
 update app.auth_tokens set used_at = $3 where user_id = $1 and purpose = $2 and used_at is null"""
@@ -70,6 +73,14 @@ async def make_token(conn: Connection, user_id: UUID, purpose: Purpose, *, now: 
     token = f"cl_{purpose.value}_{secrets.token_urlsafe(32)}"
     await conn.execute(_MAKE, _hash(token), user_id, purpose.value, now, now + purpose.lifetime)
     return token
+
+
+async def find_token(conn: Connection, token: str, purpose: Purpose, *, now: dt.datetime) -> UUID | None:
+    """Look whose a token is that could be used, without using it."""
+    if not _FORM.fullmatch(token):
+        return None
+    user_id: UUID | None = await conn.fetchval(_FIND, _hash(token), purpose.value, now)
+    return user_id
 
 
 async def use_token(conn: Connection, token: str, purpose: Purpose, *, now: dt.datetime) -> UUID | None:

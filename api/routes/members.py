@@ -109,7 +109,9 @@ async def update_member(request: Request[Any, Any, Any]) -> Member:
         return work.done(after, resource=wanted, before=Member.of(before))
 
 
-@delete("/members/{user_id:str}", tags=["members"], opt={"permission": Permission.MEMBERS_WRITE, "refusals": (403, 409)})
+@delete(
+    "/members/{user_id:str}", tags=["members"], opt={"permission": Permission.MEMBERS_WRITE, "refusals": (403, 409)}
+)
 async def remove_member(request: Request[Any, Any, Any]) -> None:
     """Remove a member, whose sessions in this tenant end at once; it may be yourself, and not the last owner."""
     wanted = path_id(request, "user_id", what="member")
