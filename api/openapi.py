@@ -13,6 +13,7 @@ from litestar import Litestar, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
+from api.auth import require_person
 from api.errors import PROBLEM_JSON, Problem
 from api.idempotency import HEADER
 from api.queries import Parameter
@@ -61,9 +62,15 @@ class Operation(NamedTuple):
         return bodies
 
     @property
-    def writes(self) -> bool:
-        """Whether it changes anything."""
-        return self.method != "get" and not self.handler.opt.get("changes_nothing") and not self.is_open
+    def is_keyed(self) -> bool:
+        """Whether it is done once under an ``Idempotency-Key``: a write of a tenant's, for a caller who is known."""
+        opt = self.handler.opt
+        return self.method != "get" and not opt.get("changes_nothing") and not self.is_open and not self.is_personal
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether it is about the person who asks, and no tenant."""
+        return require_person in self.handler.resolve_guards()
 
     @property
     def is_open(self) -> bool:
@@ -130,7 +137,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
             "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
         }
     ]
-    return in_path + in_query + (in_header if operation.writes else [])
+    return in_path + in_query + (in_header if operation.is_keyed else [])
 
 
 def _statuses(operation: Operation) -> Iterable[int]:
@@ -139,7 +146,7 @@ def _statuses(operation: Operation) -> Iterable[int]:
         found.add(401)
     if "{" in operation.path:
         found.add(404)
-    if operation.writes:
+    if operation.is_keyed:
         found.add(409)
     if operation.bodies:
         found |= {400, 413, 415}
