@@ -23,7 +23,7 @@ _UNCHANGED: Final = {"description": "Nothing has changed since the answer whose 
 _REFUSALS: Final = {
     400: "Malformed.",
     401: "No valid API key.",
-    403: "The key is valid, and its tenant may not see this.",
+    403: "The key is valid, and may not do this, or its tenant may not.",
     404: "There is no such thing, or it is another tenant's.",
     409: "It clashes with what is stored.",
     410: "It was there, and is kept no longer.",
@@ -109,7 +109,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
 def _statuses(operation: Operation) -> Iterable[int]:
     if operation.handler.opt.get("is_open"):
         return (422, 503)
-    found = {401, 422, 503, *operation.handler.opt.get("refusals", ())}
+    found = {401, 403, 422, 503, *operation.handler.opt.get("refusals", ())}
     if "{" in operation.path:
         found.add(404)
     if operation.bodies:
