@@ -59,11 +59,14 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRou
 async def require_permission(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Let a request pass whose caller may do what the route names as ``permission`` in its ``opt``.
 
-    ``None`` is for what every caller may do, such as signing out. Every closed route names one or the other.
+    ``None`` is for what every caller may do, such as signing out. Every closed route names one or the other; what
+    OPTIONS tells, the methods of a path, stands in the documentation.
 
     Raises:
         Forbidden: The caller may not.
     """
+    if connection.scope.get("method") == "OPTIONS":
+        return
     needed: Permission | None = handler.opt["permission"]
     caller: Caller = connection.scope["auth"]
     if needed is not None and needed not in caller.permissions:
