@@ -14,12 +14,13 @@ from typing import Final
 
 import asyncpg
 
+from analytics_core.accounts import difference
 from analytics_core.admin_server import AdminServer
 from analytics_core.agent_lists import AgentLists
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.dead_letters import drop_dead_letters
 from analytics_core.db.hits import ensure_partitions
-from analytics_core.db.ledger import drop_entries, link_segments
+from analytics_core.db.ledger import drop_entries, link_segments, read_accounts
 from analytics_core.db.podcasts import read_known_hosts
 from analytics_core.db.pool import CONNECTION_LOST, Connection, Pool, check_role, connect, connection, open_pool
 from analytics_core.db.retention import set_hits_policy
@@ -63,6 +64,7 @@ _REFRESH_S: Final = 0.5
 _POLL_S: Final = 2.0
 _CHORES_S: Final = 600.0
 _SILENCE_S: Final = 15.0
+_BALANCE_S: Final = 60.0
 _LISTS_S: Final = 15.0
 _AGENTS_A_STEP: Final = 1_000
 _AGENT_STEPS: Final = 100
@@ -163,6 +165,7 @@ class Ingest:
         self._conn: Connection | None = None
         self._landed = 0
         self._shared_due: str | None = None
+        self._is_off_balance = False
 
     async def ship(self) -> float:
         """Land what is in the spool; one connection is kept for it."""
@@ -238,6 +241,18 @@ class Ingest:
             await link_segments(conn)
             health.say(_TRACKERS, await self._silence.look(conn))
         return _SILENCE_S
+
+    async def balance(self) -> float:
+        """Hold what trackers answered yesterday and today against what became of it."""
+        today = self._clock.now().astimezone(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        day = dt.timedelta(days=1)
+        async with connection(self._pool) as conn:
+            off = difference(await read_accounts(conn, start=today - day, end=today + day))
+        if off and not self._is_off_balance:
+            _log.error("the ledger of answers does not balance: %d answers are unaccounted for", off)
+        self._is_off_balance = off != 0
+        self._metrics.ledger_difference.set(off)
+        return _BALANCE_S
 
     async def watch_lists(self, health: Health) -> float:
         """Judge by lists and databases that have been replaced; damaged ones leave those before in force."""
@@ -363,6 +378,7 @@ class Ingest:
             "registry": (self.write_registry, self.registry_wanted),
             "claims": (self.settle_claims, self.claims_wanted),
             "silence": (lambda: self.listen_for_trackers(health), None),
+            "balance": (self.balance, None),
             "watching lists": (lambda: self.watch_lists(health), None),
             "agent files": (lambda: self.watch_agent_lists(health), None),
             "jobs": (lambda: self.work_jobs(queue), None),
