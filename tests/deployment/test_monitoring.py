@@ -6,10 +6,10 @@ import json
 import re
 import shutil
 import subprocess
-import urllib.request
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
@@ -49,8 +49,7 @@ def test_services_export_what_is_declared_and_nothing_else(database: DatabaseSet
     found = {}
     for module in ("prefix_redirect", "ingest", "api"):
         with running(module, environ=environ) as told:
-            with urllib.request.urlopen(f"http://127.0.0.1:{told['admin_port']}/metrics", timeout=20) as answer:
-                text = answer.read().decode()
+            text = httpx.get(f"http://127.0.0.1:{told['admin_port']}/metrics", timeout=20).text
         for family in text_string_to_metric_families(text):
             # What a counter or histogram began at is told beside it, and the process's own is not ours to declare.
             if not family.name.startswith("process_") and not family.name.endswith("_created"):
