@@ -29,6 +29,11 @@ __all__ = (
     "INGEST_LAG_SECONDS",
     "INGEST_LEDGER_DIFFERENCE",
     "INGEST_LISTS_DAMAGED",
+    "INGEST_MAIL_FAILED",
+    "INGEST_MAIL_OLDEST_SECONDS",
+    "INGEST_MAIL_RETRIED",
+    "INGEST_MAIL_SENT",
+    "INGEST_MAIL_WAITING",
     "INGEST_MARKS",
     "INGEST_POLLS",
     "INGEST_SHARED_ADDRESSES_DUE",
@@ -252,6 +257,25 @@ INGEST_JOBS_OVERDUE_SECONDS: Final = Metric(
     _GAUGE,
     "How long the job has waited that is due longest; 0 when none is due.",
 )
+INGEST_MAIL_WAITING: Final = Metric("castledger_ingest_mail_waiting", _GAUGE, "Mail that has not gone yet.")
+INGEST_MAIL_OLDEST_SECONDS: Final = Metric(
+    "castledger_ingest_mail_oldest_seconds",
+    _GAUGE,
+    "How long the mail has waited that waits longest; 0 when none waits.",
+)
+INGEST_MAIL_SENT: Final = Metric("castledger_ingest_mail_sent", _COUNTER, "Mail that a server took.")
+INGEST_MAIL_RETRIED: Final = Metric(
+    "castledger_ingest_mail_retried",
+    _COUNTER,
+    "Attempts that failed and are made again, by reason: unreachable, tls, sign_in, sender, later.",
+    ("reason",),
+)
+INGEST_MAIL_FAILED: Final = Metric(
+    "castledger_ingest_mail_failed",
+    _COUNTER,
+    "Mail that was given up, by reason: refused by the server for good, expired after two days.",
+    ("reason",),
+)
 
 API_REQUESTS: Final = Metric(
     "castledger_api_requests",
@@ -299,6 +323,11 @@ METRICS: Final[tuple[Metric, ...]] = (
     INGEST_JOB_RUNS,
     INGEST_JOB_SECONDS,
     INGEST_JOBS_OVERDUE_SECONDS,
+    INGEST_MAIL_WAITING,
+    INGEST_MAIL_OLDEST_SECONDS,
+    INGEST_MAIL_SENT,
+    INGEST_MAIL_RETRIED,
+    INGEST_MAIL_FAILED,
     API_REQUESTS,
     API_REQUEST_SECONDS,
 )

@@ -33,3 +33,8 @@ class Metrics:
         self.job_runs = make_counter(names.INGEST_JOB_RUNS, registry)
         self.job_seconds = make_counter(names.INGEST_JOB_SECONDS, registry)
         self.jobs_overdue_seconds = make_gauge(names.INGEST_JOBS_OVERDUE_SECONDS, registry)
+        self.mail_waiting = make_gauge(names.INGEST_MAIL_WAITING, registry)
+        self.mail_oldest_seconds = make_gauge(names.INGEST_MAIL_OLDEST_SECONDS, registry)
+        self.mail_sent = make_counter(names.INGEST_MAIL_SENT, registry)
+        self.mail_retried = make_counter(names.INGEST_MAIL_RETRIED, registry)
+        self.mail_failed = make_counter(names.INGEST_MAIL_FAILED, registry)

@@ -175,6 +175,16 @@ ALERTS: Final = (
         "`castledger jobs ls` shows why its last runs failed; `castledger jobs run KIND` has it tried at once.",
     ),
     Alert(
+        "CastledgerMailWaiting",
+        f"max({names.INGEST_MAIL_OLDEST_SECONDS.series}) > 3600",
+        5,
+        "ticket",
+        "Mail has waited for {{ $value | humanizeDuration }}.",
+        "Invitations, confirmations of addresses and links to set a password anew do not go out; after two days they "
+        "are given up.",
+        "`castledger_ingest_mail_retried_total` by `reason` says why; docs/mail.md tells how the mail server is tried.",
+    ),
+    Alert(
         "CastledgerRegistryStale",
         f"max({names.TRACKER_REGISTRY_STALE.series}) == 1",
         5,

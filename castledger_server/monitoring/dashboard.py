@@ -93,6 +93,16 @@ ROWS: Final = (
             Panel("Days to recompute", "short", (_value(names.INGEST_MARKS),)),
             Panel("Feeds polled", "ops", (_rate(names.INGEST_POLLS, "outcome"),)),
             Panel(
+                "Mail",
+                "ops",
+                (
+                    _rate(names.INGEST_MAIL_SENT),
+                    _rate(names.INGEST_MAIL_RETRIED, "reason"),
+                    _rate(names.INGEST_MAIL_FAILED, "reason"),
+                ),
+            ),
+            Panel("Mail waiting", "s", (_value(names.INGEST_MAIL_OLDEST_SECONDS),)),
+            Panel(
                 "Lists",
                 "none",
                 (_value(names.INGEST_LISTS_DAMAGED), _value(names.INGEST_SHARED_ADDRESSES_DUE)),

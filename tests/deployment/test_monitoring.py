@@ -116,6 +116,7 @@ def test_the_dashboard_asks_for_what_there_is_and_its_panels_do_not_overlap() ->
         "castledger_ingest_damaged_bytes",
         "castledger_ingest_damaged_segments",
         "castledger_ingest_job_seconds",
+        "castledger_ingest_mail_waiting",
         "castledger_tracker_recorded_hits",
         "castledger_tracker_redirected_hits",
         "castledger_tracker_registry_version",
