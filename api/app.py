@@ -9,6 +9,7 @@ from litestar import Litestar, Router
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
+from litestar.routes import HTTPRoute
 
 from api.auth import require_key, require_permission, require_person
 from api.idempotency import Replayed, answer_replayed
@@ -166,5 +167,6 @@ def create_app(
     )
     publish(app, version=software_version())
     # Outermost, so that what no route answers is observed as well.
-    app.asgi_handler = Observer(app.asgi_handler, log, metrics or RequestMetrics())
+    methods = {route.path_format: route.methods for route in app.routes if isinstance(route, HTTPRoute)}
+    app.asgi_handler = Observer(app.asgi_handler, log, metrics or RequestMetrics(), methods=methods)
     return app

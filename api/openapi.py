@@ -143,8 +143,8 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
 def _statuses(operation: Operation) -> Iterable[int]:
     found = {422, 503, *operation.handler.opt.get("refusals", ())}
     if not operation.is_open:
-        found.add(401)
-    if "{" in operation.path:
+        found |= {401, 403}
+    if "{" in operation.path or any(parameter.schema.get("format") == "uuid" for parameter in operation.query):
         found.add(404)
     if operation.is_keyed:
         found.add(409)
@@ -175,6 +175,9 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
     types = [*dict.fromkeys(types), Problem]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     by_type = dict(zip(types, schemas, strict=True))
+    # Bodies with fields that nobody knows are refused; answers may have more fields one day.
+    for name in {body.__name__ for operation in operations for body in operation.bodies.values() if body is not None}:
+        components[name]["additionalProperties"] = False
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         summary, description = _first_paragraph(operation.function)
