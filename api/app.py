@@ -30,11 +30,30 @@ from api.routes.health import get_health
 from api.routes.hits import get_hit, list_hits
 from api.routes.keys import create_api_key, list_api_keys, revoke_api_key
 from api.routes.ledger import get_ledger
-from api.routes.links import create_link, delete_link, get_link, list_links, update_link
+from api.routes.links import (
+    create_link,
+    delete_link,
+    get_clicks,
+    get_link,
+    get_link_clicks,
+    list_links,
+    update_link,
+)
 from api.routes.overviews import get_overview
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
 from api.routes.restatements import get_restatement, list_restatements
 from api.routes.spikes import accept_spike, dismiss_spike, get_spike, list_spikes, revert_spike
+from api.routes.sponsors import (
+    archive_sponsor,
+    create_sponsor,
+    erase_sponsor_contacts,
+    get_sponsor,
+    get_sponsor_clicks,
+    list_sponsors,
+    merge_sponsor,
+    restore_sponsor,
+    update_sponsor,
+)
 from api.routes.unknown_hosts import accept_unknown_host, get_unknown_hosts
 from api.tags import software_version
 
@@ -45,6 +64,7 @@ _OPEN: Final = (get_health, get_openapi, get_docs)
 _CLOSED: Final = (
     accept_spike,
     accept_unknown_host,
+    archive_sponsor,
     check_claim,
     claim_podcast,
     compare,
@@ -52,20 +72,26 @@ _CLOSED: Final = (
     create_erasure,
     create_link,
     create_podcast,
+    create_sponsor,
     delete_link,
     dismiss_spike,
+    erase_sponsor_contacts,
     explain_day,
+    get_clicks,
     get_curves,
     get_downloads,
     get_erasure,
     get_hit,
     get_ledger,
     get_link,
+    get_link_clicks,
     get_one_claim,
     get_one_podcast,
     get_overview,
     get_restatement,
     get_spike,
+    get_sponsor,
+    get_sponsor_clicks,
     get_unknown_hosts,
     list_api_keys,
     list_episodes,
@@ -76,9 +102,13 @@ _CLOSED: Final = (
     list_podcasts,
     list_restatements,
     list_spikes,
+    list_sponsors,
+    merge_sponsor,
+    restore_sponsor,
     revert_spike,
     revoke_api_key,
     update_link,
+    update_sponsor,
 )
 
 

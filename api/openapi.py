@@ -20,6 +20,7 @@ __all__ = ("Operation", "build_document", "list_operations")
 
 _REF: Final = "#/components/schemas/{name}"
 _UNCHANGED: Final = {"description": "Nothing has changed since the answer whose tag is in `If-None-Match`."}
+_IF_MATCH: Final = "The `ETag` of the version that the change is about; without it, whatever version there is."
 _REFUSALS: Final = {
     400: "Malformed.",
     401: "No valid API key.",
@@ -27,6 +28,7 @@ _REFUSALS: Final = {
     404: "There is no such thing, or it is another tenant's.",
     409: "It clashes with what is stored.",
     410: "It was there, and is kept no longer.",
+    412: "It was changed since the version that `If-Match` names.",
     413: "Too large.",
     415: "Of a type that is not read here.",
     429: "Too soon; `Retry-After` says when to try again.",
@@ -103,7 +105,10 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         }
         for parameter in operation.query
     ]
-    return in_path + in_query
+    in_header = []
+    if operation.handler.opt.get("is_versioned"):
+        in_header = [{"name": "If-Match", "in": "header", "description": _IF_MATCH, "schema": {"type": "string"}}]
+    return in_path + in_query + in_header
 
 
 def _statuses(operation: Operation) -> Iterable[int]:
@@ -114,6 +119,8 @@ def _statuses(operation: Operation) -> Iterable[int]:
         found.add(404)
     if operation.bodies:
         found |= {400, 413, 415}
+    if operation.handler.opt.get("is_versioned"):
+        found |= {400, 412}
     return sorted(found)
 
 

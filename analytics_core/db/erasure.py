@@ -85,6 +85,7 @@ _LINKS: Final[LiteralString] = """/* erasure.links */ delete from app.links wher
 _OUTBOX: Final[LiteralString] = """/* erasure.outbox */ delete from app.outbox where tenant_id = $1"""
 _INVITATIONS: Final[LiteralString] = """/* erasure.invitations */ delete from app.invitations where tenant_id = $1"""
 _ROLES: Final[LiteralString] = """/* erasure.roles */ delete from app.roles where tenant_id = $1"""
+_SPONSORS: Final[LiteralString] = """/* erasure.sponsors */ delete from app.sponsors where tenant_id = $1"""
 _SESSIONS: Final[LiteralString] = """/* erasure.sessions */ delete from app.sessions where tenant_id = $1"""
 _KEYS: Final[LiteralString] = """/* erasure.keys */ delete from app.api_keys where tenant_id = $1"""
 _DAYS: Final[LiteralString] = """/* erasure.days */ delete from ops.days where tenant_no = $1"""
@@ -188,6 +189,7 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
         _CLAIMS,
         _PODCASTS,
         _LINKS,
+        _SPONSORS,
         _OUTBOX,
         _INVITATIONS,
         _ROLES,

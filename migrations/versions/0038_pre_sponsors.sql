@@ -16,13 +16,13 @@ create function app.sponsors_tenant_id() returns uuid language sql stable parall
     return case when app.sponsor_ids() is not null then nullif(current_setting('app.tenant_id', true), '')::uuid end;
 grant execute on function app.sponsor_ids(), app.sponsors_tenant_id() to castledger_api;
 
--- Names are told apart by `name_key`, which the API folds: what a database takes for the same letter in capitals depends
--- on its locale.
+-- Names are told apart by `name_key`, a hash of the name as the API folds it: what a database takes for the same letter
+-- in capitals depends on its locale.
 create table app.sponsors (
     tenant_id uuid not null references app.tenants,
     sponsor_id uuid not null,
     name text not null check (length(name) between 1 and 200),
-    name_key text not null check (length(name_key) between 1 and 1000),
+    name_key uuid not null,
     domain text check (length(domain) between 1 and 253),
     category text check (length(category) between 1 and 40),
     contacts jsonb not null default '[]' check (jsonb_typeof(contacts) = 'array' and jsonb_array_length(contacts) <= 20),
