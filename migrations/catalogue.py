@@ -26,7 +26,7 @@ _NAMED: Final = (
     ("function", re.compile(r"create (?:or replace )?function ([\w.]+)\(")),
     ("view", re.compile(r"create (?:or replace )?view ([\w.]+)")),
 )
-_CONSTRAINT_ADDED: Final = re.compile(r"alter table ([\w.]+)\s+add constraint \w+ ([^;]+)")
+_ADDED: Final = re.compile(r"alter table ([\w.]+)\s+add ([^;]+)")
 _CONSTRAINT: Final = re.compile(r"\b(primary key|unique|references|check)\b(?! index)")
 _INDEX: Final = re.compile(r"create (?:unique )?index (\w+) on (\w+)\.\w+")
 _POLICY: Final = re.compile(r"create policy (\w+) on ([\w.]+)")
@@ -116,11 +116,13 @@ def _columns(body: str) -> Iterator[tuple[str, str]]:
 
 
 def _constraints(text: str) -> dict[tuple[str, str], str]:
-    """Count tables' constraints by kind: their names are PostgreSQL's own."""
-    counts: collections.Counter[str] = collections.Counter()
-    for pattern in (_TABLE, _CONSTRAINT_ADDED):
-        for table in pattern.finditer(text):
-            counts.update(f"{match[1]} on {table[1]}" for match in _CONSTRAINT.finditer(table[2]))
+    """Count the tables' constraints by kind, those added later too: their names are PostgreSQL's own."""
+    counts = collections.Counter(
+        f"{constraint[1]} on {made[1]}"
+        for pattern in (_TABLE, _ADDED)
+        for made in pattern.finditer(text)
+        for constraint in _CONSTRAINT.finditer(made[2])
+    )
     return {("constraint", name): str(count) for name, count in counts.items()}
 
 

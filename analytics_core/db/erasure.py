@@ -87,6 +87,16 @@ _INVITATIONS: Final[LiteralString] = """/* erasure.invitations */ delete from ap
 _ROLES: Final[LiteralString] = """/* erasure.roles */ delete from app.roles where tenant_id = $1"""
 _SPONSORS: Final[LiteralString] = """/* erasure.sponsors */ delete from app.sponsors where tenant_id = $1"""
 _SESSIONS: Final[LiteralString] = """/* erasure.sessions */ delete from app.sessions where tenant_id = $1"""
+_SEALS: Final[LiteralString] = """/* erasure.seals */ delete from app.audit_seals where tenant_id = $1"""
+# With what waits for a seal.
+_AUDIT: Final[LiteralString] = """/* erasure.audit */ delete from app.audit_log where tenant_id = $1"""
+_IDEMPOTENCY: Final[LiteralString] = (
+    """/* erasure.idempotency_keys */ delete from app.idempotency_keys where tenant_id = $1"""
+)
+_USER_SESSIONS: Final[LiteralString] = (
+    """/* erasure.user_sessions */ delete from app.user_sessions where tenant_id = $1"""
+)
+_MEMBERSHIPS: Final[LiteralString] = """/* erasure.memberships */ delete from app.memberships where tenant_id = $1"""
 _KEYS: Final[LiteralString] = """/* erasure.keys */ delete from app.api_keys where tenant_id = $1"""
 _DAYS: Final[LiteralString] = """/* erasure.days */ delete from ops.days where tenant_no = $1"""
 _TENANT: Final[LiteralString] = """/* erasure.tenant */ delete from app.tenants where tenant_id = $1"""
@@ -190,10 +200,15 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
         _PODCASTS,
         _LINKS,
         _SPONSORS,
+        _SEALS,
+        _AUDIT,
+        _IDEMPOTENCY,
         _OUTBOX,
         _INVITATIONS,
-        _ROLES,
         _SESSIONS,
+        _USER_SESSIONS,
+        _MEMBERSHIPS,
+        _ROLES,
         _KEYS,
         _TENANT,
     ):

@@ -30,6 +30,7 @@ __all__ = (
     "change_link",
     "find_links",
     "get_link",
+    "hold_link",
     "list_links",
     "read_registry_links",
 )
@@ -103,6 +104,8 @@ _COLUMNS: Final[LiteralString] = """l.link_id, l.slug, l.url, l.target, l.utm, l
     l.sponsor_id"""
 
 _GET: Final[LiteralString] = "/* links.get */ select " + _COLUMNS + " from app.links l where l.link_id = $1"
+
+_HOLD: Final[LiteralString] = """/* links.hold */ select 1 from app.links where link_id = $1 for update"""
 
 _LIST: Final[LiteralString] = (
     "/* links.list */ select "
@@ -202,6 +205,12 @@ async def get_link(conn: Connection, link_id: UUID) -> LinkRow | None:
     """Read one link of the transaction's tenant."""
     row = await conn.fetchrow(_GET, link_id)
     return None if row is None else msgspec.convert(row, LinkRow)
+
+
+async def hold_link(conn: Connection, link_id: UUID) -> LinkRow | None:
+    """Read one link that nobody else changes until the transaction ends."""
+    await conn.execute(_HOLD, link_id)
+    return await get_link(conn, link_id)
 
 
 async def list_links(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, LiteralString
 from uuid import UUID
 
@@ -28,9 +28,11 @@ __all__ = (
     "change_sponsor",
     "erase_contacts",
     "find_sponsor",
+    "hold_sponsor",
     "list_sponsors",
     "lock_sponsor",
     "merge_sponsors",
+    "refuse_archived",
     "restore_sponsor",
 )
 
@@ -150,8 +152,13 @@ async def _lock_version(conn: Connection, sponsor_id: UUID, version: int | None)
     return found
 
 
-def _refuse_archived(sponsor: _Locked) -> None:
-    if sponsor.is_archived:
+def refuse_archived(is_archived: bool) -> None:
+    """Refuse to give something to, or to change, what is archived.
+
+    Raises:
+        Conflict: ``sponsor_archived``.
+    """
+    if is_archived:
         raise Conflict("sponsor_archived", "this sponsor is archived; restore it first")
 
 
@@ -213,42 +220,55 @@ async def list_sponsors(
     return [msgspec.convert(row, SponsorRow) for row in await conn.fetch(_LIST, at, sponsor_id, limit, archived)]
 
 
-async def lock_sponsor(conn: Connection, sponsor_id: UUID) -> None:
-    """Make sure until the transaction ends that a sponsor is there to be given something.
+async def lock_sponsor(conn: Connection, sponsor_id: UUID) -> bool:
+    """Make sure until the transaction ends that a sponsor is not archived or merged meanwhile.
+
+    Before links are locked, as a merge does it: two that wait for one another in a circle are stopped.
+
+    Returns:
+        Whether it is archived already.
 
     Raises:
         NotFound: The tenant has none of this id.
-        Conflict: ``sponsor_archived``.
     """
-    is_archived = await conn.fetchval(_USE, sponsor_id)
+    is_archived: bool | None = await conn.fetchval(_USE, sponsor_id)
     if is_archived is None:
         raise NotFound("sponsor")
-    if is_archived:
-        raise Conflict("sponsor_archived", "this sponsor is archived; restore it first")
+    return is_archived
 
 
-async def change_sponsor(
-    conn: Connection, sponsor_id: UUID, change: Callable[[SponsorRow], SponsorFields], *, version: int | None = None
-) -> SponsorRow:
-    """Say something else of a sponsor.
+async def hold_sponsor(conn: Connection, sponsor_id: UUID, *, version: int | None = None) -> SponsorRow:
+    """Read a sponsor that nobody else changes until the transaction ends.
 
     Args:
         conn: In a transaction of the tenant.
         sponsor_id: Which.
-        change: Is given what is said now, which nobody else changes meanwhile, and returns what is to be said.
-        version: The one that this is about; ``None`` for whichever there is.
+        version: The one that is expected; ``None`` for whichever there is.
 
     Raises:
         NotFound: The tenant has none of this id.
-        Conflict: ``sponsor_archived``, or ``sponsor_name_taken``.
         Outdated: There is another version.
     """
-    _refuse_archived(await _lock_version(conn, sponsor_id, version))
-    fields = change(await find_sponsor(conn, sponsor_id))
+    await _lock_version(conn, sponsor_id, version)
+    return await find_sponsor(conn, sponsor_id)
+
+
+async def change_sponsor(conn: Connection, held: SponsorRow, fields: SponsorFields) -> SponsorRow:
+    """Say something else of a sponsor.
+
+    Args:
+        conn: In a transaction of the tenant.
+        held: As :func:`hold_sponsor` read it.
+        fields: All of it, also what stays as it was.
+
+    Raises:
+        Conflict: ``sponsor_archived``, or ``sponsor_name_taken``.
+    """
+    refuse_archived(held.archived_at is not None)
     with _one_of_a_name(fields.name):
         await conn.execute(
             _CHANGE,
-            sponsor_id,
+            held.sponsor_id,
             fields.name,
             name_key(fields.name),
             fields.domain,
@@ -256,45 +276,29 @@ async def change_sponsor(
             msgspec.to_builtins(fields.contacts),
             msgspec.to_builtins(fields.targeting),
         )
-    return await find_sponsor(conn, sponsor_id)
+    return await find_sponsor(conn, held.sponsor_id)
 
 
-async def archive_sponsor(
-    conn: Connection, sponsor_id: UUID, *, now: dt.datetime, version: int | None = None
-) -> SponsorRow:
-    """Put a sponsor away: it keeps its name and its links, and gets nothing new. Twice is as once.
-
-    Raises:
-        NotFound: The tenant has none of this id.
-        Outdated: There is another version.
-    """
-    if not (await _lock_version(conn, sponsor_id, version)).is_archived:
-        await conn.execute(_ARCHIVE, sponsor_id, now)
-    return await find_sponsor(conn, sponsor_id)
+async def archive_sponsor(conn: Connection, held: SponsorRow, *, now: dt.datetime) -> SponsorRow:
+    """Put a sponsor away: it keeps its name and its links, and gets nothing new. Twice is as once."""
+    if held.archived_at is not None:
+        return held
+    await conn.execute(_ARCHIVE, held.sponsor_id, now)
+    return await find_sponsor(conn, held.sponsor_id)
 
 
-async def restore_sponsor(conn: Connection, sponsor_id: UUID, *, version: int | None = None) -> SponsorRow:
-    """Take an archived sponsor back. Twice is as once.
-
-    Raises:
-        NotFound: The tenant has none of this id.
-        Outdated: There is another version.
-    """
-    if (await _lock_version(conn, sponsor_id, version)).is_archived:
-        await conn.execute(_ARCHIVE, sponsor_id, None)
-    return await find_sponsor(conn, sponsor_id)
+async def restore_sponsor(conn: Connection, held: SponsorRow) -> SponsorRow:
+    """Take an archived sponsor back. Twice is as once."""
+    if held.archived_at is None:
+        return held
+    await conn.execute(_ARCHIVE, held.sponsor_id, None)
+    return await find_sponsor(conn, held.sponsor_id)
 
 
-async def erase_contacts(conn: Connection, sponsor_id: UUID, *, version: int | None = None) -> SponsorRow:
-    """Forget whom to ask at a sponsor's, archived or not.
-
-    Raises:
-        NotFound: The tenant has none of this id.
-        Outdated: There is another version.
-    """
-    await _lock_version(conn, sponsor_id, version)
-    await conn.execute(_ERASE, sponsor_id)
-    return await find_sponsor(conn, sponsor_id)
+async def erase_contacts(conn: Connection, held: SponsorRow) -> SponsorRow:
+    """Forget whom to ask at a sponsor's, archived or not."""
+    await conn.execute(_ERASE, held.sponsor_id)
+    return await find_sponsor(conn, held.sponsor_id)
 
 
 async def merge_sponsors(
@@ -326,7 +330,7 @@ async def merge_sponsors(
     given = await _lock_version(conn, sponsor_id, version)
     if into not in found:
         raise NotFound("sponsor")
-    _refuse_archived(found[into])
+    refuse_archived(found[into].is_archived)
     links: int = await conn.fetchval(_MOVE_LINKS, sponsor_id, into)
     if not given.is_archived:
         await conn.execute(_ARCHIVE, sponsor_id, now)

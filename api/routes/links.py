@@ -10,11 +10,11 @@ import msgspec
 from litestar import Request, delete, get, patch, post
 
 from analytics_core.db.clicks import count_clicks
-from analytics_core.db.links import LinkRow, add_link, archive_link, change_link
+from analytics_core.db.links import LinkRow, add_link, archive_link, change_link, hold_link
 from analytics_core.db.links import get_link as read_link
 from analytics_core.db.links import list_links as read_links
 from analytics_core.db.pool import Connection
-from analytics_core.db.sponsors import find_sponsor, lock_sponsor
+from analytics_core.db.sponsors import find_sponsor, lock_sponsor, refuse_archived
 from analytics_core.errors import InvalidInput, NotFound
 from analytics_core.links import link_target, new_slug, parse_slug, parse_target_url
 from analytics_core.permissions import Permission
@@ -29,6 +29,7 @@ from api.schemas.clicks import ClicksAnswer
 from api.schemas.common import Page
 from api.schemas.links import AddLink, ChangeLink, Link
 from api.scopes import SPONSOR_ID, path_id
+from api.writing import writing
 
 __all__ = ("create_link", "delete_link", "get_clicks", "get_link", "get_link_clicks", "list_links", "update_link")
 
@@ -68,7 +69,7 @@ async def create_link(request: Request[Any, Any, Any]) -> Link:
     Slugs are shared by all tenants of an installation and told apart without regard to case. Campaign parameters of a
     request (`…/go/offer?utm_content=episode-42`) win over the link's own, so that one link serves several placements.
     """
-    resources, tenant = resources_of(request), caller_of(request).tenant
+    resources = resources_of(request)
     wanted = await read_json(request, AddLink)
     faults: list[Fault] = []
     slug = _collect(faults, "/slug", lambda: new_slug() if wanted.slug is None else parse_slug(wanted.slug))
@@ -78,12 +79,12 @@ async def create_link(request: Request[Any, Any, Any]) -> Link:
         _collect(faults, "/utm", lambda: link_target(url, wanted.utm.as_mapping()))
     if faults or slug is None or url is None:
         raise InvalidRequest(faults)
-    async with resources.database.tenant(tenant, readonly=False) as conn:
+    async with writing(request, "link.create") as work:
         if wanted.sponsor_id is not None:
-            await lock_sponsor(conn, wanted.sponsor_id)
+            refuse_archived(await lock_sponsor(work.conn, wanted.sponsor_id))
         link_id = await add_link(
-            conn,
-            tenant,
+            work.conn,
+            work.tenant,
             slug=slug,
             url=url,
             utm=wanted.utm.as_mapping(),
@@ -91,7 +92,7 @@ async def create_link(request: Request[Any, Any, Any]) -> Link:
             sponsor_id=wanted.sponsor_id,
             now=resources.clock.now(),
         )
-        return _show(await _find(conn, link_id), resources)
+        return work.done(_show(await _find(work.conn, link_id), resources), resource=link_id)
 
 
 @get("/links", tags=["links"], opt={"permission": Permission.LINKS_READ, "query": (SPONSOR_ID, LIMIT, _CURSOR)})
@@ -129,8 +130,13 @@ async def update_link(request: Request[Any, Any, Any]) -> Link:
     wanted = path_id(request, "link_id", what="link")
     resources = resources_of(request)
     change = await read_json(request, ChangeLink)
-    async with resources.database.tenant(caller_of(request).tenant, readonly=False) as conn:
-        row = await _find(conn, wanted)
+    async with writing(request, "link.update") as work:
+        is_archived = False
+        if isinstance(change.sponsor_id, UUID):
+            is_archived = await lock_sponsor(work.conn, change.sponsor_id)
+        row = await hold_link(work.conn, wanted)
+        if row is None:
+            raise NotFound("link")
         url = row.url
         if change.url is not msgspec.UNSET:
             try:
@@ -144,14 +150,13 @@ async def update_link(request: Request[Any, Any, Any]) -> Link:
         except InvalidInput as error:
             pointer = "/url" if change.utm is msgspec.UNSET else "/utm"
             raise InvalidRequest([Fault(pointer, error.code, error.reason)]) from error
-        sponsor_id = row.sponsor_id
-        if change.sponsor_id is not msgspec.UNSET and change.sponsor_id != sponsor_id:
-            sponsor_id = change.sponsor_id
-            if sponsor_id is not None:
-                await lock_sponsor(conn, sponsor_id)
-        if not await change_link(conn, wanted, url=url, utm=utm, click_id=click_id, sponsor_id=sponsor_id):
+        sponsor_id = row.sponsor_id if change.sponsor_id is msgspec.UNSET else change.sponsor_id
+        # What an archived one has it keeps.
+        refuse_archived(is_archived and sponsor_id != row.sponsor_id)
+        if not await change_link(work.conn, wanted, url=url, utm=utm, click_id=click_id, sponsor_id=sponsor_id):
             raise NotFound("link")
-        return _show(await _find(conn, wanted), resources)
+        answer = _show(await _find(work.conn, wanted), resources)
+        return work.done(answer, resource=wanted, before=_show(row, resources))
 
 
 @delete("/links/{link_id:str}", tags=["links"], opt={"permission": Permission.LINKS_WRITE})
@@ -159,9 +164,10 @@ async def delete_link(request: Request[Any, Any, Any]) -> None:
     """Take a link away: trackers then answer 404. Its clicks stay, and nobody else gets its slug."""
     wanted = path_id(request, "link_id", what="link")
     resources = resources_of(request)
-    async with resources.database.tenant(caller_of(request).tenant, readonly=False) as conn:
-        if not await archive_link(conn, wanted, now=resources.clock.now()):
+    async with writing(request, "link.delete") as work:
+        if not await archive_link(work.conn, wanted, now=resources.clock.now()):
             raise NotFound("link")
+        work.done(None, resource=wanted)
 
 
 @get("/links/{link_id:str}/clicks", tags=["links"], opt={"permission": Permission.LINKS_READ, "query": CLICK_QUERY})

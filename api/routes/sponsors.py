@@ -18,6 +18,7 @@ from analytics_core.db.sponsors import (
     change_sponsor,
     erase_contacts,
     find_sponsor,
+    hold_sponsor,
     merge_sponsors,
 )
 from analytics_core.db.sponsors import archive_sponsor as put_away
@@ -39,6 +40,7 @@ from api.schemas.common import Page
 from api.schemas.sponsors import AddSponsor, ChangeSponsor, MergedSponsors, MergeSponsors, Sponsor
 from api.scopes import path_id
 from api.versions import answer_version, read_version
+from api.writing import Work, writing
 
 __all__ = (
     "archive_sponsor",
@@ -72,6 +74,15 @@ _STATE: Final[Parameter[bool | None]] = Parameter(
 
 def _show(row: SponsorRow) -> Response[Sponsor]:
     return answer_version(Sponsor.of(row), version=row.version)
+
+
+def _on_record(row: SponsorRow) -> dict[str, Any]:
+    """Describe a sponsor for the record of changes, which outlives whoever is to be asked there."""
+    return {**msgspec.structs.asdict(row), "contacts": len(row.contacts)}
+
+
+def _done(work: Work, row: SponsorRow, *, was: SponsorRow) -> Response[Sponsor]:
+    return work.done(_show(row), resource=row.sponsor_id, before=_on_record(was), after=_on_record(row))
 
 
 def _sponsor_id(request: Request[Any, Any, Any]) -> UUID:
@@ -125,10 +136,11 @@ async def create_sponsor(request: Request[Any, Any, Any]) -> Response[Sponsor]:
 
     A tenant has one sponsor of a name, without regard to case; archived ones keep theirs.
     """
-    resources, tenant = resources_of(request), caller_of(request).tenant
+    resources = resources_of(request)
     fields = SponsorFields(**_parse(await read_json(request, AddSponsor)))
-    async with resources.database.tenant(tenant, readonly=False) as conn:
-        return _show(await add_sponsor(conn, tenant, fields, now=resources.clock.now()))
+    async with writing(request, "sponsor.create") as work:
+        row = await add_sponsor(work.conn, work.tenant, fields, now=resources.clock.now())
+        return work.done(_show(row), resource=row.sponsor_id, after=_on_record(row))
 
 
 @get("/sponsors", tags=["sponsors"], opt={"permission": Permission.SPONSORS_READ, "query": (_STATE, LIMIT, _CURSOR)})
@@ -169,8 +181,10 @@ async def update_sponsor(request: Request[Any, Any, Any]) -> Response[Sponsor]:
     """
     wanted, version = _sponsor_id(request), read_version(request)
     change = _parse(await read_json(request, ChangeSponsor))
-    async with resources_of(request).database.tenant(caller_of(request).tenant, readonly=False) as conn:
-        return _show(await change_sponsor(conn, wanted, lambda row: replace(row, **change), version=version))
+    async with writing(request, "sponsor.update") as work:
+        was = await hold_sponsor(work.conn, wanted, version=version)
+        row = await change_sponsor(work.conn, was, replace(was, **change))
+        return _done(work, row, was=was)
 
 
 @post(
@@ -183,8 +197,9 @@ async def archive_sponsor(request: Request[Any, Any, Any]) -> Response[Sponsor]:
     """Put a sponsor away. It keeps its name and its links, which lead on, and gets no new ones."""
     wanted, version = _sponsor_id(request), read_version(request)
     resources = resources_of(request)
-    async with resources.database.tenant(caller_of(request).tenant, readonly=False) as conn:
-        return _show(await put_away(conn, wanted, now=resources.clock.now(), version=version))
+    async with writing(request, "sponsor.archive") as work:
+        was = await hold_sponsor(work.conn, wanted, version=version)
+        return _done(work, await put_away(work.conn, was, now=resources.clock.now()), was=was)
 
 
 @post(
@@ -196,8 +211,9 @@ async def archive_sponsor(request: Request[Any, Any, Any]) -> Response[Sponsor]:
 async def restore_sponsor(request: Request[Any, Any, Any]) -> Response[Sponsor]:
     """Take an archived sponsor back."""
     wanted, version = _sponsor_id(request), read_version(request)
-    async with resources_of(request).database.tenant(caller_of(request).tenant, readonly=False) as conn:
-        return _show(await take_back(conn, wanted, version=version))
+    async with writing(request, "sponsor.restore") as work:
+        was = await hold_sponsor(work.conn, wanted, version=version)
+        return _done(work, await take_back(work.conn, was), was=was)
 
 
 @post(
@@ -219,9 +235,12 @@ async def merge_sponsor(request: Request[Any, Any, Any]) -> Response[MergedSpons
     wanted, version = _sponsor_id(request), read_version(request)
     resources = resources_of(request)
     into = (await read_json(request, MergeSponsors)).into
-    async with resources.database.tenant(caller_of(request).tenant, readonly=False) as conn:
-        row, links = await merge_sponsors(conn, wanted, into=into, now=resources.clock.now(), version=version)
-    return answer_version(MergedSponsors(sponsor=Sponsor.of(row), links_moved=links), version=row.version)
+    async with writing(request, "sponsor.merge") as work:
+        row, links = await merge_sponsors(work.conn, wanted, into=into, now=resources.clock.now(), version=version)
+        answer = MergedSponsors(sponsor=Sponsor.of(row), links_moved=links)
+        return work.done(
+            answer_version(answer, version=row.version), resource=wanted, after={"into": into, "links_moved": links}
+        )
 
 
 @post(
@@ -233,8 +252,9 @@ async def merge_sponsor(request: Request[Any, Any, Any]) -> Response[MergedSpons
 async def erase_sponsor_contacts(request: Request[Any, Any, Any]) -> Response[Sponsor]:
     """Erase all people to ask at a sponsor's, of an archived one as well; one of them goes by `PATCH`."""
     wanted, version = _sponsor_id(request), read_version(request)
-    async with resources_of(request).database.tenant(caller_of(request).tenant, readonly=False) as conn:
-        return _show(await erase_contacts(conn, wanted, version=version))
+    async with writing(request, "sponsor.erase_contacts") as work:
+        was = await hold_sponsor(work.conn, wanted, version=version)
+        return _done(work, await erase_contacts(work.conn, was), was=was)
 
 
 @get(
