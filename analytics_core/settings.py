@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote, urlsplit
 import msgspec
 
 from analytics_core.errors import ConfigError
+from analytics_core.secret_strength import is_weak_secret
 
 __all__ = (
     "AdminSettings",
@@ -29,7 +30,9 @@ __all__ = (
     "IngestSettings",
     "ListMode",
     "Network",
+    "PeopleSettings",
     "RedisSettings",
+    "Registration",
     "Secret",
     "Service",
     "Settings",
@@ -83,6 +86,13 @@ class ListMode(enum.Enum):
     """They are asked first, and our table for what they do not know."""
     REPLACE = "replace"
     """They are asked alone."""
+
+
+class Registration(enum.Enum):
+    """Who may become somebody here."""
+
+    CLOSED = "closed"
+    OPEN = "open"
 
 
 class SyncMode(enum.Enum):
@@ -150,6 +160,13 @@ def _networks(text: str) -> tuple[Network, ...]:
         return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise ValueError(f"networks such as 10.0.0.0/8, separated by commas ({error})") from None
+
+
+def _secrets(text: str) -> tuple[Secret, ...]:
+    found = tuple(Secret(part.strip()) for part in text.split(",") if part.strip())
+    if any(is_weak_secret(secret) for secret in found):
+        raise ValueError("random enough: take what `openssl rand -base64 48` writes")
+    return found
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -328,6 +345,34 @@ _API: Final = {
         "says what it holds.",
     ),
 }
+_PEOPLE: Final = {
+    "jwt_secrets": _Spec(
+        "JWT_SECRET",
+        _secrets,
+        "",
+        "What access tokens are signed with: 32 random bytes or more; several separated by commas, of which the first "
+        "signs. By default one that is made and kept in the data folder.",
+    ),
+    "registration": _Spec(
+        "CASTLEDGER_REGISTRATION",
+        _choice(Registration),
+        "closed",
+        "`closed`: people come by invitation, or are added by the operator; `open`: anybody may register.",
+    ),
+    "bcrypt_cost": _Spec(
+        "CASTLEDGER_BCRYPT_COST",
+        _integer(4, 16),
+        "12",
+        "Work that a password's hash takes; one more doubles it. Hashes made with less are renewed at sign-in.",
+    ),
+    "public_url": _Spec(
+        "CASTLEDGER_PUBLIC_URL",
+        parse_public_url,
+        "",
+        "The address of the API and the page, such as https://ledger.example.com: links in mail begin with it.",
+    ),
+}
+_SECRETS: Final = ("JWT_SECRET",)
 _ADMIN: Final = {
     "host": _Spec("CASTLEDGER_ADMIN_HOST", _text, "127.0.0.1", "Address of every service's health and metrics."),
     "ports": _Spec(
@@ -454,6 +499,15 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     profiles: Path | None
 
 
+class PeopleSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How people come in."""
+
+    jwt_secrets: tuple[Secret, ...]
+    registration: Registration
+    bcrypt_cost: int
+    public_url: str
+
+
 class AdminSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where health and metrics are served."""
 
@@ -472,6 +526,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ingest: IngestSettings
     feed: FeedSettings
     api: ApiSettings
+    people: PeopleSettings
     admin: AdminSettings
 
     def require_database(self) -> DatabaseSettings:
@@ -508,9 +563,9 @@ def variables() -> Iterator[Variable]:
     yield from _COMMON
     yield from _DATABASE
     yield from _REDIS
-    for part in (_TRACKER, _INGEST, _FEED, _API, _ADMIN):
+    for part in (_TRACKER, _INGEST, _FEED, _API, _PEOPLE, _ADMIN):
         for spec in part.values():
-            yield Variable(spec.name, spec.default, spec.help, False)
+            yield Variable(spec.name, spec.default, spec.help, spec.name in _SECRETS)
     yield from _COMMANDS
 
 
@@ -526,7 +581,8 @@ def _read_part(specs: Mapping[str, _Spec], environ: Mapping[str, str], faults: l
         try:
             values[field] = spec.parse(text)
         except ValueError as error:
-            faults.append(f"{spec.name}: {text!r} is not {error}")
+            shown = "what it is set to" if spec.name in _SECRETS else repr(text)
+            faults.append(f"{spec.name}: {shown} is not {error}")
             values[field] = None
     return values
 
@@ -642,6 +698,7 @@ def load_settings(
     ingest = _read_part(_INGEST, environ, faults)
     feed = _read_part(_FEED, environ, faults)
     api = _read_part(_API, environ, faults)
+    people = _read_part(_PEOPLE, environ, faults)
     admin = _read_part(_ADMIN, environ, faults)
     tracker["spool_dir"] = tracker["spool_dir"] or folder / "spool"
     tracker["registry_path"] = tracker["registry_path"] or folder / "registry.snapshot"
@@ -667,5 +724,6 @@ def load_settings(
         ingest=IngestSettings(**ingest),
         feed=FeedSettings(**feed),
         api=ApiSettings(**api),
+        people=PeopleSettings(**people),
         admin=AdminSettings(**admin),
     )

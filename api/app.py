@@ -10,7 +10,7 @@ from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 
-from api.auth import require_key, require_permission
+from api.auth import require_key, require_permission, require_person
 from api.logs import RequestLog
 from api.metrics import RequestMetrics
 from api.pages.assets import Assets
@@ -21,6 +21,7 @@ from api.queries import Query
 from api.requests import Observer
 from api.resources import Resources
 from api.routes.analytics import explain_day, get_downloads
+from api.routes.auth import forgot_password, refresh, register, reset_password, sign_in, sign_out, verify
 from api.routes.claims import check_claim, claim_podcast, get_one_claim, list_podcast_claims
 from api.routes.comparisons import compare
 from api.routes.curves import get_curves
@@ -55,12 +56,41 @@ from api.routes.sponsors import (
     update_sponsor,
 )
 from api.routes.unknown_hosts import accept_unknown_host, get_unknown_hosts
+from api.routes.users import (
+    change_me,
+    change_my_password,
+    delete_me,
+    end_my_session,
+    export_me,
+    get_me,
+    list_my_sessions,
+)
 from api.tags import software_version
 
 __all__ = ("create_app",)
 
 _BASE: Final = "/api/v1"
-_OPEN: Final = (get_health, get_openapi, get_docs)
+_OPEN: Final = (
+    forgot_password,
+    get_docs,
+    get_health,
+    get_openapi,
+    refresh,
+    register,
+    reset_password,
+    sign_in,
+    verify,
+)
+_PERSONAL: Final = (
+    change_me,
+    change_my_password,
+    delete_me,
+    end_my_session,
+    export_me,
+    get_me,
+    list_my_sessions,
+    sign_out,
+)
 _CLOSED: Final = (
     accept_spike,
     accept_unknown_host,
@@ -134,6 +164,7 @@ def create_app(
         [
             Router(_BASE, route_handlers=list(_OPEN), guards=[_refuse_query]),
             Router(_BASE, route_handlers=list(_CLOSED), guards=[require_key, require_permission, _refuse_query]),
+            Router(_BASE, route_handlers=list(_PERSONAL), guards=[require_person, require_permission, _refuse_query]),
             *page_routes(),
         ],
         compression_config=compression_config(),
