@@ -18,8 +18,10 @@ from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
-from analytics_core.errors import ConfigError
+from analytics_core.errors import ConfigError, InvalidInput
+from analytics_core.mail import Sender, parse_sender
 from analytics_core.secret_strength import is_weak_secret
+from analytics_core.smtp_url import CONSOLE, parse_smtp_url
 
 __all__ = (
     "AdminSettings",
@@ -29,6 +31,7 @@ __all__ = (
     "HostPolicyMode",
     "IngestSettings",
     "ListMode",
+    "MailSettings",
     "Network",
     "PeopleSettings",
     "RedisSettings",
@@ -402,6 +405,16 @@ _REDIS: Final = (
     Variable("REDIS_PORT", "6379", "Its port.", False),
     Variable("REDIS_PASSWORD", "", "Its password.", True),
 )
+_MAIL: Final = (
+    Variable(
+        "CASTLEDGER_SMTP_URL",
+        "",
+        "Server that takes our mail: smtp://user:password@mail.example.org:587, or smtps://. Without one mail waits, "
+        "and `castledger mail` shows it. `console:` writes it to the log, for development.",
+        True,
+    ),
+    Variable("CASTLEDGER_MAIL_FROM", "", "Who our mail is from, such as Castledger <ledger@example.org>.", False),
+)
 _COMMANDS: Final = (
     Variable("CASTLEDGER_API_URL", "", "The API that commands talk to; by default that of the running `up`.", False),
     Variable("CASTLEDGER_API_KEY", "", "The key with which they do.", True),
@@ -428,6 +441,13 @@ class RedisSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Which Redis; one box needs none."""
 
     url: Secret
+
+
+class MailSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Which server takes our mail, or ``console:``, and who it is from."""
+
+    url: Secret
+    sender: Sender
 
 
 class TrackerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -522,6 +542,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str
     database: DatabaseSettings | None
     redis: RedisSettings | None
+    mail: MailSettings | None
     tracker: TrackerSettings
     ingest: IngestSettings
     feed: FeedSettings
@@ -563,6 +584,7 @@ def variables() -> Iterator[Variable]:
     yield from _COMMON
     yield from _DATABASE
     yield from _REDIS
+    yield from _MAIL
     for part in (_TRACKER, _INGEST, _FEED, _API, _PEOPLE, _ADMIN):
         for spec in part.values():
             yield Variable(spec.name, spec.default, spec.help, spec.name in _SECRETS)
@@ -663,6 +685,29 @@ def _redis_url(environ: Mapping[str, str], faults: list[str]) -> Secret | None:
     return Secret(url)
 
 
+def _mail(environ: Mapping[str, str], faults: list[str]) -> MailSettings | None:
+    url = environ.get("CASTLEDGER_SMTP_URL", "").strip()
+    text = environ.get("CASTLEDGER_MAIL_FROM", "").strip()
+    sender: Sender | None = Sender("Castledger", "castledger@localhost") if url == CONSOLE else None
+    if text:
+        try:
+            sender = parse_sender(text)
+        except InvalidInput:
+            faults.append(f"CASTLEDGER_MAIL_FROM: {text!r} is not an address such as Castledger <ledger@example.org>")
+            return None
+    if not url:
+        return None
+    if url != CONSOLE:
+        try:
+            parse_smtp_url(url)
+        except ValueError as error:
+            faults.append(f"CASTLEDGER_SMTP_URL: is not {error}")
+    if sender is None:
+        faults.append("CASTLEDGER_MAIL_FROM: is required with CASTLEDGER_SMTP_URL, such as ledger@example.org")
+        return None
+    return MailSettings(url=Secret(url), sender=sender)
+
+
 def load_settings(
     environ: Mapping[str, str], *, service: Service | None = None, data_dir: Path | None = None
 ) -> Settings:
@@ -687,6 +732,7 @@ def load_settings(
         faults.append(f"CASTLEDGER_LOG_LEVEL: {log_level!r} is not one of debug, info, warning, error")
     url = _database_url(environ, faults)
     redis_url = _redis_url(environ, faults)
+    mail = _mail(environ, faults)
     storage = Storage.AUTO
     try:
         storage = _choice(Storage)(environ.get("CASTLEDGER_STORAGE", "").strip() or "auto")
@@ -720,6 +766,7 @@ def load_settings(
         log_level=log_level,
         database=DatabaseSettings(url=url, storage=storage) if url is not None else None,
         redis=RedisSettings(url=redis_url) if redis_url is not None else None,
+        mail=mail,
         tracker=TrackerSettings(**tracker),
         ingest=IngestSettings(**ingest),
         feed=FeedSettings(**feed),

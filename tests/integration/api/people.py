@@ -16,7 +16,7 @@ from tests.integration.api.ledger import Api, Ledger
 
 __all__ = ("PASSWORD", "SignedIn", "make_person", "sign_in", "take_token")
 
-PASSWORD = "seven wise llamas"  # noqa: S105 - of nobody
+PASSWORD = "seven wise llamas"
 
 
 class SignedIn(NamedTuple):

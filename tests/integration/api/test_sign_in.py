@@ -169,9 +169,7 @@ async def test_of_two_refreshes_at_once_exactly_one_wins(api: Api, ledger: Ledge
         problem(await post(api, "/auth/refresh", {"refresh_token": won["refresh_token"]}), 401, "bad_refresh_token")
 
 
-async def test_sessions_end_after_a_week_unused_and_after_a_month(
-    api: Api, ledger: Ledger, clock: FixedClock
-) -> None:
+async def test_sessions_end_after_a_week_unused_and_after_a_month(api: Api, ledger: Ledger, clock: FixedClock) -> None:
     await make_person(ledger, "ann@example.com", "home")
     idle = await sign_in(api)
     clock.advance(dt.timedelta(days=7))
@@ -255,9 +253,7 @@ async def test_a_custom_role_says_what_may_be_done_and_a_lost_one_nothing(api: A
         ({"email": "a@b.co", "password": "x", "otp": 1}, {("/otp", "unknown_field")}),
     ],
 )
-async def test_a_body_of_another_form_is_refused_by_field(
-    api: Api, body: object, found: set[tuple[str, str]]
-) -> None:
+async def test_a_body_of_another_form_is_refused_by_field(api: Api, body: object, found: set[tuple[str, str]]) -> None:
     assert codes(await post(api, "/auth/login", body)) == found
 
 
