@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final, LiteralString
 from uuid import UUID
 
@@ -33,6 +33,7 @@ __all__ = (
     "lock_sponsor",
     "merge_sponsors",
     "refuse_archived",
+    "require_sponsors",
     "restore_sponsor",
 )
 
@@ -90,6 +91,9 @@ where ($1::timestamptz is null or (s.created_at, s.sponsor_id) > ($1, $2::uuid))
     and ($4::boolean is null or (s.archived_at is not null) = $4)
 order by s.created_at, s.sponsor_id limit $3"""
 )
+
+_KNOWN: Final[LiteralString] = """/* sponsors.known */
+select count(*) from app.sponsors where sponsor_id = any($1::uuid[])"""
 
 # By id, so that two that are locked by two transactions are locked in the same order.
 _LOCK: Final[LiteralString] = """/* sponsors.lock */
@@ -218,6 +222,16 @@ async def list_sponsors(
     """
     at, sponsor_id = after if after is not None else (None, None)
     return [msgspec.convert(row, SponsorRow) for row in await conn.fetch(_LIST, at, sponsor_id, limit, archived)]
+
+
+async def require_sponsors(conn: Connection, sponsor_ids: Collection[UUID]) -> None:
+    """Make sure that all of some sponsors are the tenant's.
+
+    Raises:
+        NotFound: One is not.
+    """
+    if await conn.fetchval(_KNOWN, list(sponsor_ids)) < len(set(sponsor_ids)):
+        raise NotFound("sponsor")
 
 
 async def lock_sponsor(conn: Connection, sponsor_id: UUID) -> bool:
