@@ -50,7 +50,7 @@ async def create_api_key(request: Request[Any, Any, Any]) -> NewApiKey:
     async with writing(request, "key.create") as work:
         row, text = await make(work.conn, plan, caller=caller)
         answer = NewApiKey.with_text(ApiKey.of(row), text)
-        return work.done(answer, resource=row.key_id, after=ApiKey.of(row))
+        return work.done(answer, resource=row.key_id, after=ApiKey.of(row), is_secret=True)
 
 
 @get("/api-keys", tags=_TAGS, opt={"permission": Permission.KEYS_READ, "query": (LIMIT, _CURSOR)})
