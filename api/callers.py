@@ -36,6 +36,14 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     user_id: UUID | None = None
     sponsor_ids: frozenset[UUID] | None = None
 
+    @property
+    def caller_id(self) -> UUID:
+        """The person's id, or that of the key where it is none."""
+        caller_id = self.user_id or self.key_id
+        if caller_id is None:
+            raise AssertionError("a caller is a key or a person")
+        return caller_id
+
     @classmethod
     def of_key(cls, key: KeyRow) -> Caller:
         """Make the caller that a valid key stands for."""
