@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -12,14 +12,14 @@ from litestar import Request
 
 from analytics_core.audit import Actor, describe_changes
 from analytics_core.db.audit import add_entry
-from analytics_core.db.pool import Connection, Tenant
+from analytics_core.db.pool import Connection, Tenant, set_tenant
 from analytics_core.roles import Role
 from api.auth import caller_of
 from api.callers import Caller
 from api.requests import request_id_of
 from api.resources import resources_of
 
-__all__ = ("Work", "writing")
+__all__ = ("OwnWork", "Work", "writing", "writing_own")
 
 T = TypeVar("T")
 Described = msgspec.Struct | Mapping[str, Any] | None
@@ -103,3 +103,65 @@ async def writing(
             before=before,
             after=after,
         )
+
+
+class OwnWork:
+    """What somebody changes about themselves in one transaction, and which tenants' records say so.
+
+    Attributes:
+        conn: As the role that authenticates, in the transaction.
+    """
+
+    def __init__(self, conn: Connection) -> None:
+        self.conn: Final = conn
+        self.entries: list[tuple[Tenant, UUID, str, Described, Described]] = []
+
+    def done(
+        self,
+        user_id: UUID,
+        *,
+        tenants: Iterable[Tenant],
+        resource: UUID | None = None,
+        before: Described = None,
+        after: Described = None,
+    ) -> None:
+        """Say what was done.
+
+        Args:
+            user_id: Who did it.
+            tenants: In whose records it stands: of somebody who belongs to none, in nobody's.
+            resource: The id of what was changed; the person's own where it is not given.
+            before: What it was; nothing that tells who somebody is, as an entry outlives them.
+            after: What it is, likewise.
+        """
+        self.entries += [(tenant, user_id, str(resource or user_id), before, after) for tenant in tenants]
+
+
+@contextlib.asynccontextmanager
+async def writing_own(request: Request[Any, Any, Any], action: str) -> AsyncIterator[OwnWork]:
+    """Lend a transaction in which somebody changes what is theirs alone: the only way in which a request does.
+
+    Args:
+        request: Which asks.
+        action: What is done, as for :func:`writing`.
+
+    Raises:
+        Unavailable: The database does not answer.
+    """
+    async with resources_of(request).database.auth() as conn, conn.transaction():
+        work = OwnWork(conn)
+        yield work
+        for tenant, user_id, resource_id, was, became in work.entries:
+            before, after = describe_changes(was, became)
+            await set_tenant(conn, tenant)
+            await add_entry(
+                conn,
+                tenant,
+                actor=Actor.USER,
+                actor_id=user_id,
+                action=action,
+                resource_id=resource_id,
+                request_id=request_id_of(request.scope),
+                before=before,
+                after=after,
+            )

@@ -17,9 +17,9 @@ from litestar.routes import HTTPRoute
 import api
 from analytics_core.permissions import Permission
 from api.app import create_app
-from api.auth import require_permission
+from api.auth import require_permission, require_person
 from api.resources import Resources
-from api.writing import writing
+from api.writing import writing, writing_own
 
 pytestmark = pytest.mark.anyio
 
@@ -53,6 +53,12 @@ async def test_every_route_is_open_or_names_its_permission(app: Litestar) -> Non
 
 async def test_only_these_are_open_to_everyone(app: Litestar) -> None:
     assert {path for path, handler in handlers(app) if handler.opt.get("is_open")} == {
+        "/api/v1/auth/login",
+        "/api/v1/auth/password/forgot",
+        "/api/v1/auth/password/reset",
+        "/api/v1/auth/refresh",
+        "/api/v1/auth/register",
+        "/api/v1/auth/verify",
         "/api/v1/docs",
         "/api/v1/health",
         "/api/v1/openapi.json",
@@ -82,9 +88,9 @@ def functions_behind(function: Callable[..., Any]) -> set[Callable[..., Any]]:
 
 
 async def test_whatever_a_route_writes_goes_through_the_unit_of_work(app: Litestar) -> None:
-    unit = inspect.unwrap(writing)
+    units = {inspect.unwrap(writing), inspect.unwrap(writing_own)}
     found = {
-        (path, method): (handler, unit in functions_behind(handler.fn))
+        (path, method): (handler, not units.isdisjoint(functions_behind(handler.fn)))
         for path, handler in handlers(app)
         for method in handler.http_methods - {"GET", "HEAD", "OPTIONS"}
     }
@@ -95,10 +101,10 @@ async def test_whatever_a_route_writes_goes_through_the_unit_of_work(app: Litest
 
 
 async def test_whatever_only_reads_does_not_go_through_it(app: Litestar) -> None:
-    unit = inspect.unwrap(writing)
+    units = {inspect.unwrap(writing), inspect.unwrap(writing_own)}
     for path, handler in handlers(app):
         if handler.http_methods <= {"GET", "HEAD"}:
-            assert unit not in functions_behind(handler.fn), path
+            assert units.isdisjoint(functions_behind(handler.fn)), path
 
 
 async def test_nobody_but_the_unit_of_work_asks_for_a_transaction_that_writes() -> None:
@@ -109,3 +115,13 @@ async def test_nobody_but_the_unit_of_work_asks_for_a_transaction_that_writes() 
         if re.search(r"database\.writing\(|readonly=False", path.read_text())
     }
     assert asking == {"writing.py"}
+
+
+async def test_who_asks_about_themselves_needs_no_permission_but_to_be_somebody(app: Litestar) -> None:
+    personal = {path for path, handler in handlers(app) if require_person in handler.resolve_guards()}
+    assert {path for path in personal if not path.startswith("/api/v1/users/me")} == {"/api/v1/auth/logout"}
+    for path, handler in handlers(app):
+        if path in personal:
+            assert handler.opt["permission"] is None, path
+        elif path.startswith(("/api/v1/users", "/api/v1/auth")):
+            assert handler.opt.get("is_open"), path
