@@ -9,8 +9,10 @@ from litestar import Litestar, Router
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
+from litestar.routes import HTTPRoute
 
 from api.auth import require_key, require_permission, require_person
+from api.idempotency import Replayed, answer_replayed
 from api.logs import RequestLog
 from api.metrics import RequestMetrics
 from api.pages.assets import Assets
@@ -21,6 +23,7 @@ from api.queries import Query
 from api.requests import Observer
 from api.resources import Resources
 from api.routes.analytics import explain_day, get_downloads
+from api.routes.audit import export_audit, list_audit
 from api.routes.auth import forgot_password, refresh, register, reset_password, sign_in, sign_out, verify
 from api.routes.claims import check_claim, claim_podcast, get_one_claim, list_podcast_claims
 from api.routes.comparisons import compare
@@ -114,6 +117,7 @@ _CLOSED: Final = (
     dismiss_spike,
     erase_sponsor_contacts,
     explain_day,
+    export_audit,
     get_clicks,
     get_curves,
     get_downloads,
@@ -132,6 +136,7 @@ _CLOSED: Final = (
     get_sponsor_clicks,
     get_unknown_hosts,
     list_api_keys,
+    list_audit,
     list_episodes,
     list_erasures,
     list_hits,
@@ -183,7 +188,7 @@ def create_app(
             *page_routes(),
         ],
         compression_config=compression_config(),
-        exception_handlers={Exception: answer_error},
+        exception_handlers={Exception: answer_error, Replayed: answer_replayed},
         logging_config=None,
         openapi_config=None,
         request_max_body_size=resources.settings.api.max_body_mb * 1024 * 1024,
@@ -192,5 +197,6 @@ def create_app(
     )
     publish(app, version=software_version())
     # Outermost, so that what no route answers is observed as well.
-    app.asgi_handler = Observer(app.asgi_handler, log, metrics or RequestMetrics())
+    methods = {route.path_format: route.methods for route in app.routes if isinstance(route, HTTPRoute)}
+    app.asgi_handler = Observer(app.asgi_handler, log, metrics or RequestMetrics(), methods=methods)
     return app

@@ -44,6 +44,14 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, "tenant", held)
             msgspec.structs.force_setattr(self, "permissions", self.permissions & ROLES[RoleName.SPONSOR])
 
+    @property
+    def caller_id(self) -> UUID:
+        """The person's id, or that of the key where it is none."""
+        caller_id = self.user_id or self.key_id
+        if caller_id is None:
+            raise AssertionError("a caller is a key or a person")
+        return caller_id
+
     @classmethod
     def of_key(cls, key: KeyRow) -> Caller:
         """Make the caller that a valid key stands for."""
