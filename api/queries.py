@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from litestar import Request
 
-from analytics_core.reports import EARLIEST, LATEST, is_quarter_hour
+from analytics_core.reports import EARLIEST, LATEST, find_time_zone, is_quarter_hour
 from api.errors import Fault, InvalidRequest
 
 __all__ = (
@@ -175,13 +175,10 @@ def choice(kind: type[E]) -> Callable[[str], E]:
 
 def time_zone(text: str) -> ZoneInfo:
     """Read the name of a time zone."""
-    try:
-        # Names are files in the end: what is no plain name never gets there.
-        if re.fullmatch(r"[A-Za-z][A-Za-z0-9_+-]{0,40}(?:/[A-Za-z0-9_+-]{1,40}){0,2}", text):
-            return ZoneInfo(text)
-    except (KeyError, ValueError, OSError):
-        pass
-    raise Refusal("unknown_time_zone", "is no known time zone; use a name such as Europe/Berlin")
+    found = find_time_zone(text)
+    if found is None:
+        raise Refusal("unknown_time_zone", "is no known time zone; use a name such as Europe/Berlin")
+    return found
 
 
 def moment(text: str) -> Moment:
