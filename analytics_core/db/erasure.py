@@ -82,7 +82,14 @@ _EPISODES: Final[LiteralString] = """/* erasure.episodes */ delete from app.epis
 _CLAIMS: Final[LiteralString] = """/* erasure.claims */ delete from app.podcast_claims where tenant_id = $1"""
 _PODCASTS: Final[LiteralString] = """/* erasure.podcasts */ delete from app.podcasts where tenant_id = $1"""
 _LINKS: Final[LiteralString] = """/* erasure.links */ delete from app.links where tenant_id = $1"""
+_OUTBOX: Final[LiteralString] = """/* erasure.outbox */ delete from app.outbox where tenant_id = $1"""
+_INVITATIONS: Final[LiteralString] = """/* erasure.invitations */ delete from app.invitations where tenant_id = $1"""
+_ROLES: Final[LiteralString] = """/* erasure.roles */ delete from app.roles where tenant_id = $1"""
 _SESSIONS: Final[LiteralString] = """/* erasure.sessions */ delete from app.sessions where tenant_id = $1"""
+_USER_SESSIONS: Final[LiteralString] = (
+    """/* erasure.user_sessions */ delete from app.user_sessions where tenant_id = $1"""
+)
+_MEMBERSHIPS: Final[LiteralString] = """/* erasure.memberships */ delete from app.memberships where tenant_id = $1"""
 _KEYS: Final[LiteralString] = """/* erasure.keys */ delete from app.api_keys where tenant_id = $1"""
 _SETTINGS: Final[LiteralString] = """/* erasure.settings */ delete from app.tenant_settings where tenant_id = $1"""
 _QUOTAS: Final[LiteralString] = """/* erasure.quotas */ delete from app.tenant_quotas where tenant_id = $1"""
@@ -199,7 +206,12 @@ async def _erase(conn: Connection, tenant: Tenant) -> dict[str, int]:
         _CLAIMS,
         _PODCASTS,
         _LINKS,
+        _OUTBOX,
+        _INVITATIONS,
         _SESSIONS,
+        _USER_SESSIONS,
+        _MEMBERSHIPS,
+        _ROLES,
         _KEYS,
         _SETTINGS,
         _QUOTAS,

@@ -181,21 +181,26 @@ create trigger count_rows after insert or delete or update of revoked_at on app.
     for each row execute function app.count_rows('api_keys', 'revoked_at');
 create trigger count_rows after insert or delete or update of archived_at on app.links
     for each row execute function app.count_rows('links', 'archived_at');
+create trigger count_rows after insert or delete or update of removed_at on app.memberships
+    for each row execute function app.count_rows('members', 'removed_at');
 create trigger count_rows after insert or delete or update of archived_at, transferred_at on app.podcasts
     for each row execute function app.count_rows('podcasts', 'archived_at', 'transferred_at');
 
 -- What there is already. Row security binds the owner too.
 alter table app.api_keys no force row level security;
 alter table app.links no force row level security;
+alter table app.memberships no force row level security;
 alter table app.podcasts no force row level security;
 insert into app.usage_counters (tenant_id, metric, period, starts_on, used)
 select tenant_id, metric, 'total', date '2000-01-01', count(*) from (
     select tenant_id, 'api_keys' as metric from app.api_keys where revoked_at is null
     union all select tenant_id, 'links' from app.links where archived_at is null
+    union all select tenant_id, 'members' from app.memberships where removed_at is null
     union all select tenant_id, 'podcasts' from app.podcasts where archived_at is null and transferred_at is null
 ) there group by tenant_id, metric;
 alter table app.api_keys force row level security;
 alter table app.links force row level security;
+alter table app.memberships force row level security;
 alter table app.podcasts force row level security;
 
 -- The record of a tenant's erasure is the installation's: it says what went, and names nobody.
