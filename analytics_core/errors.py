@@ -120,15 +120,19 @@ class QuotaExceeded(CastledgerError):
         period: ``day``, ``month`` or ``total``.
         limit: How many it may.
         resets_at: When there may be more of it again; ``None`` when only taking some away helps.
+        retry_after_s: Whole seconds until then.
     """
 
     code = "quota_exceeded"
 
-    def __init__(self, metric: str, period: str, limit: int, *, resets_at: dt.datetime | None) -> None:
+    def __init__(
+        self, metric: str, period: str, limit: int, *, resets_at: dt.datetime | None, retry_after_s: int | None
+    ) -> None:
         self.metric = metric
         self.period = period
         self.limit = limit
         self.resets_at = resets_at
+        self.retry_after_s = retry_after_s
         what = metric.replace("_", " ")
         super().__init__(
             f"the quota of {what} is {limit}: delete some, or ask the installation's owner for more"

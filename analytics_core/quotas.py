@@ -69,9 +69,12 @@ class _Refusal(msgspec.Struct):
     period: str
     limit: int
     resets_at: dt.datetime | None
+    retry_after_s: int | None
 
 
 def quota_exceeded(detail: str) -> QuotaExceeded:
     """Read what the database says when a quota is used up."""
     said = msgspec.json.decode(detail, type=_Refusal)
-    return QuotaExceeded(said.metric, said.period, said.limit, resets_at=said.resets_at)
+    return QuotaExceeded(
+        said.metric, said.period, said.limit, resets_at=said.resets_at, retry_after_s=said.retry_after_s
+    )

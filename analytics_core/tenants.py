@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import enum
 import re
-import unicodedata
 from typing import Final
 
 from analytics_core.errors import InvalidInput
+from analytics_core.people import parse_name
 
 __all__ = (
     "GRACE_DAYS",
     "MAX_GRACE_DAYS",
-    "NAME_CHARS",
     "SLUG_PATTERN",
     "TenantStatus",
-    "parse_name",
     "parse_slug",
+    "parse_tenant_name",
 )
 
 GRACE_DAYS: Final = 30
 """Days for which a tenant that was closed can be opened again, unless the installation says otherwise."""
 
 MAX_GRACE_DAYS: Final = 365
-NAME_CHARS: Final = 200
 SLUG_PATTERN: Final = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
 _SLUG: Final = re.compile(SLUG_PATTERN)
-# Control characters, such as turn the writing around among them (Cf), what is not assigned, and ends of lines.
-_UNSEEN: Final = frozenset(("Cc", "Cf", "Cn", "Cs", "Zl", "Zp"))
-# Some scripts and emoji are written with these.
-_JOINERS: Final = "\u200c\u200d"
 
 
 class TenantStatus(enum.StrEnum):
@@ -61,22 +55,20 @@ def parse_slug(text: str, *, path: str) -> str:
     return text
 
 
-def parse_name(text: str, *, path: str) -> str:
-    r"""Read a name for people: composed (NFC), without space around it.
+def parse_tenant_name(text: str, *, path: str) -> str:
+    """Read what people call a tenant.
 
-    >>> parse_name(" Cafe\u0301; DROP TABLE ", path="/name")
-    'Café; DROP TABLE'
+    >>> parse_tenant_name(" O'Brien; DROP TABLE ", path="/name")
+    "O'Brien; DROP TABLE"
 
     Args:
         text: As it was given.
         path: Where it stands, for the error.
 
     Raises:
-        InvalidInput: It is empty, too long, or has control characters, surrogates or characters that are not assigned.
+        InvalidInput: It is empty, too long, or has characters that nobody can see.
     """
-    name = unicodedata.normalize("NFC", text).strip()
-    if not 1 <= len(name) <= NAME_CHARS:
-        raise InvalidInput(path, f"has 1 to {NAME_CHARS} characters, not {len(name)}")
-    if any(unicodedata.category(char) in _UNSEEN for char in name if char not in _JOINERS):
-        raise InvalidInput(path, "has characters that cannot be seen; write it without them")
+    name = parse_name(text, path=path)
+    if not name:
+        raise InvalidInput(path, "is empty: a tenant has a name")
     return name

@@ -35,6 +35,23 @@ from api.routes.overviews import get_overview
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
 from api.routes.restatements import get_restatement, list_restatements
 from api.routes.spikes import accept_spike, dismiss_spike, get_spike, list_spikes, revert_spike
+from api.routes.tenant import (
+    close_own_tenant,
+    get_own_tenant,
+    get_settings,
+    get_usage,
+    rename_own_tenant,
+    reopen_own_tenant,
+    update_settings,
+)
+from api.routes.tenants import (
+    create_tenant,
+    get_tenant,
+    get_tenant_quotas,
+    list_tenants,
+    set_tenant_quotas,
+    update_tenant,
+)
 from api.routes.unknown_hosts import accept_unknown_host, get_unknown_hosts
 from api.tags import software_version
 
@@ -47,11 +64,13 @@ _CLOSED: Final = (
     accept_unknown_host,
     check_claim,
     claim_podcast,
+    close_own_tenant,
     compare,
     create_api_key,
     create_erasure,
     create_link,
     create_podcast,
+    create_tenant,
     delete_link,
     dismiss_spike,
     explain_day,
@@ -64,9 +83,14 @@ _CLOSED: Final = (
     get_one_claim,
     get_one_podcast,
     get_overview,
+    get_own_tenant,
     get_restatement,
+    get_settings,
     get_spike,
+    get_tenant,
+    get_tenant_quotas,
     get_unknown_hosts,
+    get_usage,
     list_api_keys,
     list_episodes,
     list_erasures,
@@ -76,9 +100,15 @@ _CLOSED: Final = (
     list_podcasts,
     list_restatements,
     list_spikes,
+    list_tenants,
+    rename_own_tenant,
+    reopen_own_tenant,
     revert_spike,
     revoke_api_key,
+    set_tenant_quotas,
     update_link,
+    update_settings,
+    update_tenant,
 )
 
 

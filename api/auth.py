@@ -10,7 +10,7 @@ from litestar.handlers import BaseRouteHandler
 
 from analytics_core.db.tenants import KeyRow, find_key, touch_key
 from analytics_core.errors import Forbidden, Unauthenticated
-from analytics_core.permissions import Permission
+from analytics_core.permissions import INSTALLATION_PERMISSIONS, Permission
 from api.callers import Caller
 from api.resources import Resources
 
@@ -31,7 +31,7 @@ def needs_touch(key: KeyRow, *, now: dt.datetime) -> bool:
     return key.last_used_at is None or now - key.last_used_at > _TOUCH_AFTER
 
 
-async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+async def require_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Let a request pass that has a valid key; who showed it becomes the request's ``auth``, a :class:`Caller`.
 
     The key is looked up for each request (a primary-key read over a local connection), so that a revoked one is
@@ -39,7 +39,7 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRou
 
     Raises:
         Unauthenticated: There is no key, or it is unknown, expired or revoked.
-        Forbidden: The tenant is suspended and the request would write.
+        Forbidden: The tenant is suspended or closing, and the request would write.
         Unavailable: The database does not answer.
     """
     token = _bearer(connection)
@@ -52,7 +52,8 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRou
         if needs_touch(key, now=now):
             await touch_key(conn, key, now=now)
     caller = Caller.of_key(key)
-    refuse_writes(caller, str(connection.scope.get("method", "GET")))
+    if not handler.opt.get("is_open_to_suspended"):
+        refuse_writes(caller, str(connection.scope.get("method", "GET")))
     connection.scope["auth"] = caller
 
 
@@ -68,16 +69,25 @@ async def require_permission(connection: ASGIConnection[Any, Any, Any, Any], han
     caller: Caller = connection.scope["auth"]
     if needed is not None and needed not in caller.permissions:
         raise Forbidden(f"this needs the permission {needed}")
+    if needed in INSTALLATION_PERMISSIONS and not caller.is_installation:
+        raise Forbidden("only the installation's own tenant does this")
 
 
 def refuse_writes(caller: Caller, method: str) -> None:
-    """Refuse what would change anything of a suspended tenant.
+    """Refuse what would change anything of a tenant that is suspended or closing.
 
     Raises:
-        Forbidden: It would.
+        Forbidden: It would: ``tenant_suspended`` or ``tenant_closing``.
     """
-    if caller.status == "suspended" and method not in ("GET", "HEAD", "OPTIONS"):
-        raise Forbidden("this tenant is suspended: it can be read, not changed")
+    if method in ("GET", "HEAD", "OPTIONS"):
+        return
+    if caller.status == "suspended":
+        raise Forbidden("this tenant is suspended: it can be read, not changed", code="tenant_suspended")
+    if caller.status == "closing":
+        raise Forbidden(
+            "this tenant is closing: it can be read and exported, not changed, unless it is opened again",
+            code="tenant_closing",
+        )
 
 
 def caller_of(request: Request[Any, Any, Any]) -> Caller:

@@ -20,7 +20,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         tenant: Whose rows it works on.
         is_installation: Whether that is the installation's own tenant.
-        status: The tenant's: ``active`` or ``suspended``.
+        status: The tenant's: ``active``, ``suspended`` or ``closing``.
         permissions: What it may do.
         key_id: The API key that it showed, or with which it signed in.
         user_id: The person, when it is one.
@@ -34,6 +34,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     key_id: KeyId | None = None
     user_id: UUID | None = None
     sponsor_ids: frozenset[UUID] | None = None
+
+    @property
+    def actor(self) -> str:
+        """Who it is, as what it changes keeps it."""
+        return f"key:{self.key_id}" if self.user_id is None else f"user:{self.user_id}"
 
     @classmethod
     def of_key(cls, key: KeyRow) -> Caller:

@@ -27,9 +27,10 @@ _REFUSALS: Final = {
     404: "There is no such thing, or it is another tenant's.",
     409: "It clashes with what is stored.",
     410: "It was there, and is kept no longer.",
+    412: "It has changed since it was read.",
     413: "Too large.",
     415: "Of a type that is not read here.",
-    429: "Too soon; `Retry-After` says when to try again.",
+    429: "Too soon, or a quota is used up; `Retry-After` says when to try again, where that helps.",
     422: "Values were refused; all faults are listed.",
     503: "The database does not answer; `Retry-After` says when to try again.",
 }

@@ -53,7 +53,9 @@ async def erase_closed(
         return {"done": 0, "left": 0}
     installation = await find_installation(conn)
     if installation is None:
-        raise Conflict("no_installation", "nobody could keep the record: make the owner's key with `castledger owner-key`")
+        raise Conflict(
+            "no_installation", "nobody could keep the record: make the owner's key with `castledger owner-key`"
+        )
     fault: CastledgerError | None = None
     for tenant in due:
         try:

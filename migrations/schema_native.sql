@@ -2095,7 +2095,8 @@ begin
         if not found then
             raise exception 'quota_exceeded' using errcode = 'CLQTA', detail = json_build_object(
                 'metric', of_metric, 'period', turn.period, 'limit', turn.limit_value,
-                'resets_at', turn.resets_on at time zone 'UTC')::text;
+                'resets_at', turn.resets_on at time zone 'UTC',
+                'retry_after_s', ceil(extract(epoch from turn.resets_on at time zone 'UTC' - now()))::integer)::text;
         end if;
     end loop;
     return null;

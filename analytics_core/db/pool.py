@@ -180,7 +180,7 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
     except CONNECTION_LOST as error:
         raise Unavailable("the database does not answer") from error
     except asyncpg.PostgresError as error:
-        if error.sqlstate != _QUOTA:
+        if error.sqlstate != _QUOTA or error.detail is None:
             raise
         raise quota_exceeded(error.detail) from error
 

@@ -1,12 +1,9 @@
-"""Erasure of a tenant that was closed, once its time is over: all of it goes, with a record of the installation as proof.
+"""Erasure of a tenant that was closed, once its time is over: all of it goes, with a record as proof.
 
 First its podcasts go, each as if it had been asked for, in steps that keep nobody waiting; their feeds are free from
 then on. The rest goes in one transaction, at whose end the role that sees every row counts what is left: none, or
 nothing of it has happened. The record stays with the installation's own tenant and names nobody.
 """
-
-# Names of tables come quoted from the catalogue: nothing that anybody sent is joined in.
-# ruff: noqa: S608
 
 from __future__ import annotations
 
@@ -34,7 +31,15 @@ from analytics_core.errors import Conflict
 from analytics_core.ids import TenantId, TenantNo, new_id
 from analytics_core.roles import Role
 
-__all__ = ("DueTenant", "ask_for_podcasts", "begin_erasure", "count_tenant", "finish_erasure", "list_due", "release_hosts")
+__all__ = (
+    "DueTenant",
+    "ask_for_podcasts",
+    "begin_erasure",
+    "count_tenant",
+    "finish_erasure",
+    "list_due",
+    "release_hosts",
+)
 
 
 class DueTenant(msgspec.Struct, frozen=True):

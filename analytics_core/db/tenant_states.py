@@ -54,7 +54,7 @@ class TenantState(msgspec.Struct, frozen=True, kw_only=True):
     created_at: dt.datetime
     closing_at: dt.datetime | None
     closes_at: dt.datetime | None
-    closed_by: str | None
+    closed_by: Closer | None
     is_going: bool
 
     @property
@@ -104,7 +104,7 @@ async def add_tenant(conn: Connection, *, slug: str, name: str) -> TenantState:
     Args:
         conn: As the API.
         slug: As :func:`analytics_core.tenants.parse_slug` writes it.
-        name: As :func:`analytics_core.tenants.parse_name` writes it.
+        name: As :func:`analytics_core.tenants.parse_tenant_name` writes it.
 
     Raises:
         Conflict: ``slug_taken``.

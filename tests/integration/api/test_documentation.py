@@ -87,6 +87,19 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("get", "/api/v1/links/{link_id}"),
         ("patch", "/api/v1/links/{link_id}"),
         ("delete", "/api/v1/links/{link_id}"),
+        ("get", "/api/v1/tenant"),
+        ("patch", "/api/v1/tenant"),
+        ("post", "/api/v1/tenant/close"),
+        ("get", "/api/v1/tenant/quotas"),
+        ("post", "/api/v1/tenant/reopen"),
+        ("get", "/api/v1/tenant/settings"),
+        ("patch", "/api/v1/tenant/settings"),
+        ("get", "/api/v1/tenants"),
+        ("post", "/api/v1/tenants"),
+        ("get", "/api/v1/tenants/{tenant_id}"),
+        ("patch", "/api/v1/tenants/{tenant_id}"),
+        ("get", "/api/v1/tenants/{tenant_id}/quotas"),
+        ("put", "/api/v1/tenants/{tenant_id}/quotas"),
     }
     for method, path in operations:
         operation = document["paths"][path][method]

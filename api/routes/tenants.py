@@ -1,0 +1,173 @@
+"""All tenants, as the owner of the installation sees them: made, suspended, and held to quotas."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from litestar import Request, get, patch, post, put
+
+from analytics_core.db.keys import add_key
+from analytics_core.db.pool import Connection, set_tenant
+from analytics_core.db.quotas import read_usage, set_quotas
+from analytics_core.db.tenant_states import TenantState, add_tenant, read_state, reopen_tenant, suspend_tenant
+from analytics_core.db.tenant_states import list_tenants as read_tenants
+from analytics_core.errors import InvalidInput, NotFound
+from analytics_core.permissions import Permission
+from analytics_core.quotas import Quota
+from analytics_core.tenants import parse_slug, parse_tenant_name
+from api.auth import caller_of
+from api.bodies import read_json
+from api.errors import Fault, InvalidRequest
+from api.pagination import LIMIT, id_cursor, write_cursor
+from api.queries import Query
+from api.resources import resources_of
+from api.schemas.common import Page
+from api.schemas.tenants import AddTenant, ChangeTenant, NewTenant, SetQuotas, Tenant, UsageAnswer
+from api.scopes import path_id
+
+__all__ = ("create_tenant", "get_tenant", "get_tenant_quotas", "list_tenants", "set_tenant_quotas", "update_tenant")
+
+_LIST: Final = "tenants"
+_CURSOR: Final = id_cursor(_LIST)
+
+
+async def _find(conn: Connection, request: Request[Any, Any, Any]) -> TenantState:
+    state = await read_state(conn, path_id(request, "tenant_id", what="tenant"))
+    if state is None:
+        raise NotFound("tenant")
+    return state
+
+
+def _read_names(wanted: AddTenant) -> tuple[str, str]:
+    faults = []
+    slug = name = ""
+    try:
+        slug = parse_slug(wanted.slug, path="/slug")
+    except InvalidInput as error:
+        faults.append(Fault(error.path, error.code, error.reason))
+    try:
+        name = parse_tenant_name(wanted.name, path="/name")
+    except InvalidInput as error:
+        faults.append(Fault(error.path, error.code, error.reason))
+    if faults:
+        raise InvalidRequest(faults)
+    return slug, name
+
+
+@post(
+    "/tenants",
+    tags=["tenants"],
+    opt={
+        "permission": Permission.TENANTS_WRITE,
+        "bodies": {"application/json": AddTenant},
+        "refusals": (403, 409),
+    },
+)
+async def create_tenant(request: Request[Any, Any, Any]) -> NewTenant:
+    """Make a tenant with its first owner, both or neither.
+
+    Only for the installation's own tenant. The slug stays for good; it is how commands name the tenant.
+    """
+    caller, resources = caller_of(request), resources_of(request)
+    slug, name = _read_names(await read_json(request, AddTenant))
+    async with resources.database.tenant(caller.tenant, readonly=False) as conn:
+        state = await add_tenant(conn, slug=slug, name=name)
+        # What is the new tenant's own is written as its own.
+        await set_tenant(conn, state.tenant)
+        _, key = await add_key(conn, state.tenant, name="owner")
+        await set_tenant(conn, caller.tenant)
+    return NewTenant.with_owner(Tenant.of(state), owner_id=None, api_key=key)
+
+
+@get(
+    "/tenants",
+    tags=["tenants"],
+    opt={"permission": Permission.TENANTS_READ, "query": (LIMIT, _CURSOR), "refusals": (403,)},
+)
+async def list_tenants(request: Request[Any, Any, Any]) -> Page[Tenant]:
+    """List all tenants in the order in which they were made. Only for the installation's own tenant."""
+    query = Query.of(request)
+    limit, after = query.get(LIMIT), query.get(_CURSOR)
+    query.finish()
+    async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+        rows = await read_tenants(conn, after=after, limit=limit + 1)
+    last = rows[limit - 1] if len(rows) > limit else None
+    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.tenant_id)
+    return Page([Tenant.of(row) for row in rows[:limit]], cursor)
+
+
+@get("/tenants/{tenant_id:str}", tags=["tenants"], opt={"permission": Permission.TENANTS_READ, "refusals": (403,)})
+async def get_tenant(request: Request[Any, Any, Any]) -> Tenant:
+    """Read one tenant. Only for the installation's own tenant."""
+    async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+        return Tenant.of(await _find(conn, request))
+
+
+@patch(
+    "/tenants/{tenant_id:str}",
+    tags=["tenants"],
+    opt={
+        "permission": Permission.TENANTS_WRITE,
+        "bodies": {"application/json": ChangeTenant},
+        "refusals": (403, 409),
+    },
+)
+async def update_tenant(request: Request[Any, Any, Any]) -> Tenant:
+    """Suspend a tenant, or take that back.
+
+    Only for the installation's own tenant. A suspended tenant can be read and not changed; its prefixes and links lead
+    on, and hits are counted. `active` opens a tenant again that is closing, too, whoever closed it.
+    """
+    caller, resources = caller_of(request), resources_of(request)
+    wanted = await read_json(request, ChangeTenant)
+    async with resources.database.tenant(caller.tenant, readonly=False) as conn:
+        state: TenantState | None = await _find(conn, request)
+        if state is not None and wanted.status == "suspended":
+            state = await suspend_tenant(conn, state.tenant_id)
+        elif state is not None:
+            state = await reopen_tenant(conn, state.tenant_id, by="installation", now=resources.clock.now())
+        if state is None:
+            raise NotFound("tenant")
+        return Tenant.of(state)
+
+
+@get(
+    "/tenants/{tenant_id:str}/quotas",
+    tags=["tenants"],
+    opt={"permission": Permission.TENANTS_READ, "refusals": (403,)},
+)
+async def get_tenant_quotas(request: Request[Any, Any, Any]) -> UsageAnswer:
+    """Tell what a tenant uses, and how much it may. Only for the installation's own tenant."""
+    resources = resources_of(request)
+    async with resources.database.tenant(caller_of(request).tenant) as conn:
+        state = await _find(conn, request)
+        return UsageAnswer.of(await read_usage(conn, state.tenant_id, now=resources.clock.now()))
+
+
+@put(
+    "/tenants/{tenant_id:str}/quotas",
+    tags=["tenants"],
+    opt={"permission": Permission.TENANTS_WRITE, "bodies": {"application/json": SetQuotas}, "refusals": (403,)},
+)
+async def set_tenant_quotas(request: Request[Any, Any, Any]) -> UsageAnswer:
+    """Set all quotas of a tenant in place of those that it had; what is not named is without limit.
+
+    Only for the installation's own tenant. Where there is more than a quota allows already, all of it stays, and
+    nothing is added.
+    """
+    caller, resources = caller_of(request), resources_of(request)
+    wanted = (await read_json(request, SetQuotas)).quotas
+    named = [(quota.metric, quota.period) for quota in wanted]
+    faults = [
+        Fault(f"/quotas/{place}", "repeated", "is there more than once for its metric and period")
+        for place, one in enumerate(named)
+        if one in named[:place]
+    ]
+    if faults:
+        raise InvalidRequest(faults)
+    quotas = [Quota(quota.metric, quota.period, quota.limit) for quota in wanted]
+    now = resources.clock.now()
+    async with resources.database.tenant(caller.tenant, readonly=False) as conn:
+        state = await _find(conn, request)
+        await set_quotas(conn, state.tenant_id, quotas, now=now, by=caller.actor)
+        return UsageAnswer.of(await read_usage(conn, state.tenant_id, now=now))
