@@ -86,6 +86,12 @@ _OUTBOX: Final[LiteralString] = """/* erasure.outbox */ delete from app.outbox w
 _INVITATIONS: Final[LiteralString] = """/* erasure.invitations */ delete from app.invitations where tenant_id = $1"""
 _ROLES: Final[LiteralString] = """/* erasure.roles */ delete from app.roles where tenant_id = $1"""
 _SESSIONS: Final[LiteralString] = """/* erasure.sessions */ delete from app.sessions where tenant_id = $1"""
+_SEALS: Final[LiteralString] = """/* erasure.seals */ delete from app.audit_seals where tenant_id = $1"""
+# With what waits for a seal.
+_AUDIT: Final[LiteralString] = """/* erasure.audit */ delete from app.audit_log where tenant_id = $1"""
+_IDEMPOTENCY: Final[LiteralString] = (
+    """/* erasure.idempotency_keys */ delete from app.idempotency_keys where tenant_id = $1"""
+)
 _USER_SESSIONS: Final[LiteralString] = (
     """/* erasure.user_sessions */ delete from app.user_sessions where tenant_id = $1"""
 )
@@ -206,6 +212,9 @@ async def _erase(conn: Connection, tenant: Tenant) -> dict[str, int]:
         _CLAIMS,
         _PODCASTS,
         _LINKS,
+        _SEALS,
+        _AUDIT,
+        _IDEMPOTENCY,
         _OUTBOX,
         _INVITATIONS,
         _SESSIONS,
