@@ -10,7 +10,7 @@ from litestar import Request, Response, get, patch, post
 
 from analytics_core.db.pool import Connection
 from analytics_core.db.quotas import read_usage
-from analytics_core.db.tenant_settings import change_settings, read_settings
+from analytics_core.db.tenant_settings import change_settings, read_effective, read_settings
 from analytics_core.db.tenant_states import TenantState, close_tenant, read_state, rename_tenant, reopen_tenant
 from analytics_core.errors import InvalidInput, NotFound
 from analytics_core.permissions import Permission
@@ -22,6 +22,7 @@ from api.callers import Caller
 from api.errors import Fault, InvalidRequest, Refused
 from api.resources import resources_of
 from api.schemas.tenants import ChangeSettings, CloseTenant, RenameTenant, Tenant, TenantSettings, UsageAnswer
+from api.writing import writing
 
 __all__ = (
     "close_own_tenant",
@@ -61,11 +62,12 @@ async def get_own_tenant(request: Request[Any, Any, Any]) -> Tenant:
 )
 async def rename_own_tenant(request: Request[Any, Any, Any]) -> Tenant:
     """Give the tenant another name; its slug stays what it is."""
-    caller = caller_of(request)
     name = parse_tenant_name((await read_json(request, RenameTenant)).name, path="/name")
-    async with resources_of(request).database.tenant(caller.tenant, readonly=False) as conn:
-        await rename_tenant(conn, caller.tenant.tenant_id, name)
-        return Tenant.of(await _own(conn, caller))
+    async with writing(request, "tenant.rename") as work:
+        before = Tenant.of(await _own(work.conn, work.caller))
+        await rename_tenant(work.conn, work.tenant.tenant_id, name)
+        after = Tenant.of(await _own(work.conn, work.caller))
+        return work.done(after, resource=after.tenant_id, before=before)
 
 
 @get("/tenant/quotas", tags=["tenant"], opt={"permission": Permission.TENANT_READ})
@@ -128,19 +130,15 @@ async def update_settings(request: Request[Any, Any, Any]) -> Response[TenantSet
 
     With `If-Match`, the `ETag` that the settings were read with, they are changed only while nobody else has.
     """
-    caller, resources = caller_of(request), resources_of(request)
     changes = _read_changes(await read_json(request, ChangeSettings))
-    async with resources.database.tenant(caller.tenant, readonly=False) as conn:
-        if not await change_settings(
-            conn,
-            caller.tenant,
-            changes,
-            expected=_expected(request),
-            now=resources.clock.now(),
-            by=caller.actor,
-        ):
+    expected, now = _expected(request), resources_of(request).clock.now()
+    async with writing(request, "tenant_settings.change") as work:
+        before = await read_effective(work.conn)
+        by = work.caller.actor
+        if not await change_settings(work.conn, work.tenant, changes, expected=expected, now=now, by=by):
             raise Refused(412, "version_conflict", "the settings have changed since; read them again")
-        return _shown(TenantSettings.of(await read_settings(conn)))
+        answer = _shown(TenantSettings.of(await read_settings(work.conn)))
+        return work.done(answer, resource=None, before=before, after=await read_effective(work.conn))
 
 
 @post(
@@ -158,19 +156,14 @@ async def close_own_tenant(request: Request[Any, Any, Any]) -> Tenant:
 
     Prefixes and links lead on meanwhile, and hits are counted. Closed twice it is closed once.
     """
-    caller, resources = caller_of(request), resources_of(request)
-    wanted = await read_json(request, CloseTenant)
-    async with resources.database.tenant(caller.tenant, readonly=False) as conn:
-        if wanted.confirm != (await _own(conn, caller)).slug:
+    wanted, now = await read_json(request, CloseTenant), resources_of(request).clock.now()
+    async with writing(request, "tenant.close") as work:
+        before = Tenant.of(await _own(work.conn, work.caller))
+        if wanted.confirm != before.slug:
             raise InvalidInput("/confirm", "has to be the tenant's slug", code="not_confirmed")
-        closed = await close_tenant(
-            conn,
-            caller.tenant.tenant_id,
-            by="tenant",
-            now=resources.clock.now(),
-            grace=dt.timedelta(days=GRACE_DAYS),
-        )
-        return Tenant.of(_found(closed))
+        grace = dt.timedelta(days=GRACE_DAYS)
+        closed = Tenant.of(_found(await close_tenant(work.conn, before.tenant_id, by="tenant", now=now, grace=grace)))
+        return work.done(closed, resource=closed.tenant_id, before=before)
 
 
 @post(
@@ -181,7 +174,8 @@ async def close_own_tenant(request: Request[Any, Any, Any]) -> Tenant:
 )
 async def reopen_own_tenant(request: Request[Any, Any, Any]) -> Tenant:
     """Open a tenant again that it closed itself; until `closes_at` everything is as it was."""
-    caller, resources = caller_of(request), resources_of(request)
-    async with resources.database.tenant(caller.tenant, readonly=False) as conn:
-        state = await reopen_tenant(conn, caller.tenant.tenant_id, by="tenant", now=resources.clock.now())
-        return Tenant.of(_found(state))
+    now = resources_of(request).clock.now()
+    async with writing(request, "tenant.reopen") as work:
+        before = Tenant.of(await _own(work.conn, work.caller))
+        opened = Tenant.of(_found(await reopen_tenant(work.conn, before.tenant_id, by="tenant", now=now)))
+        return work.done(opened, resource=opened.tenant_id, before=before)

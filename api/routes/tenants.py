@@ -24,6 +24,7 @@ from api.resources import resources_of
 from api.schemas.common import Page
 from api.schemas.tenants import AddTenant, ChangeTenant, NewTenant, SetQuotas, Tenant, UsageAnswer
 from api.scopes import path_id
+from api.writing import writing
 
 __all__ = ("create_tenant", "get_tenant", "get_tenant_quotas", "list_tenants", "set_tenant_quotas", "update_tenant")
 
@@ -68,15 +69,15 @@ async def create_tenant(request: Request[Any, Any, Any]) -> NewTenant:
 
     Only for the installation's own tenant. The slug stays for good; it is how commands name the tenant.
     """
-    caller, resources = caller_of(request), resources_of(request)
     slug, name = _read_names(await read_json(request, AddTenant))
-    async with resources.database.tenant(caller.tenant, readonly=False) as conn:
-        state = await add_tenant(conn, slug=slug, name=name)
+    async with writing(request, "tenant.create") as work:
+        state = await add_tenant(work.conn, slug=slug, name=name)
         # What is the new tenant's own is written as its own.
-        await set_tenant(conn, state.tenant)
-        _, key = await add_key(conn, state.tenant, name="owner")
-        await set_tenant(conn, caller.tenant)
-    return NewTenant.with_owner(Tenant.of(state), owner_id=None, api_key=key)
+        await set_tenant(work.conn, state.tenant)
+        _, key = await add_key(work.conn, state.tenant, name="owner")
+        await set_tenant(work.conn, work.tenant)
+        made = Tenant.of(state)
+        return work.done(NewTenant.with_owner(made, owner_id=None, api_key=key), resource=made.tenant_id, after=made)
 
 
 @get(
@@ -118,17 +119,16 @@ async def update_tenant(request: Request[Any, Any, Any]) -> Tenant:
     Only for the installation's own tenant. A suspended tenant can be read and not changed; its prefixes and links lead
     on, and hits are counted. `active` opens a tenant again that is closing, too, whoever closed it.
     """
-    caller, resources = caller_of(request), resources_of(request)
-    wanted = await read_json(request, ChangeTenant)
-    async with resources.database.tenant(caller.tenant, readonly=False) as conn:
-        state: TenantState | None = await _find(conn, request)
-        if state is not None and wanted.status == "suspended":
-            state = await suspend_tenant(conn, state.tenant_id)
-        elif state is not None:
-            state = await reopen_tenant(conn, state.tenant_id, by="installation", now=resources.clock.now())
+    wanted, now = await read_json(request, ChangeTenant), resources_of(request).clock.now()
+    async with writing(request, "tenant.suspend" if wanted.status == "suspended" else "tenant.resume") as work:
+        before = Tenant.of(await _find(work.conn, request))
+        if wanted.status == "suspended":
+            state = await suspend_tenant(work.conn, before.tenant_id)
+        else:
+            state = await reopen_tenant(work.conn, before.tenant_id, by="installation", now=now)
         if state is None:
             raise NotFound("tenant")
-        return Tenant.of(state)
+        return work.done(Tenant.of(state), resource=before.tenant_id, before=before)
 
 
 @get(
@@ -155,7 +155,6 @@ async def set_tenant_quotas(request: Request[Any, Any, Any]) -> UsageAnswer:
     Only for the installation's own tenant. Where there is more than a quota allows already, all of it stays, and
     nothing is added.
     """
-    caller, resources = caller_of(request), resources_of(request)
     wanted = (await read_json(request, SetQuotas)).quotas
     named = [(quota.metric, quota.period) for quota in wanted]
     faults = [
@@ -166,8 +165,10 @@ async def set_tenant_quotas(request: Request[Any, Any, Any]) -> UsageAnswer:
     if faults:
         raise InvalidRequest(faults)
     quotas = [Quota(quota.metric, quota.period, quota.limit) for quota in wanted]
-    now = resources.clock.now()
-    async with resources.database.tenant(caller.tenant, readonly=False) as conn:
-        state = await _find(conn, request)
-        await set_quotas(conn, state.tenant_id, quotas, now=now, by=caller.actor)
-        return UsageAnswer.of(await read_usage(conn, state.tenant_id, now=now))
+    now = resources_of(request).clock.now()
+    async with writing(request, "tenant_quotas.set") as work:
+        state = await _find(work.conn, request)
+        before = UsageAnswer.of(await read_usage(work.conn, state.tenant_id, now=now))
+        await set_quotas(work.conn, state.tenant_id, quotas, now=now, by=work.caller.actor)
+        after = UsageAnswer.of(await read_usage(work.conn, state.tenant_id, now=now))
+        return work.done(after, resource=state.tenant_id, before=before)

@@ -174,9 +174,7 @@ async def test_settings_have_defaults_a_version_and_types(api: Api) -> None:
         problem(await change(stale, range_days=8), 412, "version_conflict")
     back = await change('W/"1"', timezone=None)
     assert (back.json()["version"], back.json()["settings"]["timezone"]["source"]) == (2, "default")
-    assert codes(
-        await change(timezone="Nowhere/Town", range_days="7", interval="year", colour="red", theme=None)
-    ) == {
+    assert codes(await change(timezone="Nowhere/Town", range_days="7", interval="year", colour="red", theme=None)) == {
         ("/settings/timezone", "invalid"),
         ("/settings/range_days", "invalid"),
         ("/settings/interval", "invalid"),
@@ -230,9 +228,7 @@ async def test_a_quota_refuses_the_next_one_and_deleting_gives_back(api: Api) ->
 )
 async def test_what_a_quota_of_none_forbids(api: Api, metric: str, send: tuple[str, dict[str, str]]) -> None:
     made = await make(api)
-    await api.request(
-        "PUT", f"/tenants/{made['tenant_id']}/quotas", json={"quotas": [{"metric": metric, "limit": 0}]}
-    )
+    await api.request("PUT", f"/tenants/{made['tenant_id']}/quotas", json={"quotas": [{"metric": metric, "limit": 0}]})
     problem(await api.request("POST", send[0], key=made["api_key"], json=send[1]), 429, "quota_exceeded")
 
 
