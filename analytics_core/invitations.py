@@ -10,6 +10,7 @@ from typing import Final
 
 from analytics_core.errors import NotKept
 from analytics_core.mail import Mail
+from analytics_core.people_mail import way
 
 __all__ = ("LIFETIME", "InvitationEnded", "hash_token", "invitation_mail", "is_token", "new_token")
 
@@ -42,21 +43,24 @@ def hash_token(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-def invitation_mail(to: str, *, tenant: str, role: str, link: str, expires_at: dt.datetime) -> Mail:
+def invitation_mail(to: str, token: str, *, tenant: str, role: str, expires_at: dt.datetime, public_url: str) -> Mail:
     """Write the mail that invites somebody.
 
     Args:
         to: Their address.
+        token: With which they accept.
         tenant: The tenant's name, which is anybody's words: one line of it is told.
         role: The name of what they would be.
-        link: Where it is accepted.
         expires_at: Until when.
+        public_url: Where the page is; empty where nobody knows.
     """
+    fields = '"token": "…", "password": "…", "name": "…"'
+    link = way(public_url, "invitation", token, path="/auth/invitations/accept", fields=fields)
     title = _line(tenant)
     until = f"{expires_at.astimezone(dt.UTC):%d %B %Y, %H:%M} UTC"
     text = (
         f"You are invited to {title} on Castledger, as {_line(role)}.\n\n"
-        f"Accept the invitation here:\n{link}\n\n"
+        f"To accept:\n\n{link}\n\n"
         f"It is good until {until}, once, and for you alone: do not pass it on.\n"
         "If you do not know what this is about, leave it be; nothing happens.\n"
     )

@@ -29,12 +29,15 @@ from api.routes.documentation import get_docs, get_openapi, publish
 from api.routes.erasures import create_erasure, get_erasure, list_erasures
 from api.routes.health import get_health
 from api.routes.hits import get_hit, list_hits
+from api.routes.invitations import accept_invitation, create_invitation, list_invitations, revoke_invitation
 from api.routes.keys import create_api_key, list_api_keys, revoke_api_key
 from api.routes.ledger import get_ledger
 from api.routes.links import create_link, delete_link, get_link, list_links, update_link
+from api.routes.members import list_members, remove_member, update_member
 from api.routes.overviews import get_overview
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
 from api.routes.restatements import get_restatement, list_restatements
+from api.routes.roles import create_role, delete_role, get_role, list_roles, update_role
 from api.routes.spikes import accept_spike, dismiss_spike, get_spike, list_spikes, revert_spike
 from api.routes.unknown_hosts import accept_unknown_host, get_unknown_hosts
 from api.routes.users import (
@@ -52,6 +55,7 @@ __all__ = ("create_app",)
 
 _BASE: Final = "/api/v1"
 _OPEN: Final = (
+    accept_invitation,
     forgot_password,
     get_docs,
     get_health,
@@ -80,9 +84,12 @@ _CLOSED: Final = (
     compare,
     create_api_key,
     create_erasure,
+    create_invitation,
     create_link,
     create_podcast,
+    create_role,
     delete_link,
+    delete_role,
     dismiss_spike,
     explain_day,
     get_curves,
@@ -95,20 +102,28 @@ _CLOSED: Final = (
     get_one_podcast,
     get_overview,
     get_restatement,
+    get_role,
     get_spike,
     get_unknown_hosts,
     list_api_keys,
     list_episodes,
     list_erasures,
     list_hits,
+    list_invitations,
     list_links,
+    list_members,
     list_podcast_claims,
     list_podcasts,
     list_restatements,
+    list_roles,
     list_spikes,
+    remove_member,
     revert_spike,
     revoke_api_key,
+    revoke_invitation,
     update_link,
+    update_member,
+    update_role,
 )
 
 

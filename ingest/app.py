@@ -20,6 +20,7 @@ from analytics_core.agent_lists import AgentLists
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.dead_letters import drop_dead_letters
 from analytics_core.db.hits import ensure_partitions
+from analytics_core.db.invitations import drop_invitations
 from analytics_core.db.ledger import drop_entries, link_segments
 from analytics_core.db.list_versions import note_list_versions
 from analytics_core.db.outbox import drop_mail
@@ -348,6 +349,7 @@ class Ingest:
             "dead_letters": await drop_dead_letters(conn, before=now - _KEEP_DEAD_LETTERS),
             "entries": await drop_entries(conn, before=now - _KEEP_ENTRIES),
             "mails": await drop_mail(conn, before=now - KEEP_MAIL),
+            "invitations": await drop_invitations(conn, before=now - KEEP_MAIL),
         }
 
     async def work_jobs(self, queue: JobQueue) -> float:

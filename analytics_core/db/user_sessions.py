@@ -29,6 +29,7 @@ __all__ = (
     "PersonSession",
     "end_session",
     "end_sessions",
+    "end_tenant_sessions",
     "find_member_session",
     "find_page_session",
     "find_person_session",
@@ -127,6 +128,9 @@ delete from app.user_sessions where user_id = $1 and session_id = $2"""
 
 _END_ALL: Final[LiteralString] = """/* user_sessions.end_all */
 delete from app.user_sessions where user_id = $1 and session_id is distinct from $2::uuid"""
+
+_END_TENANT: Final[LiteralString] = """/* user_sessions.end_tenant */
+delete from app.user_sessions where tenant_id = $1 and user_id = $2"""
 
 _EXTEND: Final[LiteralString] = """/* user_sessions.extend */
 update app.user_sessions set seen_at = $2, expires_at = least(created_at + $3::interval, $2::timestamptz + $4::interval)
@@ -252,6 +256,11 @@ async def list_sessions(
 ) -> list[ListedSession]:
     """List a person's sessions that have not ended, in the order in which they were opened, behind *after*."""
     return [msgspec.convert(row, ListedSession) for row in await conn.fetch(_LIST, user_id, now, after, limit)]
+
+
+async def end_tenant_sessions(conn: Connection, tenant_id: UUID, user_id: UUID) -> None:
+    """End all sessions of a person in one tenant at once, so that none goes on should they come back to it."""
+    await conn.execute(_END_TENANT, tenant_id, user_id)
 
 
 async def end_session(conn: Connection, user_id: UUID, session_id: UUID) -> bool:

@@ -117,6 +117,7 @@ async def create_user(
     locale: str = "en",
     password_hash: str | None,
     verified_at: dt.datetime | None = None,
+    user_id: UUID | None = None,
     now: dt.datetime,
 ) -> UserRow:
     """Add somebody, inside a transaction.
@@ -128,6 +129,7 @@ async def create_user(
         locale: Their language.
         password_hash: Of :mod:`analytics_core.passwords`; ``None`` for somebody who has to set one first.
         verified_at: When the address was found to be theirs, if it was.
+        user_id: Theirs, where it has to be known before.
         now: The time.
 
     Raises:
@@ -135,7 +137,7 @@ async def create_user(
     """
     try:
         async with conn.transaction():
-            row = await conn.fetchrow(_CREATE, new_id(), email, name, locale, verified_at, now)
+            row = await conn.fetchrow(_CREATE, user_id or new_id(), email, name, locale, verified_at, now)
     except asyncpg.UniqueViolationError as error:
         raise Conflict("email_taken", "somebody has this mail address already") from error
     user = msgspec.convert(row, UserRow)

@@ -21,15 +21,16 @@ from api.assignments import find_rights, read_assignment, rights_of_caller
 from api.auth import caller_of
 from api.bodies import read_json
 from api.errors import Fault, InvalidRequest
+from api.joining import find_invited, join
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.common import Page
-from api.schemas.members import Invitation, Invite
+from api.schemas.members import AcceptInvitation, Invitation, Invite, Joined
 from api.scopes import path_id
 from api.writing import writing
 
-__all__ = ("create_invitation", "list_invitations", "revoke_invitation")
+__all__ = ("accept_invitation", "create_invitation", "list_invitations", "revoke_invitation")
 
 _LIST: Final = "invitations"
 _CURSOR: Final = id_cursor(_LIST)
@@ -84,13 +85,34 @@ async def create_invitation(request: Request[Any, Any, Any]) -> Invitation:
         )
         mail = invitation_mail(
             email,
+            token,
             tenant=await find_tenant_name(conn, tenant),
             role=role,
-            link=f"{resources.public_url}/invitation?token={token}",
             expires_at=row.expires_at,
+            public_url=resources.settings.people.public_url,
         )
         await queue_mail(conn, mail, now=now, tenant=tenant)
         return work.done(Invitation.of(row, now=now), resource=row.invitation_id)
+
+
+@post(
+    "/auth/invitations/accept",
+    tags=["sign-in"],
+    opt={
+        "is_open": True,
+        "bodies": {"application/json": AcceptInvitation},
+        "refusals": (401, 403, 404, 409, 410, 429),
+    },
+)
+async def accept_invitation(request: Request[Any, Any, Any]) -> Joined:
+    """Join a tenant with the token of an invitation.
+
+    Whoever has an account with that address gives its password; anybody else gives a password to have one, and the
+    address needs no other proof. Sign in after that.
+    """
+    wanted = await read_json(request, AcceptInvitation)
+    invitation = await find_invited(request, wanted.token)
+    return await join(request, invitation, name=wanted.name, password=wanted.password)
 
 
 @get("/members/invitations", tags=["members"], opt={"permission": Permission.MEMBERS_READ, "query": (LIMIT, _CURSOR)})
