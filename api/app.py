@@ -10,7 +10,7 @@ from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 
-from api.auth import require_key, require_permission
+from api.auth import require_key, require_permission, require_person
 from api.logs import RequestLog
 from api.metrics import RequestMetrics
 from api.pages.assets import Assets
@@ -21,6 +21,7 @@ from api.queries import Query
 from api.requests import Observer
 from api.resources import Resources
 from api.routes.analytics import explain_day, get_downloads
+from api.routes.auth import forgot_password, refresh, register, reset_password, sign_in, sign_out, verify
 from api.routes.claims import check_claim, claim_podcast, get_one_claim, list_podcast_claims
 from api.routes.comparisons import compare
 from api.routes.curves import get_curves
@@ -28,12 +29,15 @@ from api.routes.documentation import get_docs, get_openapi, publish
 from api.routes.erasures import create_erasure, get_erasure, list_erasures
 from api.routes.health import get_health
 from api.routes.hits import get_hit, list_hits
+from api.routes.invitations import accept_invitation, create_invitation, list_invitations, revoke_invitation
 from api.routes.keys import create_api_key, list_api_keys, revoke_api_key
 from api.routes.ledger import get_ledger
 from api.routes.links import create_link, delete_link, get_link, list_links, update_link
+from api.routes.members import list_members, remove_member, update_member
 from api.routes.overviews import get_overview
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
 from api.routes.restatements import get_restatement, list_restatements
+from api.routes.roles import create_role, delete_role, get_role, list_roles, update_role
 from api.routes.spikes import accept_spike, dismiss_spike, get_spike, list_spikes, revert_spike
 from api.routes.tenant import (
     close_own_tenant,
@@ -53,12 +57,42 @@ from api.routes.tenants import (
     update_tenant,
 )
 from api.routes.unknown_hosts import accept_unknown_host, get_unknown_hosts
+from api.routes.users import (
+    change_me,
+    change_my_password,
+    delete_me,
+    end_my_session,
+    export_me,
+    get_me,
+    list_my_sessions,
+)
 from api.tags import software_version
 
 __all__ = ("create_app",)
 
 _BASE: Final = "/api/v1"
-_OPEN: Final = (get_health, get_openapi, get_docs)
+_OPEN: Final = (
+    accept_invitation,
+    forgot_password,
+    get_docs,
+    get_health,
+    get_openapi,
+    refresh,
+    register,
+    reset_password,
+    sign_in,
+    verify,
+)
+_PERSONAL: Final = (
+    change_me,
+    change_my_password,
+    delete_me,
+    end_my_session,
+    export_me,
+    get_me,
+    list_my_sessions,
+    sign_out,
+)
 _CLOSED: Final = (
     accept_spike,
     accept_unknown_host,
@@ -68,10 +102,13 @@ _CLOSED: Final = (
     compare,
     create_api_key,
     create_erasure,
+    create_invitation,
     create_link,
     create_podcast,
+    create_role,
     create_tenant,
     delete_link,
+    delete_role,
     dismiss_spike,
     explain_day,
     get_curves,
@@ -85,6 +122,7 @@ _CLOSED: Final = (
     get_overview,
     get_own_tenant,
     get_restatement,
+    get_role,
     get_settings,
     get_spike,
     get_tenant,
@@ -95,18 +133,25 @@ _CLOSED: Final = (
     list_episodes,
     list_erasures,
     list_hits,
+    list_invitations,
     list_links,
+    list_members,
     list_podcast_claims,
     list_podcasts,
     list_restatements,
+    list_roles,
     list_spikes,
     list_tenants,
+    remove_member,
     rename_own_tenant,
     reopen_own_tenant,
     revert_spike,
     revoke_api_key,
+    revoke_invitation,
     set_tenant_quotas,
     update_link,
+    update_member,
+    update_role,
     update_settings,
     update_tenant,
 )
@@ -134,6 +179,7 @@ def create_app(
         [
             Router(_BASE, route_handlers=list(_OPEN), guards=[_refuse_query]),
             Router(_BASE, route_handlers=list(_CLOSED), guards=[require_key, require_permission, _refuse_query]),
+            Router(_BASE, route_handlers=list(_PERSONAL), guards=[require_person, require_permission, _refuse_query]),
             *page_routes(),
         ],
         compression_config=compression_config(),

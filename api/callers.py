@@ -8,10 +8,11 @@ import msgspec
 
 from analytics_core.db.pool import Tenant
 from analytics_core.db.tenants import KeyRow
+from analytics_core.db.user_sessions import MemberSession
 from analytics_core.ids import KeyId
-from analytics_core.permissions import ALL_PERMISSIONS, Permission
+from analytics_core.permissions import ALL_PERMISSIONS, Permission, RoleName, permissions_of
 
-__all__ = ("Caller",)
+__all__ = ("Caller", "Person")
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,3 +51,30 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
             permissions=ALL_PERMISSIONS,
             key_id=key.key_id,
         )
+
+    @classmethod
+    def of_session(cls, session: MemberSession) -> Caller:
+        """Make the caller that a member's session stands for."""
+        is_sponsor = session.role is RoleName.SPONSOR
+        return cls(
+            tenant=session.tenant,
+            is_installation=session.is_installation,
+            status=session.status,
+            permissions=permissions_of(session.role, session.custom),
+            user_id=session.user_id,
+            sponsor_ids=frozenset(session.sponsor_ids) if is_sponsor else None,
+        )
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who asks about themselves alone, whichever tenants they belong to, if any.
+
+    Attributes:
+        user_id: Who.
+        session_id: The session that they ask in.
+        tenant_id: The tenant that it is in, if any.
+    """
+
+    user_id: UUID
+    session_id: UUID
+    tenant_id: UUID | None

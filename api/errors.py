@@ -39,6 +39,7 @@ __all__ = (
     "Problem",
     "Refused",
     "TooSoon",
+    "WrongCredentials",
     "answer_problem",
     "problem_of",
 )
@@ -121,6 +122,12 @@ class PodcastTaken(Conflict):
     def __init__(self, message: str, claim: ClaimRow | None = None) -> None:
         self.claim = claim
         super().__init__("podcast_taken", message)
+
+
+class WrongCredentials(Unauthenticated):
+    """A mail address and a password that do not belong together, or to nobody: which, is not told; 401."""
+
+    code = "wrong_credentials"
 
 
 class TooSoon(CastledgerError):

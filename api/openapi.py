@@ -22,8 +22,8 @@ _REF: Final = "#/components/schemas/{name}"
 _UNCHANGED: Final = {"description": "Nothing has changed since the answer whose tag is in `If-None-Match`."}
 _REFUSALS: Final = {
     400: "Malformed.",
-    401: "No valid API key.",
-    403: "The key is valid, and its tenant may not see this.",
+    401: "No valid API key or access token.",
+    403: "Whose credential it is may not do this.",
     404: "There is no such thing, or it is another tenant's.",
     409: "It clashes with what is stored.",
     410: "It was there, and is kept no longer.",
@@ -108,9 +108,9 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _statuses(operation: Operation) -> Iterable[int]:
-    if operation.handler.opt.get("is_open"):
-        return (422, 503)
-    found = {401, 422, 503, *operation.handler.opt.get("refusals", ())}
+    found = {422, 503, *operation.handler.opt.get("refusals", ())}
+    if not operation.handler.opt.get("is_open"):
+        found.add(401)
     if "{" in operation.path:
         found.add(404)
     if operation.bodies:
@@ -192,7 +192,11 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
         "components": {
             "schemas": _plain(components),
             "securitySchemes": {
-                "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key, `cl_live_…`."}
+                "apiKey": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An API key, `cl_live_…`, or an access token.",
+                }
             },
         },
     }

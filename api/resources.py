@@ -16,9 +16,12 @@ from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.pool import Connection, Pool, Tenant, check_role, connection, open_pool, tenant_transaction
 from analytics_core.errors import ConfigError, Unavailable
 from analytics_core.own_profiles import load_profiles
+from analytics_core.passwords import PasswordHasher
 from analytics_core.profiles import Profile
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, Settings
+from analytics_core.token_secrets import load_token_keys
+from analytics_core.tokens import TokenKeys
 from api.lists import ListVersions
 
 __all__ = ("Database", "Resources", "open_resources", "resources_of")
@@ -125,6 +128,8 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         feed_slots: Bounds how many feeds are fetched and read at the same time; each may take a feed's size thrice.
         comparing: Lets one comparison through at a time: each takes a processor while it runs.
+        passwords: Hashes and compares them.
+        tokens: Signs access tokens, and reads them.
         profiles: All that can be compared, by name: ours and the installation's own.
     """
 
@@ -133,6 +138,8 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     feed_slots: asyncio.Semaphore
     comparing: asyncio.Semaphore
+    passwords: PasswordHasher
+    tokens: TokenKeys
     profiles: Mapping[str, Profile]
     lists: ListVersions
 
@@ -155,10 +162,12 @@ async def open_resources(
         clock: The system's when ``None``.
 
     Raises:
-        ConfigError: There is no database in the settings, or the installation's own profiles cannot be used.
+        ConfigError: There is no database in the settings, the installation's own profiles cannot be used, or there is
+            no secret to sign access tokens with.
     """
     where = database or settings.require_database()
     profiles = load_profiles(settings.api.profiles)
+    tokens = load_token_keys(settings.people.jwt_secrets, settings.data_dir)
     async with contextlib.AsyncExitStack() as stack:
         pools = {}
         for role, size in ((Role.API, _MAX_API_CONNECTIONS), (Role.AUTH, _MAX_AUTH_CONNECTIONS)):
@@ -171,6 +180,8 @@ async def open_resources(
             clock=clock or SystemClock(),
             feed_slots=asyncio.Semaphore(2),
             comparing=asyncio.Semaphore(1),
+            passwords=PasswordHasher(settings.people.bcrypt_cost),
+            tokens=tokens,
             profiles=profiles,
             lists=ListVersions(settings.ingest, clock=clock),
         )

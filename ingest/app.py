@@ -8,6 +8,7 @@ import ctypes
 import datetime as dt
 import gc
 import logging
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
@@ -19,14 +20,17 @@ from analytics_core.agent_lists import AgentLists
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.dead_letters import drop_dead_letters
 from analytics_core.db.hits import ensure_partitions
+from analytics_core.db.invitations import drop_invitations
 from analytics_core.db.ledger import drop_entries, link_segments
 from analytics_core.db.list_versions import note_list_versions
+from analytics_core.db.outbox import drop_mail
 from analytics_core.db.podcasts import read_known_hosts
 from analytics_core.db.pool import CONNECTION_LOST, Connection, Pool, check_role, connect, connection, open_pool
 from analytics_core.db.retention import set_hits_policy
 from analytics_core.db.rollups import count_marks
 from analytics_core.db.transfers import settle_claims
 from analytics_core.errors import ConfigError, Unavailable
+from analytics_core.mailers import open_mailer
 from analytics_core.roles import Role
 from analytics_core.settings import Settings
 from analytics_core.shared_addresses import WARN_DAYS, describe_due
@@ -37,6 +41,8 @@ from ingest.finality import finalise_days
 from ingest.job_queue import JobKind, JobQueue
 from ingest.jobs import Health, backoff_s, run_job
 from ingest.metrics import Metrics
+from ingest.outbox import KEEP as KEEP_MAIL
+from ingest.outbox import MailSender
 from ingest.pending import rejudge_pending, release_aged
 from ingest.pipeline import Pipeline
 from ingest.place_sources import PlaceSources, PlacesWatch, open_places
@@ -351,6 +357,8 @@ class Ingest:
         return {
             "dead_letters": await drop_dead_letters(conn, before=now - _KEEP_DEAD_LETTERS),
             "entries": await drop_entries(conn, before=now - _KEEP_ENTRIES),
+            "mails": await drop_mail(conn, before=now - KEEP_MAIL),
+            "invitations": await drop_invitations(conn, before=now - KEEP_MAIL),
         }
 
     async def work_jobs(self, queue: JobQueue) -> float:
@@ -377,6 +385,8 @@ class Ingest:
         """Run all jobs until told to stop; then let the work in hand end, and give up what takes too long."""
         queue = JobQueue(self._pool, self.job_kinds(), health=health, metrics=self._metrics)
         erasing = JobQueue(self._pool, self.erasure_kinds(), health=health, metrics=self._metrics)
+        mailer = open_mailer(self._settings.mail, sys.stderr)
+        mail = MailSender(self._pool, mailer, clock=self._clock, metrics=self._metrics, health=health)
         jobs = {
             "shipping": (self.ship, None),
             "rollups": (self.refresh, None),
@@ -389,6 +399,8 @@ class Ingest:
             "agent files": (lambda: self.watch_agent_lists(health), None),
             "jobs": (lambda: self.work_jobs(queue), None),
             "erasures": (erasing.run_due, None),
+            "mail": (mail.send_due, None),
+            "outbox": (mail.look, None),
         }
         tasks = [
             asyncio.create_task(run_job(name, work, stop=stop, health=health, wake=wake), name=name)

@@ -90,3 +90,24 @@ class Metrics:
             "How long the job has waited that is due longest; 0 when none is due.",
             registry=self.registry,
         )
+        self.mail_waiting = Gauge(
+            "castledger_ingest_mail_waiting", "Mail that has not gone yet.", registry=self.registry
+        )
+        self.mail_oldest_seconds = Gauge(
+            "castledger_ingest_mail_oldest_seconds",
+            "How long the mail has waited that waits longest; 0 when none waits.",
+            registry=self.registry,
+        )
+        self.mail_sent = Counter("castledger_ingest_mail_sent", "Mail that a server took.", registry=self.registry)
+        self.mail_retried = Counter(
+            "castledger_ingest_mail_retried",
+            "Attempts that failed and are made again, by reason: unreachable, tls, sign_in, sender, later.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.mail_failed = Counter(
+            "castledger_ingest_mail_failed",
+            "Mail that was given up, by reason: refused by the server for good, expired after two days.",
+            ("reason",),
+            registry=self.registry,
+        )

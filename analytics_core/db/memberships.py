@@ -31,6 +31,7 @@ __all__ = (
     "keeping_an_owner",
     "list_members",
     "list_memberships",
+    "lock_member",
 )
 
 
@@ -87,6 +88,9 @@ _FIND: Final[LiteralString] = """/* memberships.find */
 select m.user_id, u.email, u.name, m.role, m.custom_role_id, m.sponsor_ids, m.created_at
 from app.memberships m join app.users u using (user_id)
 where m.tenant_id = $1 and m.user_id = $2 and m.removed_at is null"""
+
+_LOCK: Final[LiteralString] = """/* memberships.lock */
+select true from app.memberships where tenant_id = $1 and user_id = $2 and removed_at is null for update"""
 
 _LIST: Final[LiteralString] = """/* memberships.list */
 select m.user_id, u.email, u.name, m.role, m.custom_role_id, m.sponsor_ids, m.created_at
@@ -180,6 +184,11 @@ async def find_member(conn: Connection, tenant_id: UUID, user_id: UUID) -> Membe
     """Find a member of a tenant."""
     row = await conn.fetchrow(_FIND, tenant_id, user_id)
     return None if row is None else msgspec.convert(row, MemberRow)
+
+
+async def lock_member(conn: Connection, tenant_id: UUID, user_id: UUID) -> bool:
+    """Have nobody else change a member until the transaction ends; ``False`` when they are no member."""
+    return bool(await conn.fetchval(_LOCK, tenant_id, user_id))
 
 
 async def list_members(

@@ -32,6 +32,7 @@ def settings(database: DatabaseSettings, tmp_path: Path) -> Settings:
             "CASTLEDGER_DATA_DIR": str(tmp_path),
             "TRACKER_PUBLIC_URL": "https://pod.example.com",
             "CASTLEDGER_API_MAX_BODY_MB": "1",
+            "CASTLEDGER_BCRYPT_COST": "4",
             "CASTLEDGER_FEED_ALLOW_PRIVATE": "true",
             "CASTLEDGER_FEED_MAX_MB": "1",
         }
