@@ -49,6 +49,7 @@ from api.routes.tenant import (
     update_settings,
 )
 from api.routes.tenants import (
+    close_tenant,
     create_tenant,
     get_tenant,
     get_tenant_quotas,
@@ -99,6 +100,7 @@ _CLOSED: Final = (
     check_claim,
     claim_podcast,
     close_own_tenant,
+    close_tenant,
     compare,
     create_api_key,
     create_erasure,

@@ -23,7 +23,6 @@ __all__ = (
     "add_tenant",
     "close_tenant",
     "find_installation",
-    "find_state",
     "list_tenants",
     "read_state",
     "rename_tenant",
@@ -78,18 +77,14 @@ select tenant_id, tenant_no, slug, name, is_installation, status, created_at, cl
     erasure_id is not null as is_going
 from app.tenants where tenant_id = $1 for no key update"""
 
-_FIND: Final[LiteralString] = """/* tenant_states.find */
-select tenant_id, tenant_no, slug, name, is_installation, status, created_at, closing_at, closes_at, closed_by,
-    erasure_id is not null as is_going
-from app.tenants where slug = $1"""
-
 _INSTALLATION: Final[LiteralString] = """/* tenant_states.installation */
 select tenant_id, tenant_no from app.tenants where is_installation"""
 
 _LIST: Final[LiteralString] = """/* tenant_states.list */
 select tenant_id, tenant_no, slug, name, is_installation, status, created_at, closing_at, closes_at, closed_by,
     erasure_id is not null as is_going
-from app.tenants where $1::timestamptz is null or (created_at, tenant_id) > ($1, $2::uuid)
+from app.tenants
+where ($1::timestamptz is null or (created_at, tenant_id) > ($1, $2::uuid)) and ($4::text is null or slug = $4)
 order by created_at, tenant_id limit $3"""
 
 _RENAME: Final[LiteralString] = """/* tenant_states.rename */ update app.tenants set name = $2 where tenant_id = $1"""
@@ -121,22 +116,25 @@ async def read_state(conn: Connection, tenant_id: UUID) -> TenantState | None:
     return None if row is None else msgspec.convert(row, TenantState)
 
 
-async def find_state(conn: Connection, slug: str) -> TenantState | None:
-    """Find a tenant that the transaction may see by its slug."""
-    row = await conn.fetchrow(_FIND, slug)
-    return None if row is None else msgspec.convert(row, TenantState)
-
-
 async def find_installation(conn: Connection) -> Tenant | None:
     """Find the installation's own tenant, as the role that authenticates or as ingest; ``None`` before there is one."""
     row = await conn.fetchrow(_INSTALLATION)
     return None if row is None else Tenant(row["tenant_id"], row["tenant_no"])
 
 
-async def list_tenants(conn: Connection, *, after: tuple[dt.datetime, UUID] | None, limit: int) -> list[TenantState]:
-    """List tenants in the order in which they were made, behind *after*, in a transaction of the installation's own."""
+async def list_tenants(
+    conn: Connection, *, slug: str | None = None, after: tuple[dt.datetime, UUID] | None, limit: int
+) -> list[TenantState]:
+    """List tenants in the order in which they were made, in a transaction of the installation's own.
+
+    Args:
+        conn: As the API.
+        slug: Only the one that is named so, if any.
+        after: Behind which one.
+        limit: How many at most.
+    """
     at, tenant_id = after if after is not None else (None, None)
-    return [msgspec.convert(row, TenantState) for row in await conn.fetch(_LIST, at, tenant_id, limit)]
+    return [msgspec.convert(row, TenantState) for row in await conn.fetch(_LIST, at, tenant_id, limit, slug)]
 
 
 async def rename_tenant(conn: Connection, tenant_id: UUID, name: str) -> None:

@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import datetime as dt
+from typing import Any, Final, Literal
 
 from litestar import Request, get, patch, post, put
 
+from analytics_core.db.invitations import add_invitation
 from analytics_core.db.keys import add_key
+from analytics_core.db.memberships import add_membership
+from analytics_core.db.outbox import queue_mail
 from analytics_core.db.pool import Connection, set_tenant
 from analytics_core.db.quotas import read_usage, set_quotas
 from analytics_core.db.tenant_states import TenantState, add_tenant, read_state, reopen_tenant, suspend_tenant
+from analytics_core.db.tenant_states import close_tenant as close_one
 from analytics_core.db.tenant_states import list_tenants as read_tenants
+from analytics_core.db.users import Credentials, find_credentials
 from analytics_core.errors import InvalidInput, NotFound
-from analytics_core.permissions import Permission
+from analytics_core.invitations import invitation_mail, new_token
+from analytics_core.people import parse_email
+from analytics_core.permissions import Permission, RoleName
 from analytics_core.quotas import Quota
 from analytics_core.tenants import parse_slug, parse_tenant_name
 from api.auth import caller_of
 from api.bodies import read_json
 from api.errors import Fault, InvalidRequest
 from api.pagination import LIMIT, id_cursor, write_cursor
-from api.queries import Query
-from api.resources import resources_of
+from api.queries import Parameter, Query, Refusal
+from api.resources import Resources, resources_of
 from api.schemas.common import Page
-from api.schemas.tenants import AddTenant, ChangeTenant, NewTenant, SetQuotas, Tenant, UsageAnswer
+from api.schemas.tenants import AddTenant, ChangeTenant, CloseOther, NewTenant, SetQuotas, Tenant, UsageAnswer
 from api.scopes import path_id
-from api.writing import writing
+from api.writing import Work, writing
 
-__all__ = ("create_tenant", "get_tenant", "get_tenant_quotas", "list_tenants", "set_tenant_quotas", "update_tenant")
+__all__ = (
+    "close_tenant",
+    "create_tenant",
+    "get_tenant",
+    "get_tenant_quotas",
+    "list_tenants",
+    "set_tenant_quotas",
+    "update_tenant",
+)
 
 _LIST: Final = "tenants"
 _CURSOR: Final = id_cursor(_LIST)
+
+
+def _slug(text: str) -> str | None:
+    try:
+        return parse_slug(text, path="slug")
+    except InvalidInput as error:
+        raise Refusal(error.code, error.reason) from error
+
+
+_SLUG: Final[Parameter[str | None]] = Parameter(
+    "slug", _slug, None, "Only the tenant of this slug.", {"type": "string", "maxLength": 63}
+)
 
 
 async def _find(conn: Connection, request: Request[Any, Any, Any]) -> TenantState:
@@ -39,9 +67,10 @@ async def _find(conn: Connection, request: Request[Any, Any, Any]) -> TenantStat
     return state
 
 
-def _read_names(wanted: AddTenant) -> tuple[str, str]:
+def _read_names(wanted: AddTenant) -> tuple[str, str, str | None]:
     faults = []
     slug = name = ""
+    email: str | None = None
     try:
         slug = parse_slug(wanted.slug, path="/slug")
     except InvalidInput as error:
@@ -50,9 +79,49 @@ def _read_names(wanted: AddTenant) -> tuple[str, str]:
         name = parse_tenant_name(wanted.name, path="/name")
     except InvalidInput as error:
         faults.append(Fault(error.path, error.code, error.reason))
+    try:
+        email = None if wanted.owner_email is None else parse_email(wanted.owner_email, path="/owner_email")
+    except InvalidInput as error:
+        faults.append(Fault(error.path, error.code, error.reason))
     if faults:
         raise InvalidRequest(faults)
-    return slug, name
+    return slug, name, email
+
+
+async def _add_owner(
+    work: Work, state: TenantState, email: str | None, person: Credentials | None, resources: Resources
+) -> tuple[Literal["member", "invited", "key"], str | None]:
+    """Give a tenant that was just made its first owner, inside its own transaction; return its text if it is a key."""
+    conn, now = work.conn, resources.clock.now()
+    if email is None:
+        _, key = await add_key(conn, state.tenant, name="owner")
+        return "key", key
+    # Whoever only said that an address is theirs is asked there first.
+    if person is not None and person.status == "active" and person.email_verified_at is not None:
+        await add_membership(conn, state.tenant_id, person.user_id, role=RoleName.OWNER, now=now)
+        return "member", None
+    token = new_token()
+    row = await add_invitation(
+        conn,
+        state.tenant,
+        email=email,
+        role=RoleName.OWNER,
+        custom_role_id=None,
+        sponsor_ids=(),
+        token=token,
+        invited_by=None,
+        now=now,
+    )
+    mail = invitation_mail(
+        email,
+        token,
+        tenant=state.name,
+        role=RoleName.OWNER.value,
+        expires_at=row.expires_at,
+        public_url=resources.settings.people.public_url,
+    )
+    await queue_mail(conn, mail, now=now, tenant=state.tenant)
+    return "invited", None
 
 
 @post(
@@ -69,29 +138,34 @@ async def create_tenant(request: Request[Any, Any, Any]) -> NewTenant:
 
     Only for the installation's own tenant. The slug stays for good; it is how commands name the tenant.
     """
-    slug, name = _read_names(await read_json(request, AddTenant))
+    resources = resources_of(request)
+    slug, name, email = _read_names(await read_json(request, AddTenant))
+    person = None
+    if email is not None:
+        async with resources.database.auth() as conn:
+            person = await find_credentials(conn, email)
     async with writing(request, "tenant.create") as work:
         state = await add_tenant(work.conn, slug=slug, name=name)
         # What is the new tenant's own is written as its own.
         await set_tenant(work.conn, state.tenant)
-        _, key = await add_key(work.conn, state.tenant, name="owner")
+        owner, key = await _add_owner(work, state, email, person, resources)
         await set_tenant(work.conn, work.tenant)
         made = Tenant.of(state)
-        return work.done(NewTenant.with_owner(made, owner_id=None, api_key=key), resource=made.tenant_id, after=made)
+        return work.done(NewTenant.with_owner(made, owner, key), resource=made.tenant_id, after=made)
 
 
 @get(
     "/tenants",
     tags=["tenants"],
-    opt={"permission": Permission.TENANTS_READ, "query": (LIMIT, _CURSOR), "refusals": (403,)},
+    opt={"permission": Permission.TENANTS_READ, "query": (LIMIT, _SLUG, _CURSOR), "refusals": (403,)},
 )
 async def list_tenants(request: Request[Any, Any, Any]) -> Page[Tenant]:
     """List all tenants in the order in which they were made. Only for the installation's own tenant."""
     query = Query.of(request)
-    limit, after = query.get(LIMIT), query.get(_CURSOR)
+    limit, slug, after = query.get(LIMIT), query.get(_SLUG), query.get(_CURSOR)
     query.finish()
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
-        rows = await read_tenants(conn, after=after, limit=limit + 1)
+        rows = await read_tenants(conn, slug=slug, after=after, limit=limit + 1)
     last = rows[limit - 1] if len(rows) > limit else None
     cursor = None if last is None else write_cursor(_LIST, last.created_at, last.tenant_id)
     return Page([Tenant.of(row) for row in rows[:limit]], cursor)
@@ -126,6 +200,33 @@ async def update_tenant(request: Request[Any, Any, Any]) -> Tenant:
             state = await suspend_tenant(work.conn, before.tenant_id)
         else:
             state = await reopen_tenant(work.conn, before.tenant_id, by="installation", now=now)
+        if state is None:
+            raise NotFound("tenant")
+        return work.done(Tenant.of(state), resource=before.tenant_id, before=before)
+
+
+@post(
+    "/tenants/{tenant_id:str}/close",
+    tags=["tenants"],
+    status_code=200,
+    opt={
+        "permission": Permission.TENANTS_WRITE,
+        "bodies": {"application/json": CloseOther},
+        "refusals": (403, 409),
+    },
+)
+async def close_tenant(request: Request[Any, Any, Any]) -> Tenant:
+    """Close a tenant, which cannot take that back: it can be read and exported until all of it is erased.
+
+    Only for the installation's own tenant. Prefixes and links lead on meanwhile, and hits are counted.
+    """
+    wanted, now = await read_json(request, CloseOther), resources_of(request).clock.now()
+    async with writing(request, "tenant.close") as work:
+        before = Tenant.of(await _find(work.conn, request))
+        if wanted.confirm != before.slug:
+            raise InvalidInput("/confirm", "has to be the tenant's slug", code="not_confirmed")
+        grace = dt.timedelta(days=wanted.grace_days)
+        state = await close_one(work.conn, before.tenant_id, by="installation", now=now, grace=grace)
         if state is None:
             raise NotFound("tenant")
         return work.done(Tenant.of(state), resource=before.tenant_id, before=before)

@@ -14,12 +14,13 @@ from analytics_core.db.tenant_states import TenantState
 from analytics_core.people import MAX_EMAIL, MAX_NAME
 from analytics_core.quotas import MAX_LIMIT, Metric, Period
 from analytics_core.tenant_settings import SETTINGS, effective
-from analytics_core.tenants import TenantStatus
+from analytics_core.tenants import GRACE_DAYS, MAX_GRACE_DAYS, TenantStatus
 
 __all__ = (
     "AddTenant",
     "ChangeSettings",
     "ChangeTenant",
+    "CloseOther",
     "CloseTenant",
     "NewTenant",
     "QuotaToSet",
@@ -42,8 +43,8 @@ _Value = Annotated[str, msgspec.Meta(max_length=200)] | int | None
 class AddTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A tenant to be made.
 
-    With `owner_email` its first owner is that person, who is made known if nobody has the address; without it the owner
-    is an API key, which is shown this once.
+    With `owner_email` its first owner is that person: at once where they have proven the address to be theirs, else
+    as soon as they accept the invitation that is mailed to them. Without it the owner is an API key.
     """
 
     slug: _Slug
@@ -67,6 +68,12 @@ class CloseTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """That a tenant is to be closed: `confirm` is its slug."""
 
     confirm: _Slug
+
+
+class CloseOther(CloseTenant, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """That the installation closes a tenant, and for how many days that can be taken back: 30, or 0 to 365."""
+
+    grace_days: Annotated[int, msgspec.Meta(ge=0, le=MAX_GRACE_DAYS)] = GRACE_DAYS
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,15 +110,18 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewTenant(Tenant, frozen=True, kw_only=True):
-    """A tenant that was just made, with its first owner: a person, or `api_key`, which is shown this once."""
+    """A tenant that was just made, with its first owner.
 
-    owner_id: UUID | None
+    That is a person who is a `member` now, one who is `invited`, or the `key` in `api_key`, which is shown this once.
+    """
+
+    owner: Literal["member", "invited", "key"]
     api_key: str | None
 
     @classmethod
-    def with_owner(cls, tenant: Tenant, *, owner_id: UUID | None, api_key: str | None) -> NewTenant:
+    def with_owner(cls, tenant: Tenant, owner: Literal["member", "invited", "key"], api_key: str | None) -> NewTenant:
         """Show a tenant that was just made."""
-        return cls(**msgspec.structs.asdict(tenant), owner_id=owner_id, api_key=api_key)
+        return cls(**msgspec.structs.asdict(tenant), owner=owner, api_key=api_key)
 
 
 class ChangeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

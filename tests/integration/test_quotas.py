@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator
 from typing import NamedTuple
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +18,7 @@ from analytics_core.db.pool import Pool, Tenant, open_pool, tenant_transaction
 from analytics_core.db.quotas import read_usage, set_quotas
 from analytics_core.db.tenants import create_tenant, revoke_key
 from analytics_core.errors import QuotaExceeded
+from analytics_core.ids import KeyId
 from analytics_core.quotas import Metric, Period, Quota
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
@@ -97,12 +98,14 @@ def test_what_is_counted_is_what_there_is(database: DatabaseSettings, steps: lis
         auth = await open_pool(database, Role.AUTH, application_name="test", max_size=1)
         tenant = (await create_tenant(await auth.acquire(), slug=uuid4().hex, name="x")).tenant
         auth.terminate()
-        links, keys, made_links, made_keys = [], [], 0, 0
+        links: list[UUID] = []
+        keys: list[KeyId] = []
+        made_links = made_keys = 0
         try:
             for step, is_kept, which in steps:
                 try:
                     async with tenant_transaction(api, tenant) as conn:
-                        new = None
+                        new: UUID | None = None
                         if step == "add":
                             new = await add_link(
                                 conn,
@@ -127,7 +130,7 @@ def test_what_is_counted_is_what_there_is(database: DatabaseSettings, steps: lis
                     links.append(new)
                     made_links += 1
                 elif step == "key" and new is not None:
-                    keys.append(new)
+                    keys.append(KeyId(new))
                     made_keys += 1
             async with tenant_transaction(api, tenant) as conn:
                 usage = {

@@ -98,6 +98,7 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("post", "/api/v1/tenants"),
         ("get", "/api/v1/tenants/{tenant_id}"),
         ("patch", "/api/v1/tenants/{tenant_id}"),
+        ("post", "/api/v1/tenants/{tenant_id}/close"),
         ("get", "/api/v1/tenants/{tenant_id}/quotas"),
         ("put", "/api/v1/tenants/{tenant_id}/quotas"),
     }

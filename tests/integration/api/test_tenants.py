@@ -37,7 +37,7 @@ async def test_a_tenant_is_made_with_its_owners_key_and_starts_empty(api: Api) -
     assert (made["slug"], made["name"], made["status"]) == ("studio", STUDIO["name"], "active")
     key = made["api_key"]
     own = (await api.get("/tenant", key=key)).json()
-    assert own == {name: value for name, value in made.items() if name not in ("api_key", "owner_id")}
+    assert own == {name: value for name, value in made.items() if name not in ("api_key", "owner")}
     assert (await api.get("/podcasts", key=key)).json()["data"] == []
     await api.add_podcast(2, key=key)
     assert [row["title"] for row in (await api.data("/podcasts"))["data"]] == ["Podcast 1"]
@@ -265,3 +265,65 @@ async def test_a_quota_of_another_form_is_refused(api: Api, quota: dict[str, Any
     assert codes(await api.request("PUT", path, json={"quotas": [quota]})) == {("/quotas", "invalid")}
     twice = {"quotas": [{"metric": "links", "limit": 1}] * 2}
     assert codes(await api.request("PUT", path, json=twice)) == {("/quotas/1", "repeated")}
+
+
+async def test_the_owner_is_a_person_who_is_known_or_invited(api: Api, ledger: Ledger) -> None:
+    user_id = uuid4()
+    await ledger.auth.execute(
+        "insert into app.users (user_id, email, name, created_at, email_verified_at)"
+        " values ($1, 'Ann@example.com', 'Ann', now(), now())",
+        user_id,
+    )
+    made = await make(api, owner_email="ann@EXAMPLE.com")
+    assert (made["owner"], made["api_key"]) == ("member", None)
+    row = await ledger.auth.fetchrow("select tenant_id::text, user_id, role from app.memberships")
+    assert row is not None
+    assert tuple(row) == (made["tenant_id"], user_id, "owner")
+
+    other = await make(api, slug="other", owner_email="bob@example.com")
+    assert (other["owner"], other["api_key"]) == ("invited", None)
+    invited = await ledger.operator.fetchrow("select tenant_id::text, email, role from app.invitations")
+    assert invited is not None
+    assert tuple(invited) == (other["tenant_id"], "bob@example.com", "owner")
+    mail = await ledger.operator.fetchrow("select tenant_id::text, recipient, body from app.outbox")
+    assert mail is not None
+    assert tuple(mail)[:2] == (other["tenant_id"], "bob@example.com")
+    assert "O'Brien; DROP TABLE tenants" in mail["body"]
+    problem(await api.request("POST", "/tenants", json={**STUDIO, "owner_email": "eve@example.com"}), 409, "slug_taken")
+    assert await ledger.operator.fetchval("select count(*) from app.outbox") == 1
+    bad = {"slug": "third", "name": "x", "owner_email": "not an address"}
+    assert codes(await api.request("POST", "/tenants", json=bad)) == {("/owner_email", "invalid")}
+
+
+async def test_an_address_that_nobody_proved_to_be_theirs_is_asked_first(api: Api, ledger: Ledger) -> None:
+    await ledger.auth.execute(
+        "insert into app.users (user_id, email, name, created_at) values ($1, 'eve@example.com', 'Eve', now())", uuid4()
+    )
+    assert (await make(api, owner_email="eve@example.com"))["owner"] == "invited"
+    assert await ledger.auth.fetchval("select count(*) from app.memberships") == 0
+
+
+async def test_what_the_installation_closed_it_alone_opens(api: Api, clock: FixedClock) -> None:
+    made = await make(api)
+    key, path = made["api_key"], f"/tenants/{made['tenant_id']}"
+    answer = await api.request("POST", f"{path}/close", json={"confirm": "home"})
+    assert codes(answer) == {("/confirm", "not_confirmed")}
+    closed = (await api.request("POST", f"{path}/close", json={"confirm": "studio", "grace_days": 3})).json()
+    assert dt.datetime.fromisoformat(closed["closes_at"]) == clock.now() + dt.timedelta(days=3)
+    problem(await api.request("POST", "/tenant/reopen", key=key), 403, "tenant_closing")
+    problem(await api.request("PATCH", path, json={"status": "suspended"}), 409, "tenant_closing")
+    assert (await api.request("PATCH", path, json={"status": "active"})).json()["closed_by"] is None
+    assert [row["slug"] for row in (await api.data("/tenants", slug="studio"))["data"]] == ["studio"]
+    assert (await api.data("/tenants", slug="nobody"))["data"] == []
+    assert codes(await api.get("/tenants", slug="No Slug")) == {("slug", "invalid_slug")}
+
+
+async def test_what_is_done_to_tenants_is_on_record_without_keys(api: Api, ledger: Ledger) -> None:
+    made = await make(api)
+    path = f"/tenants/{made['tenant_id']}"
+    await api.request("PUT", f"{path}/quotas", json={"quotas": [{"metric": "links", "limit": 1}]})
+    await api.request("PATCH", path, json={"status": "suspended"})
+    rows = await ledger.operator.fetch("select action, resource_id, before, after from app.audit_log order by entry_no")
+    assert [row["action"] for row in rows] == ["tenant.create", "tenant_quotas.set", "tenant.suspend"]
+    assert {row["resource_id"] for row in rows} == {made["tenant_id"]}
+    assert made["api_key"] not in str([tuple(row) for row in rows])
