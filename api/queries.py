@@ -89,6 +89,7 @@ class Query:
         self.faults: list[Fault] = []
         self._texts: dict[str, str] = {}
         self._failed: set[str] = set()
+        self._assumed: dict[str, Any] = {}
         allowed_text = f"allowed: {', '.join(names)}" if names else "there are none here"
         for name, text in pairs:
             shown = name if len(name) <= 40 else name[:40] + "…"
@@ -115,6 +116,10 @@ class Query:
         """Tell whether a parameter stands in the address."""
         return parameter.name in self._texts
 
+    def assume(self, parameter: Parameter[T], value: T) -> None:
+        """Have a parameter that is not given mean something else than its default."""
+        self._assumed[parameter.name] = value
+
     def is_good(self, *parameters: Parameter[Any]) -> bool:
         """Tell whether nothing was wrong with some parameters so far, so that they can be compared."""
         return not any(parameter.name in self._failed for parameter in parameters)
@@ -125,12 +130,16 @@ class Query:
         if text is None:
             if parameter.required:
                 self.refuse(parameter.name, "missing", "is required")
-            return parameter.default
+            return self._default(parameter)
         try:
             return parameter.parse(text)
         except Refusal as refusal:
             self.refuse(parameter.name, refusal.code, str(refusal))
-            return parameter.default
+            return self._default(parameter)
+
+    def _default(self, parameter: Parameter[T]) -> T:
+        value: T = self._assumed.get(parameter.name, parameter.default)
+        return value
 
     def finish(self) -> None:
         """End the reading.

@@ -7,7 +7,7 @@ import datetime as dt
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -144,9 +144,9 @@ def add_tenants(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         _close,
         help_="close a tenant, which is erased once its time is over",
         description=(
-            "Close a tenant: it can be read and exported until all of it is erased, and `resume` takes that back until\n"
-            "then. Its prefixes and links lead on meanwhile, and hits are counted. `castledger export --tenant SLUG`\n"
-            "keeps what is its own; afterwards nothing but a record of the erasure is left."
+            "Close a tenant: it can be read and exported until all of it is erased, and `resume` takes that back\n"
+            "until then. Its prefixes and links lead on meanwhile, and hits are counted. Keep what is its own with\n"
+            "`castledger export --tenant SLUG`: afterwards nothing but a record of the erasure is left."
         ),
         examples=(
             "close studio",

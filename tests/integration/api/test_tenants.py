@@ -327,3 +327,27 @@ async def test_what_is_done_to_tenants_is_on_record_without_keys(api: Api, ledge
     assert [row["action"] for row in rows] == ["tenant.create", "tenant_quotas.set", "tenant.suspend"]
     assert {row["resource_id"] for row in rows} == {made["tenant_id"]}
     assert made["api_key"] not in str([tuple(row) for row in rows])
+
+
+async def test_a_report_is_as_the_tenant_has_set_it_where_the_request_leaves_it_open(api: Api) -> None:
+    path = "/analytics/downloads"
+    before = await api.get(path)
+    assert (before.json()["tz"], before.json()["interval"]) == ("UTC", "day")
+    assert len(before.json()["data"]) == 30
+    wanted = {"timezone": "Asia/Tokyo", "interval": "week", "range_days": 14}
+    assert (await api.request("PATCH", "/tenant/settings", json={"settings": wanted})).status_code == 200
+    after = (await api.get(path)).json()
+    assert (after["tz"], after["interval"]) == ("Asia/Tokyo", "week")
+    assert dt.datetime.fromisoformat(after["to"]) - dt.datetime.fromisoformat(after["from"]) == dt.timedelta(days=14)
+    assert after["from"].endswith("T00:00:00+09:00")
+    # Who has seen the figures of before is not told that they are still the same.
+    again = await api.request("GET", path, headers={"If-None-Match": before.headers["etag"]})
+    assert again.status_code == 200
+    given = await api.data(path, tz="UTC", interval="day", from_="2026-11-20", to="2026-11-22")
+    assert (given["tz"], len(given["data"])) == ("UTC", 2)
+    overview = await api.data("/analytics/overview")
+    assert overview["tz"] == "Asia/Tokyo"
+    days = dt.datetime.fromisoformat(overview["to"]) - dt.datetime.fromisoformat(overview["from"])
+    assert days == dt.timedelta(days=14)
+    await api.request("PATCH", "/tenant/settings", json={"settings": {"interval": "hour"}})
+    assert (await api.get("/analytics/overview", from_="2020-01-01")).status_code == 200
