@@ -10,7 +10,7 @@ from typing import Final
 
 from analytics_core.errors import NotKept
 from analytics_core.mail import Mail
-from analytics_core.people_mail import way
+from analytics_core.people_mail import say_way
 
 __all__ = ("LIFETIME", "InvitationEnded", "hash_token", "invitation_mail", "is_token", "new_token")
 
@@ -55,7 +55,7 @@ def invitation_mail(to: str, token: str, *, tenant: str, role: str, expires_at: 
         public_url: Where the page is; empty where nobody knows.
     """
     fields = '"token": "…", "password": "…", "name": "…"'
-    link = way(public_url, "invitation", token, path="/auth/invitations/accept", fields=fields)
+    link = say_way(public_url, "invitation", token, path="/auth/invitations/accept", fields=fields)
     title = _line(tenant)
     until = f"{expires_at.astimezone(dt.UTC):%d %B %Y, %H:%M} UTC"
     text = (

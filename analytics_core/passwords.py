@@ -82,7 +82,7 @@ def _is_run(text: str) -> bool:
 
 def _words_of(context: Iterable[str]) -> set[str]:
     parts = (part for text in context for part in re.split(r"[\W_]+", text.casefold()))
-    return {part for part in parts if len(part) >= 4}
+    return {part for part in parts if len(part) >= 3}
 
 
 def check_password(password: str, *, context: Iterable[str] = (), path: str = "/password") -> None:

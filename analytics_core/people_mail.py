@@ -6,12 +6,12 @@ from typing import Final
 
 from analytics_core.mail import Mail
 
-__all__ = ("mail_password_changed", "mail_registered_already", "mail_reset", "mail_verification", "way")
+__all__ = ("mail_password_changed", "mail_registered_already", "mail_reset", "mail_verification", "say_way")
 
 _NOT_YOU: Final = "If this was not you, there is nothing to do."
 
 
-def way(public_url: str, page: str, token: str, *, path: str, fields: str) -> str:
+def say_way(public_url: str, page: str, token: str, *, path: str, fields: str) -> str:
     """Say where a token is to be used: on the page, or, where nobody knows its address, over the API."""
     if public_url:
         return f"{public_url}/{page}?token={token}"
@@ -20,7 +20,7 @@ def way(public_url: str, page: str, token: str, *, path: str, fields: str) -> st
 
 def mail_verification(to: str, token: str, *, public_url: str) -> Mail:
     """Write the mail that proves an address."""
-    way = way(public_url, "verify-email", token, path="/auth/verify", fields='"token": "…"')
+    way = say_way(public_url, "verify-email", token, path="/auth/verify", fields='"token": "…"')
     return Mail(
         to,
         "Confirm your mail address for Castledger",
@@ -42,7 +42,9 @@ def mail_registered_already(to: str, *, public_url: str) -> Mail:
 
 def mail_reset(to: str, token: str, *, public_url: str) -> Mail:
     """Write the mail with which a password is set anew."""
-    way = way(public_url, "reset-password", token, path="/auth/password/reset", fields='"token": "…", "password": "…"')
+    way = say_way(
+        public_url, "reset-password", token, path="/auth/password/reset", fields='"token": "…", "password": "…"'
+    )
     return Mail(
         to,
         "Set a new password for Castledger",

@@ -9,8 +9,10 @@ from litestar import Litestar, Router
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
+from litestar.routes import HTTPRoute
 
 from api.auth import require_key, require_permission, require_person
+from api.idempotency import Replayed, answer_replayed
 from api.logs import RequestLog
 from api.metrics import RequestMetrics
 from api.pages.assets import Assets
@@ -21,6 +23,7 @@ from api.queries import Query
 from api.requests import Observer
 from api.resources import Resources
 from api.routes.analytics import explain_day, get_downloads
+from api.routes.audit import export_audit, list_audit
 from api.routes.auth import forgot_password, refresh, register, reset_password, sign_in, sign_out, verify
 from api.routes.claims import check_claim, claim_podcast, get_one_claim, list_podcast_claims
 from api.routes.comparisons import compare
@@ -32,13 +35,32 @@ from api.routes.hits import get_hit, list_hits
 from api.routes.invitations import accept_invitation, create_invitation, list_invitations, revoke_invitation
 from api.routes.keys import create_api_key, list_api_keys, revoke_api_key
 from api.routes.ledger import get_ledger
-from api.routes.links import create_link, delete_link, get_link, list_links, update_link
+from api.routes.links import (
+    create_link,
+    delete_link,
+    get_clicks,
+    get_link,
+    get_link_clicks,
+    list_links,
+    update_link,
+)
 from api.routes.members import list_members, remove_member, update_member
 from api.routes.overviews import get_overview
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
 from api.routes.restatements import get_restatement, list_restatements
 from api.routes.roles import create_role, delete_role, get_role, list_roles, update_role
 from api.routes.spikes import accept_spike, dismiss_spike, get_spike, list_spikes, revert_spike
+from api.routes.sponsors import (
+    archive_sponsor,
+    create_sponsor,
+    erase_sponsor_contacts,
+    get_sponsor,
+    get_sponsor_clicks,
+    list_sponsors,
+    merge_sponsor,
+    restore_sponsor,
+    update_sponsor,
+)
 from api.routes.tenant import (
     close_own_tenant,
     get_own_tenant,
@@ -97,6 +119,7 @@ _PERSONAL: Final = (
 _CLOSED: Final = (
     accept_spike,
     accept_unknown_host,
+    archive_sponsor,
     check_claim,
     claim_podcast,
     close_own_tenant,
@@ -108,17 +131,22 @@ _CLOSED: Final = (
     create_link,
     create_podcast,
     create_role,
+    create_sponsor,
     create_tenant,
     delete_link,
     delete_role,
     dismiss_spike,
+    erase_sponsor_contacts,
     explain_day,
+    export_audit,
+    get_clicks,
     get_curves,
     get_downloads,
     get_erasure,
     get_hit,
     get_ledger,
     get_link,
+    get_link_clicks,
     get_one_claim,
     get_one_podcast,
     get_overview,
@@ -127,11 +155,14 @@ _CLOSED: Final = (
     get_role,
     get_settings,
     get_spike,
+    get_sponsor,
+    get_sponsor_clicks,
     get_tenant,
     get_tenant_quotas,
     get_unknown_hosts,
     get_usage,
     list_api_keys,
+    list_audit,
     list_episodes,
     list_erasures,
     list_hits,
@@ -143,10 +174,13 @@ _CLOSED: Final = (
     list_restatements,
     list_roles,
     list_spikes,
+    list_sponsors,
     list_tenants,
+    merge_sponsor,
     remove_member,
     rename_own_tenant,
     reopen_own_tenant,
+    restore_sponsor,
     revert_spike,
     revoke_api_key,
     revoke_invitation,
@@ -155,6 +189,7 @@ _CLOSED: Final = (
     update_member,
     update_role,
     update_settings,
+    update_sponsor,
     update_tenant,
 )
 
@@ -185,7 +220,7 @@ def create_app(
             *page_routes(),
         ],
         compression_config=compression_config(),
-        exception_handlers={Exception: answer_error},
+        exception_handlers={Exception: answer_error, Replayed: answer_replayed},
         logging_config=None,
         openapi_config=None,
         request_max_body_size=resources.settings.api.max_body_mb * 1024 * 1024,
@@ -194,5 +229,6 @@ def create_app(
     )
     publish(app, version=software_version())
     # Outermost, so that what no route answers is observed as well.
-    app.asgi_handler = Observer(app.asgi_handler, log, metrics or RequestMetrics())
+    methods = {route.path_format: route.methods for route in app.routes if isinstance(route, HTTPRoute)}
+    app.asgi_handler = Observer(app.asgi_handler, log, metrics or RequestMetrics(), methods=methods)
     return app

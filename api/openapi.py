@@ -13,13 +13,16 @@ from litestar import Litestar, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
+from api.auth import require_person
 from api.errors import PROBLEM_JSON, Problem
+from api.idempotency import HEADER
 from api.queries import Parameter
 
 __all__ = ("Operation", "build_document", "list_operations")
 
 _REF: Final = "#/components/schemas/{name}"
 _UNCHANGED: Final = {"description": "Nothing has changed since the answer whose tag is in `If-None-Match`."}
+_IF_MATCH: Final = "The `ETag` of the version that the change is about; without it, whatever version there is."
 _REFUSALS: Final = {
     400: "Malformed.",
     401: "No valid API key or access token.",
@@ -27,7 +30,7 @@ _REFUSALS: Final = {
     404: "There is no such thing, or it is another tenant's.",
     409: "It clashes with what is stored.",
     410: "It was there, and is kept no longer.",
-    412: "It has changed since it was read.",
+    412: "It was changed since the version that `If-Match` names.",
     413: "Too large.",
     415: "Of a type that is not read here.",
     429: "Too soon, or a quota is used up; `Retry-After` says when to try again, where that helps.",
@@ -61,8 +64,27 @@ class Operation(NamedTuple):
         return bodies
 
     @property
+    def is_keyed(self) -> bool:
+        """Whether it is done once under an ``Idempotency-Key``: a write of a tenant's, for a caller who is known."""
+        opt = self.handler.opt
+        return self.method != "get" and not opt.get("changes_nothing") and not self.is_open and not self.is_personal
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether it is about the person who asks, and no tenant."""
+        return require_person in self.handler.resolve_guards()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody may ask, without a key."""
+        return bool(self.handler.opt.get("is_open"))
+
+    @property
     def answer(self) -> Any:
-        """The type of the answer's body; ``None`` when it is empty."""
+        """The type of the answer's body, or of each of its lines; ``None`` when it is empty."""
+        lines = self.handler.opt.get("lines")
+        if lines is not None:
+            return lines
         annotation = typing.get_type_hints(self.function)["return"]
         if typing.get_origin(annotation) is Response:
             (annotation,) = typing.get_args(annotation)
@@ -104,17 +126,38 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         }
         for parameter in operation.query
     ]
-    return in_path + in_query
+    in_header: list[dict[str, Any]] = []
+    if operation.handler.opt.get("is_versioned"):
+        in_header.append({"name": "If-Match", "in": "header", "description": _IF_MATCH, "schema": {"type": "string"}})
+    if operation.is_keyed:
+        in_header.append(
+            {
+                "name": HEADER,
+                "in": "header",
+                "required": False,
+                "description": (
+                    "Chosen by you, such as a UUID: a request that is sent again with the same key within 24 hours is "
+                    "done once and answered the same, with `Idempotent-Replayed: true`; another request with it is 409 "
+                    "`idempotency_key_reused`. What was refused may be sent again with the same key."
+                ),
+                "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
+            }
+        )
+    return in_path + in_query + in_header
 
 
 def _statuses(operation: Operation) -> Iterable[int]:
     found = {422, 503, *operation.handler.opt.get("refusals", ())}
-    if not operation.handler.opt.get("is_open"):
-        found.add(401)
-    if "{" in operation.path:
+    if not operation.is_open:
+        found |= {401, 403}
+    if "{" in operation.path or any(parameter.schema.get("format") == "uuid" for parameter in operation.query):
         found.add(404)
+    if operation.is_keyed:
+        found.add(409)
     if operation.bodies:
         found |= {400, 413, 415}
+    if operation.handler.opt.get("is_versioned"):
+        found |= {400, 412}
     return sorted(found)
 
 
@@ -140,12 +183,16 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
     types = [*dict.fromkeys(types), Problem]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     by_type = dict(zip(types, schemas, strict=True))
+    # Bodies with fields that nobody knows are refused; answers may have more fields one day.
+    for name in {body.__name__ for operation in operations for body in operation.bodies.values() if body is not None}:
+        components[name]["additionalProperties"] = False
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         summary, description = _first_paragraph(operation.function)
         success: dict[str, Any] = {"description": "Done."}
         if operation.answer is not None:
-            success["content"] = {"application/json": {"schema": by_type[operation.answer]}}
+            media_type = "application/x-ndjson" if "lines" in operation.handler.opt else "application/json"
+            success["content"] = {media_type: {"schema": by_type[operation.answer]}}
         document: dict[str, Any] = {
             "operationId": operation.function.__name__,
             "tags": sorted(operation.handler.tags or ()),
@@ -173,7 +220,7 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
                     for media_type, body in operation.bodies.items()
                 },
             }
-        if operation.handler.opt.get("is_open"):
+        if operation.is_open:
             document["security"] = []
         paths.setdefault(operation.path, {})[operation.method] = document
     return {

@@ -14,6 +14,7 @@ from typing import Final, TextIO
 from analytics_core.errors import CastledgerError, ConfigError, Conflict, InvalidInput
 from analytics_core.settings import Settings, load_settings
 from castledger_server.archive_cli import add_archive
+from castledger_server.audit_cli import add_audit
 from castledger_server.backup_cli import add_backup
 from castledger_server.compare_cli import add_compare
 from castledger_server.erase_cli import add_erase
@@ -398,6 +399,7 @@ def _parser() -> argparse.ArgumentParser:
     add_spikes(commands)
     add_erase(commands)
     add_archive(commands)
+    add_audit(commands)
     add_import_log(commands)
     add_replaced(commands)
     _add_demo(commands)

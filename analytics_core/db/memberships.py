@@ -15,7 +15,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from analytics_core.db.pool import Connection
+from analytics_core.db.pool import Connection, Tenant
 from analytics_core.errors import Conflict
 from analytics_core.ids import TenantId, TenantNo, UserId
 from analytics_core.permissions import RoleName
@@ -31,6 +31,7 @@ __all__ = (
     "keeping_an_owner",
     "list_members",
     "list_memberships",
+    "list_own_tenants",
     "lock_member",
 )
 
@@ -46,6 +47,11 @@ class MembershipRow(msgspec.Struct, frozen=True):
     role: RoleName
     custom_role_id: UUID | None
     created_at: dt.datetime
+
+    @property
+    def tenant(self) -> Tenant:
+        """The tenant as a transaction names it."""
+        return Tenant(self.tenant_id, self.tenant_no)
 
 
 class MemberRow(msgspec.Struct, frozen=True):
@@ -178,6 +184,11 @@ async def end_memberships(conn: Connection, user_id: UUID, *, now: dt.datetime) 
 async def list_memberships(conn: Connection, user_id: UUID) -> list[MembershipRow]:
     """List the tenants that somebody belongs to, the oldest membership first; as the role that authenticates."""
     return [msgspec.convert(row, MembershipRow) for row in await conn.fetch(_TENANTS, user_id)]
+
+
+async def list_own_tenants(conn: Connection, user_id: UUID) -> list[Tenant]:
+    """List the tenants that somebody belongs to, for what is to be said in all of them."""
+    return [row.tenant for row in await list_memberships(conn, user_id)]
 
 
 async def find_member(conn: Connection, tenant_id: UUID, user_id: UUID) -> MemberRow | None:

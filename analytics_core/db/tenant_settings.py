@@ -9,9 +9,10 @@ from typing import Final, LiteralString
 import msgspec
 
 from analytics_core.db.pool import Connection, Tenant
+from analytics_core.errors import Outdated
 from analytics_core.tenant_settings import Value, effective
 
-__all__ = ("StoredSetting", "change_settings", "read_effective", "read_settings")
+__all__ = ("StoredSetting", "change_settings", "read_effective", "read_settings", "version_of")
 
 
 class StoredSetting(msgspec.Struct, frozen=True):
@@ -46,6 +47,11 @@ async def read_settings(conn: Connection) -> dict[str, StoredSetting]:
     return {row["key"]: msgspec.convert(row, StoredSetting) for row in await conn.fetch(_READ)}
 
 
+def version_of(stored: Mapping[str, StoredSetting]) -> int:
+    """Tell the version of all settings together: 1 while nothing was ever set, and one more with every change."""
+    return 1 + max((setting.version for setting in stored.values()), default=0)
+
+
 async def read_effective(conn: Connection) -> dict[str, Value]:
     """Read what holds for the transaction's tenant, by key: its own values, else the defaults."""
     return effective({row["key"]: row["value"] for row in await conn.fetch(_VALUES)})
@@ -59,8 +65,8 @@ async def change_settings(
     expected: int | None,
     now: dt.datetime,
     by: str,
-) -> bool:
-    """Set some keys, or take them back with ``None``; all of them get the next version.
+) -> None:
+    """Set some keys, or take them back with ``None``.
 
     Args:
         conn: As the API, in a transaction of the tenant.
@@ -70,14 +76,12 @@ async def change_settings(
         now: Aware instant.
         by: Who does it.
 
-    Returns:
-        ``False`` when they have another version; nothing was changed.
+    Raises:
+        Outdated: They have another version; nothing was changed.
     """
     await conn.fetchval(_LOCK, tenant.tenant_id)
-    stored = await read_settings(conn)
-    version = max((setting.version for setting in stored.values()), default=0)
-    if expected is not None and expected != version:
-        return False
+    version = version_of(await read_settings(conn))
+    if expected not in (None, version):
+        raise Outdated("tenant's settings", version=version)
     for key, value in changes.items():
-        await conn.execute(_SET, tenant.tenant_id, key, value, version + 1, now, by)
-    return True
+        await conn.execute(_SET, tenant.tenant_id, key, value, version, now, by)

@@ -99,10 +99,12 @@ _OPEN: Final[LiteralString] = """/* user_sessions.open */
 insert into app.user_sessions (session_id, user_id, tenant_id, kind, user_agent, created_at, seen_at, expires_at)
 values ($1, $2, $3, $4, $5, $6, $6, $7)"""
 
-# Old ones go when a new one comes: all that have ended, and of its person those beyond a number, longest unused first.
+# Old ones go when a new one comes: all that have ended, and of its person's others those beyond a number, longest
+# unused first.
 _SWEEP: Final[LiteralString] = """/* user_sessions.sweep */
 delete from app.user_sessions where expires_at <= $2 or session_id in (
-    select session_id from app.user_sessions where user_id = $1 order by seen_at desc, session_id desc offset $3)"""
+    select session_id from app.user_sessions where user_id = $1 and session_id <> $3
+    order by seen_at desc, session_id desc offset $4)"""
 
 _FIND_PERSON: Final[LiteralString] = """/* user_sessions.find_person */
 select s.session_id, s.user_id, s.tenant_id from app.user_sessions s join app.users u using (user_id)
@@ -184,7 +186,7 @@ async def _open(
     session_id = new_id()
     agent = "".join(character for character in user_agent if character.isprintable())[:200]
     await conn.execute(_OPEN, session_id, user_id, tenant_id, kind, agent, now, now + IDLE)
-    await conn.execute(_SWEEP, user_id, now, _MAX_SESSIONS)
+    await conn.execute(_SWEEP, user_id, now, session_id, _MAX_SESSIONS - 1)
     return session_id
 
 

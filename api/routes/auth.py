@@ -8,7 +8,7 @@ from uuid import UUID
 from litestar import Request, post
 
 from analytics_core.db.auth_tokens import Purpose, find_token, forget_tokens, make_token, use_token
-from analytics_core.db.memberships import list_memberships
+from analytics_core.db.memberships import list_memberships, list_own_tenants
 from analytics_core.db.outbox import queue_mail
 from analytics_core.db.pool import Connection
 from analytics_core.db.user_sessions import (
@@ -36,6 +36,7 @@ from api.bodies import read_json
 from api.errors import Fault, InvalidRequest, TooSoon
 from api.resources import Resources, resources_of
 from api.schemas.people import (
+    Accepted,
     Forgot,
     Membership,
     Refresh,
@@ -47,6 +48,7 @@ from api.schemas.people import (
     Verify,
 )
 from api.sign_in import attempt_subject, check_credentials, claim_attempt, read_email
+from api.writing import writing_own
 
 __all__ = ("forgot_password", "refresh", "register", "reset_password", "sign_in", "sign_out", "verify")
 
@@ -55,6 +57,10 @@ _TAGS: Final = ["sign-in"]
 
 def _opt(body: type[Any], *refusals: int) -> dict[str, Any]:
     return {"is_open": True, "bodies": {"application/json": body}, "refusals": refusals}
+
+
+def _accepted() -> Accepted:
+    return Accepted("if this can be done for this address, a mail is on its way")
 
 
 def _bad_token() -> InvalidInput:
@@ -75,7 +81,10 @@ def _access(resources: Resources, session: PersonSession) -> str:
 
 
 async def _register(conn: Connection, wanted: Register, password_hash: str, resources: Resources) -> Mail | None:
-    """Add somebody, or find them there already; either way they are told by mail, and nobody else is told which."""
+    """Add somebody, or find them there already; either way they are told by mail, and nobody else is told which.
+
+    It stands in no record: nobody belongs to a tenant yet, and who does has done nothing.
+    """
     now, public_url = resources.clock.now(), resources.settings.people.public_url
     try:
         user_id: UUID = (
@@ -121,7 +130,7 @@ def _read_registration(wanted: Register) -> Register:
 
 
 @post("/auth/register", tags=_TAGS, status_code=202, opt=_opt(Register, 403, 429))
-async def register(request: Request[Any, Any, Any]) -> None:
+async def register(request: Request[Any, Any, Any]) -> Accepted:
     """Register.
 
     A mail is sent with which the address is confirmed; signing in works from then on. The answer is the same for an
@@ -133,10 +142,11 @@ async def register(request: Request[Any, Any, Any]) -> None:
     wanted = _read_registration(await read_json(request, Register))
     await claim_attempt(request, attempt_subject(request, "register", ""))
     password_hash = await resources.passwords.hash(wanted.password)
-    async with resources.database.auth() as conn, conn.transaction():
-        mail = await _register(conn, wanted, password_hash, resources)
+    async with writing_own(request, "user.register") as work:
+        mail = await _register(work.conn, wanted, password_hash, resources)
         if mail is not None:
-            await queue_mail(conn, mail, now=resources.clock.now())
+            await queue_mail(work.conn, mail, now=resources.clock.now())
+    return _accepted()
 
 
 @post("/auth/verify", tags=_TAGS, status_code=204, opt=_opt(Verify))
@@ -145,11 +155,12 @@ async def verify(request: Request[Any, Any, Any]) -> None:
     resources = resources_of(request)
     wanted = await read_json(request, Verify)
     now = resources.clock.now()
-    async with resources.database.auth() as conn, conn.transaction():
-        user_id = await use_token(conn, wanted.token, Purpose.VERIFY, now=now)
+    async with writing_own(request, "user.verify") as work:
+        user_id = await use_token(work.conn, wanted.token, Purpose.VERIFY, now=now)
         if user_id is None:
             raise _bad_token()
-        await verify_email(conn, user_id, now=now)
+        await verify_email(work.conn, user_id, now=now)
+        work.done(user_id, tenants=await list_own_tenants(work.conn, user_id))
 
 
 @post("/auth/login", tags=_TAGS, status_code=200, opt=_opt(SignIn, 401, 403, 404, 429))
@@ -162,18 +173,19 @@ async def sign_in(request: Request[Any, Any, Any]) -> SignedIn:
     resources = resources_of(request)
     wanted = await read_json(request, SignIn)
     found = await check_credentials(request, email=wanted.email, password=wanted.password)
-    async with resources.database.auth() as conn, conn.transaction():
-        memberships = await list_memberships(conn, found.user_id)
+    async with writing_own(request, "session.open") as work:
+        memberships = await list_memberships(work.conn, found.user_id)
         chosen = [row for row in memberships if wanted.tenant in (None, row.slug)]
         if wanted.tenant is not None and not chosen:
             raise NotFound("tenant")
         session, token = await open_api_session(
-            conn,
+            work.conn,
             found.user_id,
             chosen[0].tenant_id if chosen else None,
             user_agent=request.headers.get("user-agent", ""),
             now=resources.clock.now(),
         )
+        work.done(found.user_id, tenants=[row.tenant for row in chosen[:1]], resource=session.session_id)
     return SignedIn(
         access_token=_access(resources, session),
         expires_in=int(LIFETIME.total_seconds()),
@@ -183,7 +195,13 @@ async def sign_in(request: Request[Any, Any, Any]) -> SignedIn:
     )
 
 
-@post("/auth/refresh", tags=_TAGS, status_code=200, opt=_opt(Refresh, 401))
+@post(
+    "/auth/refresh",
+    tags=_TAGS,
+    status_code=200,
+    # Who signed in is on record; that they are still there would be said four times an hour.
+    opt={**_opt(Refresh, 401), "changes_nothing": "it exchanges tokens of a session that is on record"},
+)
 async def refresh(request: Request[Any, Any, Any]) -> Tokens:
     """Exchange a refresh token for the next access and refresh tokens.
 
@@ -206,15 +224,19 @@ async def refresh(request: Request[Any, Any, Any]) -> Tokens:
 async def sign_out(request: Request[Any, Any, Any]) -> None:
     """End the session that the access token is of, at once."""
     person = person_of(request)
-    async with resources_of(request).database.auth() as conn:
-        await end_session(conn, person.user_id, person.session_id)
+    async with writing_own(request, "session.close") as work:
+        await end_session(work.conn, person.user_id, person.session_id)
+        tenants = await list_own_tenants(work.conn, person.user_id)
+        here = [tenant for tenant in tenants if tenant.tenant_id == person.tenant_id]
+        work.done(person.user_id, tenants=here, resource=person.session_id)
 
 
 @post("/auth/password/forgot", tags=_TAGS, status_code=202, opt=_opt(Forgot))
-async def forgot_password(request: Request[Any, Any, Any]) -> None:
+async def forgot_password(request: Request[Any, Any, Any]) -> Accepted:
     """Have a mail sent with which a new password can be set, within an hour.
 
-    The answer is the same whether there is such an account or not, and whether too many were asked for or not.
+    The answer is the same whether there is such an account or not, and whether too many were asked for or not. It
+    stands in no record, as anybody may ask.
     """
     resources = resources_of(request)
     email = read_email((await read_json(request, Forgot)).email)
@@ -222,15 +244,15 @@ async def forgot_password(request: Request[Any, Any, Any]) -> None:
     try:
         await claim_attempt(request, attempt_subject(request, "forgot", email))
     except TooSoon:
-        return
-    async with resources.database.auth() as conn, conn.transaction():
-        found = await find_credentials(conn, email)
-        if found is None or found.status != "active":
-            return
-        token = await make_token(conn, found.user_id, Purpose.RESET, now=now)
-        if token is not None:
-            public_url = resources.settings.people.public_url
-            await queue_mail(conn, mail_reset(found.email, token, public_url=public_url), now=now)
+        return _accepted()
+    async with writing_own(request, "password.forget") as work:
+        found = await find_credentials(work.conn, email)
+        if found is not None and found.status == "active":
+            token = await make_token(work.conn, found.user_id, Purpose.RESET, now=now)
+            if token is not None:
+                public_url = resources.settings.people.public_url
+                await queue_mail(work.conn, mail_reset(found.email, token, public_url=public_url), now=now)
+    return _accepted()
 
 
 @post("/auth/password/reset", tags=_TAGS, status_code=204, opt=_opt(Reset))
@@ -246,11 +268,12 @@ async def reset_password(request: Request[Any, Any, Any]) -> None:
         raise _bad_token()
     check_password(wanted.password, context=(user.email, user.name))
     password_hash = await resources.passwords.hash(wanted.password)
-    async with resources.database.auth() as conn, conn.transaction():
-        if await use_token(conn, wanted.token, Purpose.RESET, now=now) is None:
+    async with writing_own(request, "password.reset") as work:
+        if await use_token(work.conn, wanted.token, Purpose.RESET, now=now) is None:
             raise _bad_token()
-        await forget_tokens(conn, user.user_id, Purpose.RESET, now=now)
-        await verify_email(conn, user.user_id, now=now)
-        await set_password(conn, user.user_id, password_hash, now=now)
-        await end_sessions(conn, user.user_id)
-        await queue_mail(conn, mail_password_changed(user.email), now=now)
+        await forget_tokens(work.conn, user.user_id, Purpose.RESET, now=now)
+        await verify_email(work.conn, user.user_id, now=now)
+        await set_password(work.conn, user.user_id, password_hash, now=now)
+        await end_sessions(work.conn, user.user_id)
+        await queue_mail(work.conn, mail_password_changed(user.email), now=now)
+        work.done(user.user_id, tenants=await list_own_tenants(work.conn, user.user_id))

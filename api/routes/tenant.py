@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
-from typing import Any, Final
+from typing import Any
 
 from litestar import Request, Response, get, patch, post
 
@@ -19,9 +18,10 @@ from analytics_core.tenants import GRACE_DAYS, parse_tenant_name
 from api.auth import caller_of
 from api.bodies import read_json
 from api.callers import Caller
-from api.errors import Fault, InvalidRequest, Refused
+from api.errors import Fault, InvalidRequest
 from api.resources import resources_of
 from api.schemas.tenants import ChangeSettings, CloseTenant, RenameTenant, Tenant, TenantSettings, UsageAnswer
+from api.versions import answer_version, read_version
 from api.writing import writing
 
 __all__ = (
@@ -33,8 +33,6 @@ __all__ = (
     "reopen_own_tenant",
     "update_settings",
 )
-
-_VERSION: Final = re.compile(r'(?:W/)?"([0-9]{1,9})"')
 
 
 def _found(state: TenantState | None) -> TenantState:
@@ -79,7 +77,7 @@ async def get_usage(request: Request[Any, Any, Any]) -> UsageAnswer:
 
 
 def _shown(settings: TenantSettings) -> Response[TenantSettings]:
-    return Response(settings, headers={"ETag": f'"{settings.version}"'})
+    return answer_version(settings, version=settings.version)
 
 
 @get("/tenant/settings", tags=["tenant"], opt={"permission": Permission.TENANT_READ})
@@ -87,16 +85,6 @@ async def get_settings(request: Request[Any, Any, Any]) -> Response[TenantSettin
     """Read all settings, and where each value is from."""
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
         return _shown(TenantSettings.of(await read_settings(conn)))
-
-
-def _expected(request: Request[Any, Any, Any]) -> int | None:
-    """Read the version that is to be changed; ``None`` when any will do."""
-    given = request.headers.get("if-match", "").strip()
-    if given in ("", "*"):
-        return None
-    found = _VERSION.fullmatch(given)
-    # What is no version of ours is none that there is.
-    return -1 if found is None else int(found[1])
 
 
 def _read_changes(wanted: ChangeSettings) -> dict[str, Value | None]:
@@ -122,7 +110,8 @@ def _read_changes(wanted: ChangeSettings) -> dict[str, Value | None]:
     opt={
         "permission": Permission.TENANT_WRITE,
         "bodies": {"application/json": ChangeSettings},
-        "refusals": (403, 412),
+        "is_versioned": True,
+        "refusals": (403,),
     },
 )
 async def update_settings(request: Request[Any, Any, Any]) -> Response[TenantSettings]:
@@ -131,12 +120,11 @@ async def update_settings(request: Request[Any, Any, Any]) -> Response[TenantSet
     With `If-Match`, the `ETag` that the settings were read with, they are changed only while nobody else has.
     """
     changes = _read_changes(await read_json(request, ChangeSettings))
-    expected, now = _expected(request), resources_of(request).clock.now()
+    expected, now = read_version(request), resources_of(request).clock.now()
     async with writing(request, "tenant_settings.change") as work:
         before = await read_effective(work.conn)
         by = work.caller.actor
-        if not await change_settings(work.conn, work.tenant, changes, expected=expected, now=now, by=by):
-            raise Refused(412, "version_conflict", "the settings have changed since; read them again")
+        await change_settings(work.conn, work.tenant, changes, expected=expected, now=now, by=by)
         answer = _shown(TenantSettings.of(await read_settings(work.conn)))
         return work.done(answer, resource=None, before=before, after=await read_effective(work.conn))
 

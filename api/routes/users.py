@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from litestar import Request, delete, get, patch, post
 
-from analytics_core.db.memberships import end_memberships, list_memberships
+from analytics_core.db.memberships import end_memberships, list_memberships, list_own_tenants
 from analytics_core.db.outbox import queue_mail
 from analytics_core.db.pool import Connection
 from analytics_core.db.user_sessions import end_session, end_sessions, list_sessions
@@ -25,6 +25,7 @@ from api.schemas.common import Page
 from api.schemas.people import ChangePassword, ChangeUser, OwnData, Session, User
 from api.scopes import path_id
 from api.sign_in import attempt_subject, claim_attempt, settle_attempt
+from api.writing import writing_own
 
 __all__ = (
     "change_me",
@@ -70,11 +71,14 @@ async def change_me(request: Request[Any, Any, Any]) -> User:
     wanted = await read_json(request, ChangeUser)
     name = None if wanted.name is msgspec.UNSET else parse_name(wanted.name)
     locale = None if wanted.locale is msgspec.UNSET else parse_locale(wanted.locale)
-    async with resources_of(request).database.auth() as conn, conn.transaction():
-        row = await change_user(conn, person_of(request).user_id, name=name, locale=locale)
+    changed = [said for said, value in (("name", name), ("locale", locale)) if value is not None]
+    async with writing_own(request, "user.change") as work:
+        row = await change_user(work.conn, person_of(request).user_id, name=name, locale=locale)
         if row is None:
             raise Unauthenticated("you are no longer here")
-        return await _show(conn, row)
+        memberships = await list_memberships(work.conn, row.user_id)
+        work.done(row.user_id, tenants=[each.tenant for each in memberships], after={"changed": changed})
+        return User.of(row, memberships)
 
 
 @post(
@@ -99,11 +103,12 @@ async def change_my_password(request: Request[Any, Any, Any]) -> None:
     check_password(wanted.password, context=(row.email or "", row.name))
     password_hash = await resources.passwords.hash(wanted.password)
     now = resources.clock.now()
-    async with resources.database.auth() as conn, conn.transaction():
-        await set_password(conn, person.user_id, password_hash, now=now)
-        await end_sessions(conn, person.user_id, but=person.session_id)
+    async with writing_own(request, "password.change") as work:
+        await set_password(work.conn, person.user_id, password_hash, now=now)
+        await end_sessions(work.conn, person.user_id, but=person.session_id)
         if row.email is not None:
-            await queue_mail(conn, mail_password_changed(row.email), now=now)
+            await queue_mail(work.conn, mail_password_changed(row.email), now=now)
+        work.done(person.user_id, tenants=await list_own_tenants(work.conn, person.user_id))
 
 
 @get("/users/me/sessions", tags=_TAGS, opt={"permission": None, "query": (LIMIT, _CURSOR), "refusals": (403,)})
@@ -129,10 +134,11 @@ async def list_my_sessions(request: Request[Any, Any, Any]) -> Page[Session]:
 @delete("/users/me/sessions/{session_id:str}", tags=_TAGS, opt={"permission": None, "refusals": (403,)})
 async def end_my_session(request: Request[Any, Any, Any]) -> None:
     """Sign out somewhere, at once; it may be here."""
-    wanted = path_id(request, "session_id", what="session")
-    async with resources_of(request).database.auth() as conn:
-        if not await end_session(conn, person_of(request).user_id, wanted):
+    wanted, person = path_id(request, "session_id", what="session"), person_of(request)
+    async with writing_own(request, "session.close") as work:
+        if not await end_session(work.conn, person.user_id, wanted):
             raise NotFound("session")
+        work.done(person.user_id, tenants=await list_own_tenants(work.conn, person.user_id), resource=wanted)
 
 
 @get("/users/me/export", tags=_TAGS, opt={"permission": None, "refusals": (403,)})
@@ -155,7 +161,9 @@ async def delete_me(request: Request[Any, Any, Any]) -> None:
     """
     resources, person = resources_of(request), person_of(request)
     now = resources.clock.now()
-    async with resources.database.auth() as conn, conn.transaction():
-        await end_memberships(conn, person.user_id, now=now)
-        await end_sessions(conn, person.user_id)
-        await delete_user(conn, person.user_id, now=now)
+    async with writing_own(request, "user.delete") as work:
+        left = await list_own_tenants(work.conn, person.user_id)
+        await end_memberships(work.conn, person.user_id, now=now)
+        await end_sessions(work.conn, person.user_id)
+        await delete_user(work.conn, person.user_id, now=now)
+        work.done(person.user_id, tenants=left)

@@ -14,6 +14,7 @@ from analytics_core.db.user_sessions import ListedSession
 from analytics_core.db.users import UserRow
 
 __all__ = (
+    "Accepted",
     "ChangePassword",
     "ChangeUser",
     "Forgot",
@@ -44,6 +45,12 @@ class Register(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     password: _Password
     name: _Name = ""
     locale: _Locale = "en"
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The request was taken, and what follows comes by mail."""
+
+    message: str
 
 
 class Verify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from analytics_core.db.quotas import Usage
-from analytics_core.db.tenant_settings import StoredSetting
+from analytics_core.db.tenant_settings import StoredSetting, version_of
 from analytics_core.db.tenant_states import TenantState
 from analytics_core.people import MAX_EMAIL, MAX_NAME
 from analytics_core.quotas import MAX_LIMIT, Metric, Period
@@ -165,7 +165,7 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True):
                 updated_at=None if row is None else row.updated_at,
                 updated_by=None if row is None else row.updated_by,
             )
-        return cls(version=max((row.version for row in stored.values()), default=0), settings=shown)
+        return cls(version=version_of(stored), settings=shown)
 
 
 class QuotaToSet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -36,6 +36,7 @@ _CONTEXT = ("maria.lopez@studio-nord.example", "María López")
         "maria.lopez1",
         "LopezMaria99",
         "studio-nord-7",
+        "maria.lopez@studio-nord.example",
         "x" * (MAX_BYTES + 1),
         "ü" * (MAX_BYTES // 2 + 1),
         "half a \ud800 character",

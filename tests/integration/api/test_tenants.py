@@ -154,7 +154,7 @@ async def test_what_is_over_is_not_opened_again(api: Api, clock: FixedClock) -> 
 
 async def test_settings_have_defaults_a_version_and_types(api: Api) -> None:
     answer = await api.get("/tenant/settings")
-    assert answer.headers["etag"] == '"0"'
+    assert answer.headers["etag"] == '"1"'
     shown = answer.json()
     assert {key: (row["value"], row["source"]) for key, row in shown["settings"].items()} == {
         "timezone": ("UTC", "default"),
@@ -166,14 +166,15 @@ async def test_settings_have_defaults_a_version_and_types(api: Api) -> None:
         headers = {} if match is None else {"If-Match": match}
         return await api.request("PATCH", "/tenant/settings", json={"settings": settings}, headers=headers)
 
-    changed = await change('"0"', timezone="Europe/Berlin", range_days=7)
-    assert (changed.headers["etag"], changed.json()["version"]) == ('"1"', 1)
+    changed = await change('"1"', timezone="Europe/Berlin", range_days=7)
+    assert (changed.headers["etag"], changed.json()["version"]) == ('"2"', 2)
     row = changed.json()["settings"]["timezone"]
     assert (row["value"], row["source"], row["updated_by"][:4]) == ("Europe/Berlin", "tenant", "key:")
-    for stale in ('"0"', 'W/"7"', "nonsense"):
-        problem(await change(stale, range_days=8), 412, "version_conflict")
-    back = await change('W/"1"', timezone=None)
-    assert (back.json()["version"], back.json()["settings"]["timezone"]["source"]) == (2, "default")
+    for stale in ('"1"', '"3"'):
+        problem(await change(stale, range_days=8), 412, "outdated")
+    problem(await change("nonsense", range_days=8), 400, "bad_if_match")
+    back = await change('"2"', timezone=None)
+    assert (back.json()["version"], back.json()["settings"]["timezone"]["source"]) == (3, "default")
     assert codes(await change(timezone="Nowhere/Town", range_days="7", interval="year", colour="red", theme=None)) == {
         ("/settings/timezone", "invalid"),
         ("/settings/range_days", "invalid"),
@@ -182,7 +183,7 @@ async def test_settings_have_defaults_a_version_and_types(api: Api) -> None:
         ("/settings/theme", "unknown_setting"),
     }
     assert codes(await change(range_days=True)) == {("/settings", "invalid")}
-    assert (await api.data("/tenant/settings"))["version"] == 2
+    assert (await api.data("/tenant/settings"))["version"] == 3
 
 
 async def test_settings_of_one_tenant_are_no_others(api: Api) -> None:
