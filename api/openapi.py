@@ -33,7 +33,7 @@ _REFUSALS: Final = {
     412: "It was changed since the version that `If-Match` names.",
     413: "Too large.",
     415: "Of a type that is not read here.",
-    429: "Too soon; `Retry-After` says when to try again.",
+    429: "Too soon, or a quota is used up; `Retry-After` says when to try again, where that helps.",
     422: "Values were refused; all faults are listed.",
     503: "The database does not answer; `Retry-After` says when to try again.",
 }

@@ -48,7 +48,7 @@ def _refuse_size(resources: Resources) -> InvalidRequest:
     opt={
         "permission": Permission.PODCASTS_WRITE,
         "bodies": {"application/json": AddPodcast, **dict.fromkeys(_XML)},
-        "refusals": (409,),
+        "refusals": (409, 429),
     },
 )
 async def create_podcast(request: Request[Any, Any, Any]) -> AddedPodcast:
