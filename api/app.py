@@ -11,6 +11,9 @@ from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 
 from api.auth import require_key, require_permission
+from api.bodies import refuse_media_type
+from api.gate import Gate
+from api.limits import Limits, limit_network, limited
 from api.logs import RequestLog
 from api.metrics import RequestMetrics
 from api.pages.assets import Assets
@@ -88,6 +91,14 @@ def _refuse_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseR
         Query(connection.query_params.multi_items(), ()).finish()
 
 
+def _refuse_media_type(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Refuse a body of a type that the route does not read, before anything of it is."""
+    bodies = handler.opt.get("bodies")
+    given = connection.headers.get("content-type")
+    if bodies and given and given.partition(";")[0].strip().lower() not in bodies:
+        raise refuse_media_type(*bodies)
+
+
 def create_app(
     resources: Resources, *, log: RequestLog | None = None, metrics: RequestMetrics | None = None
 ) -> Litestar:
@@ -99,11 +110,17 @@ def create_app(
         metrics: Where requests are counted; nobody's when ``None``.
     """
     log = log or RequestLog(sys.stderr, level=resources.settings.log_level)
+    metrics = metrics or RequestMetrics()
+    limits = Limits(resources.limiter, resources.settings.api, metrics)
     assets = Assets()
     app = Litestar(
         [
-            Router(_BASE, route_handlers=list(_OPEN), guards=[_refuse_query]),
-            Router(_BASE, route_handlers=list(_CLOSED), guards=[require_key, require_permission, _refuse_query]),
+            Router(_BASE, route_handlers=list(_OPEN), guards=[limit_network, _refuse_query]),
+            Router(
+                _BASE,
+                route_handlers=list(_CLOSED),
+                guards=[limited(require_key), require_permission, _refuse_query, _refuse_media_type],
+            ),
             *page_routes(),
         ],
         compression_config=compression_config(),
@@ -111,10 +128,10 @@ def create_app(
         logging_config=None,
         openapi_config=None,
         request_max_body_size=resources.settings.api.max_body_mb * 1024 * 1024,
-        state=State({"resources": resources, "log": log, **page_state(resources, assets)}),
+        state=State({"resources": resources, "log": log, "limits": limits, **page_state(resources, assets)}),
         template_config=template_config(assets),
     )
     publish(app, version=software_version())
     # Outermost, so that what no route answers is observed as well.
-    app.asgi_handler = Observer(app.asgi_handler, log, metrics or RequestMetrics())
+    app.asgi_handler = Observer(Gate(app.asgi_handler, resources.settings.api), log, metrics)
     return app

@@ -30,6 +30,26 @@ class RequestMetrics:
             registry=self.registry,
         )
 
+        self._limited = Counter(
+            "castledger_api_rate_limited",
+            "Requests refused because their key or network asks too often.",
+            ("by",),
+            registry=self.registry,
+        )
+        self._alone = Counter(
+            "castledger_api_rate_limits_alone",
+            "Requests whose rate this process judged by itself, because Redis did not answer.",
+            registry=self.registry,
+        )
+
+    def note_limited(self, by: str) -> None:
+        """Count a request that was refused for its rate, by what it was judged: key or network."""
+        self._limited.labels(by).inc()
+
+    def note_alone(self) -> None:
+        """Count a request whose rate was judged without Redis."""
+        self._alone.inc()
+
     def observe(self, method: str, route: str | None, status: int, seconds: float) -> None:
         """Count one request; methods and paths that no route has share one label."""
         self._requests.labels(method if route else "any", route or "none", str(status)).inc()

@@ -14,6 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
 from api.errors import PROBLEM_JSON, Problem
+from api.limits import cost_of
 from api.queries import Parameter
 
 __all__ = ("Operation", "build_document", "list_operations")
@@ -29,9 +30,16 @@ _REFUSALS: Final = {
     410: "It was there, and is kept no longer.",
     413: "Too large.",
     415: "Of a type that is not read here.",
-    429: "Too soon; `Retry-After` says when to try again.",
     422: "Values were refused; all faults are listed.",
+    429: "Too often (`rate_limited`), or too soon; `Retry-After` says when to try again.",
     503: "The database does not answer; `Retry-After` says when to try again.",
+}
+_RATE_HEADERS: Final = {
+    "RateLimit-Policy": 'How many units there are in a window: `"key";q=120;w=12`, 120 in 12 seconds.',
+    "RateLimit": 'How many of them are left, and after how many seconds all are there: `"key";r=118;t=1`.',
+}
+_RETRY_HEADER: Final = {
+    "Retry-After": {"description": "Seconds until the same request may pass.", "schema": {"type": "integer"}}
 }
 
 
@@ -107,14 +115,25 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _statuses(operation: Operation) -> Iterable[int]:
+    limited = {429} if cost_of(operation.handler) else set()
     if operation.handler.opt.get("is_open"):
-        return (422, 503)
-    found = {401, 422, 503, *operation.handler.opt.get("refusals", ())}
+        return sorted({422, 503} | limited)
+    found = {401, 422, 503, *limited, *operation.handler.opt.get("refusals", ())}
     if "{" in operation.path:
         found.add(404)
     if operation.bodies:
         found |= {400, 413, 415}
     return sorted(found)
+
+
+def _headers(operation: Operation, status: int) -> dict[str, Any]:
+    """Name the headers of an answer that say when to ask again."""
+    headers: dict[str, Any] = {}
+    if cost_of(operation.handler) and status not in (422, 503):
+        headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _RATE_HEADERS}
+    if status in (429, 503):
+        headers.update(_RETRY_HEADER)
+    return {"headers": headers} if headers else {}
 
 
 def _plain(schema: Any) -> Any:
@@ -142,7 +161,7 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         summary, description = _first_paragraph(operation.function)
-        success: dict[str, Any] = {"description": "Done."}
+        success: dict[str, Any] = {"description": "Done.", **_headers(operation, operation.handler.status_code)}
         if operation.answer is not None:
             success["content"] = {"application/json": {"schema": by_type[operation.answer]}}
         document: dict[str, Any] = {
@@ -156,6 +175,7 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
                 **{
                     str(status): {
                         "description": _REFUSALS[status],
+                        **_headers(operation, status),
                         "content": {PROBLEM_JSON: {"schema": by_type[Problem]}},
                     }
                     for status in _statuses(operation)
@@ -190,6 +210,10 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": _plain(components),
+            "headers": {
+                name: {"description": description, "schema": {"type": "string"}}
+                for name, description in _RATE_HEADERS.items()
+            },
             "securitySchemes": {
                 "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key, `cl_live_…`."}
             },

@@ -13,6 +13,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from analytics_core.ids import new_id
 from api.logs import RequestLog
 from api.metrics import RequestMetrics
+from api.rates import rate_headers
 
 __all__ = ("Observer", "request_id_of")
 
@@ -73,6 +74,8 @@ class Observer:
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
                 headers["X-Request-Id"] = request_id
+                for name, value in rate_headers(scope):
+                    headers[name] = value
             elif message["type"] == "http.response.body" and is_head:
                 message = {"type": "http.response.body", "body": b"", "more_body": message["more_body"]}
             await send(message)

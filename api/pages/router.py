@@ -7,6 +7,7 @@ from typing import Any, Final
 from litestar import Router
 
 from api.auth import require_permission
+from api.limits import limit_network, limited
 from api.pages.assets import Assets, get_asset, get_favicon
 from api.pages.comparisons import show_comparison
 from api.pages.episodes import show_episode, show_episodes
@@ -52,11 +53,11 @@ _CLOSED: Final = (
 def page_routes() -> list[Router]:
     """Make the routes: those open to everyone, and those behind the sign-in."""
     return [
-        Router("/", route_handlers=list(_OPEN), include_in_schema=False),
+        Router("/", route_handlers=list(_OPEN), guards=[limit_network], include_in_schema=False),
         Router(
             "/",
             route_handlers=list(_CLOSED),
-            guards=[require_session, require_permission],
+            guards=[limited(require_session), require_permission],
             include_in_schema=False,
         ),
     ]

@@ -9,9 +9,9 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
 from litestar.response import Redirect
 
-from analytics_core.addresses import TrustedNetworks, client_address
 from analytics_core.db.sessions import close_session, open_session
 from analytics_core.db.tenants import find_key
+from api.limits import limits_of
 from api.pages.forms import form_token, read_form
 from api.pages.limits import SignInLimit
 from api.pages.sessions import (
@@ -32,12 +32,6 @@ __all__ = ("show_sign_in", "sign_in", "sign_out")
 
 _FORM_MAX_AGE: Final = 24 * 3600
 _MAX_BYTES: Final = 16_384
-
-
-def _address(request: Request[Any, Any, Any]) -> bytes:
-    client = request.scope.get("client")
-    trusted = TrustedNetworks(resources_of(request).settings.tracker.trusted_proxies)
-    return client_address(client[0] if client else "", request.headers.getall("x-forwarded-for", []), trusted)
 
 
 def _form(request: Request[Any, Any, Any], *, wanted: str, fault: str = "", status_code: int = 200) -> Response[Any]:
@@ -68,7 +62,7 @@ async def sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
     resources = resources_of(request)
     fields = await read_form(request, cookie_of(request, FORM_COOKIE))
     limit: SignInLimit = request.app.state.sign_in_limit
-    address = _address(request)
+    address = limits_of(request).address_of(request)
     limit.check(address)
     text, wanted = fields.get("key", ""), fields.get("next", "/")
     wanted = safe_path(wanted if isinstance(wanted, str) else "/")

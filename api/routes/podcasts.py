@@ -16,6 +16,7 @@ from api.auth import caller_of
 from api.bodies import media_type_of, read_json, refuse_media_type
 from api.errors import Fault, InvalidRequest
 from api.feed_intake import fetch_podcast_feed, read_sent_feed, store_podcast
+from api.limits import HEAVY_COST
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Query
 from api.resources import Resources, resources_of
@@ -41,6 +42,7 @@ def _show(row: PodcastRow, resources: Resources) -> Podcast:
     tags=["podcasts"],
     opt={
         "permission": Permission.PODCASTS_WRITE,
+        "cost": HEAVY_COST,
         "bodies": {"application/json": AddPodcast, **dict.fromkeys(_XML)},
         "refusals": (409,),
     },
