@@ -8,11 +8,11 @@ piece an agent has are tried at all.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-__all__ = ("MAX_PATTERN_CHARS", "PIECE_CHARS", "Pattern", "compile_pattern", "pieces_of")
+__all__ = ("MAX_PATTERN_CHARS", "PIECE_CHARS", "Pattern", "PatternIndex", "compile_pattern", "pieces_of")
 
 MAX_PATTERN_CHARS: Final = 4096
 """No pattern is longer."""
@@ -265,3 +265,41 @@ def compile_pattern(pattern: str) -> Pattern:
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"the pattern is no regular expression: {error}") from error
     return Pattern(compiled.match if read.is_anchored else compiled.search, is_folded, _pieces(read.needs))
+
+
+class PatternIndex:
+    """Tells which of many patterns may match a text, by its pieces.
+
+    >>> index = PatternIndex()
+    >>> index.add(0, compile_pattern("castaway")), index.add(1, compile_pattern("poolside"))
+    (None, None)
+    >>> list(index.find(pieces_of("poolside/1.0")))
+    [1]
+    """
+
+    def __init__(self) -> None:
+        # Numbers as bits: of patterns that need a piece, and of those that any text may match.
+        self._by_piece: dict[str, int] = {}
+        self._always = 0
+
+    def add(self, number: int, pattern: Pattern) -> None:
+        """Enter a pattern under a number."""
+        if pattern.pieces is None:
+            self._always |= 1 << number
+        for piece in pattern.pieces or ():
+            self._by_piece[piece] = self._by_piece.get(piece, 0) | 1 << number
+
+    def find(self, pieces: Set[str], more: int = 0) -> Iterator[int]:
+        """Give the numbers of the patterns that a text with these pieces may match, the lowest first.
+
+        Args:
+            pieces: Of the text in lower case.
+            more: Numbers as bits that are given in any case.
+        """
+        found, by_piece = self._always | more, self._by_piece
+        for piece in by_piece.keys() & pieces:
+            found |= by_piece[piece]
+        while found:
+            lowest = found & -found
+            found ^= lowest
+            yield lowest.bit_length() - 1

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
+from collections.abc import Set
 from typing import Final, NamedTuple
 
 import msgspec
 
 from analytics_core.agent_fallbacks import BROWSERS, CRAWLERS, guess_browser, installed_versions, is_crawler
-from analytics_core.agent_patterns import Pattern, compile_pattern, pieces_of
+from analytics_core.agent_patterns import Pattern, PatternIndex, compile_pattern, pieces_of
 from analytics_core.errors import InvalidInput
-from analytics_core.operating_systems import operating_system
+from analytics_core.operating_systems import find_system
 from analytics_core.user_agents import DEVICES, AgentClass, AgentKind, normalise_agent
 
 __all__ = ("AgentEntry", "AgentTable", "DeviceEntry", "load_table")
@@ -127,9 +128,7 @@ class AgentTable:
         self._rules: list[_Rule] = []
         # By squashed name, the entry that has it and how it spells it.
         self._names: dict[str, tuple[int, str]] = {}
-        # The rules that an agent with a piece of text may match, and those that any may, as bits.
-        self._by_piece: dict[str, int] = {}
-        self._always = 0
+        self._index = PatternIndex()
         seen: set[str] = set()
         for entry in agents:
             path = f"agent {entry.name!r}"
@@ -137,13 +136,15 @@ class AgentTable:
                 raise InvalidInput(path, "a name is needed, and only once in a table")
             seen.add(entry.name)
             self._add(entry, path)
-        device_rules = []
-        for number, entry_device in enumerate(devices, 1):
-            path = f"device {number} ({entry_device.device!r})"
+        self._devices: list[tuple[Pattern, str]] = []
+        self._device_index = PatternIndex()
+        for number, entry_device in enumerate(devices):
+            path = f"device {number + 1} ({entry_device.device!r})"
             if entry_device.device not in DEVICES:
                 raise InvalidInput(path, f"device is one of {', '.join(DEVICES)}")
-            device_rules.append((_compile(entry_device.pattern, path), entry_device.device))
-        self._devices = tuple(device_rules)
+            pattern = _compile(entry_device.pattern, path)
+            self._device_index.add(number, pattern)
+            self._devices.append((pattern, entry_device.device))
 
     def _add(self, entry: AgentEntry, path: str) -> None:
         if entry.kind not in _KINDS:
@@ -160,10 +161,7 @@ class AgentTable:
         number, pattern = len(self._rules), None
         if entry.pattern:
             pattern = _compile(entry.pattern, path)
-            if pattern.pieces is None:
-                self._always |= 1 << number
-            for piece in pattern.pieces or ():
-                self._by_piece[piece] = self._by_piece.get(piece, 0) | 1 << number
+            self._index.add(number, pattern)
         for name in entry.names:
             sent, _, shown = name.partition(" = ")
             if not (key := _squash(sent)) or key in self._names:
@@ -187,12 +185,9 @@ class AgentTable:
             return _EMPTY
         lower = text.lower()
         listed, name = self._find_name(text)
-        candidates = self._candidates(text, lower)
-        if name:
-            candidates |= 1 << listed
-        while candidates:
-            number = (candidates & -candidates).bit_length() - 1
-            candidates ^= 1 << number
+        pieces = pieces_of(lower)
+        always = (1 << len(self._rules)) - 1 if _has_odd_case(text) else 1 << listed if name else 0
+        for number in self._index.find(pieces, always):
             rule = self._rules[number]
             found, own = rule.found, ""
             if rule.pattern is None:
@@ -208,21 +203,21 @@ class AgentTable:
                     # As it was sent, unless lower case has moved its places.
                     own = _own_name(match, text if len(text) == len(lower) else searched)
                 app = own or found.app
-            device = self._device_of(text, lower) if rule.is_device_open else found.device
+            device = self._device_of(text, lower, pieces) if rule.is_device_open else found.device
             # A bot that claims a telephone has none.
-            system = "" if found.kind is AgentKind.BOT else self._system_of(text)
+            system = "" if found.kind is AgentKind.BOT else self._system_of(text, lower, pieces)
             return AgentClass(found.kind, app, device, found.rule, bool(own), system)
-        return self._classify_unknown(text, lower)
+        return self._classify_unknown(text, lower, pieces)
 
-    def _classify_unknown(self, text: str, lower: str) -> AgentClass:
+    def _classify_unknown(self, text: str, lower: str, pieces: Set[str]) -> AgentClass:
         if self.asks_others:
             if is_crawler(text):
                 return AgentClass(AgentKind.BOT, _CRAWLER, "unknown", CRAWLERS)
             if browser := guess_browser(text).browser:
-                return AgentClass(
-                    AgentKind.BROWSER, browser, self._device_of(text, lower), BROWSERS, os=self._system_of(text)
-                )
-        return AgentClass(AgentKind.UNKNOWN, "", self._device_of(text, lower), "none", os=self._system_of(text))
+                device, system = self._device_of(text, lower, pieces), self._system_of(text, lower, pieces)
+                return AgentClass(AgentKind.BROWSER, browser, device, BROWSERS, os=system)
+        device, system = self._device_of(text, lower, pieces), self._system_of(text, lower, pieces)
+        return AgentClass(AgentKind.UNKNOWN, "", device, "none", os=system)
 
     def lists_name_of(self, agent: str) -> bool:
         """Tell whether an entry lists the name that a normalised agent begins with."""
@@ -239,23 +234,21 @@ class AgentTable:
             key = shorter if shorter != key else ""
         return 0, ""
 
-    def _candidates(self, text: str, lower: str) -> int:
-        if not text.isascii() and _ODD_CASE.search(text) is not None:
-            return (1 << len(self._rules)) - 1
-        found, by_piece = self._always, self._by_piece
-        for piece in pieces_of(lower):
-            if piece in by_piece:
-                found |= by_piece[piece]
-        return found
-
-    def _device_of(self, text: str, lower: str) -> str:
-        for pattern, device in self._devices:
+    def _device_of(self, text: str, lower: str, pieces: Set[str]) -> str:
+        always = (1 << len(self._devices)) - 1 if _has_odd_case(text) else 0
+        for number in self._device_index.find(pieces, always):
+            pattern, device = self._devices[number]
             if pattern.find(lower if pattern.is_folded else text) is not None:
                 return device
         return (self.asks_others and guess_browser(text).device) or "unknown"
 
-    def _system_of(self, text: str) -> str:
-        return operating_system(text) or (guess_browser(text).system if self.asks_others else "")
+    def _system_of(self, text: str, lower: str, pieces: Set[str]) -> str:
+        return find_system(lower, pieces) or (guess_browser(text).system if self.asks_others else "")
+
+
+def _has_odd_case(text: str) -> bool:
+    """Tell whether pieces in lower case say nothing of what patterns may match."""
+    return not text.isascii() and _ODD_CASE.search(text) is not None
 
 
 def _compile(pattern: str, path: str) -> Pattern:

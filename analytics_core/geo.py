@@ -6,7 +6,7 @@ import datetime as dt
 import enum
 import importlib.metadata
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -35,6 +35,10 @@ _NO_COUNTRIES: Final = frozenset({"AP", "EU", "XX", "ZZ"})
 """What registries and databases write for "somewhere in the region" and "nobody knows"."""
 
 _RECORDS_PROBED: Final = 2_000
+
+_V4_BLOCKS: Final = 2**24
+_MAPPED: Final = 0xFFFF
+"""What stands in front of the 32 bits of a mapped IPv4 address."""
 
 _BLOCKS: Final = 65_536
 """How many networks a database's answers are remembered of: some 20 MiB."""
@@ -76,22 +80,22 @@ class CountryLookup(Protocol):
         """What is told beside the country."""
         ...
 
-    def countries(self, addresses: Sequence[bytes]) -> NDArray[np.int16]:
+    def countries(self, addresses: NDArray[np.uint8]) -> NDArray[np.int16]:
         """Find the country of each address.
 
         Args:
-            addresses: Distinct addresses of 16 bytes.
+            addresses: An array of shape ``(n, 16)``.
 
         Returns:
-            As many packed countries, 0 where unknown.
+            n packed countries, 0 where unknown.
         """
         ...
 
-    def locate(self, addresses: Sequence[bytes]) -> Located:
+    def locate(self, addresses: NDArray[np.uint8]) -> Located:
         """Find the country and the place of each address.
 
         Args:
-            addresses: Distinct addresses of 16 bytes.
+            addresses: An array of shape ``(n, 16)``.
         """
         ...
 
@@ -103,20 +107,25 @@ def _countries_alone(countries: NDArray[np.int16]) -> Located:
 class NoCountries:
     """Knows no country.
 
-    >>> NoCountries().countries([bytes(16)]).tolist()
+    >>> NoCountries().countries(np.zeros((1, 16), np.uint8)).tolist()
     [0]
     """
 
     version = "none"
     precision = Precision.NONE
 
-    def countries(self, addresses: Sequence[bytes]) -> NDArray[np.int16]:
+    def countries(self, addresses: NDArray[np.uint8]) -> NDArray[np.int16]:
         """Answer 0 for each address."""
         return np.zeros(len(addresses), np.int16)
 
-    def locate(self, addresses: Sequence[bytes]) -> Located:
+    def locate(self, addresses: NDArray[np.uint8]) -> Located:
         """Answer nothing for each address."""
         return _countries_alone(self.countries(addresses))
+
+
+def _each(addresses: NDArray[np.uint8]) -> Iterator[bytes]:
+    packed = addresses.tobytes()
+    return (packed[at : at + 16] for at in range(0, len(packed), 16))
 
 
 def _pack_known(code: str | None) -> int:
@@ -127,9 +136,14 @@ def _pack_known(code: str | None) -> int:
 class RegistryCountries:
     """The country that each network is registered in, as the five registries publish it; needs no set-up.
 
+    An address has the country of the first one of its 24 bits of IPv4, or 48 of IPv6: registries give smaller networks
+    to nobody, but for one in 60,000 that is left over from before. So that a network is looked up once, whatever
+    order its addresses come in, and what is remembered is of a network and not of anybody.
+
     >>> from analytics_core.addresses import pack_address
-    >>> found = RegistryCountries().countries([pack_address("8.8.8.8"), pack_address("10.0.0.1")])
-    >>> [unpack_country(number) for number in found.tolist()]
+    >>> from analytics_core.network_tables import to_column
+    >>> addresses = to_column(map(pack_address, ("8.8.8.8", "10.0.0.1")))
+    >>> [unpack_country(number) for number in RegistryCountries().countries(addresses).tolist()]
     ['US', None]
     """
 
@@ -138,15 +152,35 @@ class RegistryCountries:
     def __init__(self) -> None:
         self.version = f"iptocc-{importlib.metadata.version('iptocc')}"
         self._packed: dict[str | None, int] = {}
+        # A packed country and 1 for each network of IPv4, 0 while it was not looked up: at most 32 MiB, as much of it
+        # as has been written.
+        self._blocks = np.zeros(_V4_BLOCKS, np.int16)
 
-    def countries(self, addresses: Sequence[bytes]) -> NDArray[np.int16]:
+    def countries(self, addresses: NDArray[np.uint8]) -> NDArray[np.int16]:
         """Look all addresses up at once."""
-        codes: list[str | None] = iptocc.country_code(write_addresses(addresses))
+        high, low = np.ascontiguousarray(addresses, np.uint8).view(">u8").astype(np.uint64).reshape(-1, 2).T
+        is_v4 = (high == 0) & (low >> 32 == _MAPPED)
+        found = np.zeros(len(high), np.int16)
+        blocks = ((low[is_v4] >> 8) % _V4_BLOCKS).astype(np.int64)
+        known = self._blocks[blocks]
+        if (new := np.unique(blocks[known == 0])).size:
+            first = (_MAPPED << 32) + (new.astype(np.uint64) << np.uint64(8))
+            self._blocks[new] = self._look_up(np.zeros(len(new), np.uint64), first) + 1
+            known = self._blocks[blocks]
+        found[is_v4] = known - 1
+        networks, places = np.unique(high[~is_v4] >> 16, return_inverse=True)
+        if networks.size:
+            found[~is_v4] = self._look_up(networks << np.uint64(16), np.zeros(len(networks), np.uint64))[places]
+        return found
+
+    def _look_up(self, high: NDArray[np.uint64], low: NDArray[np.uint64]) -> NDArray[np.int16]:
+        rows = np.column_stack((high, low)).astype(">u8").view(np.uint8).reshape(-1, 16)
+        codes: list[str | None] = iptocc.country_code(write_addresses(list(_each(rows))))
         for code in set(codes) - self._packed.keys():
             self._packed[code] = _pack_known(code)
         return np.fromiter(map(self._packed.__getitem__, codes), np.int16, len(codes))
 
-    def locate(self, addresses: Sequence[bytes]) -> Located:
+    def locate(self, addresses: NDArray[np.uint8]) -> Located:
         """Look all countries up at once; registries know no places."""
         return _countries_alone(self.countries(addresses))
 
@@ -218,16 +252,16 @@ class DatabaseCountries:
             return Precision.CITIES
         return Precision.REGIONS if any(place.region for place in found) else Precision.NONE
 
-    def countries(self, addresses: Sequence[bytes]) -> NDArray[np.int16]:
+    def countries(self, addresses: NDArray[np.uint8]) -> NDArray[np.int16]:
         """Look addresses up one by one; a damaged record is an unknown country."""
-        return np.fromiter((self._find(address)[0] for address in addresses), np.int16, len(addresses))
+        return np.fromiter((self._find(address)[0] for address in _each(addresses)), np.int16, len(addresses))
 
-    def locate(self, addresses: Sequence[bytes]) -> Located:
+    def locate(self, addresses: NDArray[np.uint8]) -> Located:
         """Look addresses up one by one; a damaged record is an unknown place."""
         countries = np.zeros(len(addresses), np.int16)
         places = np.zeros(len(addresses), np.intp)
         index: dict[Place | None, int] = {None: 0}
-        for row, address in enumerate(addresses):
+        for row, address in enumerate(_each(addresses)):
             countries[row], place = self._find(address)
             places[row] = index.setdefault(place, len(index))
         return Located(countries, places, list(index))

@@ -20,6 +20,7 @@ __all__ = (
     "PodcastNo",
     "TenantId",
     "TenantNo",
+    "UserId",
     "format_hit_id",
     "new_id",
     "parse_hit_id",
@@ -29,6 +30,7 @@ TenantId = NewType("TenantId", UUID)
 PodcastId = NewType("PodcastId", UUID)
 EpisodeId = NewType("EpisodeId", UUID)
 KeyId = NewType("KeyId", UUID)
+UserId = NewType("UserId", UUID)
 TenantNo = NewType("TenantNo", int)
 PodcastNo = NewType("PodcastNo", int)
 EpisodeNo = NewType("EpisodeNo", int)

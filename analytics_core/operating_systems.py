@@ -7,11 +7,12 @@ HarmonyOS and Fire OS call themselves Android as well, an iPhone is "like Mac OS
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Final
 
-from analytics_core.agent_patterns import compile_pattern, pieces_of
+from analytics_core.agent_patterns import PatternIndex, compile_pattern, pieces_of
 
-__all__ = ("OPERATING_SYSTEMS", "operating_system")
+__all__ = ("OPERATING_SYSTEMS", "find_system", "operating_system")
 
 _RULES: Final = tuple(
     (name, compile_pattern(f"(?i){pattern}"))
@@ -45,6 +46,10 @@ _RULES: Final = tuple(
     )
 )
 
+_INDEX: Final = PatternIndex()
+for _number, (_, _pattern) in enumerate(_RULES):
+    _INDEX.add(_number, _pattern)
+
 OPERATING_SYSTEMS: Final = tuple(dict.fromkeys(name for name, _ in _RULES if name))
 """The names of operating systems, a closed set."""
 
@@ -67,8 +72,18 @@ def operating_system(agent: str) -> str:
     ('Android', '')
     """
     lower = agent.lower()
-    pieces = pieces_of(lower)
-    for name, pattern in _RULES:
-        if (pattern.pieces is None or not pattern.pieces.isdisjoint(pieces)) and pattern.find(lower) is not None:
+    return find_system(lower, pieces_of(lower))
+
+
+def find_system(lower: str, pieces: Set[str]) -> str:
+    """Tell the same of an agent in lower case whose pieces are known.
+
+    Args:
+        lower: The normalised agent in lower case.
+        pieces: What :func:`analytics_core.agent_patterns.pieces_of` makes of it.
+    """
+    for number in _INDEX.find(pieces):
+        name, pattern = _RULES[number]
+        if pattern.find(lower) is not None:
             return name
     return ""

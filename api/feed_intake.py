@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+from litestar import Request
 
 from analytics_core.db.claims import find_taken, start_claim
-from analytics_core.db.podcasts import PodcastRow, add_podcast
+from analytics_core.db.podcasts import add_podcast
 from analytics_core.errors import Conflict, InvalidInput
 from analytics_core.feeds import Feed
-from api.callers import Caller
+from analytics_core.roles import Role
+from api.auth import caller_of
 from api.errors import PodcastTaken
-from api.resources import Resources
+from api.resources import Resources, resources_of
 from api.schemas.claims import what_to_do
+from api.schemas.podcasts import AddedPodcast, Podcast
+from api.writing import writing
 
 __all__ = ("ReadFeed", "fetch_bytes", "fetch_podcast_feed", "read_sent_feed", "store_podcast")
 
@@ -66,35 +71,42 @@ async def read_sent_feed(data: bytes) -> ReadFeed:
     return ReadFeed(await asyncio.to_thread(parse_feed, data))
 
 
-async def store_podcast(read: ReadFeed, *, caller: Caller, resources: Resources) -> PodcastRow:
-    """Store a podcast for the tenant of a key; what the installation's own adds is verified.
+async def store_podcast(read: ReadFeed, *, request: Request[Any, Any, Any]) -> AddedPodcast:
+    """Store a podcast for the tenant of whoever asks; what the installation's own adds is verified.
 
     Raises:
         PodcastTaken: With the claim by which it can be had, unless it is the tenant's own and verified.
     """
+    resources = resources_of(request)
     own_host = urlsplit(resources.settings.tracker.public_url).hostname
     own_hosts = (own_host,) if own_host else ()
     try:
-        async with resources.database.tenant(caller.tenant, readonly=False) as conn:
-            return await add_podcast(
-                conn,
-                caller.tenant,
+        async with writing(request, "podcast.create") as work:
+            row = await add_podcast(
+                work.conn,
+                work.tenant,
                 read.feed,
                 feed_url=read.url,
-                verified=caller.is_installation,
+                verified=work.caller.is_installation,
                 now=resources.clock.now(),
                 etag=read.etag,
                 last_modified=read.last_modified,
                 own_hosts=own_hosts,
             )
+            podcast = Podcast.of(row, public_url=resources.settings.tracker.public_url)
+            # Its title and address go when it is erased, and so are not put on record.
+            after = {"episodes": row.episodes, "verified": podcast.verified}
+            answer = AddedPodcast.with_warnings(podcast, read.feed.warnings)
+            return work.done(answer, resource=row.podcast_id, after=after)
     except Conflict as error:
-        raise await _refuse_taken(read, error, caller=caller, resources=resources, own_hosts=own_hosts) from error
+        raise await _refuse_taken(read, error, request=request, own_hosts=own_hosts) from error
 
 
 async def _refuse_taken(
-    read: ReadFeed, error: Conflict, *, caller: Caller, resources: Resources, own_hosts: tuple[str, ...]
+    read: ReadFeed, error: Conflict, *, request: Request[Any, Any, Any], own_hosts: tuple[str, ...]
 ) -> PodcastTaken:
     """Say that a feed is taken, and start the claim by which it can be had; never whose it is."""
+    caller, resources = caller_of(request), resources_of(request)
     async with resources.database.auth() as conn:
         taken = await find_taken(conn, caller.tenant, read.feed, feed_url=read.url, own_hosts=own_hosts)
         if taken is None:
@@ -106,7 +118,9 @@ async def _refuse_taken(
             return PodcastTaken(
                 f"{error}; it was added without a feed's address, so nobody can prove anything: ask the operator"
             )
+    async with writing(request, "claim.start", role=Role.AUTH) as work:
         claim = await start_claim(
-            conn, caller.tenant, taken, title=read.feed.title, feed_url=read.url, now=resources.clock.now()
+            work.conn, caller.tenant, taken, title=read.feed.title, feed_url=read.url, now=resources.clock.now()
         )
+        work.done(None, resource=claim.claim_id)
     return PodcastTaken(f"{error}; if it is yours: {what_to_do(claim)}", claim)

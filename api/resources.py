@@ -78,18 +78,26 @@ class Database:
             yield conn
 
     @contextlib.asynccontextmanager
-    async def tenant(
-        self, tenant: Tenant, *, readonly: bool = True, snapshot: bool = False
-    ) -> AsyncIterator[Connection]:
-        """Lend a transaction that sees one tenant's rows, with *snapshot* all as of the same instant.
+    async def tenant(self, tenant: Tenant, *, snapshot: bool = False) -> AsyncIterator[Connection]:
+        """Lend a transaction that reads one tenant's rows, with *snapshot* all as of the same instant.
 
         Raises:
             Unavailable: The database does not answer, or not in the role it has to.
         """
         async with (
             self._usable(Role.API) as pool,
-            tenant_transaction(pool, tenant, readonly=readonly, snapshot=snapshot) as conn,
+            tenant_transaction(pool, tenant, readonly=True, snapshot=snapshot) as conn,
         ):
+            yield conn
+
+    @contextlib.asynccontextmanager
+    async def writing(self, tenant: Tenant, *, role: Role = Role.API) -> AsyncIterator[Connection]:
+        """Lend a transaction that writes a tenant's rows; for :func:`api.writing.writing` alone.
+
+        Raises:
+            Unavailable: The database does not answer, or not in the role it has to.
+        """
+        async with self._usable(role) as pool, tenant_transaction(pool, tenant) as conn:
             yield conn
 
     async def check(self) -> None:

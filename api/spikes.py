@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
+
+from litestar import Request
 
 from analytics_core.db.pool import Connection
 from analytics_core.db.restatements import MAX_REASON
@@ -18,14 +20,15 @@ from analytics_core.db.spikes import (
     list_spike_hours,
 )
 from analytics_core.errors import Conflict, InvalidInput, NotFound
-from api.callers import Caller
-from api.resources import Resources
-from api.schemas.spikes import SpikeAnswer
+from api.resources import resources_of
+from api.schemas.spikes import Spike, SpikeAnswer
+from api.writing import writing
 
 __all__ = ("decide_on", "read_spike")
 
 _SAMPLE: Final = 20
 _EPISODES: Final = 50
+_ACTIONS: Final[dict[Decision, str]] = {"accepted": "accept", "dismissed": "dismiss", "reverted": "revert"}
 _FROM: Final[dict[Decision, str]] = {
     "accepted": "it is accepted already",
     "dismissed": "only one that is open or reverted can be dismissed; revert it first",
@@ -47,17 +50,14 @@ async def read_spike(conn: Connection, spike_id: UUID) -> tuple[SpikeRow, SpikeA
     return row, SpikeAnswer.made_of(row, hours, sample, await list_effects(conn, row, limit=_EPISODES))
 
 
-async def decide_on(
-    spike_id: UUID, decision: Decision, reason: str, *, caller: Caller, resources: Resources
-) -> SpikeRow:
+async def decide_on(spike_id: UUID, decision: Decision, reason: str, *, request: Request[Any, Any, Any]) -> Spike:
     """Enter what was decided about a spike; ingest carries it out within seconds.
 
     Args:
         spike_id: Which.
         decision: What it becomes.
         reason: As somebody wrote it.
-        caller: Whose spike it has to be.
-        resources: Of the application.
+        request: Of whose spike it has to be.
 
     Returns:
         The spike as it stands then.
@@ -70,20 +70,20 @@ async def decide_on(
     reason = reason.strip()
     if not 0 < len(reason) <= MAX_REASON or not reason.isprintable():
         raise InvalidInput("/reason", f"is a line of 1 to {MAX_REASON} characters")
-    async with resources.database.tenant(caller.tenant, readonly=False) as conn:
-        row = await find_spike(conn, spike_id)
+    async with writing(request, f"spike.{_ACTIONS[decision]}") as work:
+        row = await find_spike(work.conn, spike_id)
         if row is None:
             raise NotFound("spike")
         if decision != "dismissed":
-            refusal = await find_refusal(conn, row.day)
+            refusal = await find_refusal(work.conn, row.day)
             if refusal is not None:
                 raise Conflict("not_kept", f"{row.day} cannot be counted anew: {refusal.value}")
-        now = resources.clock.now()
-        if not await decide(conn, spike_id, decision, reason=reason, key_id=caller.key_id, now=now):
+        now = resources_of(request).clock.now()
+        if not await decide(work.conn, spike_id, decision, reason=reason, key_id=work.caller.key_id, now=now):
             if row.is_due:
                 raise Conflict("decision_pending", "the decision before has not been carried out yet; try in a minute")
             raise Conflict("wrong_state", f"this spike is {row.state}: {_FROM[decision]}")
-        decided = await find_spike(conn, spike_id)
-    if decided is None:
-        raise AssertionError("a spike that was decided about is there")
-    return decided
+        decided = await find_spike(work.conn, spike_id)
+        if decided is None:
+            raise AssertionError("a spike that was decided about is there")
+        return work.done(Spike.of(decided), resource=spike_id, before=Spike.of(row))

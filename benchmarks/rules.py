@@ -165,6 +165,7 @@ class OneByOne:
         self._asns = maxminddb.open_database(asns)
         self._agents: dict[bytes, AgentClass] = {}
         self._hosts: dict[bytes, str] = {}
+        self._countries: dict[bytes, int] = {}
         self._ranges: dict[bytes, ByteRange] = {}
 
     def judge(self, row: Row) -> Found:
@@ -180,9 +181,11 @@ class OneByOne:
             asked = self._ranges[row.byte_range] = parse_range(row.byte_range)
         evidence, is_tiny = evidence_of(asked, episode.length_bytes, episode.duration_s)
         text = format_address(row.address)
-        country = pack_country(iptocc.country_code(text))
-        if country in _NOWHERE:
-            country = 0
+        network = row.address[:15] if row.address.startswith(V4_MAPPED) else row.address[:6]
+        country = self._countries.get(network)
+        if country is None:
+            country = pack_country(iptocc.country_code(format_address(network.ljust(16, b"\0"))))
+            country = self._countries[network] = 0 if country in _NOWHERE else country
         asn, networks = self._place(row.address, text)
         bits = judge(
             HitFacts(
@@ -288,13 +291,11 @@ def look_ups(batches: Sequence[Batch], places: PlaceSources, rounds: int) -> dic
     # Sorted, as a batch looks its own up.
     addresses = np.unique(batches[0].address[:, ::-1], axis=0)[:, ::-1]
     rows = np.ascontiguousarray(addresses.astype(">u8")).view(np.uint8).reshape(-1, 16)
-    packed = rows.tobytes()
-    each = [packed[at : at + 16] for at in range(0, len(packed), 16)]
     asns = places.asns.asns(rows)
     work: dict[str, Callable[[], object]] = {
         "networks": lambda: places.networks.classes(rows, asns),
         "asns": lambda: places.asns.asns(rows),
-        "countries": lambda: places.countries.countries(each),
+        "countries": lambda: places.countries.countries(rows),
     }
     return {
         name: round(median([timed(look) for _ in range(rounds)]) / len(rows) * 1e6, 3) for name, look in work.items()

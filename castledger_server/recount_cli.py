@@ -6,8 +6,8 @@ import argparse
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
@@ -17,6 +17,7 @@ from castledger_server.restate_cli import HEAD, add_range, find_tenant, read_ran
 from castledger_server.retention_cli import find_settings
 
 if TYPE_CHECKING:
+    from analytics_core.db.list_versions import ListVersion
     from analytics_core.profiles import Profile
     from analytics_core.settings import DatabaseSettings
     from analytics_core.verdicts import Verdict
@@ -28,8 +29,10 @@ _REASON: Final = "judged again by today's rules"
 _NETWORKS: Final = (
     "Lists of networks act on hits that land once they are installed: addresses are not kept to look up again. What\n"
     "the lists said of an address then is kept with its hit; of hits that landed before Castledger kept it, only what\n"
-    "spoke against them is known.\n"
+    "spoke against them is known. In force when these days' hits landed:\n"
 )
+_UNKNOWN_LISTS: Final = "  not known: no ingest of a version that notes it was running\n"
+_LIST_KINDS: Final = {"networks": "networks", "asns": "autonomous systems", "countries": "countries"}
 _TABLES: Final = (
     "castledger: the job `agents` is not through with the newest table yet: agents that it has not come to are what\n"
     "castledger: they were, and their hits are for another recount\n"
@@ -117,6 +120,16 @@ def _write_moves(moves: Counter[tuple[Verdict, Verdict]], *, dry_run: bool) -> N
     sys.stdout.write(f"{moves.total():,} hits {'would be' if dry_run else 'were'} judged otherwise\n")
 
 
+def _write_lists(versions: Sequence[ListVersion]) -> None:
+    """Write what hits of the days were looked up in, and from when on: a list acts on nothing that landed before."""
+    sys.stdout.write(_NETWORKS)
+    for known in versions:
+        since = f"{known.since:%Y-%m-%d %H:%M}Z"
+        sys.stdout.write(f"  {_LIST_KINDS[known.kind]:<19}{known.version}, since {since}\n")
+    if not versions:
+        sys.stdout.write(_UNKNOWN_LISTS)
+
+
 async def recount_range(
     database: DatabaseSettings,
     *,
@@ -139,6 +152,7 @@ async def recount_range(
     """
     from analytics_core.clock import SystemClock
     from analytics_core.db.dictionaries import count_tables
+    from analytics_core.db.list_versions import read_list_versions
     from analytics_core.db.pool import CONNECTION_LOST, connect
     from analytics_core.db.recounting import list_tenant_days
     from analytics_core.db.restating import NotRestated
@@ -184,11 +198,13 @@ async def recount_range(
             moves += done.moves
             refused += sum(isinstance(outcome, NotRestated) for _, outcome in done.outcomes)
         progress.clear()
+        instants = [datetime.combine(day, time(), UTC) for day in (first, until)]
+        versions = await read_list_versions(conn, first=instants[0], until=instants[1])
     except CONNECTION_LOST as error:
         raise Unavailable("the database went away; days that were told are done") from error
     finally:
         conn.terminate()
     _write_moves(moves, dry_run=dry_run)
     if dry_run:
-        sys.stdout.write(_NETWORKS)
+        _write_lists(versions)
     return refused

@@ -20,6 +20,7 @@ from analytics_core.enclosures import identify, parse_prefix_arguments
 from analytics_core.errors import InvalidInput
 from analytics_core.hits import MAX_TEXT_BYTES, Method
 from analytics_core.network_classes import NetworkClass
+from analytics_core.network_tables import to_column
 from analytics_core.playlists import is_playlist
 from analytics_core.profiles import DEFAULT_PROFILE, Profile
 from analytics_core.registry import Known, Registry, RegistryDamaged, read_registry
@@ -192,7 +193,7 @@ def place(address: str | None, settings: IngestSettings, *, at: dt.datetime) -> 
     sources = open_places(settings)
     row = np.frombuffer(packed, np.uint8).reshape(1, 16)
     asns = sources.asns.asns(row)
-    country = int(sources.countries.countries([packed])[0])
+    country = int(sources.countries.countries(to_column([packed]))[0])
     networks = NetworkClass(int(sources.networks.classes(row, asns)[0]))
     if len(sources.networks.shared) and (at - _EPOCH).days <= int(sources.networks.shared.lookup(row)[0]):
         networks |= NetworkClass.SHARED

@@ -20,6 +20,7 @@ from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.dead_letters import drop_dead_letters
 from analytics_core.db.hits import ensure_partitions
 from analytics_core.db.ledger import drop_entries, link_segments
+from analytics_core.db.list_versions import note_list_versions
 from analytics_core.db.podcasts import read_known_hosts
 from analytics_core.db.pool import CONNECTION_LOST, Connection, Pool, check_role, connect, connection, open_pool
 from analytics_core.db.retention import set_hits_policy
@@ -163,6 +164,7 @@ class Ingest:
         self._conn: Connection | None = None
         self._landed = 0
         self._shared_due: str | None = None
+        self._noted_lists: dict[str, str] = {}
 
     async def ship(self) -> float:
         """Land what is in the spool; one connection is kept for it."""
@@ -251,7 +253,18 @@ class Ingest:
         health.say(_LISTS, self._places.fault)
         self._metrics.lists_damaged.set(self._places.fault is not None)
         self._warn_of_shared(health)
+        await self._note_lists()
         return _LISTS_S
+
+    async def _note_lists(self) -> None:
+        """Write down from when on hits are looked up in other lists than before."""
+        networks, asns, countries = _versions(self.pipeline.places)
+        versions = {"networks": networks, "asns": asns, "countries": countries}
+        if versions == self._noted_lists:
+            return
+        async with connection(self._pool) as conn:
+            await note_list_versions(conn, versions, now=self._clock.now())
+        self._noted_lists = versions
 
     def _warn_of_shared(self, health: Health) -> None:
         """Name shared addresses that have to be validated again, for as long as they have to be."""

@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from analytics_core.agent_table import AgentTable
-from analytics_core.byte_ranges import parse_range
 from analytics_core.clock import Clock
 from analytics_core.db.dead_letters import DeadLetter
 from analytics_core.db.hits import Downloads, HitColumns, HitRows, HitSource, encode_hits
@@ -52,6 +51,7 @@ from ingest.steps.verdicts import (
     VerdictColumns,
     eligible_evidence,
     judge_facts,
+    read_range,
     weigh_ranges,
 )
 from ingest.unknown_hosts import UnknownHosts
@@ -285,7 +285,7 @@ def _lay_out(hits: HitColumns) -> HitRows | None:
 def _weigh(batch: Batch, targets: TargetColumns) -> tuple[RangeColumns, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     size_places, size_codes = distinct(targets.duration_s, targets.length_bytes)
     sizes = list(zip(targets.length_bytes[size_places].tolist(), targets.duration_s[size_places].tolist(), strict=True))
-    ranges = [parse_range(value) for value in batch.byte_range.values]
+    ranges = list(map(read_range, batch.byte_range.values))
     playlists = targets.playlist[targets.codes]
     return weigh_ranges(ranges, batch.byte_range.codes, sizes, size_codes[targets.codes], playlists)
 

@@ -26,6 +26,7 @@ _NAMED: Final = (
     ("function", re.compile(r"create (?:or replace )?function ([\w.]+)\(")),
     ("view", re.compile(r"create (?:or replace )?view ([\w.]+)")),
 )
+_ADDED: Final = re.compile(r"alter table ([\w.]+)\s+add ([^;]+)")
 _CONSTRAINT: Final = re.compile(r"\b(primary key|unique|references|check)\b(?! index)")
 _INDEX: Final = re.compile(r"create (?:unique )?index (\w+) on (\w+)\.\w+")
 _POLICY: Final = re.compile(r"create policy (\w+) on ([\w.]+)")
@@ -114,10 +115,15 @@ def _columns(body: str) -> Iterator[tuple[str, str]]:
             yield name, re.split(_TYPE_ENDS, f"{rest.strip()} ", maxsplit=1)[0].strip()
 
 
-def _constraints(table: str, text: str) -> dict[tuple[str, str], str]:
-    """Count a table's constraints by kind: their names are PostgreSQL's own."""
-    counts = collections.Counter(match[1] for match in _CONSTRAINT.finditer(text))
-    return {("constraint", f"{kind} on {table}"): str(count) for kind, count in counts.items()}
+def _constraints(text: str) -> dict[tuple[str, str], str]:
+    """Count the tables' constraints by kind, those added later too: their names are PostgreSQL's own."""
+    counts = collections.Counter(
+        f"{constraint[1]} on {made[1]}"
+        for pattern in (_TABLE, _ADDED)
+        for made in pattern.finditer(text)
+        for constraint in _CONSTRAINT.finditer(made[2])
+    )
+    return {("constraint", name): str(count) for name, count in counts.items()}
 
 
 def expected_objects(sql: str) -> Expected:
@@ -133,7 +139,7 @@ def expected_objects(sql: str) -> Expected:
         objects["table", table[1]] = ""
         for name, kind in _columns(table[2]):
             objects["column", f"{table[1]}.{name}"] = kind
-        objects |= _constraints(table[1], table[2])
+    objects |= _constraints(text)
     for added in _COLUMN_ADDED.finditer(text):
         objects["column", f"{added[1]}.{added[2]}"] = re.split(_TYPE_ENDS, f"{added[3]} ", maxsplit=1)[0].strip()
     for what, pattern in _NAMED:

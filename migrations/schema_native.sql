@@ -1669,3 +1669,361 @@ end
 $$;
 revoke execute on function ops.flag_replaced_hits(integer, date, integer[]) from public;
 grant execute on function ops.flag_replaced_hits(integer, date, integer[]) to castledger_ingest;
+
+-- Since when hits are looked up in which lists and databases: addresses are not kept, so that what one says of a hit is
+-- what it said when the hit landed, and a recount has to be able to tell from when on it was there.
+create table ops.list_versions (
+    kind text not null check (kind in ('networks', 'asns', 'countries')),
+    since timestamptz not null,
+    version text not null check (length(version) between 1 and 200),
+    primary key (kind, since)
+);
+grant select, insert on ops.list_versions to castledger_ingest;
+-- What was changed and by whom, written in the transaction of the change; the seals of these entries; and the keys under
+-- which a request that is sent twice is done once.
+
+-- Only ever added to: nobody but a tenant's erasure, as the owner, may change or take away an entry.
+create table app.audit_log (
+    tenant_id uuid not null references app.tenants,
+    entry_id uuid not null,
+    -- In the order of writing, over all tenants; with gaps, and never shown.
+    entry_no bigint generated always as identity unique,
+    at timestamptz not null default clock_timestamp(),
+    actor text not null check (actor in ('key', 'user', 'command')),
+    actor_id uuid,
+    action text not null check (action ~ '^[a-z_]{1,40}\.[a-z_]{1,40}$'),
+    resource_id text check (length(resource_id) between 1 and 200),
+    request_id text check (length(request_id) between 1 and 64),
+    before jsonb,
+    after jsonb,
+    primary key (tenant_id, entry_id),
+    check ((actor = 'command') = (actor_id is null))
+);
+create index audit_log_at on app.audit_log (tenant_id, at, entry_id);
+
+alter table app.audit_log enable row level security;
+alter table app.audit_log force row level security;
+create policy tenant on app.audit_log for select to castledger_api using (tenant_id = (select app.tenant_id()));
+create policy entry on app.audit_log for insert to castledger_api, castledger_auth
+    with check (tenant_id = (select app.tenant_id()) and actor <> 'command');
+create policy ingest on app.audit_log for select to castledger_ingest using (true);
+create policy command on app.audit_log for insert to castledger_ingest with check (actor = 'command');
+create policy erasure on app.audit_log to castledger_owner using (tenant_id = app.tenant_id());
+create policy dump on app.audit_log for select to castledger_dump using (true);
+grant select on app.audit_log to castledger_api, castledger_ingest;
+grant insert (tenant_id, entry_id, actor, actor_id, action, resource_id, request_id, before, after) on app.audit_log
+    to castledger_api, castledger_auth, castledger_ingest;
+
+-- The place of an entry in its tenant's sequence, without gaps, and the hash that ties it to all before it.
+create table app.audit_seals (
+    tenant_id uuid not null references app.tenants,
+    seq bigint not null check (seq > 0),
+    entry_id uuid not null,
+    hash bytea not null check (length(hash) = 32),
+    primary key (tenant_id, seq),
+    unique (tenant_id, entry_id)
+);
+alter table app.audit_seals enable row level security;
+alter table app.audit_seals force row level security;
+create policy tenant on app.audit_seals for select to castledger_api using (tenant_id = (select app.tenant_id()));
+create policy ingest on app.audit_seals for select to castledger_ingest using (true);
+create policy seal on app.audit_seals for insert to castledger_ingest with check (true);
+create policy erasure on app.audit_seals to castledger_owner using (tenant_id = app.tenant_id());
+create policy dump on app.audit_seals for select to castledger_dump using (true);
+grant select on app.audit_seals to castledger_api, castledger_ingest;
+grant insert on app.audit_seals to castledger_ingest;
+
+-- Entries that wait for their seal: what commits is here, whenever that is, and so none can be passed over.
+create table ops.audit_unsealed (
+    entry_no bigint primary key references app.audit_log (entry_no) on delete cascade
+);
+grant select, delete on ops.audit_unsealed to castledger_ingest;
+
+create function ops.await_seal() returns trigger language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into ops.audit_unsealed (entry_no) values (new.entry_no);
+    return null;
+end
+$$;
+revoke execute on function ops.await_seal() from public;
+create trigger await_seal after insert on app.audit_log for each row execute function ops.await_seal();
+
+-- The answers of writes that named an `Idempotency-Key`, for a day. A key is its caller's own.
+create table app.idempotency_keys (
+    tenant_id uuid not null references app.tenants,
+    caller_id uuid not null,
+    key text not null check (length(key) between 1 and 255),
+    request_hash bytea not null check (length(request_hash) = 32),
+    created_at timestamptz not null,
+    -- Of the answer, once there is one; without a body where it is too long or was to be seen only once.
+    status_code smallint check (status_code between 200 and 399),
+    resource_id text check (length(resource_id) between 1 and 200),
+    answer bytea check (length(answer) <= 65536),
+    primary key (tenant_id, caller_id, key)
+);
+create index idempotency_keys_created on app.idempotency_keys (created_at);
+alter table app.idempotency_keys enable row level security;
+alter table app.idempotency_keys force row level security;
+create policy tenant on app.idempotency_keys to castledger_api, castledger_auth
+    using (tenant_id = (select app.tenant_id()));
+create policy ingest on app.idempotency_keys to castledger_ingest using (true);
+create policy erasure on app.idempotency_keys to castledger_owner using (tenant_id = app.tenant_id());
+create policy dump on app.idempotency_keys for select to castledger_dump using (true);
+grant select, insert, update on app.idempotency_keys to castledger_api, castledger_auth;
+grant select, delete on app.idempotency_keys to castledger_ingest;
+
+-- People: who somebody is stands once for the whole installation, and what they may do in a tenant is a membership.
+
+create table app.users (
+    user_id uuid primary key,
+    email text check (length(email) <= 254 and email ~ '^[!-?A-~]{1,64}@[!-?A-~]+$'),
+    name text not null check (length(name) <= 200),
+    locale text not null default 'en' check (locale ~ '^[A-Za-z0-9-]{2,35}$'),
+    status text not null default 'active' check (status in ('active', 'disabled', 'deleted', 'erased')),
+    email_verified_at timestamptz,
+    created_at timestamptz not null,
+    deleted_at timestamptz,
+    check ((email is null) = (status = 'erased')),
+    check ((deleted_at is not null) = (status in ('deleted', 'erased')))
+);
+create unique index users_email on app.users (lower(email collate "C"));
+create index users_deleted on app.users (deleted_at) where status = 'deleted';
+
+-- Apart from who somebody is, so that only who signs people in can read it, and a backup can go without.
+create table app.passwords (
+    user_id uuid primary key references app.users on delete cascade,
+    password_hash text not null check (length(password_hash) between 1 and 200),
+    changed_at timestamptz not null
+);
+
+-- A custom role, where there is one, says what may be done instead of the built-in one. Sponsors are those whose rows
+-- alone somebody with the role `sponsor` sees. A membership that ended is kept with its end, and may begin again.
+create table app.memberships (
+    tenant_id uuid not null references app.tenants,
+    user_id uuid not null references app.users,
+    role text not null check (role in ('owner', 'admin', 'analyst', 'sales', 'viewer', 'sponsor')),
+    custom_role_id uuid,
+    sponsor_ids uuid[] not null default '{}' check (cardinality(sponsor_ids) <= 100),
+    created_at timestamptz not null,
+    removed_at timestamptz,
+    primary key (tenant_id, user_id),
+    check (custom_role_id is null or role <> 'owner')
+);
+create index memberships_user on app.memberships (user_id) where removed_at is null;
+create index memberships_owner on app.memberships (tenant_id) where role = 'owner' and removed_at is null;
+
+-- A tenant keeps an owner, whoever removes or demotes whom at the same time: they take turns.
+create function app.keep_an_owner() returns trigger language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform pg_advisory_xact_lock(hashtextextended('castledger.owners ' || old.tenant_id, 0));
+    if not exists (
+        select from app.memberships m
+        where m.tenant_id = old.tenant_id and m.user_id <> old.user_id and m.role = 'owner' and m.removed_at is null
+    ) then
+        raise exception 'a tenant keeps an owner'
+            using errcode = 'check_violation', constraint = 'memberships_keep_an_owner';
+    end if;
+    return new;
+end
+$$;
+revoke execute on function app.keep_an_owner() from public;
+create trigger keep_an_owner before update on app.memberships
+    for each row when (old.role = 'owner' and old.removed_at is null
+        and (new.role <> 'owner' or new.removed_at is not null))
+    execute function app.keep_an_owner();
+
+-- A sign-in, over the API or on the page, and what became of it. Without a tenant it is one of somebody who has none
+-- (yet), and can do what is about themselves.
+create table app.user_sessions (
+    session_id uuid primary key,
+    user_id uuid not null references app.users,
+    tenant_id uuid,
+    kind text not null check (kind in ('api', 'page')),
+    user_agent text not null check (length(user_agent) <= 200),
+    created_at timestamptz not null,
+    seen_at timestamptz not null,
+    expires_at timestamptz not null,
+    foreign key (tenant_id, user_id) references app.memberships
+);
+create index user_sessions_user on app.user_sessions (user_id, seen_at);
+create index user_sessions_tenant on app.user_sessions (tenant_id);
+create index user_sessions_expired on app.user_sessions (expires_at);
+
+-- Spent ones are kept until they would have ended: one that is shown again ends its session.
+create table app.refresh_tokens (
+    token_hash bytea primary key check (length(token_hash) = 32),
+    session_id uuid not null references app.user_sessions on delete cascade,
+    expires_at timestamptz not null,
+    spent_at timestamptz
+);
+create index refresh_tokens_session on app.refresh_tokens (session_id, expires_at);
+
+-- A session of the page is opened with a key, as before, or by a person.
+alter table app.sessions alter column key_id drop not null;
+alter table app.sessions add column session_id uuid unique references app.user_sessions on delete cascade;
+alter table app.sessions add check (num_nonnulls(key_id, session_id) = 1);
+
+-- What is mailed to prove that an address is somebody's, or to set a password anew.
+create table app.auth_tokens (
+    token_hash bytea primary key check (length(token_hash) = 32),
+    user_id uuid not null references app.users on delete cascade,
+    purpose text not null check (purpose in ('verify', 'reset')),
+    created_at timestamptz not null,
+    expires_at timestamptz not null,
+    used_at timestamptz
+);
+create index auth_tokens_user on app.auth_tokens (user_id, purpose, created_at);
+create index auth_tokens_expired on app.auth_tokens (expires_at);
+
+-- Sign-ins that failed, by a keyed hash of account and network: no address, and also of accounts that do not exist.
+create table app.login_failures (
+    subject_key uuid primary key,
+    failures integer not null check (failures > 0),
+    last_at timestamptz not null,
+    wait_until timestamptz not null
+);
+create index login_failures_last on app.login_failures (last_at);
+
+alter table app.users enable row level security;
+alter table app.users force row level security;
+alter table app.passwords enable row level security;
+alter table app.passwords force row level security;
+alter table app.memberships enable row level security;
+alter table app.memberships force row level security;
+alter table app.user_sessions enable row level security;
+alter table app.user_sessions force row level security;
+alter table app.refresh_tokens enable row level security;
+alter table app.refresh_tokens force row level security;
+alter table app.auth_tokens enable row level security;
+alter table app.auth_tokens force row level security;
+alter table app.login_failures enable row level security;
+alter table app.login_failures force row level security;
+
+create policy auth on app.users to castledger_auth using (true);
+-- Members of a tenant see one another: who is no member (any longer) is nobody to them.
+create policy member on app.users for select to castledger_api using (exists (
+    select from app.memberships m where m.user_id = users.user_id and m.removed_at is null));
+-- A job takes away who asked for it.
+create policy erasing on app.users to castledger_ingest using (deleted_at is not null);
+create policy dump on app.users for select to castledger_dump using (true);
+create policy auth on app.passwords to castledger_auth using (true);
+create policy dump on app.passwords for select to castledger_dump using (true);
+create policy tenant on app.memberships to castledger_api using (tenant_id = (select app.tenant_id()));
+create policy auth on app.memberships to castledger_auth using (true);
+create policy erasure on app.memberships to castledger_owner using (tenant_id = app.tenant_id());
+create policy dump on app.memberships for select to castledger_dump using (true);
+create policy auth on app.user_sessions to castledger_auth using (true);
+create policy erasure on app.user_sessions to castledger_owner using (tenant_id = app.tenant_id());
+create policy dump on app.user_sessions for select to castledger_dump using (true);
+create policy auth on app.refresh_tokens to castledger_auth using (true);
+create policy dump on app.refresh_tokens for select to castledger_dump using (true);
+create policy auth on app.auth_tokens to castledger_auth using (true);
+create policy dump on app.auth_tokens for select to castledger_dump using (true);
+create policy auth on app.login_failures to castledger_auth using (true);
+create policy dump on app.login_failures for select to castledger_dump using (true);
+
+grant select, insert, update (name, locale, status, email_verified_at, deleted_at) on app.users to castledger_auth;
+grant select on app.users to castledger_api;
+grant select (user_id, status, deleted_at), update (email, name, locale, status, email_verified_at) on app.users
+    to castledger_ingest;
+grant select, insert, update (password_hash, changed_at), delete on app.passwords to castledger_auth;
+grant select, insert, update (role, custom_role_id, sponsor_ids, created_at, removed_at) on app.memberships
+    to castledger_api, castledger_auth;
+grant select, insert, update (seen_at, expires_at), delete on app.user_sessions to castledger_auth;
+grant select, insert, update (spent_at), delete on app.refresh_tokens to castledger_auth;
+grant select, insert, update (used_at), delete on app.auth_tokens to castledger_auth;
+grant select, insert, update (failures, last_at, wait_until), delete on app.login_failures to castledger_auth;
+
+-- Mail that waits to be sent, roles of a tenant's own making, and invitations.
+
+-- Written in the transaction of whatever the mail tells of, so that neither is without the other. Once a mail is sent or
+-- given up, who it went to and what it said is wiped, and the row tells only that there was one.
+create table app.outbox (
+    mail_id uuid primary key,
+    tenant_id uuid references app.tenants,
+    recipient text check (length(recipient) between 3 and 254),
+    subject text check (length(subject) between 1 and 200),
+    body text check (length(body) between 1 and 20000),
+    queued_at timestamptz not null,
+    attempts integer not null default 0,
+    next_attempt_at timestamptz not null,
+    sent_at timestamptz,
+    failed_at timestamptz,
+    last_error text check (length(last_error) between 1 and 200),
+    check (num_nonnulls(sent_at, failed_at) <= 1),
+    check (num_nonnulls(recipient, subject, body) = case when num_nonnulls(sent_at, failed_at) = 0 then 3 else 0 end)
+);
+create index outbox_due on app.outbox (next_attempt_at) where sent_at is null and failed_at is null;
+create index outbox_queued on app.outbox (queued_at);
+create index outbox_tenant on app.outbox (tenant_id);
+
+alter table app.outbox enable row level security;
+alter table app.outbox force row level security;
+create policy auth on app.outbox for insert to castledger_auth with check (true);
+create policy tenant on app.outbox for insert to castledger_api with check (tenant_id = app.tenant_id());
+create policy ingest on app.outbox to castledger_ingest using (true);
+create policy erasure on app.outbox to castledger_owner using (tenant_id = app.tenant_id());
+create policy dump on app.outbox for select to castledger_dump using (true);
+grant insert on app.outbox to castledger_auth, castledger_api;
+grant select, update, delete on app.outbox to castledger_ingest;
+
+-- What a custom role may do is checked where it is used, against what the code knows: a name that is none gives nothing.
+create table app.roles (
+    tenant_id uuid not null references app.tenants,
+    role_id uuid not null,
+    name text not null check (length(name) between 1 and 60),
+    permissions text[] not null check (cardinality(permissions) between 1 and 100),
+    created_at timestamptz not null,
+    changed_at timestamptz not null,
+    primary key (tenant_id, role_id)
+);
+create unique index roles_name on app.roles (tenant_id, lower(name));
+
+alter table app.roles enable row level security;
+alter table app.roles force row level security;
+create policy tenant on app.roles to castledger_api using (tenant_id = app.tenant_id());
+create policy auth on app.roles for select to castledger_auth using (true);
+create policy erasure on app.roles to castledger_owner using (tenant_id = app.tenant_id());
+create policy dump on app.roles for select to castledger_dump using (true);
+grant select, insert, update (name, permissions, changed_at), delete on app.roles to castledger_api;
+grant select on app.roles to castledger_auth;
+
+-- An invitation is open until it is accepted or revoked; its token is kept as a hash.
+create table app.invitations (
+    tenant_id uuid not null references app.tenants,
+    invitation_id uuid not null,
+    email text not null check (length(email) between 3 and 254),
+    role text check (length(role) between 1 and 60),
+    custom_role_id uuid,
+    sponsor_ids uuid[] not null default '{}' check (cardinality(sponsor_ids) <= 1000),
+    token_hash bytea not null unique check (length(token_hash) = 32),
+    invited_by uuid,
+    created_at timestamptz not null,
+    expires_at timestamptz not null,
+    outcome text check (outcome in ('accepted', 'revoked', 'expired')),
+    closed_at timestamptz,
+    primary key (tenant_id, invitation_id),
+    -- A role can go once no open invitation names it.
+    foreign key (tenant_id, custom_role_id) references app.roles on delete set null (custom_role_id),
+    check ((outcome is null) = (closed_at is null)),
+    check (num_nonnulls(role, custom_role_id) = 1 or outcome is not null)
+);
+create unique index invitations_open on app.invitations (tenant_id, email) where outcome is null;
+create index invitations_made on app.invitations (tenant_id, created_at, invitation_id);
+create index invitations_role on app.invitations (tenant_id, custom_role_id) where custom_role_id is not null;
+create index invitations_expired on app.invitations (expires_at);
+
+alter table app.invitations enable row level security;
+alter table app.invitations force row level security;
+create policy tenant on app.invitations to castledger_api using (tenant_id = app.tenant_id());
+create policy auth on app.invitations to castledger_auth using (true);
+create policy ingest on app.invitations to castledger_ingest using (true);
+create policy erasure on app.invitations to castledger_owner using (tenant_id = app.tenant_id());
+create policy dump on app.invitations for select to castledger_dump using (true);
+grant select (tenant_id, invitation_id, email, role, custom_role_id, sponsor_ids, invited_by, created_at, expires_at,
+    outcome, closed_at), insert, update (outcome, closed_at) on app.invitations to castledger_api;
+grant select, update (outcome, closed_at) on app.invitations to castledger_auth;
+grant select (expires_at), delete on app.invitations to castledger_ingest;

@@ -36,7 +36,17 @@ __all__ = (
     "see_hypertables",
 )
 
-SECRET_TABLES: Final = ("app.api_keys", "app.sessions", "ops.listener_secrets")
+SECRET_TABLES: Final = (
+    "app.api_keys",
+    "app.auth_tokens",
+    "app.invitations",
+    "app.outbox",
+    "app.passwords",
+    "app.refresh_tokens",
+    "app.sessions",
+    "app.user_sessions",
+    "ops.listener_secrets",
+)
 """Tables whose rows let somebody in, or tell listeners: a backup has them only when asked to."""
 
 

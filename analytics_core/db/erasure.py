@@ -82,7 +82,20 @@ _EPISODES: Final[LiteralString] = """/* erasure.episodes */ delete from app.epis
 _CLAIMS: Final[LiteralString] = """/* erasure.claims */ delete from app.podcast_claims where tenant_id = $1"""
 _PODCASTS: Final[LiteralString] = """/* erasure.podcasts */ delete from app.podcasts where tenant_id = $1"""
 _LINKS: Final[LiteralString] = """/* erasure.links */ delete from app.links where tenant_id = $1"""
+_OUTBOX: Final[LiteralString] = """/* erasure.outbox */ delete from app.outbox where tenant_id = $1"""
+_INVITATIONS: Final[LiteralString] = """/* erasure.invitations */ delete from app.invitations where tenant_id = $1"""
+_ROLES: Final[LiteralString] = """/* erasure.roles */ delete from app.roles where tenant_id = $1"""
 _SESSIONS: Final[LiteralString] = """/* erasure.sessions */ delete from app.sessions where tenant_id = $1"""
+_SEALS: Final[LiteralString] = """/* erasure.seals */ delete from app.audit_seals where tenant_id = $1"""
+# With what waits for a seal.
+_AUDIT: Final[LiteralString] = """/* erasure.audit */ delete from app.audit_log where tenant_id = $1"""
+_IDEMPOTENCY: Final[LiteralString] = (
+    """/* erasure.idempotency_keys */ delete from app.idempotency_keys where tenant_id = $1"""
+)
+_USER_SESSIONS: Final[LiteralString] = (
+    """/* erasure.user_sessions */ delete from app.user_sessions where tenant_id = $1"""
+)
+_MEMBERSHIPS: Final[LiteralString] = """/* erasure.memberships */ delete from app.memberships where tenant_id = $1"""
 _KEYS: Final[LiteralString] = """/* erasure.keys */ delete from app.api_keys where tenant_id = $1"""
 _DAYS: Final[LiteralString] = """/* erasure.days */ delete from ops.days where tenant_no = $1"""
 _TENANT: Final[LiteralString] = """/* erasure.tenant */ delete from app.tenants where tenant_id = $1"""
@@ -179,7 +192,24 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
         await conn.execute(statement, tenant_no)
     months = [row["month"] for row in await conn.fetch(_SECRETS, tenant_no)]
     await conn.execute(_IDLE_SECRETS, INSTALLATION, months, span.created_at)
-    for statement in (_ENCLOSURES, _EPISODES, _CLAIMS, _PODCASTS, _LINKS, _SESSIONS, _KEYS, _TENANT):
+    for statement in (
+        _ENCLOSURES,
+        _EPISODES,
+        _CLAIMS,
+        _PODCASTS,
+        _LINKS,
+        _SEALS,
+        _AUDIT,
+        _IDEMPOTENCY,
+        _OUTBOX,
+        _INVITATIONS,
+        _SESSIONS,
+        _USER_SESSIONS,
+        _MEMBERSHIPS,
+        _ROLES,
+        _KEYS,
+        _TENANT,
+    ):
         await conn.execute(statement, tenant_id)
     await raise_ownership(conn)
     await conn.execute(_NOTIFY, CATALOGUE_CHANNEL)

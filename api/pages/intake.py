@@ -84,7 +84,7 @@ async def add_podcast(request: Request[Any, Any, Any]) -> Response[Any]:
     try:
         async with resources.feed_slots:
             read = await _read(url, fields.get("feed"), request)
-            row = await store_podcast(read, caller=caller_of(request), resources=resources)
+            row = await store_podcast(read, request=request)
     except InvalidInput as error:
         fault = error.reason[:1].upper() + error.reason[1:]
         return await _show_form(request, fault=f"{fault}.", url=url, status_code=422)

@@ -99,9 +99,7 @@ async def accept_unknown(request: Request[Any, Any, Any]) -> Response[Any]:
     wanted = path_id(request, "podcast_id", what="podcast")
     host = (await read_form(request, session_of(request))).get("host", "")
     try:
-        await accept(
-            host if isinstance(host, str) else "", wanted, caller=caller_of(request), resources=resources_of(request)
-        )
+        await accept(host if isinstance(host, str) else "", wanted, request=request)
     except InvalidInput as error:
         return await _show(request, fault=f"The host {error.reason}.", status_code=422)
     except Conflict as error:
@@ -144,7 +142,11 @@ async def rewrite_by_address(request: Request[Any, Any, Any]) -> Response[Any]:
         return await _show(request, fault=_sentence(error), status_code=502)
 
 
-@post("/podcasts/{podcast_id:str}/feed.xml", status_code=200, opt={"permission": Permission.PODCASTS_READ})
+@post(
+    "/podcasts/{podcast_id:str}/feed.xml",
+    status_code=200,
+    opt={"permission": Permission.PODCASTS_READ, "changes_nothing": "the feed to rewrite is too long for an address"},
+)
 async def rewrite_sent(request: Request[Any, Any, Any]) -> Response[Any]:
     """Give a feed that is sent back with the prefix in place."""
     try:

@@ -11,6 +11,9 @@ from litestar.response import Redirect
 
 from analytics_core.db.sessions import close_session, open_session
 from analytics_core.db.tenants import find_key
+from analytics_core.roles import Role
+from api.auth import caller_of
+from api.callers import Caller
 from api.limits import limits_of
 from api.pages.forms import form_token, read_form
 from api.pages.limits import SignInLimit
@@ -27,6 +30,7 @@ from api.pages.sessions import (
 )
 from api.pages.views import show_plain
 from api.resources import resources_of
+from api.writing import writing
 
 __all__ = ("show_sign_in", "sign_in", "sign_out")
 
@@ -68,10 +72,11 @@ async def sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
     wanted = safe_path(wanted if isinstance(wanted, str) else "/")
     async with resources.database.auth() as conn:
         key = await find_key(conn, text.strip()) if isinstance(text, str) else None
-        session = await open_session(conn, key, now=resources.clock.now()) if key is not None else ""
     if key is None:
         limit.note_failure(address)
         return _form(request, wanted=wanted, fault="This key is not valid.", status_code=401)
+    async with writing(request, "session.open", role=Role.AUTH, caller=Caller.of_key(key)) as work:
+        session = work.done(await open_session(work.conn, key, now=resources.clock.now()), resource=key.key_id)
     limit.note_success(address)
     answer = Redirect(wanted, status_code=303)
     answer.cookies.append(make_cookie(request, SESSION_COOKIE, session, max_age=SESSION_MAX_AGE))
@@ -83,8 +88,9 @@ async def sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
 async def sign_out(request: Request[Any, Any, Any]) -> Response[Any]:
     """End the session."""
     await read_form(request, session_of(request))
-    async with resources_of(request).database.auth() as conn:
-        await close_session(conn, session_of(request))
+    async with writing(request, "session.close", role=Role.AUTH) as work:
+        await close_session(work.conn, session_of(request))
+        work.done(None, resource=caller_of(request).key_id)
     answer = Redirect("/sign-in", status_code=303)
     answer.cookies.extend(drop_cookie(SESSION_COOKIE))
     return answer

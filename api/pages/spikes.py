@@ -142,13 +142,7 @@ async def decide_spike(request: Request[Any, Any, Any]) -> Response[Any]:
     if decision is None:
         raise NotFound("decision")
     try:
-        await decide_on(
-            wanted,
-            decision,
-            reason if isinstance(reason, str) else "",
-            caller=caller_of(request),
-            resources=resources_of(request),
-        )
+        await decide_on(wanted, decision, reason if isinstance(reason, str) else "", request=request)
     except InvalidInput as error:
         return await _show(request, wanted, fault=f"The reason {error.reason}.", status_code=422)
     except Conflict as error:

@@ -16,6 +16,7 @@ from analytics_core.db.claims import get_claim as read_claim
 from analytics_core.db.claims import list_claims as read_claims
 from analytics_core.errors import Conflict, InvalidInput, NotFound
 from analytics_core.permissions import Permission
+from analytics_core.roles import Role
 from api.auth import caller_of
 from api.callers import Caller
 from api.errors import TooSoon
@@ -27,6 +28,7 @@ from api.resources import Resources, resources_of
 from api.schemas.claims import Claim
 from api.schemas.common import Page
 from api.scopes import find_podcast, path_id
+from api.writing import writing
 
 __all__ = ("check_claim", "claim_podcast", "get_one_claim", "list_podcast_claims")
 
@@ -81,18 +83,17 @@ async def claim_podcast(request: Request[Any, Any, Any]) -> Claim:
         podcast = await find_podcast(conn, wanted)
     if podcast.verified_at is not None:
         raise Conflict("already_verified", "this podcast is verified: there is nothing to prove")
-    async with resources.database.auth() as conn:
-        own = await find_own(conn, caller.tenant, wanted)
+    async with writing(request, "claim.start", role=Role.AUTH) as work:
+        own = await find_own(work.conn, caller.tenant, wanted)
         if own is None:
             raise Conflict(
                 "podcast_moved", "this podcast's feed belongs to somebody else now; add the feed to claim it"
             )
         if own.feed_url is None:
             raise Conflict("no_feed_url", "this podcast was added without a feed's address: there is nowhere to look")
-        row = await start_claim(
-            conn, caller.tenant, own, title=podcast.title, feed_url=own.feed_url, now=resources.clock.now()
-        )
-    return Claim.of(row, now=resources.clock.now())
+        now = resources.clock.now()
+        row = await start_claim(work.conn, caller.tenant, own, title=podcast.title, feed_url=own.feed_url, now=now)
+        return work.done(Claim.of(row, now=now), resource=row.claim_id, after={"podcast_id": wanted})
 
 
 async def _look(resources: Resources, check: StartedCheck) -> tuple[str | None, Proof | None, bytes | None]:
@@ -145,8 +146,11 @@ async def check_claim(request: Request[Any, Any, Any]) -> Claim:
             raise _refuse_check(await _find_claim(resources, caller, claim_id), resources)
         # No connection is held while a stranger's server takes its time.
         fault, proof, digest = await _look(resources, check)
-    async with resources.database.auth() as conn:
-        await note_check(
-            conn, caller.tenant, claim_id, now=resources.clock.now(), fault=fault, proof=proof, digest=digest
-        )
-    return Claim.of(await _find_claim(resources, caller, claim_id), now=resources.clock.now())
+    async with writing(request, "claim.check", role=Role.AUTH) as work:
+        now = resources.clock.now()
+        await note_check(work.conn, caller.tenant, claim_id, now=now, fault=fault, proof=proof, digest=digest)
+        checked = await read_claim(work.conn, claim_id)
+        if checked is None:
+            raise NotFound("claim")
+        after = {"check_fault": checked.check_fault, "proof": checked.proof}
+        return work.done(Claim.of(checked, now=now), resource=claim_id, after=after)

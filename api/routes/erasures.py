@@ -31,6 +31,7 @@ from api.resources import resources_of
 from api.schemas.common import Page
 from api.schemas.erasures import AskErasure, Erasure
 from api.scopes import path_id
+from api.writing import writing
 
 __all__ = ("create_erasure", "get_erasure", "list_erasures")
 
@@ -113,14 +114,15 @@ async def create_erasure(request: Request[Any, Any, Any]) -> Erasure:
     """
     wanted = await read_json(request, AskErasure)
     _check_fields(wanted)
-    resources, tenant = resources_of(request), caller_of(request).tenant
-    now = resources.clock.now()
-    async with resources.database.tenant(tenant, readonly=False) as conn:
+    now = resources_of(request).clock.now()
+    async with writing(request, "erasure.create") as work:
+        conn, tenant = work.conn, work.tenant
         if wanted.podcast_id is not None:
             stored = await _ask_for_podcast(conn, tenant, wanted.podcast_id, wanted.confirm or "", now=now)
         else:
             stored = await ask_for_listener(conn, tenant, *await _find_listener(conn, wanted), now=now)
-    return Erasure.of(stored)
+        # What is known of whom it is about goes when it is done, and so is not put on record.
+        return work.done(Erasure.of(stored), resource=stored.record.erasure_id, after={"kind": stored.record.kind})
 
 
 @get("/erasures", tags=["erasures"], opt={"permission": Permission.ERASURES_READ, "query": (LIMIT, _CURSOR)})

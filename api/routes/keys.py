@@ -19,6 +19,7 @@ from api.resources import resources_of
 from api.schemas.common import Page
 from api.schemas.keys import AddKey, ApiKey, NewApiKey
 from api.scopes import path_id
+from api.writing import writing
 
 __all__ = ("create_api_key", "list_api_keys", "revoke_api_key")
 
@@ -33,10 +34,10 @@ async def create_api_key(request: Request[Any, Any, Any]) -> NewApiKey:
     It may do all that the key may with which it was made. Its text is in this answer and nowhere else.
     """
     wanted = await read_json(request, AddKey)
-    tenant = caller_of(request).tenant
-    async with resources_of(request).database.tenant(tenant, readonly=False) as conn:
-        row, text = await add_key(conn, tenant, name=wanted.name)
-    return NewApiKey.with_text(ApiKey.of(row), text)
+    async with writing(request, "key.create") as work:
+        row, text = await add_key(work.conn, work.tenant, name=wanted.name)
+        answer = NewApiKey.with_text(ApiKey.of(row), text)
+        return work.done(answer, resource=row.key_id, after=ApiKey.of(row))
 
 
 @get("/api-keys", tags=["api keys"], opt={"permission": Permission.KEYS_READ, "query": (LIMIT, _CURSOR)})
@@ -55,8 +56,8 @@ async def list_api_keys(request: Request[Any, Any, Any]) -> Page[ApiKey]:
 @delete("/api-keys/{key_id:str}", tags=["api keys"], opt={"permission": Permission.KEYS_WRITE})
 async def revoke_api_key(request: Request[Any, Any, Any]) -> None:
     """Revoke an API key at once; it may be the one that asks."""
-    tenant = caller_of(request).tenant
     wanted = KeyId(path_id(request, "key_id", what="API key"))
-    async with resources_of(request).database.tenant(tenant, readonly=False) as conn:
-        if not await revoke_key(conn, tenant, wanted):
+    async with writing(request, "key.revoke") as work:
+        if not await revoke_key(work.conn, work.tenant, wanted):
             raise NotFound("API key")
+        work.done(None, resource=wanted)

@@ -25,6 +25,7 @@ from api.resources import Resources, resources_of
 from api.schemas.common import Page
 from api.schemas.links import AddLink, ChangeLink, Link
 from api.scopes import path_id
+from api.writing import writing
 
 __all__ = ("create_link", "delete_link", "get_link", "list_links", "update_link")
 
@@ -64,7 +65,7 @@ async def create_link(request: Request[Any, Any, Any]) -> Link:
     Slugs are shared by all tenants of an installation and told apart without regard to case. Campaign parameters of a
     request (`…/go/offer?utm_content=episode-42`) win over the link's own, so that one link serves several placements.
     """
-    resources, tenant = resources_of(request), caller_of(request).tenant
+    resources = resources_of(request)
     wanted = await read_json(request, AddLink)
     faults: list[Fault] = []
     slug = _collect(faults, "/slug", lambda: new_slug() if wanted.slug is None else parse_slug(wanted.slug))
@@ -74,17 +75,17 @@ async def create_link(request: Request[Any, Any, Any]) -> Link:
         _collect(faults, "/utm", lambda: link_target(url, wanted.utm.as_mapping()))
     if faults or slug is None or url is None:
         raise InvalidRequest(faults)
-    async with resources.database.tenant(tenant, readonly=False) as conn:
+    async with writing(request, "link.create") as work:
         link_id = await add_link(
-            conn,
-            tenant,
+            work.conn,
+            work.tenant,
             slug=slug,
             url=url,
             utm=wanted.utm.as_mapping(),
             click_id=wanted.click_id,
             now=resources.clock.now(),
         )
-        return _show(await _find(conn, link_id), resources)
+        return work.done(_show(await _find(work.conn, link_id), resources), resource=link_id)
 
 
 @get("/links", tags=["links"], opt={"permission": Permission.LINKS_READ, "query": (LIMIT, _CURSOR)})
@@ -120,8 +121,8 @@ async def update_link(request: Request[Any, Any, Any]) -> Link:
     wanted = path_id(request, "link_id", what="link")
     resources = resources_of(request)
     change = await read_json(request, ChangeLink)
-    async with resources.database.tenant(caller_of(request).tenant, readonly=False) as conn:
-        row = await _find(conn, wanted)
+    async with writing(request, "link.update") as work:
+        row = await _find(work.conn, wanted)
         url = row.url
         if change.url is not msgspec.UNSET:
             try:
@@ -135,9 +136,10 @@ async def update_link(request: Request[Any, Any, Any]) -> Link:
         except InvalidInput as error:
             pointer = "/url" if change.utm is msgspec.UNSET else "/utm"
             raise InvalidRequest([Fault(pointer, error.code, error.reason)]) from error
-        if not await change_link(conn, wanted, url=url, utm=utm, click_id=click_id):
+        if not await change_link(work.conn, wanted, url=url, utm=utm, click_id=click_id):
             raise NotFound("link")
-        return _show(await _find(conn, wanted), resources)
+        answer = _show(await _find(work.conn, wanted), resources)
+        return work.done(answer, resource=wanted, before=_show(row, resources))
 
 
 @delete("/links/{link_id:str}", tags=["links"], opt={"permission": Permission.LINKS_WRITE})
@@ -145,6 +147,7 @@ async def delete_link(request: Request[Any, Any, Any]) -> None:
     """Take a link away: trackers then answer 404. Its clicks stay, and nobody else gets its slug."""
     wanted = path_id(request, "link_id", what="link")
     resources = resources_of(request)
-    async with resources.database.tenant(caller_of(request).tenant, readonly=False) as conn:
-        if not await archive_link(conn, wanted, now=resources.clock.now()):
+    async with writing(request, "link.delete") as work:
+        if not await archive_link(work.conn, wanted, now=resources.clock.now()):
             raise NotFound("link")
+        work.done(None, resource=wanted)

@@ -54,7 +54,7 @@ async def create_podcast(request: Request[Any, Any, Any]) -> AddedPodcast:
     installation: one that is taken is refused as `podcast_taken`. Unless it is your own already, the refusal starts a
     claim and names its `claim_id` and `token`: put the token into the feed, and the podcast becomes yours.
     """
-    caller, resources = caller_of(request), resources_of(request)
+    resources = resources_of(request)
     media_type = media_type_of(request)
     if media_type not in ("application/json", *_XML):
         raise refuse_media_type("application/json", *_XML)
@@ -73,8 +73,7 @@ async def create_podcast(request: Request[Any, Any, Any]) -> AddedPodcast:
             read = await reading
         except InvalidInput as error:
             raise InvalidRequest([Fault(pointer, error.code, error.reason)]) from error
-        row = await store_podcast(read, caller=caller, resources=resources)
-    return AddedPodcast.with_warnings(_show(row, resources), read.feed.warnings)
+        return await store_podcast(read, request=request)
 
 
 @get("/podcasts", tags=["podcasts"], opt={"permission": Permission.PODCASTS_READ, "query": (LIMIT, _PODCAST_CURSOR)})

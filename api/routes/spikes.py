@@ -96,8 +96,7 @@ async def get_spike(request: Request[Any, Any, Any]) -> SpikeAnswer:
 async def _decide(request: Request[Any, Any, Any], decision: Decision) -> Spike:
     wanted = path_id(request, "spike_id", what="spike")
     given = await read_json(request, DecideSpike)
-    row = await decide_on(wanted, decision, given.reason, caller=caller_of(request), resources=resources_of(request))
-    return Spike.of(row)
+    return await decide_on(wanted, decision, given.reason, request=request)
 
 
 @post(

@@ -44,7 +44,5 @@ async def accept_unknown_host(request: Request[Any, Any, Any]) -> UnknownHost:
     Players are then sent on to it whatever their target looks like; browsers are not, and a deny list still wins. The
     host need not be on the list. Addresses, reserved names and our own are never accepted.
     """
-    resources = resources_of(request)
     wanted = path_id(request, "podcast_id", what="podcast")
-    row = await accept(str(request.path_params["host"]), wanted, caller=caller_of(request), resources=resources)
-    return UnknownHost.of(row)
+    return await accept(str(request.path_params["host"]), wanted, request=request)

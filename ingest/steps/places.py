@@ -54,10 +54,8 @@ def place_addresses(batch: Batch, sources: PlaceSources) -> PlaceColumns:
     """Look each distinct address up once."""
     places, codes = distinct(batch.address[:, 1], batch.address[:, 0])
     rows: npt.NDArray[Any] = np.ascontiguousarray(batch.address[places].astype(">u8")).view(np.uint8).reshape(-1, 16)
-    packed = rows.tobytes()
-    addresses = [packed[at : at + 16] for at in range(0, len(packed), 16)]
     numbers = sources.asns.asns(rows)
-    located = sources.countries.locate(addresses)
+    located = sources.countries.locate(rows)
     networks = sources.networks.classes(rows, numbers).astype(np.int64)[codes]
     if len(sources.networks.shared):
         # An address is shared up to a day, and one address may have hits of several.

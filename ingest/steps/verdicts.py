@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from analytics_core.byte_ranges import ByteRange, RangeKind
+from analytics_core.byte_ranges import RangeKind, parse_range
 from analytics_core.evidence import believable_length_bytes, threshold_bytes
 from analytics_core.hits import Method
 from analytics_core.judging import HitFacts, judge
@@ -17,7 +18,19 @@ from analytics_core.profiles import DEFAULT_PROFILE, Profile
 from analytics_core.verdicts import Evidence, first_verdict
 from ingest.batches import Codes
 
-__all__ = ("FactColumns", "RangeColumns", "VerdictColumns", "eligible_evidence", "judge_facts", "weigh_ranges")
+__all__ = (
+    "FactColumns",
+    "RangeColumns",
+    "VerdictColumns",
+    "eligible_evidence",
+    "judge_facts",
+    "read_range",
+    "weigh_ranges",
+)
+
+_REMEMBERED: Final = 16_384
+_LONGEST_REMEMBERED: Final = 64
+"""In bytes: a header may have thousands, and then nobody sends it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +68,7 @@ class VerdictColumns:
 
 
 def weigh_ranges(
-    ranges: Sequence[ByteRange],
+    ranges: Sequence[tuple[int, int, int]],
     range_codes: Codes,
     sizes: Sequence[tuple[int, int]],
     size_codes: Codes,
@@ -67,7 +80,7 @@ def weigh_ranges(
     By column, since there are nearly as many pairs of range and size as there are hits.
 
     Args:
-        ranges: Distinct ranges.
+        ranges: Distinct ranges, ``ByteRange`` or as plain numbers.
         range_codes: Each hit's place among them.
         sizes: Distinct lengths in bytes and durations in seconds of episodes; -1 where unknown.
         size_codes: Each hit's place among those.
@@ -79,7 +92,8 @@ def weigh_ranges(
     """
     table = np.array(ranges, np.int64).reshape(-1, 3)[range_codes]
     kind, first, last = table[:, 0], table[:, 1], table[:, 2]
-    believed = [_believed(*size, profile) for size in sizes]
+    believe = _believed_by_default if profile is DEFAULT_PROFILE else functools.partial(_believed, profile=profile)
+    believed = [believe(*size) for size in sizes]
     length = np.array([one for one, _ in believed], np.int64)[size_codes]
     threshold = np.array([one for _, one in believed], np.int64)[size_codes]
     is_known, is_open, is_closed = length >= 0, kind == RangeKind.OPEN, kind == RangeKind.CLOSED
@@ -109,6 +123,25 @@ def _believed(length_bytes: int, duration_s: int, profile: Profile) -> tuple[int
     length, duration = (None if size < 0 else size for size in (length_bytes, duration_s))
     believed = believable_length_bytes(length, duration, profile)
     return -1 if believed is None else believed, threshold_bytes(length, duration, profile)
+
+
+@functools.lru_cache(_REMEMBERED)
+def _believed_by_default(length_bytes: int, duration_s: int) -> tuple[int, int]:
+    """Remember it of the sizes that batch after batch has."""
+    return _believed(length_bytes, duration_s, DEFAULT_PROFILE)
+
+
+def read_range(value: bytes) -> tuple[int, int, int]:
+    """Read a header as ``parse_range`` does, as plain numbers; a short one is remembered."""
+    return _read_short_range(value) if len(value) <= _LONGEST_REMEMBERED else _read_range(value)
+
+
+def _read_range(value: bytes) -> tuple[int, int, int]:
+    kind, first, last = parse_range(value)
+    return int(kind), first, last
+
+
+_read_short_range: Final = functools.lru_cache(_REMEMBERED)(_read_range)
 
 
 # Each fact's place in a number that stands for all of them.

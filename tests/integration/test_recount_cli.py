@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from analytics_core.agent_table import AgentEntry, AgentTable
+from analytics_core.db.list_versions import note_list_versions
 from analytics_core.db.pool import connect, open_pool
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
@@ -46,6 +47,8 @@ async def fill(database: DatabaseSettings, folder: Path, *, limit: int) -> None:
     await conn.execute("update ops.days set final_at = now() where day >= $1", (NOW - ONE_DAY).date())
     await conn.execute("update ops.days set downloads_dropped_at = now() where day = $1", (NOW - ONE_DAY).date())
     await AgentNumbers(ledger.clock, table=lambda: table("app")).bring_up_to_date(conn, limit=limit)
+    for days, version in ((40, "old"), (9, "none"), (8, "none"), (3, "new"), (0, "newest")):
+        await note_list_versions(conn, {"networks": version}, now=NOW - days * ONE_DAY)
     await conn.close()
     await pool.close()
 
@@ -72,6 +75,10 @@ def test_days_are_told_one_by_one_and_recounted_once(
     code, dry, said = run("--dry-run")
     assert (code, dry[:6], said) == (1, [head, changed, *refused, moved, "1 hits would be judged otherwise"], "")
     assert dry[6].startswith("Lists of networks act on hits that land once they are installed")
+    assert dry[9:] == [
+        f"  networks           {version}, since {NOW - days * ONE_DAY:%Y-%m-%d %H:%M}Z"
+        for days, version in ((40, "old"), (9, "none"), (3, "new"), (0, "newest"))
+    ]
     assert run("--tenant", "two") == (0, ["there are no hits of these days"], "")
     assert run() == (1, [head, changed, *refused, moved, "1 hits were judged otherwise"], "")
     assert run("--tenant", "one") == (1, [head, *refused, "0 hits were judged otherwise"], "")

@@ -7,13 +7,14 @@ import string
 from pathlib import Path
 from typing import Any
 
+import iptocc
 import maxminddb
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics_core.addresses import pack_address
+from analytics_core.addresses import V4_MAPPED, format_address, pack_address
 from analytics_core.countries import pack_country, unpack_country
 from analytics_core.errors import ConfigError
 from analytics_core.geo import (
@@ -24,6 +25,7 @@ from analytics_core.geo import (
     RegistryCountries,
     open_countries,
 )
+from analytics_core.network_tables import to_column
 from analytics_core.places import read_place
 from tests.address_databases import write_database
 
@@ -32,7 +34,7 @@ OCTETS = st.integers(0, 255)
 
 
 def found(lookup: CountryLookup, *addresses: str) -> list[str | None]:
-    column = lookup.countries([pack_address(address) for address in addresses])
+    column = lookup.countries(to_column(map(pack_address, addresses)))
     assert column.dtype == np.int16
     return [unpack_country(number) for number in column.tolist()]
 
@@ -62,6 +64,21 @@ def test_the_registries_know_both_families() -> None:
     assert found(lookup, "8.8.8.8", "::ffff:8.8.8.8", "2001:4860:4860::8888", "88.198.0.1") == ["US", "US", "US", "DE"]
     assert found(lookup, "10.0.0.1", "127.0.0.1", "::1", "fd00::1") == [None] * 4
     assert lookup.version.startswith("iptocc-")
+
+
+NETWORKS = ["8.8.8.{}", "10.0.0.{}", "88.198.0.{}", "2001:4860:4860::{}", "2a00:1450:4001:{}::1", "::{}", "fd00::{}"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(NETWORKS), OCTETS)))
+def test_registries_say_of_an_address_what_they_say_of_its_network(asked: list[tuple[str, int]]) -> None:
+    addresses = [pack_address(text.format(number)) for text, number in asked]
+    firsts = [
+        (address[:15] if address.startswith(V4_MAPPED) else address[:6]).ljust(16, b"\0") for address in addresses
+    ]
+    codes = iptocc.country_code([format_address(first) for first in firsts])
+    lookup = RegistryCountries()
+    for _ in range(2):
+        assert lookup.countries(to_column(addresses)).tolist() == [pack_country(code) for code in codes]
 
 
 def test_no_addresses_have_no_countries() -> None:
@@ -152,7 +169,7 @@ def test_without_a_database_the_registries_answer() -> None:
 
 def test_regions_are_told_and_cities_only_when_they_are_asked_for(data_dir: Path) -> None:
     path = data_dir / "geo" / "GeoLite2-City-Test.mmdb"
-    addresses = [pack_address(text) for text in ("81.2.69.142", "216.160.83.56", "10.0.0.1", "81.2.69.143")]
+    addresses = to_column(map(pack_address, ("81.2.69.142", "216.160.83.56", "10.0.0.1", "81.2.69.143")))
     for cities, names in ((False, ["GB/ENG/", "US/WA/"]), (True, ["GB/ENG/London", "US/WA/Milton"])):
         lookup = open_countries(path, cities=cities)
         assert lookup.precision is (Precision.CITIES if cities else Precision.REGIONS)
@@ -166,14 +183,14 @@ def test_regions_are_told_and_cities_only_when_they_are_asked_for(data_dir: Path
 def test_flat_records_name_places_too(tmp_path: Path) -> None:
     record = {"country_code": "CA", "state1": "Quebec", "city": "Montreal"}
     path = write_database(tmp_path / "x.mmdb", record, {"country_code": "EU", "state1": "Somewhere"})
-    located = open_countries(path, cities=True).locate([pack_address("8.8.8.8"), pack_address("200.1.1.1")])
+    located = open_countries(path, cities=True).locate(to_column(map(pack_address, ("8.8.8.8", "200.1.1.1"))))
     # A region without a country is none.
     assert [None if place is None else place.city_key for place in located.names] == [None, "CA/Quebec/Montreal"]
     assert located.places.tolist() == [1, 0]
 
 
 def test_without_places_only_countries_are_told(data_dir: Path) -> None:
-    addresses = [pack_address("81.2.69.142")]
+    addresses = to_column([pack_address("81.2.69.142")])
     countries = open_countries(data_dir / "geo" / "GeoLite2-Country-Test.mmdb", cities=True)
     for lookup in (countries, RegistryCountries(), NoCountries()):
         assert lookup.precision is Precision.NONE
@@ -188,7 +205,7 @@ def test_what_is_remembered_of_networks_is_what_the_database_says(data_dir: Path
     path = data_dir / "geo" / "GeoLite2-City-Test.mmdb"
     with contextlib.closing(DatabaseCountries(path, cities=True)) as lookup, maxminddb.open_database(path) as reader:
         for _ in range(2):
-            located = lookup.locate([pack_address(text) for text in texts])
+            located = lookup.locate(to_column(map(pack_address, texts)))
             places = [located.names[place] for place in located.places]
             for text, country, place in zip(texts, located.countries.tolist(), places, strict=True):
                 record: Any = reader.get(text)

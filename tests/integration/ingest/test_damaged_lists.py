@@ -125,3 +125,18 @@ async def test_hits_go_on_landing_by_the_lists_of_before(
     assert await ledger.ship_all() == 2
     rows = await ledger.conn.fetch("select verdict, asn from ts.listener_events order by ordinal")
     assert [tuple(row) for row in rows] == [(11, 64497), (0, 64496)]
+
+
+async def test_since_when_hits_are_looked_up_in_which_lists_is_noted_once(running: Running, ledger: Ledger) -> None:
+    async def noted() -> list[str]:
+        rows = await ledger.conn.fetch("select version from ops.list_versions where kind = 'networks' order by since")
+        return [row["version"] for row in rows]
+
+    assert await running.look() == []
+    first = running.ingest.pipeline.places.networks.version
+    assert await noted() == [first]
+    (running.lists / "vpn.txt").write_text("192.0.2.0/24\n198.51.100.0/24\n")
+    assert await running.look() == []
+    second = running.ingest.pipeline.places.networks.version
+    assert second != first
+    assert await noted() == [first, second]

@@ -111,8 +111,8 @@ async def test_what_only_the_commit_would_refuse_is_found(
 class Stumbling(NoCountries):
     """A database of countries with a fault at one address."""
 
-    def countries(self, addresses: Sequence[bytes]) -> NDArray[np.int16]:
-        if STONE in addresses:
+    def countries(self, addresses: NDArray[np.uint8]) -> NDArray[np.int16]:
+        if STONE in map(bytes, addresses):
             raise ValueError(f"no country for {STONE!r}")
         return super().countries(addresses)
 

@@ -1,0 +1,161 @@
+"""People of the installation, whichever tenants they belong to; as the role that authenticates, unless said."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Final, LiteralString
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from analytics_core.db.pool import Connection
+from analytics_core.errors import Conflict
+from analytics_core.ids import UserId, new_id
+
+__all__ = (
+    "Credentials",
+    "UserRow",
+    "change_user",
+    "create_user",
+    "find_credentials",
+    "find_user",
+    "list_users",
+    "set_password",
+    "set_status",
+    "verify_email",
+)
+
+
+class UserRow(msgspec.Struct, frozen=True):
+    """Somebody.
+
+    Attributes:
+        email: ``None`` once they were erased.
+        status: ``active``; ``disabled`` by the operator; ``deleted`` by themselves; ``erased`` a while after that.
+    """
+
+    user_id: UserId
+    email: str | None
+    name: str
+    locale: str
+    status: str
+    email_verified_at: dt.datetime | None
+    created_at: dt.datetime
+    deleted_at: dt.datetime | None
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What somebody signs in with; ``password_hash`` is ``None`` before they have set one."""
+
+    user_id: UserId
+    email: str
+    name: str
+    status: str
+    email_verified_at: dt.datetime | None
+    password_hash: str | None
+
+
+_CREATE: Final[LiteralString] = """/* users.create */
+insert into app.users (user_id, email, name, locale, email_verified_at, created_at) values ($1, $2, $3, $4, $5, $6)
+returning user_id, email, name, locale, status, email_verified_at, created_at, deleted_at"""
+
+_FIND: Final[LiteralString] = """/* users.find */
+select user_id, email, name, locale, status, email_verified_at, created_at, deleted_at from app.users
+where user_id = $1"""
+
+_BY_EMAIL: Final[LiteralString] = """/* users.credentials */
+select u.user_id, u.email, u.name, u.status, u.email_verified_at, p.password_hash
+from app.users u left join app.passwords p using (user_id)
+where lower(u.email collate "C") = lower($1::text collate "C")"""
+
+_LIST: Final[LiteralString] = """/* users.list */
+select user_id, email, name, locale, status, email_verified_at, created_at, deleted_at from app.users
+where $1::uuid is null or user_id > $1 order by user_id limit $2"""
+
+_CHANGE: Final[LiteralString] = """/* users.change */
+update app.users set name = coalesce($2, name), locale = coalesce($3, locale) where user_id = $1
+returning user_id, email, name, locale, status, email_verified_at, created_at, deleted_at"""
+
+_SET_HASH: Final[LiteralString] = """/* users.set_hash */
+insert into app.passwords (user_id, password_hash, changed_at) values ($1, $2, $3)
+on conflict (user_id) do update set password_hash = excluded.password_hash, changed_at = excluded.changed_at"""
+
+_SET_STATUS: Final[LiteralString] = """/* users.set_status */
+update app.users set status = $2 where user_id = $1 and status in ('active', 'disabled')"""
+
+_VERIFY: Final[LiteralString] = """/* users.verify_email */
+update app.users set email_verified_at = $2 where user_id = $1 and email_verified_at is null"""
+
+
+async def create_user(
+    conn: Connection,
+    *,
+    email: str,
+    name: str,
+    locale: str = "en",
+    password_hash: str | None,
+    verified_at: dt.datetime | None = None,
+    now: dt.datetime,
+) -> UserRow:
+    """Add somebody, inside a transaction.
+
+    Args:
+        conn: As the role that authenticates.
+        email: As :func:`~analytics_core.people.parse_email` returns it.
+        name: How they are called; may be empty.
+        locale: Their language.
+        password_hash: Of :mod:`analytics_core.passwords`; ``None`` for somebody who has to set one first.
+        verified_at: When the address was found to be theirs, if it was.
+        now: The time.
+
+    Raises:
+        Conflict: ``email_taken``: somebody has this address. The transaction can go on.
+    """
+    try:
+        async with conn.transaction():
+            row = await conn.fetchrow(_CREATE, new_id(), email, name, locale, verified_at, now)
+    except asyncpg.UniqueViolationError as error:
+        raise Conflict("email_taken", "somebody has this mail address already") from error
+    user = msgspec.convert(row, UserRow)
+    if password_hash is not None:
+        await set_password(conn, user.user_id, password_hash, now=now)
+    return user
+
+
+async def find_user(conn: Connection, user_id: UUID) -> UserRow | None:
+    """Find somebody by their id; in a tenant's transaction of the API's role only its members."""
+    row = await conn.fetchrow(_FIND, user_id)
+    return None if row is None else msgspec.convert(row, UserRow)
+
+
+async def find_credentials(conn: Connection, email: str) -> Credentials | None:
+    """Find what somebody with this address signs in with, whatever their status."""
+    row = await conn.fetchrow(_BY_EMAIL, email)
+    return None if row is None else msgspec.convert(row, Credentials)
+
+
+async def list_users(conn: Connection, *, after: UUID | None, limit: int) -> list[UserRow]:
+    """List everybody in the order in which they came, behind *after*."""
+    return [msgspec.convert(row, UserRow) for row in await conn.fetch(_LIST, after, limit)]
+
+
+async def change_user(conn: Connection, user_id: UUID, *, name: str | None, locale: str | None) -> UserRow | None:
+    """Change what somebody says of themselves; ``None`` leaves a value as it is."""
+    row = await conn.fetchrow(_CHANGE, user_id, name, locale)
+    return None if row is None else msgspec.convert(row, UserRow)
+
+
+async def set_password(conn: Connection, user_id: UUID, password_hash: str, *, now: dt.datetime) -> None:
+    """Set a password, by its hash; sessions are not ended by this."""
+    await conn.execute(_SET_HASH, user_id, password_hash, now)
+
+
+async def set_status(conn: Connection, user_id: UUID, status: str) -> bool:
+    """Let somebody in again (``active``) or no longer (``disabled``); ``False`` when they are not there to be."""
+    return str(await conn.execute(_SET_STATUS, user_id, status)) == "UPDATE 1"
+
+
+async def verify_email(conn: Connection, user_id: UUID, *, now: dt.datetime) -> None:
+    """Note that an address is whose it says it is; once noted, the time stays."""
+    await conn.execute(_VERIFY, user_id, now)
