@@ -13,13 +13,14 @@ from litestar.handlers import BaseRouteHandler
 from api.auth import require_key, require_permission
 from api.bodies import refuse_media_type
 from api.gate import Gate
+from api.guards import Guards
 from api.limits import Limits, limit_network, limited
 from api.logs import RequestLog
 from api.metrics import RequestMetrics
 from api.pages.assets import Assets
 from api.pages.errors import answer_error
 from api.pages.router import page_routes, page_state
-from api.pages.views import compression_config, template_config
+from api.pages.views import template_config
 from api.queries import Query
 from api.requests import Observer
 from api.resources import Resources
@@ -85,13 +86,13 @@ _CLOSED: Final = (
 )
 
 
-def _refuse_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def _refuse_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Refuse parameters where a route knows none; the others tell all of theirs at once."""
-    if not handler.opt.get("query"):
+    if not handler.opt.get("query") and connection.scope["query_string"]:
         Query(connection.query_params.multi_items(), ()).finish()
 
 
-def _refuse_media_type(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def _refuse_media_type(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Refuse a body of a type that the route does not read, before anything of it is."""
     bodies = handler.opt.get("bodies")
     given = connection.headers.get("content-type")
@@ -115,15 +116,14 @@ def create_app(
     assets = Assets()
     app = Litestar(
         [
-            Router(_BASE, route_handlers=list(_OPEN), guards=[limit_network, _refuse_query]),
+            Router(_BASE, route_handlers=list(_OPEN), guards=[Guards(limit_network, _refuse_query)]),
             Router(
                 _BASE,
                 route_handlers=list(_CLOSED),
-                guards=[limited(require_key), require_permission, _refuse_query, _refuse_media_type],
+                guards=[Guards(limited(require_key), require_permission, _refuse_query, _refuse_media_type)],
             ),
             *page_routes(),
         ],
-        compression_config=compression_config(),
         exception_handlers={Exception: answer_error},
         logging_config=None,
         openapi_config=None,

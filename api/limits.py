@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
+from uuid import UUID
 
 from litestar.connection import ASGIConnection, Request
 from litestar.handlers import BaseRouteHandler
@@ -21,8 +21,8 @@ from analytics_core.addresses import TrustedNetworks, client_address, household_
 from analytics_core.errors import Forbidden, Unauthenticated
 from analytics_core.rate_limits import Admission, Limiter, Rate
 from analytics_core.settings import ApiSettings
-from api.callers import Caller
 from api.errors import RateLimited
+from api.guards import Guard
 from api.metrics import RequestMetrics
 from api.rates import Judged, note_rate, whole_seconds
 
@@ -40,7 +40,6 @@ WRONG_COST: Final = 5
 _MAX_PROVEN: Final = 10_000
 
 _Connection: TypeAlias = ASGIConnection[Any, Any, Any, Any]
-_Guard: TypeAlias = Callable[[_Connection, BaseRouteHandler], Awaitable[None]]
 
 
 def cost_of(handler: BaseRouteHandler) -> int:
@@ -80,8 +79,11 @@ class Limits:
 
     def _digest_of(self, connection: _Connection) -> bytes:
         """Stand for the credential that a request shows; empty when it shows none."""
-        shown = connection.headers.get("authorization") or connection.headers.get("cookie")
-        return hashlib.blake2b(shown.encode(), digest_size=16, key=self._secret).digest() if shown else b""
+        shown = b""
+        for name, value in connection.scope["headers"]:
+            if name == b"authorization" or (name == b"cookie" and not shown):
+                shown = value
+        return hashlib.blake2b(shown, digest_size=16, key=self._secret).digest() if shown else b""
 
     def _judge(self, connection: _Connection, policy: str, rate: Rate, admission: Admission) -> None:
         note_rate(connection.scope, Judged(policy, rate, admission))
@@ -102,18 +104,17 @@ class Limits:
             admission = await self._limiter.take(self._network_of(connection), cost, self._network_rate)
             self._judge(connection, "network", self._network_rate, admission)
 
-    async def charge_caller(self, connection: _Connection, caller: Caller, cost: int) -> None:
-        """Have whoever sent a request pay.
+    async def charge_caller(self, connection: _Connection, who: UUID, cost: int) -> None:
+        """Have whoever sent a request pay: a key, or a person, whatever they ask with.
 
         Raises:
             RateLimited: It has spent everything.
         """
-        who = caller.key_id or caller.user_id
-        if self._key_rate is not None and cost and who is not None:
+        if self._key_rate is not None and cost:
             admission = await self._limiter.take(b"k" + who.bytes, cost, self._key_rate)
             self._judge(connection, "key", self._key_rate, admission)
 
-    async def authenticate(self, connection: _Connection, handler: BaseRouteHandler, guard: _Guard) -> None:
+    async def authenticate(self, connection: _Connection, handler: BaseRouteHandler, guard: Guard) -> None:
         """Let a guard find out who asks, and charge whoever it is.
 
         Raises:
@@ -138,10 +139,11 @@ class Limits:
         self._proven.move_to_end(digest)
         if len(self._proven) > _MAX_PROVEN:
             self._proven.popitem(last=False)
-        await self.charge_caller(connection, connection.scope["auth"], cost_of(handler))
+        caller = connection.scope["auth"]
+        await self.charge_caller(connection, getattr(caller, "key_id", None) or caller.user_id, cost_of(handler))
 
 
-def limited(guard: _Guard) -> _Guard:
+def limited(guard: Guard) -> Guard:
     """Make a guard of one that authenticates: it charges who was found, or the network of who was not.
 
     Args:

@@ -41,13 +41,13 @@ def note_rate(scope: Scope, judged: Judged) -> None:
     scope["state"][_STATE] = judged
 
 
-def rate_headers(scope: Scope) -> Sequence[tuple[str, str]]:
+def rate_headers(scope: Scope) -> Sequence[tuple[bytes, bytes]]:
     """Name the headers of an answer; none where nothing was judged."""
     judged: Judged | None = scope["state"].get(_STATE)
     if judged is None:
         return ()
     policy, rate, admission = judged
     return (
-        ("RateLimit-Policy", f'"{policy}";q={rate.burst};w={whole_seconds(rate.window_us)}'),
-        ("RateLimit", f'"{policy}";r={admission.remaining};t={whole_seconds(admission.reset_us)}'),
+        (b"ratelimit-policy", f'"{policy}";q={rate.burst};w={whole_seconds(rate.window_us)}'.encode()),
+        (b"ratelimit", f'"{policy}";r={admission.remaining};t={whole_seconds(admission.reset_us)}'.encode()),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Final, LiteralString, TypeAlias
-from uuid import UUID
 
 import asyncpg
 import msgspec
@@ -172,7 +171,8 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
         Unavailable: The database does not answer, or went away.
     """
     try:
-        async with pool.acquire(timeout=_TIMEOUT_S) as conn:
+        # Only who may have to wait for another's connection pays for the clock.
+        async with pool.acquire(timeout=None if pool.get_idle_size() else _TIMEOUT_S) as conn:
             yield conn
     except CONNECTION_LOST as error:
         raise Unavailable("the database does not answer") from error
@@ -180,7 +180,7 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
 
 async def set_tenant(conn: Connection, tenant: Tenant) -> None:
     """Have the rest of a transaction see a tenant's rows; who makes a tenant says so once it has a number."""
-    await conn.execute(_SET_TENANT, str(UUID(int=tenant.tenant_id.int)), str(int(tenant.tenant_no)))
+    await conn.execute(_SET_TENANT, str(tenant.tenant_id), str(tenant.tenant_no))
 
 
 @contextlib.asynccontextmanager

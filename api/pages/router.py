@@ -7,6 +7,7 @@ from typing import Any, Final
 from litestar import Router
 
 from api.auth import require_permission
+from api.guards import Guards
 from api.limits import limit_network, limited
 from api.pages.assets import Assets, get_asset, get_favicon
 from api.pages.comparisons import show_comparison
@@ -20,6 +21,7 @@ from api.pages.sessions import require_session
 from api.pages.setup import accept_unknown, rewrite_by_address, rewrite_sent, show_setup
 from api.pages.sign_in import show_sign_in, sign_in, sign_out
 from api.pages.spikes import decide_spike, show_spike, show_spikes
+from api.pages.views import compression
 from api.pages.what_if import AgentTables, show_what_if
 from api.resources import Resources
 
@@ -53,12 +55,19 @@ _CLOSED: Final = (
 def page_routes() -> list[Router]:
     """Make the routes: those open to everyone, and those behind the sign-in."""
     return [
-        Router("/", route_handlers=list(_OPEN), guards=[limit_network], include_in_schema=False),
+        Router(
+            "/",
+            route_handlers=list(_OPEN),
+            guards=[Guards(limit_network)],
+            include_in_schema=False,
+            middleware=[compression()],
+        ),
         Router(
             "/",
             route_handlers=list(_CLOSED),
-            guards=[limited(require_session), require_permission],
+            guards=[Guards(limited(require_session), require_permission)],
             include_in_schema=False,
+            middleware=[compression()],
         ),
     ]
 

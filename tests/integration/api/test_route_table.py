@@ -19,6 +19,7 @@ from analytics_core.permissions import Permission
 from analytics_core.settings import load_settings
 from api.app import create_app
 from api.auth import require_permission
+from api.guards import guards_of
 from api.limits import cost_of
 from api.resources import Resources
 from api.writing import writing
@@ -46,7 +47,7 @@ async def test_every_route_is_open_or_names_its_permission(app: Litestar) -> Non
     found = handlers(app)
     assert len(found) > 50
     for path, handler in found:
-        guarded = require_permission in handler.resolve_guards()
+        guarded = require_permission in guards_of(handler)
         assert guarded is not bool(handler.opt.get("is_open")), path
         if guarded:
             assert "permission" in handler.opt, path
@@ -58,7 +59,7 @@ async def test_every_route_has_a_cost_and_a_guard_that_takes_it(app: Litestar) -
     for path, handler in handlers(app):
         assert type(cost_of(handler)) is int, path
         assert 0 <= cost_of(handler) <= load_settings({}).api.burst, path
-        names = [getattr(guard, "__name__", "") for guard in handler.resolve_guards()]
+        names = [getattr(guard, "__name__", "") for guard in guards_of(handler)]
         is_open = bool(handler.opt.get("is_open"))
         assert ("limit_network" if is_open else "limit_caller") == names[0], path
         if not cost_of(handler):
