@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,8 +16,10 @@ __all__ = (
     "Actor",
     "AuditEntry",
     "Changes",
+    "SealedEntry",
     "chain_hash",
     "describe_changes",
+    "find_break",
 )
 
 HIDDEN: Final = "(hidden)"
@@ -76,6 +78,14 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     after: Changes | None
 
 
+class SealedEntry(msgspec.Struct, frozen=True):
+    """A place in a tenant's sequence, the hash that was stored there, and the entry; ``None`` where that is gone."""
+
+    seq: int
+    hash: bytes
+    entry: AuditEntry | None
+
+
 def _is_hidden(name: str) -> bool:
     return name.lower() in _HIDDEN_NAMES or name.lower().endswith(_HIDDEN_ENDINGS)
 
@@ -89,16 +99,17 @@ def _without_secrets(value: Any) -> Any:
     return [_without_secrets(item) for item in value] if isinstance(value, list) else value
 
 
-def _describe(value: msgspec.Struct | Mapping[str, Any] | None) -> Changes | None:
-    if value is None:
-        return None
-    described: Changes = _without_secrets(msgspec.to_builtins(value, str_keys=True))
+def _described(value: msgspec.Struct | Mapping[str, Any] | None) -> Changes | None:
+    described: Changes | None = msgspec.to_builtins(value, str_keys=True)
     return described
 
 
-def _bounded(value: Changes | None) -> Changes | None:
-    size = 0 if value is None else len(msgspec.json.encode(value))
-    return {"too_long_bytes": size} if size > _MAX_BYTES else value
+def _kept(value: Changes | None) -> Changes | None:
+    if value is None:
+        return None
+    kept: Changes = _without_secrets(value)
+    size = len(msgspec.json.encode(kept))
+    return {"too_long_bytes": size} if size > _MAX_BYTES else kept
 
 
 def describe_changes(
@@ -106,7 +117,8 @@ def describe_changes(
 ) -> tuple[Changes | None, Changes | None]:
     """Say what is kept of a change: what a thing was and what it became, without secrets.
 
-    Where there are both, only what differs is kept. What is longer than 8 KiB is replaced by its length.
+    Where there are both, only what differs is kept; of a secret, that it does. What is longer than 8 KiB is replaced by
+    its length.
 
     >>> describe_changes(None, {"name": "site", "key": "cl_live_abc"})
     (None, {'name': 'site', 'key': '(hidden)'})
@@ -117,13 +129,13 @@ def describe_changes(
         before: What it was; ``None`` for what was made.
         after: What it is; ``None`` for what was taken away.
     """
-    old, new = _describe(before), _describe(after)
+    old, new = _described(before), _described(after)
     if old is not None and new is not None:
         missing = object()
         differing = {name for name in {*old, *new} if old.get(name, missing) != new.get(name, missing)}
         old = {name: value for name, value in old.items() if name in differing}
         new = {name: value for name, value in new.items() if name in differing}
-    return _bounded(old), _bounded(new)
+    return _kept(old), _kept(new)
 
 
 def chain_hash(previous: bytes | None, tenant_id: UUID, seq: int, entry: AuditEntry) -> bytes:
@@ -143,3 +155,27 @@ def chain_hash(previous: bytes | None, tenant_id: UUID, seq: int, entry: AuditEn
         order="sorted",
     )
     return hashlib.sha256((previous or _START) + said).digest()
+
+
+def find_break(tenant_id: UUID, links: Iterable[SealedEntry], *, after: tuple[int, bytes] | None = None) -> str | None:
+    """Walk a part of a tenant's sequence and say where it breaks first.
+
+    Args:
+        tenant_id: Whose sequence.
+        links: In the order of ``seq``.
+        after: The place before the first of them with its hash; ``None`` at the beginning.
+
+    Returns:
+        Such as ``sequence 7: the entry is gone``, or ``None`` when each follows from the one before.
+    """
+    seq, previous = after if after is not None else (0, None)
+    for link in links:
+        seq += 1
+        if link.seq != seq:
+            return f"sequence {seq}: there is none, the next one is {link.seq}"
+        if link.entry is None:
+            return f"sequence {seq}: the entry is gone"
+        if chain_hash(previous, tenant_id, seq, link.entry) != link.hash:
+            return f"sequence {seq}: the entry, or one before it, is not what was sealed"
+        previous = link.hash
+    return None

@@ -12,7 +12,7 @@ import msgspec
 
 from analytics_core.errors import InvalidInput
 
-__all__ = ("MAX_ADDRESS", "MAX_SUBJECT", "MAX_TEXT", "Mail", "check_address")
+__all__ = ("MAX_ADDRESS", "MAX_SUBJECT", "MAX_TEXT", "Mail", "Sender", "check_address", "parse_sender")
 
 MAX_ADDRESS: Final = 254
 """Characters of an address: a path of 256 with its angle brackets (RFC 5321, erratum 1690)."""
@@ -49,6 +49,31 @@ def check_address(text: str, *, path: str = "to") -> str:
     if local.startswith(".") or local.endswith(".") or ".." in local:
         raise InvalidInput(path, "is no mail address: a dot begins, ends or is doubled")
     return text
+
+
+class Sender(msgspec.Struct, frozen=True):
+    """Who our mail is from: an address, and a name that may be empty."""
+
+    name: str
+    address: str
+
+
+def parse_sender(text: str) -> Sender:
+    """Read who mail is from, with or without a name.
+
+    >>> parse_sender("Castledger <ledger@example.org>")
+    Sender(name='Castledger', address='ledger@example.org')
+
+    Raises:
+        InvalidInput: It is no address, or the name is too long or no line.
+    """
+    name, bracket, rest = text.strip().rpartition("<")
+    if not bracket:
+        return Sender("", check_address(rest, path="from"))
+    name = name.strip().removeprefix('"').removesuffix('"')
+    if len(name) > MAX_SUBJECT or _CONTROL.search(name) or "<" in name or not rest.endswith(">"):
+        raise InvalidInput("from", f"is no address with a name of at most {MAX_SUBJECT} characters in front")
+    return Sender(name, check_address(rest.removesuffix(">"), path="from"))
 
 
 class Mail(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from typing import Final
 
 from analytics_core.errors import InvalidInput
 
-__all__ = ("ALL_PERMISSIONS", "ROLES", "Permission", "RoleName", "parse_permissions")
+__all__ = ("ALL_PERMISSIONS", "ROLES", "Permission", "RoleName", "parse_permissions", "permissions_of")
 
 
 class Permission(enum.StrEnum):
@@ -109,3 +109,20 @@ def parse_permissions(texts: Iterable[str], *, path: str) -> frozenset[Permissio
             known = ", ".join(sorted(ALL_PERMISSIONS))
             raise InvalidInput(path, f"there is no permission {text[:40]!r}; there are {known}") from None
     return frozenset(found)
+
+
+def permissions_of(role: RoleName, custom: Iterable[str] | None) -> frozenset[Permission]:
+    """Say what somebody may do.
+
+    Args:
+        role: The built-in one that they have.
+        custom: What their custom role lists, which then says it alone; names that this version does not know give
+            nothing. ``None`` without one.
+
+    >>> sorted(permissions_of(RoleName.OWNER, ["links:read", "of:yesterday"]))
+    [<Permission.LINKS_READ: 'links:read'>]
+    """
+    if custom is None:
+        return ROLES[role]
+    names = frozenset(custom)
+    return frozenset(permission for permission in Permission if permission.value in names)

@@ -18,7 +18,10 @@ from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
-from analytics_core.errors import ConfigError
+from analytics_core.errors import ConfigError, InvalidInput
+from analytics_core.mail import Sender, parse_sender
+from analytics_core.secret_strength import is_weak_secret
+from analytics_core.smtp_url import CONSOLE, parse_smtp_url
 
 __all__ = (
     "AdminSettings",
@@ -28,8 +31,11 @@ __all__ = (
     "HostPolicyMode",
     "IngestSettings",
     "ListMode",
+    "MailSettings",
     "Network",
+    "PeopleSettings",
     "RedisSettings",
+    "Registration",
     "Secret",
     "Service",
     "Settings",
@@ -86,6 +92,13 @@ class ListMode(enum.Enum):
     """They are asked first, and our table for what they do not know."""
     REPLACE = "replace"
     """They are asked alone."""
+
+
+class Registration(enum.Enum):
+    """Who may become somebody here."""
+
+    CLOSED = "closed"
+    OPEN = "open"
 
 
 class SyncMode(enum.Enum):
@@ -153,6 +166,13 @@ def _networks(text: str) -> tuple[Network, ...]:
         return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:
         raise ValueError(f"networks such as 10.0.0.0/8, separated by commas ({error})") from None
+
+
+def _secrets(text: str) -> tuple[Secret, ...]:
+    found = tuple(Secret(part.strip()) for part in text.split(",") if part.strip())
+    if any(is_weak_secret(secret) for secret in found):
+        raise ValueError("random enough: take what `openssl rand -base64 48` writes")
+    return found
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -379,6 +399,34 @@ _API: Final = {
         "says what it holds.",
     ),
 }
+_PEOPLE: Final = {
+    "jwt_secrets": _Spec(
+        "JWT_SECRET",
+        _secrets,
+        "",
+        "What access tokens are signed with: 32 random bytes or more; several separated by commas, of which the first "
+        "signs. By default one that is made and kept in the data folder.",
+    ),
+    "registration": _Spec(
+        "CASTLEDGER_REGISTRATION",
+        _choice(Registration),
+        "closed",
+        "`closed`: people come by invitation, or are added by the operator; `open`: anybody may register.",
+    ),
+    "bcrypt_cost": _Spec(
+        "CASTLEDGER_BCRYPT_COST",
+        _integer(4, 16),
+        "12",
+        "Work that a password's hash takes; one more doubles it. Hashes made with less are renewed at sign-in.",
+    ),
+    "public_url": _Spec(
+        "CASTLEDGER_PUBLIC_URL",
+        parse_public_url,
+        "",
+        "The address of the API and the page, such as https://ledger.example.com: links in mail begin with it.",
+    ),
+}
+_SECRETS: Final = ("JWT_SECRET",)
 _ADMIN: Final = {
     "host": _Spec("CASTLEDGER_ADMIN_HOST", _text, "127.0.0.1", "Address of every service's health and metrics."),
     "ports": _Spec(
@@ -408,6 +456,16 @@ _REDIS: Final = (
     Variable("REDIS_PORT", "6379", "Its port.", False),
     Variable("REDIS_PASSWORD", "", "Its password.", True),
 )
+_MAIL: Final = (
+    Variable(
+        "CASTLEDGER_SMTP_URL",
+        "",
+        "Server that takes our mail: smtp://user:password@mail.example.org:587, or smtps://. Without one mail waits, "
+        "and `castledger mail` shows it. `console:` writes it to the log, for development.",
+        True,
+    ),
+    Variable("CASTLEDGER_MAIL_FROM", "", "Who our mail is from, such as Castledger <ledger@example.org>.", False),
+)
 _COMMANDS: Final = (
     Variable("CASTLEDGER_API_URL", "", "The API that commands talk to; by default that of the running `up`.", False),
     Variable("CASTLEDGER_API_KEY", "", "The key with which they do.", True),
@@ -434,6 +492,13 @@ class RedisSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Which Redis; one box needs none."""
 
     url: Secret
+
+
+class MailSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Which server takes our mail, or ``console:``, and who it is from."""
+
+    url: Secret
+    sender: Sender
 
 
 class TrackerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -511,6 +576,15 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     profiles: Path | None
 
 
+class PeopleSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How people come in."""
+
+    jwt_secrets: tuple[Secret, ...]
+    registration: Registration
+    bcrypt_cost: int
+    public_url: str
+
+
 class AdminSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where health and metrics are served."""
 
@@ -525,10 +599,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str
     database: DatabaseSettings | None
     redis: RedisSettings | None
+    mail: MailSettings | None
     tracker: TrackerSettings
     ingest: IngestSettings
     feed: FeedSettings
     api: ApiSettings
+    people: PeopleSettings
     admin: AdminSettings
 
     def require_database(self) -> DatabaseSettings:
@@ -565,9 +641,10 @@ def variables() -> Iterator[Variable]:
     yield from _COMMON
     yield from _DATABASE
     yield from _REDIS
-    for part in (_TRACKER, _INGEST, _FEED, _API, _ADMIN):
+    yield from _MAIL
+    for part in (_TRACKER, _INGEST, _FEED, _API, _PEOPLE, _ADMIN):
         for spec in part.values():
-            yield Variable(spec.name, spec.default, spec.help, False)
+            yield Variable(spec.name, spec.default, spec.help, spec.name in _SECRETS)
     yield from _COMMANDS
 
 
@@ -583,7 +660,8 @@ def _read_part(specs: Mapping[str, _Spec], environ: Mapping[str, str], faults: l
         try:
             values[field] = spec.parse(text)
         except ValueError as error:
-            faults.append(f"{spec.name}: {text!r} is not {error}")
+            shown = "what it is set to" if spec.name in _SECRETS else repr(text)
+            faults.append(f"{spec.name}: {shown} is not {error}")
             values[field] = None
     return values
 
@@ -664,6 +742,29 @@ def _redis_url(environ: Mapping[str, str], faults: list[str]) -> Secret | None:
     return Secret(url)
 
 
+def _mail(environ: Mapping[str, str], faults: list[str]) -> MailSettings | None:
+    url = environ.get("CASTLEDGER_SMTP_URL", "").strip()
+    text = environ.get("CASTLEDGER_MAIL_FROM", "").strip()
+    sender: Sender | None = Sender("Castledger", "castledger@localhost") if url == CONSOLE else None
+    if text:
+        try:
+            sender = parse_sender(text)
+        except InvalidInput:
+            faults.append(f"CASTLEDGER_MAIL_FROM: {text!r} is not an address such as Castledger <ledger@example.org>")
+            return None
+    if not url:
+        return None
+    if url != CONSOLE:
+        try:
+            parse_smtp_url(url)
+        except ValueError as error:
+            faults.append(f"CASTLEDGER_SMTP_URL: is not {error}")
+    if sender is None:
+        faults.append("CASTLEDGER_MAIL_FROM: is required with CASTLEDGER_SMTP_URL, such as ledger@example.org")
+        return None
+    return MailSettings(url=Secret(url), sender=sender)
+
+
 def load_settings(
     environ: Mapping[str, str], *, service: Service | None = None, data_dir: Path | None = None
 ) -> Settings:
@@ -688,6 +789,7 @@ def load_settings(
         faults.append(f"CASTLEDGER_LOG_LEVEL: {log_level!r} is not one of debug, info, warning, error")
     url = _database_url(environ, faults)
     redis_url = _redis_url(environ, faults)
+    mail = _mail(environ, faults)
     storage = Storage.AUTO
     try:
         storage = _choice(Storage)(environ.get("CASTLEDGER_STORAGE", "").strip() or "auto")
@@ -699,6 +801,7 @@ def load_settings(
     ingest = _read_part(_INGEST, environ, faults)
     feed = _read_part(_FEED, environ, faults)
     api = _read_part(_API, environ, faults)
+    people = _read_part(_PEOPLE, environ, faults)
     admin = _read_part(_ADMIN, environ, faults)
     tracker["spool_dir"] = tracker["spool_dir"] or folder / "spool"
     tracker["registry_path"] = tracker["registry_path"] or folder / "registry.snapshot"
@@ -721,9 +824,11 @@ def load_settings(
         log_level=log_level,
         database=DatabaseSettings(url=url, storage=storage) if url is not None else None,
         redis=RedisSettings(url=redis_url) if redis_url is not None else None,
+        mail=mail,
         tracker=TrackerSettings(**tracker),
         ingest=IngestSettings(**ingest),
         feed=FeedSettings(**feed),
         api=ApiSettings(**api),
+        people=PeopleSettings(**people),
         admin=AdminSettings(**admin),
     )

@@ -9,12 +9,14 @@ from litestar import Litestar, Router
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
+from litestar.routes import HTTPRoute
 
-from api.auth import require_key, require_permission
+from api.auth import require_key, require_permission, require_person
 from api.bodies import refuse_media_type
 from api.gate import Gate
 from api.guards import Guards
-from api.limits import Limits, limit_network, limited
+from api.idempotency import Replayed, answer_replayed
+from api.limits import Limited, Limits, limit_network
 from api.logs import RequestLog
 from api.metrics import RequestMetrics
 from api.pages.assets import Assets
@@ -25,6 +27,8 @@ from api.queries import Query
 from api.requests import Observer
 from api.resources import Resources
 from api.routes.analytics import explain_day, get_downloads
+from api.routes.audit import export_audit, list_audit
+from api.routes.auth import forgot_password, refresh, register, reset_password, sign_in, sign_out, verify
 from api.routes.claims import check_claim, claim_podcast, get_one_claim, list_podcast_claims
 from api.routes.comparisons import compare
 from api.routes.curves import get_curves
@@ -32,57 +36,133 @@ from api.routes.documentation import get_docs, get_openapi, publish
 from api.routes.erasures import create_erasure, get_erasure, list_erasures
 from api.routes.health import get_health
 from api.routes.hits import get_hit, list_hits
+from api.routes.invitations import accept_invitation, create_invitation, list_invitations, revoke_invitation
 from api.routes.keys import create_api_key, list_api_keys, revoke_api_key
 from api.routes.ledger import get_ledger
-from api.routes.links import create_link, delete_link, get_link, list_links, update_link
+from api.routes.links import (
+    create_link,
+    delete_link,
+    get_clicks,
+    get_link,
+    get_link_clicks,
+    list_links,
+    update_link,
+)
+from api.routes.members import list_members, remove_member, update_member
 from api.routes.overviews import get_overview
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
 from api.routes.restatements import get_restatement, list_restatements
+from api.routes.roles import create_role, delete_role, get_role, list_roles, update_role
 from api.routes.spikes import accept_spike, dismiss_spike, get_spike, list_spikes, revert_spike
+from api.routes.sponsors import (
+    archive_sponsor,
+    create_sponsor,
+    erase_sponsor_contacts,
+    get_sponsor,
+    get_sponsor_clicks,
+    list_sponsors,
+    merge_sponsor,
+    restore_sponsor,
+    update_sponsor,
+)
 from api.routes.unknown_hosts import accept_unknown_host, get_unknown_hosts
+from api.routes.users import (
+    change_me,
+    change_my_password,
+    delete_me,
+    end_my_session,
+    export_me,
+    get_me,
+    list_my_sessions,
+)
 from api.tags import software_version
 
 __all__ = ("create_app",)
 
 _BASE: Final = "/api/v1"
-_OPEN: Final = (get_health, get_openapi, get_docs)
+_OPEN: Final = (
+    accept_invitation,
+    forgot_password,
+    get_docs,
+    get_health,
+    get_openapi,
+    refresh,
+    register,
+    reset_password,
+    sign_in,
+    verify,
+)
+_PERSONAL: Final = (
+    change_me,
+    change_my_password,
+    delete_me,
+    end_my_session,
+    export_me,
+    get_me,
+    list_my_sessions,
+    sign_out,
+)
 _CLOSED: Final = (
     accept_spike,
     accept_unknown_host,
+    archive_sponsor,
     check_claim,
     claim_podcast,
     compare,
     create_api_key,
     create_erasure,
+    create_invitation,
     create_link,
     create_podcast,
+    create_role,
+    create_sponsor,
     delete_link,
+    delete_role,
     dismiss_spike,
+    erase_sponsor_contacts,
     explain_day,
+    export_audit,
+    get_clicks,
     get_curves,
     get_downloads,
     get_erasure,
     get_hit,
     get_ledger,
     get_link,
+    get_link_clicks,
     get_one_claim,
     get_one_podcast,
     get_overview,
     get_restatement,
+    get_role,
     get_spike,
+    get_sponsor,
+    get_sponsor_clicks,
     get_unknown_hosts,
     list_api_keys,
+    list_audit,
     list_episodes,
     list_erasures,
     list_hits,
+    list_invitations,
     list_links,
+    list_members,
     list_podcast_claims,
     list_podcasts,
     list_restatements,
+    list_roles,
     list_spikes,
+    list_sponsors,
+    merge_sponsor,
+    remove_member,
+    restore_sponsor,
     revert_spike,
     revoke_api_key,
+    revoke_invitation,
     update_link,
+    update_member,
+    update_role,
+    update_sponsor,
 )
 
 
@@ -114,17 +194,21 @@ def create_app(
     metrics = metrics or RequestMetrics()
     limits = Limits(resources.limiter, resources.settings.api, metrics)
     assets = Assets()
+    checks = (_refuse_query, _refuse_media_type)
     app = Litestar(
         [
-            Router(_BASE, route_handlers=list(_OPEN), guards=[Guards(limit_network, _refuse_query)]),
+            Router(_BASE, route_handlers=list(_OPEN), guards=[Guards(limit_network, *checks)]),
+            Router(
+                _BASE, route_handlers=list(_CLOSED), guards=[Guards(Limited(require_key), require_permission, *checks)]
+            ),
             Router(
                 _BASE,
-                route_handlers=list(_CLOSED),
-                guards=[Guards(limited(require_key), require_permission, _refuse_query, _refuse_media_type)],
+                route_handlers=list(_PERSONAL),
+                guards=[Guards(Limited(require_person), require_permission, *checks)],
             ),
             *page_routes(),
         ],
-        exception_handlers={Exception: answer_error},
+        exception_handlers={Exception: answer_error, Replayed: answer_replayed},
         logging_config=None,
         openapi_config=None,
         request_max_body_size=resources.settings.api.max_body_mb * 1024 * 1024,
@@ -133,5 +217,7 @@ def create_app(
     )
     publish(app, version=software_version())
     # Outermost, so that what no route answers is observed as well.
-    app.asgi_handler = Observer(Gate(app.asgi_handler, resources.settings.api), log, metrics)
+    methods = {route.path_format: route.methods for route in app.routes if isinstance(route, HTTPRoute)}
+    gate = Gate(app.asgi_handler, resources.settings.api)
+    app.asgi_handler = Observer(gate, log, metrics, methods=methods)
     return app

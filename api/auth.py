@@ -1,4 +1,4 @@
-"""Who asks: the API key in ``Authorization: Bearer …``, and through it the tenant of every query."""
+"""Who asks: the API key or access token in ``Authorization: Bearer …``, and through it the tenant of every query."""
 
 from __future__ import annotations
 
@@ -9,20 +9,35 @@ from litestar.connection import ASGIConnection, Request
 from litestar.handlers import BaseRouteHandler
 
 from analytics_core.db.tenants import KeyRow, find_key, touch_key
+from analytics_core.db.user_sessions import find_member_session, find_person_session
 from analytics_core.errors import Forbidden, Unauthenticated
 from analytics_core.permissions import Permission
-from api.callers import Caller
+from analytics_core.tokens import AccessToken, BadToken
+from api.callers import Caller, Person
+from api.logs import RequestLog
+from api.requests import request_id_of
 from api.resources import Resources
 
-__all__ = ("caller_of", "needs_touch", "refuse_writes", "require_key", "require_permission")
+__all__ = (
+    "caller_of",
+    "needs_touch",
+    "person_of",
+    "refuse_writes",
+    "require_key",
+    "require_permission",
+    "require_person",
+)
 
 _TOUCH_AFTER: Final = dt.timedelta(minutes=1)
+_KEY: Final = "cl_"
+_BAD_KEY: Final = "this API key is not valid: it is unknown, expired or revoked"
+_BAD_ACCESS: Final = "this access token is not valid, or no longer: refresh it, or sign in again"
 
 
 def _bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthenticated("send an API key as `Authorization: Bearer cl_live_…`")
+        raise Unauthenticated("send an API key or an access token as `Authorization: Bearer …`")
     return token.strip()
 
 
@@ -31,42 +46,104 @@ def needs_touch(key: KeyRow, *, now: dt.datetime) -> bool:
     return key.last_used_at is None or now - key.last_used_at > _TOUCH_AFTER
 
 
-async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Let a request pass that has a valid key; who showed it becomes the request's ``auth``, a :class:`Caller`.
+def _read_token(connection: ASGIConnection[Any, Any, Any, Any], text: str) -> AccessToken:
+    """Read an access token; why one is refused is for the log alone."""
+    resources: Resources = connection.app.state.resources
+    try:
+        return resources.tokens.read(text, now=resources.clock.now())
+    except BadToken as error:
+        log: RequestLog = connection.app.state.log
+        log.write("info", "token_refused", {"request_id": request_id_of(connection.scope), "reason": str(error)})
+        raise Unauthenticated(_BAD_ACCESS) from error
 
-    The key is looked up for each request (a primary-key read over a local connection), so that a revoked one is
-    refused at once.
 
-    Raises:
-        Unauthenticated: There is no key, or it is unknown, expired or revoked.
-        Forbidden: The tenant is suspended and the request would write.
-        Unavailable: The database does not answer.
-    """
-    token = _bearer(connection)
+async def _find_key(connection: ASGIConnection[Any, Any, Any, Any], text: str) -> KeyRow:
     resources: Resources = connection.app.state.resources
     async with resources.database.auth() as conn:
-        key = await find_key(conn, token)
+        key = await find_key(conn, text)
         if key is None:
-            raise Unauthenticated("this API key is not valid: it is unknown, expired or revoked")
+            raise Unauthenticated(_BAD_KEY)
         now = resources.clock.now()
         if needs_touch(key, now=now):
             await touch_key(conn, key, now=now)
-    caller = Caller.of_key(key)
+    return key
+
+
+async def _find_member(connection: ASGIConnection[Any, Any, Any, Any], text: str) -> Caller:
+    token = _read_token(connection, text)
+    if token.tenant_id is None:
+        raise Forbidden("you belong to no tenant yet: have somebody invite you")
+    resources: Resources = connection.app.state.resources
+    async with resources.database.auth() as conn:
+        session = await find_member_session(
+            conn, token.session_id, token.user_id, token.tenant_id, now=resources.clock.now()
+        )
+    if session is None:
+        raise Unauthenticated(_BAD_ACCESS)
+    return Caller.of_session(session)
+
+
+async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Let a request pass that has a valid key or access token; who showed it becomes its ``auth``, a :class:`Caller`.
+
+    Either is looked up for each request (one read by primary keys over a local connection), so that a revoked key, an
+    ended session and a removed member are refused at once.
+
+    Raises:
+        Unauthenticated: There is no credential, or it is unknown, expired or revoked.
+        Forbidden: The tenant is suspended and the request would write, or the person belongs to none.
+        Unavailable: The database does not answer.
+    """
+    text = _bearer(connection)
+    if text.startswith(_KEY):
+        caller = Caller.of_key(await _find_key(connection, text))
+    else:
+        caller = await _find_member(connection, text)
     refuse_writes(caller, str(connection.scope.get("method", "GET")))
     connection.scope["auth"] = caller
+
+
+async def require_person(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Let a request pass that has a valid access token; whose it is becomes its ``auth``, a :class:`Person`.
+
+    What is about a person alone they may do in whatever state their tenants are.
+
+    Raises:
+        Unauthenticated: There is no token, or its session has ended.
+        Forbidden: It is an API key, which is nobody.
+        Unavailable: The database does not answer.
+    """
+    text = _bearer(connection)
+    if text.startswith(_KEY):
+        await _find_key(connection, text)
+        raise Forbidden("this is about a person, and an API key is nobody: sign in")
+    token = _read_token(connection, text)
+    resources: Resources = connection.app.state.resources
+    async with resources.database.auth() as conn:
+        session = await find_person_session(conn, token.session_id, token.user_id, now=resources.clock.now())
+    if session is None:
+        raise Unauthenticated(_BAD_ACCESS)
+    connection.scope["auth"] = Person(
+        user_id=session.user_id, session_id=session.session_id, tenant_id=session.tenant_id
+    )
 
 
 async def require_permission(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Let a request pass whose caller may do what the route names as ``permission`` in its ``opt``.
 
-    ``None`` is for what every caller may do, such as signing out. Every closed route names one or the other.
+    ``None`` is for what every caller may do, such as signing out. Every closed route names one or the other; what
+    OPTIONS tells, the methods of a path, stands in the documentation.
 
     Raises:
         Forbidden: The caller may not.
     """
+    if connection.scope.get("method") == "OPTIONS":
+        return
     needed: Permission | None = handler.opt["permission"]
+    if needed is None:
+        return
     caller: Caller = connection.scope["auth"]
-    if needed is not None and needed not in caller.permissions:
+    if needed not in caller.permissions:
         raise Forbidden(f"this needs the permission {needed}")
 
 
@@ -84,3 +161,9 @@ def caller_of(request: Request[Any, Any, Any]) -> Caller:
     """Return who sent a request that :func:`require_key` let pass."""
     caller: Caller = request.scope["auth"]
     return caller
+
+
+def person_of(request: Request[Any, Any, Any]) -> Person:
+    """Return who sent a request that :func:`require_person` let pass."""
+    person: Person = request.scope["auth"]
+    return person

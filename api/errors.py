@@ -24,6 +24,7 @@ from analytics_core.errors import (
     InvalidInput,
     NotFound,
     NotKept,
+    Outdated,
     Unauthenticated,
     Unavailable,
 )
@@ -39,6 +40,7 @@ __all__ = (
     "RateLimited",
     "Refused",
     "TooSoon",
+    "WrongCredentials",
     "answer_problem",
     "problem_of",
 )
@@ -122,6 +124,12 @@ class PodcastTaken(Conflict):
         super().__init__("podcast_taken", message)
 
 
+class WrongCredentials(Unauthenticated):
+    """A mail address and a password that do not belong together, or to nobody: which, is not told; 401."""
+
+    code = "wrong_credentials"
+
+
 class TooSoon(CastledgerError):
     """Something was asked for again before its time; 429.
 
@@ -155,6 +163,8 @@ def _status_of(error: Exception) -> int:
             return 410
         case Conflict():
             return 409
+        case Outdated():
+            return 412
         case Unauthenticated():
             return 401
         case Forbidden():

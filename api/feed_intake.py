@@ -118,7 +118,7 @@ async def _refuse_taken(
             return PodcastTaken(
                 f"{error}; it was added without a feed's address, so nobody can prove anything: ask the operator"
             )
-    async with writing(request, "claim.start", role=Role.AUTH) as work:
+    async with writing(request, "claim.start", role=Role.AUTH, is_answer=False) as work:
         claim = await start_claim(
             work.conn, caller.tenant, taken, title=read.feed.title, feed_url=read.url, now=resources.clock.now()
         )

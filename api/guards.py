@@ -33,8 +33,11 @@ class Guards:
 
 
 def guards_of(handler: BaseRouteHandler) -> tuple[Guard, ...]:
-    """List the guards of a route, those of one :class:`Guards` one by one."""
+    """List the guards of a route: those of one :class:`Guards` one by one, and what a guard is made of behind it."""
     found: list[Any] = []
     for guard in handler.resolve_guards():
-        found += guard.steps if isinstance(guard, Guards) else [guard]
+        for step in guard.steps if isinstance(guard, Guards) else [guard]:
+            found.append(step)
+            if inner := getattr(step, "guard", None):
+                found.append(inner)
     return tuple(found)

@@ -26,10 +26,10 @@ from api.guards import Guard
 from api.metrics import RequestMetrics
 from api.rates import Judged, note_rate, whole_seconds
 
-__all__ = ("HEAVY_COST", "REPORT_COST", "WRONG_COST", "Limits", "cost_of", "limit_network", "limited", "limits_of")
+__all__ = ("HEAVY_COST", "REPORT_COST", "WRONG_COST", "Limited", "Limits", "cost_of", "limit_network", "limits_of")
 
 REPORT_COST: Final = 2
-"""What adds figures up or reads hits."""
+"""What adds figures up, reads hits, or hashes a password."""
 
 HEAVY_COST: Final = 10
 """What judges stored hits anew or fetches a feed."""
@@ -143,18 +143,20 @@ class Limits:
         await self.charge_caller(connection, getattr(caller, "key_id", None) or caller.user_id, cost_of(handler))
 
 
-def limited(guard: Guard) -> Guard:
-    """Make a guard of one that authenticates: it charges who was found, or the network of who was not.
+class Limited:
+    """A guard made of one that authenticates: it charges who was found, or the network of who was not.
 
     Args:
         guard: Sets the request's ``auth``, or raises :class:`Unauthenticated`.
     """
 
-    async def limit_caller(connection: _Connection, handler: BaseRouteHandler) -> None:
-        limits: Limits = connection.app.state.limits
-        await limits.authenticate(connection, handler, guard)
+    def __init__(self, guard: Guard) -> None:
+        self.guard: Final = guard
 
-    return limit_caller
+    async def __call__(self, connection: _Connection, handler: BaseRouteHandler) -> None:
+        """Let a request pass whose caller is known and has something left."""
+        limits: Limits = connection.app.state.limits
+        await limits.authenticate(connection, handler, self.guard)
 
 
 async def limit_network(connection: _Connection, handler: BaseRouteHandler) -> None:

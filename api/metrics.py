@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
+
+from analytics_core.metric_names import (
+    API_RATE_LIMITED,
+    API_RATE_LIMITS_ALONE,
+    API_REQUEST_SECONDS,
+    API_REQUESTS,
+    make_counter,
+    make_histogram,
+)
 
 __all__ = ("RequestMetrics",)
 
@@ -16,31 +25,10 @@ class RequestMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._requests = Counter(
-            "castledger_api_requests",
-            "Requests answered.",
-            ("method", "route", "status"),
-            registry=self.registry,
-        )
-        self._seconds = Histogram(
-            "castledger_api_request_seconds",
-            "Time from a request to the end of its answer.",
-            ("route",),
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
-
-        self._limited = Counter(
-            "castledger_api_rate_limited",
-            "Requests refused because their key or network asks too often.",
-            ("by",),
-            registry=self.registry,
-        )
-        self._alone = Counter(
-            "castledger_api_rate_limits_alone",
-            "Requests whose rate this process judged by itself, because Redis did not answer.",
-            registry=self.registry,
-        )
+        self._requests = make_counter(API_REQUESTS, self.registry)
+        self._seconds = make_histogram(API_REQUEST_SECONDS, self.registry, bounds=_BUCKETS)
+        self._limited = make_counter(API_RATE_LIMITED, self.registry)
+        self._alone = make_counter(API_RATE_LIMITS_ALONE, self.registry)
 
     def note_limited(self, by: str) -> None:
         """Count a request that was refused for its rate, by what it was judged: key or network."""

@@ -13,7 +13,10 @@ from litestar import Litestar, Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
+from api.auth import require_person
 from api.errors import PROBLEM_JSON, Problem
+from api.guards import guards_of
+from api.idempotency import HEADER
 from api.limits import cost_of
 from api.queries import Parameter
 
@@ -21,13 +24,15 @@ __all__ = ("Operation", "build_document", "list_operations")
 
 _REF: Final = "#/components/schemas/{name}"
 _UNCHANGED: Final = {"description": "Nothing has changed since the answer whose tag is in `If-None-Match`."}
+_IF_MATCH: Final = "The `ETag` of the version that the change is about; without it, whatever version there is."
 _REFUSALS: Final = {
     400: "Malformed.",
-    401: "No valid API key.",
-    403: "The key is valid, and its tenant may not see this.",
+    401: "No valid API key or access token.",
+    403: "Whose credential it is may not do this.",
     404: "There is no such thing, or it is another tenant's.",
     409: "It clashes with what is stored.",
     410: "It was there, and is kept no longer.",
+    412: "It was changed since the version that `If-Match` names.",
     413: "Too large.",
     415: "Of a type that is not read here.",
     422: "Values were refused; all faults are listed.",
@@ -68,8 +73,27 @@ class Operation(NamedTuple):
         return bodies
 
     @property
+    def is_keyed(self) -> bool:
+        """Whether it is done once under an ``Idempotency-Key``: a write of a tenant's, for a caller who is known."""
+        opt = self.handler.opt
+        return self.method != "get" and not opt.get("changes_nothing") and not self.is_open and not self.is_personal
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether it is about the person who asks, and no tenant."""
+        return require_person in guards_of(self.handler)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anybody may ask, without a key."""
+        return bool(self.handler.opt.get("is_open"))
+
+    @property
     def answer(self) -> Any:
-        """The type of the answer's body; ``None`` when it is empty."""
+        """The type of the answer's body, or of each of its lines; ``None`` when it is empty."""
+        lines = self.handler.opt.get("lines")
+        if lines is not None:
+            return lines
         annotation = typing.get_type_hints(self.function)["return"]
         if typing.get_origin(annotation) is Response:
             (annotation,) = typing.get_args(annotation)
@@ -111,18 +135,40 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         }
         for parameter in operation.query
     ]
-    return in_path + in_query
+    in_header: list[dict[str, Any]] = []
+    if operation.handler.opt.get("is_versioned"):
+        in_header.append({"name": "If-Match", "in": "header", "description": _IF_MATCH, "schema": {"type": "string"}})
+    if operation.is_keyed:
+        in_header.append(
+            {
+                "name": HEADER,
+                "in": "header",
+                "required": False,
+                "description": (
+                    "Chosen by you, such as a UUID: a request that is sent again with the same key within 24 hours is "
+                    "done once and answered the same, with `Idempotent-Replayed: true`; another request with it is 409 "
+                    "`idempotency_key_reused`. What was refused may be sent again with the same key."
+                ),
+                "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
+            }
+        )
+    return in_path + in_query + in_header
 
 
 def _statuses(operation: Operation) -> Iterable[int]:
-    limited = {429} if cost_of(operation.handler) else set()
-    if operation.handler.opt.get("is_open"):
-        return sorted({422, 503} | limited)
-    found = {401, 422, 503, *limited, *operation.handler.opt.get("refusals", ())}
-    if "{" in operation.path:
+    found = {400, 422, 503, *operation.handler.opt.get("refusals", ())}
+    if cost_of(operation.handler):
+        found.add(429)
+    if not operation.is_open:
+        found |= {401, 403}
+    if "{" in operation.path or any(parameter.schema.get("format") == "uuid" for parameter in operation.query):
         found.add(404)
+    if operation.is_keyed:
+        found.add(409)
     if operation.bodies:
-        found |= {400, 413, 415}
+        found |= {413, 415}
+    if operation.handler.opt.get("is_versioned"):
+        found.add(412)
     return sorted(found)
 
 
@@ -158,12 +204,16 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
     types = [*dict.fromkeys(types), Problem]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     by_type = dict(zip(types, schemas, strict=True))
+    # Bodies with fields that nobody knows are refused; answers may have more fields one day.
+    for name in {body.__name__ for operation in operations for body in operation.bodies.values() if body is not None}:
+        components[name]["additionalProperties"] = False
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         summary, description = _first_paragraph(operation.function)
         success: dict[str, Any] = {"description": "Done.", **_headers(operation, operation.handler.status_code)}
         if operation.answer is not None:
-            success["content"] = {"application/json": {"schema": by_type[operation.answer]}}
+            media_type = "application/x-ndjson" if "lines" in operation.handler.opt else "application/json"
+            success["content"] = {media_type: {"schema": by_type[operation.answer]}}
         document: dict[str, Any] = {
             "operationId": operation.function.__name__,
             "tags": sorted(operation.handler.tags or ()),
@@ -192,7 +242,7 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
                     for media_type, body in operation.bodies.items()
                 },
             }
-        if operation.handler.opt.get("is_open"):
+        if operation.is_open:
             document["security"] = []
         paths.setdefault(operation.path, {})[operation.method] = document
     return {
@@ -215,7 +265,11 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
                 for name, description in _RATE_HEADERS.items()
             },
             "securitySchemes": {
-                "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key, `cl_live_…`."}
+                "apiKey": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An API key, `cl_live_…`, or an access token.",
+                }
             },
         },
     }

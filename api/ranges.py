@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 from analytics_core.reports import MAX_HOURLY_DAYS, MAX_RANGE_DAYS, Interval, start_of_day
 from api.queries import Moment, Parameter, Query, choice, moment, quarter_moment, time_zone
 
-__all__ = ("FROM", "HIT_FROM", "HIT_TO", "INTERVAL", "TO", "TZ", "TimeRange", "read_hit_range", "read_range")
+__all__ = ("FROM", "HIT_FROM", "HIT_TO", "INTERVAL", "TO", "TZ", "UTC", "TimeRange", "read_hit_range", "read_range")
 
-_UTC: Final = ZoneInfo("UTC")
+UTC: Final = ZoneInfo("UTC")
 _MAX_HIT_DAYS: Final = 31
 _DEFAULT_DAYS: Final = 30
 _FORM: Final = {"type": "string", "examples": ["2026-11-01", "2026-11-01T12:00:00+01:00"]}
@@ -51,7 +51,7 @@ HIT_TO: Final[Parameter[Moment | None]] = Parameter(
 TZ: Final = Parameter(
     "tz",
     time_zone,
-    _UTC,
+    UTC,
     "Whose days and clocks decide: a name such as `Europe/Berlin`.",
     {"type": "string", "default": "UTC"},
 )
@@ -106,13 +106,13 @@ def read_hit_range(query: Query, *, now: dt.datetime) -> TimeRange:
     start, end = query.get(HIT_FROM), query.get(HIT_TO)
     day = dt.timedelta(days=1)
     if end is not None:
-        until = _instant(end, _UTC)
-        since = until - day if start is None else _instant(start, _UTC)
+        until = _instant(end, UTC)
+        since = until - day if start is None else _instant(start, UTC)
     elif start is not None:
-        since = _instant(start, _UTC)
+        since = _instant(start, UTC)
         until = since + day
     else:
-        since = start_of_day(now.astimezone(dt.UTC).date(), _UTC)
+        since = start_of_day(now.astimezone(dt.UTC).date(), UTC)
         until = since + day
     found = TimeRange(since, until)
     if query.is_good(HIT_FROM, HIT_TO):

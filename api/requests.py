@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from litestar.enums import HttpMethod, ScopeType
@@ -45,12 +46,16 @@ class Observer:
         app: What answers.
         log: Where a line a request goes.
         metrics: Where it is counted.
+        methods: Those of each path, as OPTIONS tells them: the framework forgets those of later routes.
     """
 
-    def __init__(self, app: ASGIApp, log: RequestLog, metrics: RequestMetrics) -> None:
+    def __init__(
+        self, app: ASGIApp, log: RequestLog, metrics: RequestMetrics, *, methods: Mapping[str, Iterable[str]]
+    ) -> None:
         self._app = app
         self._log = log
         self._metrics = metrics
+        self._allowed = {path: ", ".join(sorted(known)).encode() for path, known in methods.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -72,6 +77,9 @@ class Observer:
                 # By hand: the framework's headers look through all of them for each that is set.
                 given = [*message["headers"]]
                 names = {name.lower() for name, _ in given}
+                if method == "OPTIONS" and b"allow" in names:
+                    allowed = self._allowed.get(scope.get("path_template", ""))
+                    given = [(name, allowed if allowed and name.lower() == b"allow" else text) for name, text in given]
                 given += [header for header in _HEADERS if header[0] not in names]
                 message["headers"] = [*given, (b"x-request-id", request_id.encode()), *rate_headers(scope)]
             elif message["type"] == "http.response.body" and is_head:

@@ -16,10 +16,13 @@ from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.pool import Connection, Pool, Tenant, check_role, connection, open_pool, tenant_transaction
 from analytics_core.errors import ConfigError, Unavailable
 from analytics_core.own_profiles import load_profiles
+from analytics_core.passwords import PasswordHasher
 from analytics_core.profiles import Profile
 from analytics_core.rate_limits import Limiter, MemoryLimiter
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, Settings
+from analytics_core.token_secrets import load_token_keys
+from analytics_core.tokens import TokenKeys
 from api.lists import ListVersions
 
 __all__ = ("Database", "Resources", "open_resources", "resources_of")
@@ -94,9 +97,13 @@ class Database:
     async def writing(self, tenant: Tenant, *, role: Role = Role.API) -> AsyncIterator[Connection]:
         """Lend a transaction that writes a tenant's rows; for :func:`api.writing.writing` alone.
 
+        Who authenticates writes what is about the person, whichever sponsors they are held to.
+
         Raises:
             Unavailable: The database does not answer, or not in the role it has to.
         """
+        if role is Role.AUTH:
+            tenant = msgspec.structs.replace(tenant, sponsor_ids=None)
         async with self._usable(role) as pool, tenant_transaction(pool, tenant) as conn:
             yield conn
 
@@ -127,6 +134,8 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
         feed_slots: Bounds how many feeds are fetched and read at the same time; each may take a feed's size thrice.
         limiter: Knows what clients have asked for before.
         comparing: Lets one comparison through at a time: each takes a processor while it runs.
+        passwords: Hashes and compares them.
+        tokens: Signs access tokens, and reads them.
         profiles: All that can be compared, by name: ours and the installation's own.
     """
 
@@ -136,6 +145,8 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     feed_slots: asyncio.Semaphore
     comparing: asyncio.Semaphore
     limiter: Limiter
+    passwords: PasswordHasher
+    tokens: TokenKeys
     profiles: Mapping[str, Profile]
     lists: ListVersions
 
@@ -158,10 +169,12 @@ async def open_resources(
         clock: The system's when ``None``.
 
     Raises:
-        ConfigError: There is no database in the settings, or the installation's own profiles cannot be used.
+        ConfigError: There is no database in the settings, the installation's own profiles cannot be used, or there is
+            no secret to sign access tokens with.
     """
     where = database or settings.require_database()
     profiles = load_profiles(settings.api.profiles)
+    tokens = load_token_keys(settings.people.jwt_secrets, settings.data_dir)
     async with contextlib.AsyncExitStack() as stack:
         pools = {}
         for role, size in ((Role.API, _MAX_API_CONNECTIONS), (Role.AUTH, _MAX_AUTH_CONNECTIONS)):
@@ -184,6 +197,8 @@ async def open_resources(
             feed_slots=asyncio.Semaphore(2),
             comparing=asyncio.Semaphore(1),
             limiter=limiter,
+            passwords=PasswordHasher(settings.people.bcrypt_cost),
+            tokens=tokens,
             profiles=profiles,
             lists=ListVersions(settings.ingest, clock=clock),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -12,14 +12,15 @@ from litestar import Request
 
 from analytics_core.audit import Actor, describe_changes
 from analytics_core.db.audit import add_entry
-from analytics_core.db.pool import Connection, Tenant
+from analytics_core.db.pool import Connection, Tenant, set_tenant
 from analytics_core.roles import Role
 from api.auth import caller_of
 from api.callers import Caller
+from api.idempotency import KeyedRequest
 from api.requests import request_id_of
 from api.resources import resources_of
 
-__all__ = ("Work", "writing")
+__all__ = ("OwnWork", "Work", "writing", "writing_own")
 
 T = TypeVar("T")
 Described = msgspec.Struct | Mapping[str, Any] | None
@@ -37,6 +38,7 @@ class Work:
         self.conn: Final = conn
         self.caller: Final = caller
         self.entry: tuple[str | None, Described, Described] | None = None
+        self.answer: Any = None
 
     @property
     def tenant(self) -> Tenant:
@@ -50,6 +52,7 @@ class Work:
         resource: UUID | str | None,
         before: Described = None,
         after: Described | msgspec.UnsetType = msgspec.UNSET,
+        is_secret: bool = False,
     ) -> T:
         """Say what was done, which has to be said once for each work.
 
@@ -58,34 +61,48 @@ class Work:
             resource: The id of what was changed; ``None`` where it has none.
             before: What it was; ``None`` for what was made.
             after: What it is; the answer when it is not given. Secrets in it are not put on record.
+            is_secret: Whether the answer holds what is shown once: it is not kept for an ``Idempotency-Key``.
         """
         if self.entry is not None:
             raise AssertionError("a work is done once")
         if after is msgspec.UNSET:
             after = answer if isinstance(answer, msgspec.Struct) else None
         self.entry = (None if resource is None else str(resource), before, after)
+        self.answer = msgspec.UNSET if is_secret else answer
         return answer
 
 
 @contextlib.asynccontextmanager
 async def writing(
-    request: Request[Any, Any, Any], action: str, *, role: Role = Role.API, caller: Caller | None = None
+    request: Request[Any, Any, Any],
+    action: str,
+    *,
+    role: Role = Role.API,
+    caller: Caller | None = None,
+    is_answer: bool = True,
 ) -> AsyncIterator[Work]:
     """Lend a transaction that writes for whoever asks: the only way in which a request changes anything of a tenant.
 
-    What is changed and its entry in the record are committed together, or neither is.
+    What is changed, its entry in the record and the answer to its ``Idempotency-Key`` are committed together, or none
+    of them is. What was done before under the same key is not done again.
 
     Args:
         request: Which asks.
         action: What is done, as ``resource.action`` in lower case, such as ``link.create``.
         role: As who: ``Role.API``, or ``Role.AUTH`` for what only the role that authenticates may do.
         caller: Who asks, where no guard could say it: who signs in.
+        is_answer: Whether the request succeeds by this; not where something is written though it is refused.
 
     Raises:
+        Replayed: It was done before.
+        Conflict: ``idempotency_key_reused``, or ``idempotency_answer_gone``.
         Unavailable: The database does not answer.
     """
     caller = caller or caller_of(request)
+    keyed = await KeyedRequest.of(request, caller) if is_answer else None
     async with resources_of(request).database.writing(caller.tenant, role=role) as conn:
+        if keyed is not None:
+            await keyed.take(conn, request, caller)
         work = Work(conn, caller)
         yield work
         if work.entry is None:
@@ -96,10 +113,74 @@ async def writing(
             conn,
             caller.tenant,
             actor=Actor.KEY if caller.user_id is None else Actor.USER,
-            actor_id=caller.user_id or caller.key_id,
+            actor_id=caller.caller_id,
             action=action,
             resource_id=resource_id,
             request_id=request_id_of(request.scope),
             before=before,
             after=after,
         )
+        if keyed is not None:
+            await keyed.keep(conn, request, caller, resource_id, work.answer)
+
+
+class OwnWork:
+    """What somebody changes about themselves in one transaction, and which tenants' records say so.
+
+    Attributes:
+        conn: As the role that authenticates, in the transaction.
+    """
+
+    def __init__(self, conn: Connection) -> None:
+        self.conn: Final = conn
+        self.entries: list[tuple[Tenant, UUID, str, Described, Described]] = []
+
+    def done(
+        self,
+        user_id: UUID,
+        *,
+        tenants: Iterable[Tenant],
+        resource: UUID | None = None,
+        before: Described = None,
+        after: Described = None,
+    ) -> None:
+        """Say what was done.
+
+        Args:
+            user_id: Who did it.
+            tenants: In whose records it stands: of somebody who belongs to none, in nobody's.
+            resource: The id of what was changed; the person's own where it is not given.
+            before: What it was; nothing that tells who somebody is, as an entry outlives them.
+            after: What it is, likewise.
+        """
+        self.entries += [(tenant, user_id, str(resource or user_id), before, after) for tenant in tenants]
+
+
+@contextlib.asynccontextmanager
+async def writing_own(request: Request[Any, Any, Any], action: str) -> AsyncIterator[OwnWork]:
+    """Lend a transaction in which somebody changes what is theirs alone: the only way in which a request does.
+
+    Args:
+        request: Which asks.
+        action: What is done, as for :func:`writing`.
+
+    Raises:
+        Unavailable: The database does not answer.
+    """
+    async with resources_of(request).database.auth() as conn, conn.transaction():
+        work = OwnWork(conn)
+        yield work
+        for tenant, user_id, resource_id, was, became in work.entries:
+            before, after = describe_changes(was, became)
+            await set_tenant(conn, tenant)
+            await add_entry(
+                conn,
+                tenant,
+                actor=Actor.USER,
+                actor_id=user_id,
+                action=action,
+                resource_id=resource_id,
+                request_id=request_id_of(request.scope),
+                before=before,
+                after=after,
+            )

@@ -14,12 +14,14 @@ from typing import Final, TextIO
 from analytics_core.errors import CastledgerError, ConfigError, Conflict, InvalidInput
 from analytics_core.settings import Settings, load_settings
 from castledger_server.archive_cli import add_archive
+from castledger_server.audit_cli import add_audit
 from castledger_server.backup_cli import add_backup
 from castledger_server.compare_cli import add_compare
 from castledger_server.erase_cli import add_erase
 from castledger_server.import_log_cli import add_import_log
 from castledger_server.jobs_cli import add_jobs
 from castledger_server.lists_cli import add_lists
+from castledger_server.mail_cli import add_mail
 from castledger_server.profile_cli import add_profile
 from castledger_server.recount_cli import add_recount
 from castledger_server.replaced_cli import add_replaced
@@ -342,7 +344,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
             "Look at settings (malformed, misspelt, easily guessed), folder, disk, ports, the database with its clock\n"
-            "and schema, Redis, the spool, the lists of networks, and whether our public name leads to us.\n"
+            "and schema, Redis, mail, the spool, the lists of networks, and whether our public name leads to us.\n"
             "Changes nothing. Ends with 1 when something fails; what only warns ends with 0."
         ),
         epilog=(
@@ -386,6 +388,7 @@ def _parser() -> argparse.ArgumentParser:
     add_spool(commands)
     add_jobs(commands)
     add_lists(commands)
+    add_mail(commands)
     add_retention(commands)
     add_backup(commands)
     add_restate(commands)
@@ -394,6 +397,7 @@ def _parser() -> argparse.ArgumentParser:
     add_spikes(commands)
     add_erase(commands)
     add_archive(commands)
+    add_audit(commands)
     add_import_log(commands)
     add_replaced(commands)
     _add_demo(commands)

@@ -16,6 +16,7 @@ from castledger_server.doctor_machine import (
     look_at_profiles,
     look_at_spool,
 )
+from castledger_server.doctor_mail import look_at_mail_server
 from castledger_server.doctor_services import look_at_database, look_at_public_name, look_at_redis
 from castledger_server.doctor_settings import look_at_environment, look_at_secrets
 from castledger_server.findings import Finding, Level
@@ -50,6 +51,7 @@ def examine(environ: Mapping[str, str], *, data_dir: Path | None = None) -> Iter
     yield from look_at_ports(settings, running)
     yield from look_at_database(settings, running)
     yield from look_at_redis(settings.redis)
+    yield from look_at_mail_server(settings.mail)
     yield from look_at_spool(settings.tracker.spool_dir)
     yield from look_at_lists(settings.ingest)
     yield from look_at_profiles(settings.api.profiles)

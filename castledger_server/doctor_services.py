@@ -25,6 +25,7 @@ from analytics_core.errors import CastledgerError
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, RedisSettings, Secret, Settings, Storage
 from castledger_server.data_dir import RunningUp
+from castledger_server.doctor_mail import look_at_outbox
 from castledger_server.findings import Finding, Level
 from castledger_server.postgres_programs import MINIMUM_VERSION, find_programs
 from migrations.runner import read_differences, read_status
@@ -137,6 +138,7 @@ def _look_at_schema(database: DatabaseSettings) -> Iterator[Finding]:
         yield from _look_at_sums(database)
         yield from _look_at_losses(database)
         yield from _look_at_spikes(database)
+        yield from look_at_outbox(database)
 
 
 def _look_at_sums(database: DatabaseSettings) -> Iterator[Finding]:

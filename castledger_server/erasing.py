@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from analytics_core.audit import Actor
 from analytics_core.clock import SystemClock
+from analytics_core.db.audit import add_entry
 from analytics_core.db.erasure_requests import (
     StoredErasure,
     ask_for_listener,
@@ -73,6 +75,15 @@ class _Operator:
         async with connection(self._ingest) as guard, erasing(guard, self.tenant):
             async with tenant_transaction(self._api, self.tenant) as conn:
                 stored = await question(conn)
+                await add_entry(
+                    conn,
+                    self.tenant,
+                    actor=Actor.COMMAND,
+                    actor_id=None,
+                    action="erasure.create",
+                    resource_id=str(stored.record.erasure_id),
+                    after={"kind": stored.record.kind},
+                )
             for request in await list_requests(guard, erasure_id=stored.record.erasure_id):
                 await perform(self._ingest, request, now=SystemClock().now())
             async with tenant_transaction(self._api, self.tenant, readonly=True) as conn:

@@ -8,25 +8,32 @@ import ctypes
 import datetime as dt
 import gc
 import logging
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
 import asyncpg
 
+from analytics_core.accounts import difference
 from analytics_core.admin_server import AdminServer
 from analytics_core.agent_lists import AgentLists
 from analytics_core.clock import Clock, SystemClock
+from analytics_core.db.audit_seals import seal_entries
 from analytics_core.db.dead_letters import drop_dead_letters
 from analytics_core.db.hits import ensure_partitions
-from analytics_core.db.ledger import drop_entries, link_segments
+from analytics_core.db.idempotency import drop_answers
+from analytics_core.db.invitations import drop_invitations
+from analytics_core.db.ledger import drop_entries, link_segments, read_accounts
 from analytics_core.db.list_versions import note_list_versions
+from analytics_core.db.outbox import drop_mail
 from analytics_core.db.podcasts import read_known_hosts
 from analytics_core.db.pool import CONNECTION_LOST, Connection, Pool, check_role, connect, connection, open_pool
 from analytics_core.db.retention import set_hits_policy
 from analytics_core.db.rollups import count_marks
 from analytics_core.db.transfers import settle_claims
 from analytics_core.errors import ConfigError, Unavailable
+from analytics_core.mailers import open_mailer
 from analytics_core.roles import Role
 from analytics_core.settings import Settings
 from analytics_core.shared_addresses import WARN_DAYS, describe_due
@@ -36,6 +43,8 @@ from ingest.finality import finalise_days
 from ingest.job_queue import JobKind, JobQueue
 from ingest.jobs import Health, backoff_s, run_job
 from ingest.metrics import Metrics
+from ingest.outbox import KEEP as KEEP_MAIL
+from ingest.outbox import MailSender
 from ingest.pending import rejudge_pending, release_aged
 from ingest.pipeline import Pipeline
 from ingest.place_sources import PlaceSources, PlacesWatch, open_places
@@ -62,8 +71,10 @@ _AGENT_LISTS: Final = "lists of user agents"
 _SCAN_S: Final = 0.25
 _REFRESH_S: Final = 0.5
 _POLL_S: Final = 2.0
+_SEAL_S: Final = 1.0
 _CHORES_S: Final = 600.0
 _SILENCE_S: Final = 15.0
+_BALANCE_S: Final = 60.0
 _LISTS_S: Final = 15.0
 _AGENTS_A_STEP: Final = 1_000
 _AGENT_STEPS: Final = 100
@@ -164,6 +175,7 @@ class Ingest:
         self._conn: Connection | None = None
         self._landed = 0
         self._shared_due: str | None = None
+        self._is_off_balance = False
         self._noted_lists: dict[str, str] = {}
 
     async def ship(self) -> float:
@@ -241,6 +253,18 @@ class Ingest:
             health.say(_TRACKERS, await self._silence.look(conn))
         return _SILENCE_S
 
+    async def balance(self) -> float:
+        """Hold what trackers answered yesterday and today against what became of it."""
+        today = self._clock.now().astimezone(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        day = dt.timedelta(days=1)
+        async with connection(self._pool) as conn:
+            off = difference(await read_accounts(conn, start=today - day, end=today + day))
+        if off and not self._is_off_balance:
+            _log.error("the ledger of answers does not balance: %d answers are unaccounted for", off)
+        self._is_off_balance = off != 0
+        self._metrics.ledger_difference.set(off)
+        return _BALANCE_S
+
     async def watch_lists(self, health: Health) -> float:
         """Judge by lists and databases that have been replaced; damaged ones leave those before in force."""
         fault = self._places.fault
@@ -287,8 +311,12 @@ class Ingest:
             JobKind("agents", _CHORES_EVERY, self._classify_again),
             JobKind("restatements", _CHORES_EVERY, self._restate_due),
             JobKind("books", _CHORES_EVERY, self._drop_old_books),
+            JobKind("idempotency", _CHORES_EVERY, self._drop_answers),
             JobKind("spikes", _SPIKES_EVERY, self._guard),
         ]
+
+    async def _drop_answers(self, conn: Connection) -> Mapping[str, int]:
+        return {"answers": await drop_answers(conn, now=self._clock.now())}
 
     def erasure_kind(self) -> JobKind:
         """The job that may take hours, which a worker of its own does so that the others do not wait for it."""
@@ -342,7 +370,15 @@ class Ingest:
         return {
             "dead_letters": await drop_dead_letters(conn, before=now - _KEEP_DEAD_LETTERS),
             "entries": await drop_entries(conn, before=now - _KEEP_ENTRIES),
+            "mails": await drop_mail(conn, before=now - KEEP_MAIL),
+            "invitations": await drop_invitations(conn, before=now - KEEP_MAIL),
         }
+
+    async def seal(self) -> float:
+        """Give entries of the record of changes their place and hash; return the seconds until the next look."""
+        async with connection(self._pool) as conn:
+            sealed = await seal_entries(conn)
+        return 0.0 if sealed else _SEAL_S
 
     async def work_jobs(self, queue: JobQueue) -> float:
         """Run a job that is due; old secrets go from the memory of this process, whoever destroyed them."""
@@ -368,6 +404,8 @@ class Ingest:
         """Run all jobs until told to stop; then let the work in hand end, and give up what takes too long."""
         queue = JobQueue(self._pool, self.job_kinds(), health=health, metrics=self._metrics)
         erasing = JobQueue(self._pool, [self.erasure_kind()], health=health, metrics=self._metrics)
+        mailer = open_mailer(self._settings.mail, sys.stderr)
+        mail = MailSender(self._pool, mailer, clock=self._clock, metrics=self._metrics, health=health)
         jobs = {
             "shipping": (self.ship, None),
             "rollups": (self.refresh, None),
@@ -375,11 +413,15 @@ class Ingest:
             "polling": (self.poll, self.poll_wanted),
             "registry": (self.write_registry, self.registry_wanted),
             "claims": (self.settle_claims, self.claims_wanted),
+            "sealing": (self.seal, None),
             "silence": (lambda: self.listen_for_trackers(health), None),
+            "balance": (self.balance, None),
             "watching lists": (lambda: self.watch_lists(health), None),
             "agent files": (lambda: self.watch_agent_lists(health), None),
             "jobs": (lambda: self.work_jobs(queue), None),
             "erasures": (erasing.run_due, None),
+            "mail": (mail.send_due, None),
+            "outbox": (mail.look, None),
         }
         tasks = [
             asyncio.create_task(run_job(name, work, stop=stop, health=health, wake=wake), name=name)

@@ -39,6 +39,7 @@ __all__ = (
 SECRET_TABLES: Final = (
     "app.api_keys",
     "app.auth_tokens",
+    "app.idempotency_keys",
     "app.invitations",
     "app.outbox",
     "app.passwords",

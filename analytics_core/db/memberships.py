@@ -15,7 +15,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from analytics_core.db.pool import Connection
+from analytics_core.db.pool import Connection, Tenant
 from analytics_core.errors import Conflict
 from analytics_core.ids import TenantId, TenantNo, UserId
 from analytics_core.permissions import RoleName
@@ -31,6 +31,8 @@ __all__ = (
     "keeping_an_owner",
     "list_members",
     "list_memberships",
+    "list_own_tenants",
+    "lock_member",
 )
 
 
@@ -45,6 +47,11 @@ class MembershipRow(msgspec.Struct, frozen=True):
     role: RoleName
     custom_role_id: UUID | None
     created_at: dt.datetime
+
+    @property
+    def tenant(self) -> Tenant:
+        """The tenant as a transaction names it."""
+        return Tenant(self.tenant_id, self.tenant_no)
 
 
 class MemberRow(msgspec.Struct, frozen=True):
@@ -87,6 +94,9 @@ _FIND: Final[LiteralString] = """/* memberships.find */
 select m.user_id, u.email, u.name, m.role, m.custom_role_id, m.sponsor_ids, m.created_at
 from app.memberships m join app.users u using (user_id)
 where m.tenant_id = $1 and m.user_id = $2 and m.removed_at is null"""
+
+_LOCK: Final[LiteralString] = """/* memberships.lock */
+select true from app.memberships where tenant_id = $1 and user_id = $2 and removed_at is null for update"""
 
 _LIST: Final[LiteralString] = """/* memberships.list */
 select m.user_id, u.email, u.name, m.role, m.custom_role_id, m.sponsor_ids, m.created_at
@@ -176,10 +186,20 @@ async def list_memberships(conn: Connection, user_id: UUID) -> list[MembershipRo
     return [msgspec.convert(row, MembershipRow) for row in await conn.fetch(_TENANTS, user_id)]
 
 
+async def list_own_tenants(conn: Connection, user_id: UUID) -> list[Tenant]:
+    """List the tenants that somebody belongs to, for what is to be said in all of them."""
+    return [row.tenant for row in await list_memberships(conn, user_id)]
+
+
 async def find_member(conn: Connection, tenant_id: UUID, user_id: UUID) -> MemberRow | None:
     """Find a member of a tenant."""
     row = await conn.fetchrow(_FIND, tenant_id, user_id)
     return None if row is None else msgspec.convert(row, MemberRow)
+
+
+async def lock_member(conn: Connection, tenant_id: UUID, user_id: UUID) -> bool:
+    """Have nobody else change a member until the transaction ends; ``False`` when they are no member."""
+    return bool(await conn.fetchval(_LOCK, tenant_id, user_id))
 
 
 async def list_members(

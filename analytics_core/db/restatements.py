@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from analytics_core.db.audit import add_command
 from analytics_core.db.pool import Connection
 from analytics_core.db.restating import RestatedDay
 
@@ -128,9 +129,12 @@ where restatement_id = $1 and day between $2 and $3 order by day"""
 
 
 async def add_restated_day(conn: Connection, restatement: NewRestatement, day: RestatedDay) -> None:
-    """Record a day that was restated, in the transaction that changed it; with the first one the restatement itself."""
+    """Record a day that was restated, in the transaction that changed it; with the first one the restatement itself.
+
+    A command's is then put on the record of changes as well.
+    """
     of = restatement
-    await conn.execute(
+    added = await conn.execute(
         _ADD,
         of.tenant_no,
         of.restatement_id,
@@ -142,6 +146,11 @@ async def add_restated_day(conn: Connection, restatement: NewRestatement, day: R
         of.started_at,
         of.rules,
     )
+    if of.origin == "command" and added == "INSERT 0 1":
+        after = {"first_day": str(of.first_day), "last_day": str(of.last_day), "reason": of.reason, "rules": of.rules}
+        await add_command(
+            conn, of.tenant_no, action="restatement.create", resource_id=str(of.restatement_id), after=after
+        )
     await conn.execute(_ADD_DAY, of.tenant_no, of.restatement_id, *msgspec.structs.astuple(day))
 
 

@@ -19,6 +19,7 @@ __all__ = (
     "ensure_owner_key",
     "find_key",
     "find_tenant",
+    "find_tenant_name",
     "list_slugs",
     "revoke_key",
     "touch_key",
@@ -66,6 +67,8 @@ select tenant_id, tenant_no, slug, name, is_installation from app.tenants where 
 _FIND_TENANT: Final[LiteralString] = """/* tenants.find */
 select tenant_id, tenant_no, slug, name, is_installation from app.tenants where slug = $1"""
 
+_NAME: Final[LiteralString] = """/* tenants.name */ select name from app.tenants where tenant_id = $1"""
+
 _SLUGS: Final[LiteralString] = """/* tenants.slugs */ select tenant_no, slug from app.tenants order by slug"""
 
 _CREATE_KEY: Final[LiteralString] = """/* api_keys.create */
@@ -97,6 +100,11 @@ async def find_tenant(conn: Connection, slug: str) -> TenantRow | None:
     """Find a tenant by its short name; as the role that authenticates."""
     row = await conn.fetchrow(_FIND_TENANT, slug)
     return None if row is None else msgspec.convert(row, TenantRow)
+
+
+async def find_tenant_name(conn: Connection, tenant: Tenant) -> str:
+    """Read how a tenant is called, in a transaction of it."""
+    return str(await conn.fetchval(_NAME, tenant.tenant_id))
 
 
 async def list_slugs(conn: Connection) -> dict[int, str]:

@@ -29,6 +29,7 @@ __all__ = (
     "PersonSession",
     "end_session",
     "end_sessions",
+    "end_tenant_sessions",
     "find_member_session",
     "find_page_session",
     "find_person_session",
@@ -36,7 +37,6 @@ __all__ = (
     "open_api_session",
     "open_page_session",
     "rotate_refresh_token",
-    "sweep_sessions",
 )
 
 _MAX_SESSIONS: Final = 50
@@ -54,7 +54,12 @@ class PersonSession(msgspec.Struct, frozen=True):
 
 
 class MemberSession(msgspec.Struct, frozen=True):
-    """A session of a member in a tenant, with what they are there."""
+    """A session of a member in a tenant, with what they are there.
+
+    Attributes:
+        status: The tenant's.
+        custom: What their custom role lets them do, where they have one; nothing when that role is gone.
+    """
 
     session_id: UUID
     user_id: UserId
@@ -63,8 +68,8 @@ class MemberSession(msgspec.Struct, frozen=True):
     is_installation: bool
     status: str
     role: RoleName
-    custom_role_id: UUID | None
     sponsor_ids: list[UUID]
+    custom: list[str] | None
 
     @property
     def tenant(self) -> Tenant:
@@ -94,23 +99,23 @@ _OPEN: Final[LiteralString] = """/* user_sessions.open */
 insert into app.user_sessions (session_id, user_id, tenant_id, kind, user_agent, created_at, seen_at, expires_at)
 values ($1, $2, $3, $4, $5, $6, $6, $7)"""
 
-# All of a person's that have ended, and those beyond a number, longest unused first.
-_TRIM: Final[LiteralString] = """/* user_sessions.trim */
-delete from app.user_sessions where user_id = $1 and (expires_at <= $2 or session_id in (
-    select session_id from app.user_sessions where user_id = $1 order by seen_at desc, session_id desc offset $3))"""
-
+# Old ones go when a new one comes: all that have ended, and of its person's others those beyond a number, longest
+# unused first.
 _SWEEP: Final[LiteralString] = """/* user_sessions.sweep */
-delete from app.user_sessions where expires_at <= $1"""
+delete from app.user_sessions where expires_at <= $2 or session_id in (
+    select session_id from app.user_sessions where user_id = $1 and session_id <> $3
+    order by seen_at desc, session_id desc offset $4)"""
 
 _FIND_PERSON: Final[LiteralString] = """/* user_sessions.find_person */
 select s.session_id, s.user_id, s.tenant_id from app.user_sessions s join app.users u using (user_id)
 where s.session_id = $1 and s.user_id = $2 and s.expires_at > $3 and u.status = 'active'"""
 
 _FIND_MEMBER: Final[LiteralString] = """/* user_sessions.find_member */
-select s.session_id, s.user_id, s.tenant_id, t.tenant_no, t.is_installation, t.status, m.role, m.custom_role_id,
-    m.sponsor_ids
+select s.session_id, s.user_id, s.tenant_id, t.tenant_no, t.is_installation, t.status, m.role, m.sponsor_ids,
+    case when m.custom_role_id is not null then coalesce(r.permissions, '{}') end as custom
 from app.user_sessions s join app.users u using (user_id) join app.memberships m using (tenant_id, user_id)
     join app.tenants t using (tenant_id)
+    left join app.roles r on r.tenant_id = m.tenant_id and r.role_id = m.custom_role_id
 where s.session_id = $1 and s.user_id = $2 and s.tenant_id = $3 and s.expires_at > $4 and u.status = 'active'
     and m.removed_at is null and t.status <> 'closed'"""
 
@@ -125,6 +130,9 @@ delete from app.user_sessions where user_id = $1 and session_id = $2"""
 
 _END_ALL: Final[LiteralString] = """/* user_sessions.end_all */
 delete from app.user_sessions where user_id = $1 and session_id is distinct from $2::uuid"""
+
+_END_TENANT: Final[LiteralString] = """/* user_sessions.end_tenant */
+delete from app.user_sessions where tenant_id = $1 and user_id = $2"""
 
 _EXTEND: Final[LiteralString] = """/* user_sessions.extend */
 update app.user_sessions set seen_at = $2, expires_at = least(created_at + $3::interval, $2::timestamptz + $4::interval)
@@ -155,10 +163,11 @@ _OPEN_PAGE: Final[LiteralString] = """/* sessions.open_person */
 insert into app.sessions (token_hash, tenant_id, session_id, created_at, seen_at) values ($1, $2, $3, $4, $4)"""
 
 _FIND_PAGE: Final[LiteralString] = """/* sessions.find_person */
-select s.session_id, s.user_id, s.tenant_id, t.tenant_no, t.is_installation, t.status, m.role, m.custom_role_id,
-    m.sponsor_ids, s.seen_at
+select s.session_id, s.user_id, s.tenant_id, t.tenant_no, t.is_installation, t.status, m.role, m.sponsor_ids,
+    case when m.custom_role_id is not null then coalesce(r.permissions, '{}') end as custom, s.seen_at
 from app.sessions p join app.user_sessions s using (tenant_id, session_id) join app.users u using (user_id)
     join app.memberships m using (tenant_id, user_id) join app.tenants t using (tenant_id)
+    left join app.roles r on r.tenant_id = m.tenant_id and r.role_id = m.custom_role_id
 where p.token_hash = $1 and s.expires_at > $2 and u.status = 'active' and m.removed_at is null
     and t.status <> 'closed'"""
 
@@ -177,7 +186,7 @@ async def _open(
     session_id = new_id()
     agent = "".join(character for character in user_agent if character.isprintable())[:200]
     await conn.execute(_OPEN, session_id, user_id, tenant_id, kind, agent, now, now + IDLE)
-    await conn.execute(_TRIM, user_id, now, _MAX_SESSIONS)
+    await conn.execute(_SWEEP, user_id, now, session_id, _MAX_SESSIONS - 1)
     return session_id
 
 
@@ -251,6 +260,11 @@ async def list_sessions(
     return [msgspec.convert(row, ListedSession) for row in await conn.fetch(_LIST, user_id, now, after, limit)]
 
 
+async def end_tenant_sessions(conn: Connection, tenant_id: UUID, user_id: UUID) -> None:
+    """End all sessions of a person in one tenant at once, so that none goes on should they come back to it."""
+    await conn.execute(_END_TENANT, tenant_id, user_id)
+
+
 async def end_session(conn: Connection, user_id: UUID, session_id: UUID) -> bool:
     """End one session of a person at once; ``False`` when they have no such session."""
     return str(await conn.execute(_END, user_id, session_id)) == "DELETE 1"
@@ -259,11 +273,6 @@ async def end_session(conn: Connection, user_id: UUID, session_id: UUID) -> bool
 async def end_sessions(conn: Connection, user_id: UUID, *, but: UUID | None = None) -> None:
     """End all sessions of a person at once, but for one that may go on."""
     await conn.execute(_END_ALL, user_id, but)
-
-
-async def sweep_sessions(conn: Connection, *, now: dt.datetime) -> None:
-    """Take away all sessions that have ended, with their tokens."""
-    await conn.execute(_SWEEP, now)
 
 
 async def open_page_session(

@@ -18,9 +18,13 @@ __all__ = (
     "UserRow",
     "change_user",
     "create_user",
+    "delete_user",
+    "erase_deleted",
     "find_credentials",
     "find_user",
     "list_users",
+    "renew_hash",
+    "restore_user",
     "set_password",
     "set_status",
     "verify_email",
@@ -81,8 +85,25 @@ _SET_HASH: Final[LiteralString] = """/* users.set_hash */
 insert into app.passwords (user_id, password_hash, changed_at) values ($1, $2, $3)
 on conflict (user_id) do update set password_hash = excluded.password_hash, changed_at = excluded.changed_at"""
 
+# Unless the password was changed while it was compared.
+_RENEW: Final[LiteralString] = """/* users.renew_hash */
+update app.passwords set password_hash = $3 where user_id = $1 and password_hash = $2"""
+
 _SET_STATUS: Final[LiteralString] = """/* users.set_status */
 update app.users set status = $2 where user_id = $1 and status in ('active', 'disabled')"""
+
+_DELETE: Final[LiteralString] = """/* users.delete */
+update app.users set status = 'deleted', deleted_at = $2 where user_id = $1 and status in ('active', 'disabled')"""
+_DROP_TOKENS: Final[LiteralString] = """/* users.drop_tokens */ delete from app.auth_tokens where user_id = $1"""
+
+_DROP_HASH: Final[LiteralString] = """/* users.drop_hash */ delete from app.passwords where user_id = $1"""
+
+_RESTORE: Final[LiteralString] = """/* users.restore */
+update app.users set status = 'active', deleted_at = null where user_id = $1 and status = 'deleted'"""
+
+_ERASE: Final[LiteralString] = """/* users.erase */
+update app.users set email = null, name = '', locale = 'en', status = 'erased', email_verified_at = null
+where status = 'deleted' and deleted_at < $1"""
 
 _VERIFY: Final[LiteralString] = """/* users.verify_email */
 update app.users set email_verified_at = $2 where user_id = $1 and email_verified_at is null"""
@@ -96,6 +117,7 @@ async def create_user(
     locale: str = "en",
     password_hash: str | None,
     verified_at: dt.datetime | None = None,
+    user_id: UUID | None = None,
     now: dt.datetime,
 ) -> UserRow:
     """Add somebody, inside a transaction.
@@ -107,6 +129,7 @@ async def create_user(
         locale: Their language.
         password_hash: Of :mod:`analytics_core.passwords`; ``None`` for somebody who has to set one first.
         verified_at: When the address was found to be theirs, if it was.
+        user_id: Theirs, where it has to be known before.
         now: The time.
 
     Raises:
@@ -114,7 +137,7 @@ async def create_user(
     """
     try:
         async with conn.transaction():
-            row = await conn.fetchrow(_CREATE, new_id(), email, name, locale, verified_at, now)
+            row = await conn.fetchrow(_CREATE, user_id or new_id(), email, name, locale, verified_at, now)
     except asyncpg.UniqueViolationError as error:
         raise Conflict("email_taken", "somebody has this mail address already") from error
     user = msgspec.convert(row, UserRow)
@@ -151,6 +174,11 @@ async def set_password(conn: Connection, user_id: UUID, password_hash: str, *, n
     await conn.execute(_SET_HASH, user_id, password_hash, now)
 
 
+async def renew_hash(conn: Connection, user_id: UUID, old: str, new: str) -> None:
+    """Exchange the hash of a password for another one of the same password."""
+    await conn.execute(_RENEW, user_id, old, new)
+
+
 async def set_status(conn: Connection, user_id: UUID, status: str) -> bool:
     """Let somebody in again (``active``) or no longer (``disabled``); ``False`` when they are not there to be."""
     return str(await conn.execute(_SET_STATUS, user_id, status)) == "UPDATE 1"
@@ -159,3 +187,29 @@ async def set_status(conn: Connection, user_id: UUID, status: str) -> bool:
 async def verify_email(conn: Connection, user_id: UUID, *, now: dt.datetime) -> None:
     """Note that an address is whose it says it is; once noted, the time stays."""
     await conn.execute(_VERIFY, user_id, now)
+
+
+async def delete_user(conn: Connection, user_id: UUID, *, now: dt.datetime) -> None:
+    """Have somebody erased later; until then nobody signs in as them, and :func:`restore_user` undoes it."""
+    await conn.execute(_DELETE, user_id, now)
+    await conn.execute(_DROP_TOKENS, user_id)
+    await conn.execute(_DROP_HASH, user_id)
+
+
+async def restore_user(conn: Connection, user_id: UUID) -> bool:
+    """Take a deletion back; ``False`` when there is none, or it is done.
+
+    Their tenants invite them anew, and they set a password anew.
+    """
+    return str(await conn.execute(_RESTORE, user_id)) == "UPDATE 1"
+
+
+async def erase_deleted(conn: Connection, *, before: dt.datetime) -> int:
+    """Erase who somebody was that had themselves deleted before a time; as ingest.
+
+    Their row stays, empty, for what refers to it.
+
+    Returns:
+        How many.
+    """
+    return int(str(await conn.execute(_ERASE, before)).rpartition(" ")[2])

@@ -8,7 +8,7 @@ from litestar import Router
 
 from api.auth import require_permission
 from api.guards import Guards
-from api.limits import limit_network, limited
+from api.limits import Limited, limit_network
 from api.pages.assets import Assets, get_asset, get_favicon
 from api.pages.comparisons import show_comparison
 from api.pages.episodes import show_episode, show_episodes
@@ -21,6 +21,7 @@ from api.pages.sessions import require_session
 from api.pages.setup import accept_unknown, rewrite_by_address, rewrite_sent, show_setup
 from api.pages.sign_in import show_sign_in, sign_in, sign_out
 from api.pages.spikes import decide_spike, show_spike, show_spikes
+from api.pages.sponsors import add_sponsor, change_sponsor, show_sponsors
 from api.pages.views import compression
 from api.pages.what_if import AgentTables, show_what_if
 from api.resources import Resources
@@ -31,6 +32,8 @@ _OPEN: Final = (get_asset, get_favicon, show_methodology, show_sign_in, sign_in)
 _CLOSED: Final = (
     accept_unknown,
     add_podcast,
+    add_sponsor,
+    change_sponsor,
     decide_spike,
     rewrite_by_address,
     rewrite_sent,
@@ -47,6 +50,7 @@ _CLOSED: Final = (
     show_setup,
     show_spike,
     show_spikes,
+    show_sponsors,
     show_what_if,
     sign_out,
 )
@@ -65,7 +69,7 @@ def page_routes() -> list[Router]:
         Router(
             "/",
             route_handlers=list(_CLOSED),
-            guards=[Guards(limited(require_session), require_permission)],
+            guards=[Guards(Limited(require_session), require_permission)],
             include_in_schema=False,
             middleware=[compression()],
         ),

@@ -14,7 +14,7 @@ from analytics_core.db.tenants import find_key
 from analytics_core.roles import Role
 from api.auth import caller_of
 from api.callers import Caller
-from api.limits import limits_of
+from api.clients import address_of
 from api.pages.forms import form_token, read_form
 from api.pages.limits import SignInLimit
 from api.pages.sessions import (
@@ -66,7 +66,7 @@ async def sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
     resources = resources_of(request)
     fields = await read_form(request, cookie_of(request, FORM_COOKIE))
     limit: SignInLimit = request.app.state.sign_in_limit
-    address = limits_of(request).address_of(request)
+    address = address_of(request)
     limit.check(address)
     text, wanted = fields.get("key", ""), fields.get("next", "/")
     wanted = safe_path(wanted if isinstance(wanted, str) else "/")

@@ -21,6 +21,7 @@ from api.auth import caller_of
 from api.callers import Caller
 from api.errors import TooSoon
 from api.feed_intake import fetch_bytes
+from api.idempotency import replay_answer
 from api.limits import HEAVY_COST
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Query
@@ -136,6 +137,7 @@ async def check_claim(request: Request[Any, Any, Any]) -> Claim:
     """
     caller, resources = caller_of(request), resources_of(request)
     claim_id = path_id(request, "claim_id", what="claim")
+    await replay_answer(request)
     row = await _find_claim(resources, caller, claim_id)
     if row.status(resources.clock.now()) in (ClaimStatus.PROVEN, ClaimStatus.MOVED, ClaimStatus.VERIFIED):
         return Claim.of(row, now=resources.clock.now())

@@ -37,7 +37,7 @@ async def create_api_key(request: Request[Any, Any, Any]) -> NewApiKey:
     async with writing(request, "key.create") as work:
         row, text = await add_key(work.conn, work.tenant, name=wanted.name)
         answer = NewApiKey.with_text(ApiKey.of(row), text)
-        return work.done(answer, resource=row.key_id, after=ApiKey.of(row))
+        return work.done(answer, resource=row.key_id, after=ApiKey.of(row), is_secret=True)
 
 
 @get("/api-keys", tags=["api keys"], opt={"permission": Permission.KEYS_READ, "query": (LIMIT, _CURSOR)})

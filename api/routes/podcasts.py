@@ -16,6 +16,7 @@ from api.auth import caller_of
 from api.bodies import media_type_of, read_json, refuse_media_type
 from api.errors import Fault, InvalidRequest
 from api.feed_intake import fetch_podcast_feed, read_sent_feed, store_podcast
+from api.idempotency import replay_answer
 from api.limits import HEAVY_COST
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Query
@@ -35,6 +36,11 @@ _XML: Final = ("application/rss+xml", "application/xml", "text/xml")
 
 def _show(row: PodcastRow, resources: Resources) -> Podcast:
     return Podcast.of(row, public_url=resources.settings.tracker.public_url)
+
+
+def _refuse_size(resources: Resources) -> InvalidRequest:
+    limit = f"{resources.settings.api.max_body_mb} MiB (CASTLEDGER_API_MAX_BODY_MB)"
+    return InvalidRequest([Fault("", "feed_too_large", f"the feed is larger than {limit}")])
 
 
 @post(
@@ -58,14 +64,17 @@ async def create_podcast(request: Request[Any, Any, Any]) -> AddedPodcast:
     media_type = media_type_of(request)
     if media_type not in ("application/json", *_XML):
         raise refuse_media_type("application/json", *_XML)
+    try:
+        await replay_answer(request)
+    except RequestEntityTooLarge as error:
+        raise (_refuse_size(resources) if media_type in _XML else error) from error
     async with resources.feed_slots:
         if media_type in _XML:
             pointer = ""
             try:
                 reading = read_sent_feed(await request.body())
             except RequestEntityTooLarge as error:
-                limit = f"{resources.settings.api.max_body_mb} MiB (CASTLEDGER_API_MAX_BODY_MB)"
-                raise InvalidRequest([Fault("", "feed_too_large", f"the feed is larger than {limit}")]) from error
+                raise _refuse_size(resources) from error
         else:
             pointer = "/feed_url"
             reading = fetch_podcast_feed((await read_json(request, AddPodcast)).feed_url.strip(), resources)

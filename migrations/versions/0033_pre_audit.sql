@@ -24,7 +24,7 @@ alter table app.audit_log enable row level security;
 alter table app.audit_log force row level security;
 create policy tenant on app.audit_log for select to castledger_api using (tenant_id = (select app.tenant_id()));
 create policy entry on app.audit_log for insert to castledger_api, castledger_auth
-    with check (tenant_id = (select app.tenant_id()) and actor <> 'command');
+    with check (tenant_id = (select app.tenant_id()));
 create policy ingest on app.audit_log for select to castledger_ingest using (true);
 create policy command on app.audit_log for insert to castledger_ingest with check (actor = 'command');
 create policy erasure on app.audit_log to castledger_owner using (tenant_id = app.tenant_id());

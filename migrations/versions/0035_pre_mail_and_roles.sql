@@ -18,6 +18,7 @@ create table app.outbox (
     check (num_nonnulls(recipient, subject, body) = case when num_nonnulls(sent_at, failed_at) = 0 then 3 else 0 end)
 );
 create index outbox_due on app.outbox (next_attempt_at) where sent_at is null and failed_at is null;
+create index outbox_failed on app.outbox (failed_at) where failed_at is not null;
 create index outbox_queued on app.outbox (queued_at);
 create index outbox_tenant on app.outbox (tenant_id);
 
@@ -52,14 +53,19 @@ create policy dump on app.roles for select to castledger_dump using (true);
 grant select, insert, update (name, permissions, changed_at), delete on app.roles to castledger_api;
 grant select on app.roles to castledger_auth;
 
+-- A membership that ended does not hold its role; that one that has not does is seen to by who deletes a role.
+alter table app.memberships add foreign key (tenant_id, custom_role_id) references app.roles
+    on delete set null (custom_role_id);
+create index memberships_role on app.memberships (tenant_id, custom_role_id) where custom_role_id is not null;
+
 -- An invitation is open until it is accepted or revoked; its token is kept as a hash.
 create table app.invitations (
     tenant_id uuid not null references app.tenants,
     invitation_id uuid not null,
     email text not null check (length(email) between 3 and 254),
-    role text check (length(role) between 1 and 60),
+    role text not null check (role in ('owner', 'admin', 'analyst', 'sales', 'viewer', 'sponsor')),
     custom_role_id uuid,
-    sponsor_ids uuid[] not null default '{}' check (cardinality(sponsor_ids) <= 1000),
+    sponsor_ids uuid[] not null default '{}' check (cardinality(sponsor_ids) <= 100),
     token_hash bytea not null unique check (length(token_hash) = 32),
     invited_by uuid,
     created_at timestamptz not null,
@@ -67,12 +73,11 @@ create table app.invitations (
     outcome text check (outcome in ('accepted', 'revoked', 'expired')),
     closed_at timestamptz,
     primary key (tenant_id, invitation_id),
-    -- A role can go once no open invitation names it.
     foreign key (tenant_id, custom_role_id) references app.roles on delete set null (custom_role_id),
     check ((outcome is null) = (closed_at is null)),
-    check (num_nonnulls(role, custom_role_id) = 1 or outcome is not null)
+    check (custom_role_id is null or role <> 'owner')
 );
-create unique index invitations_open on app.invitations (tenant_id, email) where outcome is null;
+create unique index invitations_open on app.invitations (tenant_id, lower(email collate "C")) where outcome is null;
 create index invitations_made on app.invitations (tenant_id, created_at, invitation_id);
 create index invitations_role on app.invitations (tenant_id, custom_role_id) where custom_role_id is not null;
 create index invitations_expired on app.invitations (expires_at);

@@ -60,6 +60,14 @@ async def _store(database: DatabaseSettings) -> None:
     await conn.close()
 
 
+async def _on_record(database: DatabaseSettings) -> list[tuple[str, str, str]]:
+    conn = await asyncpg.connect(str(database.url).replace("castledger@", "postgres@"))
+    rows = await conn.fetch("select actor, action, resource_id, after::text as said from app.audit_log")
+    await conn.close()
+    assert not any(KEY.hex in row["said"] or "h_1-1" in row["said"] for row in rows)
+    return [(row["actor"], row["action"], row["resource_id"]) for row in rows]
+
+
 @pytest.mark.parametrize("named", [["h_1-1"], [KEY.hex, "--month", "2026-11"]], ids=["hit", "key"])
 def test_a_listener_is_erased_by_command_and_the_record_can_be_checked(
     named: list[str], database: DatabaseSettings, run: Run
@@ -77,6 +85,7 @@ def test_a_listener_is_erased_by_command_and_the_record_can_be_checked(
     assert run("verify", record["erasure_id"], *of)[:1] == (0,)
     assert run("verify", record["erasure_id"], "--key", KEY.hex, *of)[:1] == (0,)
     assert run("verify", record["erasure_id"], "--key", UUID(int=8).hex, *of)[:1] == (1,)
+    assert asyncio.run(_on_record(database)) == [("command", "erasure.create", record["erasure_id"])]
 
 
 @pytest.mark.parametrize(

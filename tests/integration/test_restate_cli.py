@@ -60,6 +60,11 @@ def test_days_are_told_one_by_one_and_taken_in_once(
     assert run("--tenant", "two") == (0, ["no hit came late for these days"], "")
     assert run("--reason", "tracker-2 was away") == (1, [*table, "2 late hits were taken in"], "")
     assert run("--tenant", "one") == (1, [table[0], table[2], "0 late hits were taken in"], "")
+    # What changed something is on record, once; what was only looked at is not.
+    assert main(["audit", "ls", "--tenant", "one"]) == 0
+    (entry,) = capsys.readouterr().out.splitlines()
+    assert entry.split()[3] == "restatement.create"
+    assert entry.split()[-1] == "command"
 
 
 @pytest.mark.parametrize(

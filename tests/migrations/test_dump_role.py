@@ -24,7 +24,6 @@ _NO_SECRETS = {
     "app.erasures.subject_hash": "compares with a name that is given, and with nothing else",
     "app.erasures.digest": "of the record beside it",
     "app.audit_seals.hash": "of entries that are there",
-    "app.idempotency_keys.request_hash": "of a request, for comparing with the same one",
     "ops.agents.agent_hash": "of the user agent beside it",
     "ops.agents.superseded_hash": "the same",
     "migrations.applied.checksum": "of a file of ours",

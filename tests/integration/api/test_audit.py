@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from tests.integration.api.ledger import Api, Ledger, problem
+from analytics_core.db.audit_seals import seal_entries
+from tests.integration.api.ledger import Api, Ledger, codes, problem
 
 pytestmark = pytest.mark.anyio
 
@@ -96,3 +98,93 @@ async def test_an_entry_is_seen_by_its_tenant_alone_and_changed_by_no_service(ap
     async with ledger.operator.transaction():
         await ledger.operator.execute("set local role castledger_api")
         assert await ledger.operator.fetchval("select count(*) from app.audit_log") == 0
+
+
+async def make_links(api: Api, count: int) -> list[str]:
+    made = [await api.request("POST", "/links", json={"url": f"{SHOP}{number}"}) for number in range(count)]
+    return [answer.json()["link_id"] for answer in made]
+
+
+async def test_the_record_is_listed_newest_first_in_pages(api: Api, ledger: Ledger) -> None:
+    links = await make_links(api, 5)
+    assert [one["seq"] for one in (await api.data("/audit"))["data"]] == [None] * 5
+    assert await seal_entries(ledger.ingest) == 5
+    seen: list[dict[str, Any]] = []
+    cursor = None
+    for _ in range(3):
+        page = await api.data("/audit", limit=2, **({"cursor": cursor} if cursor else {}))
+        seen += page["data"]
+        cursor = page["next_cursor"]
+    assert cursor is None
+    assert [one["resource_id"] for one in seen] == links[::-1]
+    assert [one["seq"] for one in seen] == [5, 4, 3, 2, 1]
+    assert seen[0]["action"] == "link.create"
+    assert seen[0]["actor"] == "key"
+    assert seen[0]["actor_id"] == str(await key_id(ledger))
+    assert seen[0]["after"]["url"] == f"{SHOP}4"
+    assert len(bytes.fromhex(seen[0]["hash"])) == 32
+
+
+async def test_the_record_is_searched(api: Api, ledger: Ledger) -> None:
+    (link,) = await make_links(api, 1)
+    made = (await api.request("POST", "/api-keys", json={"name": "second"})).json()
+    await api.request("DELETE", f"/links/{link}", key=made["key"])
+
+    async def found(**query: Any) -> list[str]:
+        return [one["action"] for one in (await api.data("/audit", **query))["data"]]
+
+    assert await found(action="link") == ["link.delete", "link.create"]
+    assert await found(action="key.create") == ["key.create"]
+    assert await found(action="lin") == []
+    assert await found(resource=link) == ["link.delete", "link.create"]
+    assert await found(actor_id=made["key_id"]) == ["link.delete"]
+    assert await found(actor="key") == ["link.delete", "key.create", "link.create"]
+    assert await found(actor="command") == []
+    times = [one["at"] for one in (await api.data("/audit"))["data"]]
+    assert await found(from_=times[1]) == ["link.delete", "key.create"]
+    assert await found(to=times[1]) == ["link.create"]
+    assert await found(from_=times[2], to=times[0]) == ["key.create", "link.create"]
+
+
+async def test_a_search_that_cannot_be_is_refused(api: Api) -> None:
+    answer = await api.get(
+        "/audit", action="Link;", actor="nobody", actor_id="x", resource="", cursor="x", limit=0, more="1"
+    )
+    assert {pointer for pointer, _ in codes(answer)} == {
+        "action",
+        "actor",
+        "actor_id",
+        "resource",
+        "cursor",
+        "limit",
+        "more",
+    }
+    assert codes(await api.get("/audit", from_="2026-11-02", to="2026-11-02")) == {("to", "empty_range")}
+    assert codes(await api.get("/audit/export", limit=1)) == {("limit", "unknown_parameter")}
+
+
+async def test_the_whole_record_is_exported_as_lines_that_anybody_can_check(api: Api, ledger: Ledger) -> None:
+    await make_links(api, 3)
+    assert (await api.get("/audit/export")).content == b""
+    await seal_entries(ledger.ingest)
+    answer = await api.get("/audit/export")
+    assert answer.headers["content-type"].startswith("application/x-ndjson")
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert [line["seq"] for line in lines] == [1, 2, 3]
+    assert lines == (await api.data("/audit"))["data"][::-1]
+    tenant_id = str(await ledger.operator.fetchval("select tenant_id from app.tenants where slug = 'home'"))
+    previous = bytes(32)
+    for line in lines:
+        digest = line.pop("hash")
+        said = json.dumps({**line, "tenant_id": tenant_id}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        previous = hashlib.sha256(previous + said.encode()).digest()
+        assert previous.hex() == digest
+
+
+async def test_another_tenants_record_is_nobodys(api: Api, ledger: Ledger) -> None:
+    (link,) = await make_links(api, 1)
+    await seal_entries(ledger.ingest)
+    other = await ledger.make_key("other")
+    assert (await api.get("/audit", key=other)).json()["data"] == []
+    assert (await api.get("/audit", key=other, resource=link)).json()["data"] == []
+    assert (await api.get("/audit/export", key=other)).content == b""

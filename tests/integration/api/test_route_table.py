@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
+import msgspec
 import pytest
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
@@ -18,11 +20,13 @@ import api
 from analytics_core.permissions import Permission
 from analytics_core.settings import load_settings
 from api.app import create_app
-from api.auth import require_permission
+from api.auth import require_permission, require_person
+from api.errors import Problem
 from api.guards import guards_of
-from api.limits import cost_of
+from api.limits import Limited, cost_of, limit_network
+from api.openapi import build_document, list_operations
 from api.resources import Resources
-from api.writing import writing
+from api.writing import writing, writing_own
 
 pytestmark = pytest.mark.anyio
 
@@ -59,9 +63,8 @@ async def test_every_route_has_a_cost_and_a_guard_that_takes_it(app: Litestar) -
     for path, handler in handlers(app):
         assert type(cost_of(handler)) is int, path
         assert 0 <= cost_of(handler) <= load_settings({}).api.burst, path
-        names = [getattr(guard, "__name__", "") for guard in guards_of(handler)]
-        is_open = bool(handler.opt.get("is_open"))
-        assert ("limit_network" if is_open else "limit_caller") == names[0], path
+        first = guards_of(handler)[0]
+        assert first is limit_network if handler.opt.get("is_open") else isinstance(first, Limited), path
         if not cost_of(handler):
             free.add(path)
     # What reads nothing but memory, and what monitors ask all the time.
@@ -70,6 +73,12 @@ async def test_every_route_has_a_cost_and_a_guard_that_takes_it(app: Litestar) -
 
 async def test_only_these_are_open_to_everyone(app: Litestar) -> None:
     assert {path for path, handler in handlers(app) if handler.opt.get("is_open")} == {
+        "/api/v1/auth/login",
+        "/api/v1/auth/password/forgot",
+        "/api/v1/auth/password/reset",
+        "/api/v1/auth/refresh",
+        "/api/v1/auth/register",
+        "/api/v1/auth/verify",
         "/api/v1/docs",
         "/api/v1/health",
         "/api/v1/openapi.json",
@@ -79,6 +88,43 @@ async def test_only_these_are_open_to_everyone(app: Litestar) -> None:
         "/sign-in",
         "/static/{name:str}",
     }
+
+
+async def test_every_route_of_the_api_tells_what_it_is_and_what_it_answers(app: Litestar) -> None:
+    operations = list_operations(app)
+    assert len(operations) > 30
+    document = build_document(app, version="0")
+    problem = {"application/problem+json": {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
+    for operation in operations:
+        name, told = operation.function.__name__, document["paths"][operation.path][operation.method]
+        assert operation.handler.tags, name
+        first = (operation.function.__doc__ or "").strip().partition("\n")[0]
+        assert first.endswith("."), f"{name}: its docstring begins with one sentence"
+        success = told["responses"][str(operation.handler.status_code)]
+        if operation.answer is None:
+            assert operation.handler.status_code == 204, name
+        else:
+            # Anything else would be no schema at all.
+            kind = typing.get_origin(operation.answer) or operation.answer
+            assert issubclass(kind, msgspec.Struct), name
+            assert success["content"]["application/json"]["schema"]["$ref"], name
+        refusals = {status for status in told["responses"] if int(status) >= 400}
+        wanted = {"422", "503"} if operation.handler.opt.get("is_open") else {"401", "403", "422", "503"}
+        if "{" in operation.path:
+            wanted.add("404")
+        if operation.bodies:
+            wanted |= {"400", "413", "415"}
+        assert wanted <= refusals, name
+        assert all(told["responses"][status]["content"] == problem for status in refusals), name
+
+
+async def test_every_field_of_every_answer_and_body_has_a_type_and_every_struct_a_description(app: Litestar) -> None:
+    schemas = build_document(app, version="0")["components"]["schemas"]
+    assert len(schemas) > 30
+    for name, schema in schemas.items():
+        assert schema.get("description"), name
+        for field, type_ in schema.get("properties", {}).items():
+            assert type_, f"{name}.{field} may be anything"
 
 
 def functions_behind(function: Callable[..., Any]) -> set[Callable[..., Any]]:
@@ -99,9 +145,9 @@ def functions_behind(function: Callable[..., Any]) -> set[Callable[..., Any]]:
 
 
 async def test_whatever_a_route_writes_goes_through_the_unit_of_work(app: Litestar) -> None:
-    unit = inspect.unwrap(writing)
+    units = {inspect.unwrap(writing), inspect.unwrap(writing_own)}
     found = {
-        (path, method): (handler, unit in functions_behind(handler.fn))
+        (path, method): (handler, not units.isdisjoint(functions_behind(handler.fn)))
         for path, handler in handlers(app)
         for method in handler.http_methods - {"GET", "HEAD", "OPTIONS"}
     }
@@ -112,10 +158,10 @@ async def test_whatever_a_route_writes_goes_through_the_unit_of_work(app: Litest
 
 
 async def test_whatever_only_reads_does_not_go_through_it(app: Litestar) -> None:
-    unit = inspect.unwrap(writing)
+    units = {inspect.unwrap(writing), inspect.unwrap(writing_own)}
     for path, handler in handlers(app):
         if handler.http_methods <= {"GET", "HEAD"}:
-            assert unit not in functions_behind(handler.fn), path
+            assert units.isdisjoint(functions_behind(handler.fn)), path
 
 
 async def test_nobody_but_the_unit_of_work_asks_for_a_transaction_that_writes() -> None:
@@ -126,3 +172,13 @@ async def test_nobody_but_the_unit_of_work_asks_for_a_transaction_that_writes() 
         if re.search(r"database\.writing\(|readonly=False", path.read_text())
     }
     assert asking == {"writing.py"}
+
+
+async def test_who_asks_about_themselves_needs_no_permission_but_to_be_somebody(app: Litestar) -> None:
+    personal = {path for path, handler in handlers(app) if require_person in guards_of(handler)}
+    assert {path for path in personal if not path.startswith("/api/v1/users/me")} == {"/api/v1/auth/logout"}
+    for path, handler in handlers(app):
+        if path in personal:
+            assert handler.opt["permission"] is None, path
+        elif path.startswith(("/api/v1/users", "/api/v1/auth")):
+            assert handler.opt.get("is_open"), path

@@ -1,0 +1,141 @@
+"""What is sent twice under one ``Idempotency-Key`` is done once, and answered the same.
+
+Source:
+    draft-ietf-httpapi-idempotency-key-header-07.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response
+
+from analytics_core.db.idempotency import StoredAnswer, find_answer, keep_answer, take_key
+from analytics_core.db.pool import Connection
+from analytics_core.errors import CastledgerError, Conflict, Unavailable
+from api.auth import caller_of
+from api.callers import Caller
+from api.errors import Fault, InvalidRequest
+from api.resources import resources_of
+
+__all__ = ("HEADER", "KeyedRequest", "Replayed", "answer_replayed", "replay_answer")
+
+HEADER: Final = "Idempotency-Key"
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+class Replayed(CastledgerError):
+    """The request was done before; it is answered as it was then."""
+
+    code = "replayed"
+
+    def __init__(self, stored: StoredAnswer) -> None:
+        self.stored = stored
+        super().__init__("this request was done before")
+
+
+class KeyedRequest(msgspec.Struct, frozen=True):
+    """A request that is to be done once.
+
+    Attributes:
+        caller_id: Whose key it is.
+        request_hash: Of method, path, query and body.
+    """
+
+    caller_id: UUID
+    key: str
+    request_hash: bytes
+
+    @classmethod
+    async def of(cls, request: Request[Any, Any, Any], caller: Caller) -> KeyedRequest | None:
+        """Read the key of a request to the API; ``None`` when it has none. Forms of the page have none.
+
+        Raises:
+            InvalidRequest: It is no key, or there are several.
+        """
+        given = request.headers.getall(HEADER, [])
+        if not given or not request.url.path.startswith("/api/"):
+            return None
+        if len(given) > 1 or not _KEY.fullmatch(given[0]):
+            raise InvalidRequest([Fault(HEADER, "invalid", "is one header of 1 to 255 visible ASCII characters")])
+        digest = hashlib.sha256()
+        scope = request.scope
+        for part in (str(scope["method"]).encode(), scope["raw_path"], scope["query_string"], await request.body()):
+            digest.update(b"%d:" % len(part))
+            digest.update(part)
+        return cls(caller.caller_id, given[0], digest.digest())
+
+    async def take(self, conn: Connection, request: Request[Any, Any, Any], caller: Caller) -> None:
+        """Take the key, in the transaction of what is to be done; whoever comes with the same waits for its end.
+
+        Raises:
+            Replayed: It was done before.
+            Conflict: ``idempotency_key_reused``, or ``idempotency_answer_gone``.
+        """
+        now = resources_of(request).clock.now()
+        if await take_key(conn, caller.tenant, self.caller_id, self.key, request_hash=self.request_hash, now=now):
+            return
+        await self.replay(conn, request, caller)
+        raise Unavailable("the key's time was over in this very moment; try again")
+
+    async def replay(self, conn: Connection, request: Request[Any, Any, Any], caller: Caller) -> None:
+        """Answer as before when the request was done; return when it was not.
+
+        Raises:
+            Replayed: It was done before.
+            Conflict: ``idempotency_key_reused``, or ``idempotency_answer_gone``.
+        """
+        now = resources_of(request).clock.now()
+        stored = await find_answer(conn, caller.tenant, self.caller_id, self.key, now=now)
+        if stored is None:
+            return
+        if stored.request_hash != self.request_hash:
+            raise Conflict("idempotency_key_reused", f"this {HEADER} was sent with another request; choose a new one")
+        if stored.answer is None:
+            made = f": see {stored.resource_id}" if stored.resource_id else ""
+            raise Conflict("idempotency_answer_gone", f"this was done before, and its answer is not kept{made}")
+        raise Replayed(stored)
+
+    async def keep(
+        self, conn: Connection, request: Request[Any, Any, Any], caller: Caller, resource_id: str | None, answer: Any
+    ) -> None:
+        """Keep the answer, in the same transaction; ``msgspec.UNSET`` for one that is seen only once."""
+        body = b"" if answer is None else None if answer is msgspec.UNSET else msgspec.json.encode(answer)
+        await keep_answer(
+            conn,
+            caller.tenant,
+            self.caller_id,
+            self.key,
+            status_code=request.route_handler.status_code,
+            resource_id=resource_id,
+            answer=body,
+        )
+
+
+async def replay_answer(request: Request[Any, Any, Any]) -> None:
+    """Answer as before what was done before; for routes that have work to do before they write.
+
+    Raises:
+        Replayed: It was done before.
+        Conflict: ``idempotency_key_reused``, or ``idempotency_answer_gone``.
+    """
+    caller = caller_of(request)
+    keyed = await KeyedRequest.of(request, caller)
+    if keyed is not None:
+        async with resources_of(request).database.tenant(caller.tenant) as conn:
+            await keyed.replay(conn, request, caller)
+
+
+def answer_replayed(_: Request[Any, Any, Any], error: Replayed) -> Response[bytes]:
+    """Answer as it was answered then, and say so."""
+    stored = error.stored
+    return Response(
+        stored.answer or b"",
+        status_code=stored.status_code,
+        media_type="application/json",
+        headers={"Idempotent-Replayed": "true"},
+    )
