@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import urllib.request
+
 import nox
 
 nox.options.sessions = ["tests"]
@@ -12,6 +14,9 @@ nox.options.error_on_missing_interpreters = False
 PROJECT = nox.project.load_toml("pyproject.toml")
 CODE = ("analytics_core", "prefix_redirect", "ingest", "api", "migrations", "castledger_server")
 BENCHMARKS = ("tracker", "ingest", "page", "query", "agents", "rules", "recount")
+
+BASELINE = ".secrets.baseline"
+ADVISORIES = "https://pypi.org/pypi/pip/json"
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -70,6 +75,35 @@ def fuzz(session: nox.Session) -> None:
     inputs = int(session.posargs[0]) if session.posargs else 1_000_000
     session.run("pytest", "tests/fuzz", env={"CASTLEDGER_FUZZ_INPUTS": str(inputs // 4)})
     session.log(f"{inputs:,} inputs were tried")
+
+
+@nox.session
+def contract(session: nox.Session) -> None:
+    """Send the API what its OpenAPI document allows and forbids, for four minutes or the seconds behind `--`."""
+    install(session, "test")
+    seconds = session.posargs[0] if session.posargs else "240"
+    told = {"EXAMPLES": "50", "PHASES": "examples,coverage,fuzzing,stateful", "SECONDS": seconds}
+    session.run("pytest", "tests/contract", env={f"CASTLEDGER_CONTRACT_{name}": text for name, text in told.items()})
+
+
+@nox.session
+def security(session: nox.Session) -> None:
+    """Look for unsafe code, secrets and dependencies with known faults; `-- --write` notes secrets that are none."""
+    session.install("-q", "-e", ".", *nox.project.dependency_groups(PROJECT, "security"))
+    session.run("ruff", "check", "--select", "S", ".")
+    files = str(session.run("git", "ls-files", external=True, silent=True)).split()
+    scanned = [file for file in files if "tests/" not in file]
+    if "--write" in session.posargs:
+        session.run("detect-secrets", "scan", "--baseline", BASELINE, *scanned)
+    else:
+        session.run("detect-secrets-hook", "--baseline", BASELINE, *scanned)
+    try:
+        urllib.request.urlopen(ADVISORIES, timeout=10).close()
+    except OSError as error:
+        session.warn(f"pip-audit: not run: offline ({ADVISORIES}: {error})")
+        return
+    session.install("-q", "pip-audit")
+    session.run("pip-audit", "--skip-editable")
 
 
 @nox.session

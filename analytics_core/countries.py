@@ -1,11 +1,27 @@
-"""Countries as small integers, as hits and downloads keep them.
+"""Countries: their codes and names (ISO 3166), and the small integers as which hits and downloads keep them.
 
 Apart from :mod:`analytics_core.geo`, which finds them: the API reads numbers and does without what looks addresses up.
 """
 
 from __future__ import annotations
 
-__all__ = ("pack_country", "unpack_country")
+import functools
+from collections.abc import Mapping
+from importlib import resources
+from types import MappingProxyType
+
+__all__ = ("country_names", "pack_country", "unpack_country")
+
+
+@functools.cache
+def country_names() -> Mapping[str, str]:
+    """Read the names of all countries by their two letters, in the order of these.
+
+    >>> country_names()["AX"]
+    'Åland Islands'
+    """
+    text = resources.files("analytics_core").joinpath("countries.txt").read_text("utf-8")
+    return MappingProxyType(dict(line.split("\t", 1) for line in text.splitlines() if line and line[0] != "#"))
 
 
 def pack_country(code: str | None) -> int:

@@ -5,6 +5,7 @@
     * ``NotFound``: no such thing for this tenant
     * ``NotKept``: what is asked for is kept no longer
     * ``Conflict``: it clashes with what is stored
+    * ``Outdated``: it was changed since the version that the request is about
     * ``InvalidInput``: a value was refused, with the path to it and the reason
     * ``Unauthenticated``: no credential, or one that is not valid
     * ``Forbidden``: a valid credential without the permission
@@ -23,6 +24,7 @@ __all__ = (
     "InvalidInput",
     "NotFound",
     "NotKept",
+    "Outdated",
     "Unauthenticated",
     "Unavailable",
 )
@@ -72,6 +74,21 @@ class Conflict(CastledgerError):
     def __init__(self, code: str, message: str) -> None:
         self.code = code
         super().__init__(message)
+
+
+class Outdated(CastledgerError):
+    """The request is about another version than the one that is stored.
+
+    Args:
+        what: Such as ``sponsor``.
+        version: The one that is stored.
+    """
+
+    code = "outdated"
+
+    def __init__(self, what: str, *, version: int) -> None:
+        self.version = version
+        super().__init__(f"the {what} was changed since: it is at version {version}; read it again")
 
 
 class InvalidInput(CastledgerError, ValueError):

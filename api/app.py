@@ -9,6 +9,7 @@ from litestar import Litestar, Router
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
+from litestar.routes import HTTPRoute
 
 from api.auth import require_key, require_permission, require_person
 from api.idempotency import Replayed, answer_replayed
@@ -34,13 +35,32 @@ from api.routes.hits import get_hit, list_hits
 from api.routes.invitations import accept_invitation, create_invitation, list_invitations, revoke_invitation
 from api.routes.keys import create_api_key, list_api_keys, revoke_api_key
 from api.routes.ledger import get_ledger
-from api.routes.links import create_link, delete_link, get_link, list_links, update_link
+from api.routes.links import (
+    create_link,
+    delete_link,
+    get_clicks,
+    get_link,
+    get_link_clicks,
+    list_links,
+    update_link,
+)
 from api.routes.members import list_members, remove_member, update_member
 from api.routes.overviews import get_overview
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
 from api.routes.restatements import get_restatement, list_restatements
 from api.routes.roles import create_role, delete_role, get_role, list_roles, update_role
 from api.routes.spikes import accept_spike, dismiss_spike, get_spike, list_spikes, revert_spike
+from api.routes.sponsors import (
+    archive_sponsor,
+    create_sponsor,
+    erase_sponsor_contacts,
+    get_sponsor,
+    get_sponsor_clicks,
+    list_sponsors,
+    merge_sponsor,
+    restore_sponsor,
+    update_sponsor,
+)
 from api.routes.unknown_hosts import accept_unknown_host, get_unknown_hosts
 from api.routes.users import (
     change_me,
@@ -81,6 +101,7 @@ _PERSONAL: Final = (
 _CLOSED: Final = (
     accept_spike,
     accept_unknown_host,
+    archive_sponsor,
     check_claim,
     claim_podcast,
     compare,
@@ -90,23 +111,29 @@ _CLOSED: Final = (
     create_link,
     create_podcast,
     create_role,
+    create_sponsor,
     delete_link,
     delete_role,
     dismiss_spike,
+    erase_sponsor_contacts,
     explain_day,
     export_audit,
+    get_clicks,
     get_curves,
     get_downloads,
     get_erasure,
     get_hit,
     get_ledger,
     get_link,
+    get_link_clicks,
     get_one_claim,
     get_one_podcast,
     get_overview,
     get_restatement,
     get_role,
     get_spike,
+    get_sponsor,
+    get_sponsor_clicks,
     get_unknown_hosts,
     list_api_keys,
     list_audit,
@@ -121,13 +148,17 @@ _CLOSED: Final = (
     list_restatements,
     list_roles,
     list_spikes,
+    list_sponsors,
+    merge_sponsor,
     remove_member,
+    restore_sponsor,
     revert_spike,
     revoke_api_key,
     revoke_invitation,
     update_link,
     update_member,
     update_role,
+    update_sponsor,
 )
 
 
@@ -166,5 +197,6 @@ def create_app(
     )
     publish(app, version=software_version())
     # Outermost, so that what no route answers is observed as well.
-    app.asgi_handler = Observer(app.asgi_handler, log, metrics or RequestMetrics())
+    methods = {route.path_format: route.methods for route in app.routes if isinstance(route, HTTPRoute)}
+    app.asgi_handler = Observer(app.asgi_handler, log, metrics or RequestMetrics(), methods=methods)
     return app

@@ -131,11 +131,14 @@ async def require_person(connection: ASGIConnection[Any, Any, Any, Any], _: Base
 async def require_permission(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Let a request pass whose caller may do what the route names as ``permission`` in its ``opt``.
 
-    ``None`` is for what every caller may do, such as signing out. Every closed route names one or the other.
+    ``None`` is for what every caller may do, such as signing out. Every closed route names one or the other; what
+    OPTIONS tells, the methods of a path, stands in the documentation.
 
     Raises:
         Forbidden: The caller may not.
     """
+    if connection.scope.get("method") == "OPTIONS":
+        return
     needed: Permission | None = handler.opt["permission"]
     if needed is None:
         return

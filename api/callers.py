@@ -10,7 +10,7 @@ from analytics_core.db.pool import Tenant
 from analytics_core.db.tenants import KeyRow
 from analytics_core.db.user_sessions import MemberSession
 from analytics_core.ids import KeyId
-from analytics_core.permissions import ALL_PERMISSIONS, Permission, RoleName, permissions_of
+from analytics_core.permissions import ALL_PERMISSIONS, ROLES, Permission, RoleName, permissions_of
 
 __all__ = ("Caller", "Person")
 
@@ -22,10 +22,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         tenant: Whose rows it works on.
         is_installation: Whether that is the installation's own tenant.
         status: The tenant's: ``active`` or ``suspended``.
-        permissions: What it may do.
+        permissions: What it may do; who is held to sponsors may do no more than the role ``sponsor``.
         key_id: The API key that it showed, or with which it signed in.
         user_id: The person, when it is one.
-        sponsor_ids: The sponsors whose rows alone it sees; ``None`` when it sees all of the tenant's.
+        sponsor_ids: The sponsors whose rows alone it sees, none at all when there are none; ``None`` when it sees all
+            of the tenant's. The tenant carries them into every transaction.
     """
 
     tenant: Tenant
@@ -35,6 +36,13 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     key_id: KeyId | None = None
     user_id: UUID | None = None
     sponsor_ids: frozenset[UUID] | None = None
+
+    def __post_init__(self) -> None:
+        """Hold a caller to its sponsors, whoever made it."""
+        if self.sponsor_ids is not None:
+            held = msgspec.structs.replace(self.tenant, sponsor_ids=self.sponsor_ids)
+            msgspec.structs.force_setattr(self, "tenant", held)
+            msgspec.structs.force_setattr(self, "permissions", self.permissions & ROLES[RoleName.SPONSOR])
 
     @property
     def caller_id(self) -> UUID:

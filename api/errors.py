@@ -24,6 +24,7 @@ from analytics_core.errors import (
     InvalidInput,
     NotFound,
     NotKept,
+    Outdated,
     Unauthenticated,
     Unavailable,
 )
@@ -155,6 +156,8 @@ def _status_of(error: Exception) -> int:
             return 410
         case Conflict():
             return 409
+        case Outdated():
+            return 412
         case Unauthenticated():
             return 401
         case Forbidden():

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import traceback
 from collections.abc import Mapping
 from typing import Any, Final, TextIO
 
 import msgspec
 
 from analytics_core.errors import Unavailable
+from analytics_core.logs import causes_of, frames_of
 
 __all__ = ("RequestLog",)
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_MAX_FRAMES: Final = 20
 
 
 class RequestLog:
@@ -50,13 +49,4 @@ class RequestLog:
             cause_text = str(error.__cause__ or "").partition("\n")[0][:500]
             self.write("error", "unavailable", {"request_id": request_id, "what": str(error), "cause": cause_text})
             return
-        causes: list[dict[str, str]] = []
-        cause: BaseException | None = error
-        while cause is not None and len(causes) < 5:
-            text = str(cause).splitlines()
-            causes.append({"type": type(cause).__qualname__, "text": text[0][:500] if text else ""})
-            cause = cause.__cause__ or cause.__context__
-        frames = [
-            f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
-        ]
-        self.write("error", "error", {"request_id": request_id, "causes": causes, "frames": frames[-_MAX_FRAMES:]})
+        self.write("error", "error", {"request_id": request_id, "causes": causes_of(error), "frames": frames_of(error)})

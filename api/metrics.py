@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
+
+from analytics_core.metric_names import API_REQUEST_SECONDS, API_REQUESTS, make_counter, make_histogram
 
 __all__ = ("RequestMetrics",)
 
@@ -16,19 +18,8 @@ class RequestMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._requests = Counter(
-            "castledger_api_requests",
-            "Requests answered.",
-            ("method", "route", "status"),
-            registry=self.registry,
-        )
-        self._seconds = Histogram(
-            "castledger_api_request_seconds",
-            "Time from a request to the end of its answer.",
-            ("route",),
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
+        self._requests = make_counter(API_REQUESTS, self.registry)
+        self._seconds = make_histogram(API_REQUEST_SECONDS, self.registry, bounds=_BUCKETS)
 
     def observe(self, method: str, route: str | None, status: int, seconds: float) -> None:
         """Count one request; methods and paths that no route has share one label."""

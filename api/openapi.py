@@ -22,6 +22,7 @@ __all__ = ("Operation", "build_document", "list_operations")
 
 _REF: Final = "#/components/schemas/{name}"
 _UNCHANGED: Final = {"description": "Nothing has changed since the answer whose tag is in `If-None-Match`."}
+_IF_MATCH: Final = "The `ETag` of the version that the change is about; without it, whatever version there is."
 _REFUSALS: Final = {
     400: "Malformed.",
     401: "No valid API key or access token.",
@@ -29,6 +30,7 @@ _REFUSALS: Final = {
     404: "There is no such thing, or it is another tenant's.",
     409: "It clashes with what is stored.",
     410: "It was there, and is kept no longer.",
+    412: "It was changed since the version that `If-Match` names.",
     413: "Too large.",
     415: "Of a type that is not read here.",
     429: "Too soon; `Retry-After` says when to try again.",
@@ -124,32 +126,38 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         }
         for parameter in operation.query
     ]
-    in_header = [
-        {
-            "name": HEADER,
-            "in": "header",
-            "required": False,
-            "description": (
-                "Chosen by you, such as a UUID: a request that is sent again with the same key within 24 hours is done "
-                "once and answered the same, with `Idempotent-Replayed: true`; another request with it is 409 "
-                "`idempotency_key_reused`. What was refused may be sent again with the same key."
-            ),
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
-        }
-    ]
-    return in_path + in_query + (in_header if operation.is_keyed else [])
+    in_header: list[dict[str, Any]] = []
+    if operation.handler.opt.get("is_versioned"):
+        in_header.append({"name": "If-Match", "in": "header", "description": _IF_MATCH, "schema": {"type": "string"}})
+    if operation.is_keyed:
+        in_header.append(
+            {
+                "name": HEADER,
+                "in": "header",
+                "required": False,
+                "description": (
+                    "Chosen by you, such as a UUID: a request that is sent again with the same key within 24 hours is "
+                    "done once and answered the same, with `Idempotent-Replayed: true`; another request with it is 409 "
+                    "`idempotency_key_reused`. What was refused may be sent again with the same key."
+                ),
+                "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
+            }
+        )
+    return in_path + in_query + in_header
 
 
 def _statuses(operation: Operation) -> Iterable[int]:
     found = {422, 503, *operation.handler.opt.get("refusals", ())}
     if not operation.is_open:
-        found.add(401)
-    if "{" in operation.path:
+        found |= {401, 403}
+    if "{" in operation.path or any(parameter.schema.get("format") == "uuid" for parameter in operation.query):
         found.add(404)
     if operation.is_keyed:
         found.add(409)
     if operation.bodies:
         found |= {400, 413, 415}
+    if operation.handler.opt.get("is_versioned"):
+        found |= {400, 412}
     return sorted(found)
 
 
@@ -175,6 +183,9 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
     types = [*dict.fromkeys(types), Problem]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
     by_type = dict(zip(types, schemas, strict=True))
+    # Bodies with fields that nobody knows are refused; answers may have more fields one day.
+    for name in {body.__name__ for operation in operations for body in operation.bodies.values() if body is not None}:
+        components[name]["additionalProperties"] = False
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         summary, description = _first_paragraph(operation.function)

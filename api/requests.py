@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from litestar.datastructures import MutableScopeHeaders
@@ -45,12 +46,16 @@ class Observer:
         app: What answers.
         log: Where a line a request goes.
         metrics: Where it is counted.
+        methods: Those of each path, as OPTIONS tells them: the framework forgets those of later routes.
     """
 
-    def __init__(self, app: ASGIApp, log: RequestLog, metrics: RequestMetrics) -> None:
+    def __init__(
+        self, app: ASGIApp, log: RequestLog, metrics: RequestMetrics, *, methods: Mapping[str, Iterable[str]]
+    ) -> None:
         self._app = app
         self._log = log
         self._metrics = metrics
+        self._allowed = {path: ", ".join(sorted(known)) for path, known in methods.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -73,6 +78,8 @@ class Observer:
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
                 headers["X-Request-Id"] = request_id
+                if method == "OPTIONS" and "allow" in headers:
+                    headers["Allow"] = self._allowed.get(scope.get("path_template", ""), headers["Allow"])
             elif message["type"] == "http.response.body" and is_head:
                 message = {"type": "http.response.body", "body": b"", "more_body": message["more_body"]}
             await send(message)

@@ -96,9 +96,13 @@ class Database:
     async def writing(self, tenant: Tenant, *, role: Role = Role.API) -> AsyncIterator[Connection]:
         """Lend a transaction that writes a tenant's rows; for :func:`api.writing.writing` alone.
 
+        Who authenticates writes what is about the person, whichever sponsors they are held to.
+
         Raises:
             Unavailable: The database does not answer, or not in the role it has to.
         """
+        if role is Role.AUTH:
+            tenant = msgspec.structs.replace(tenant, sponsor_ids=None)
         async with self._usable(role) as pool, tenant_transaction(pool, tenant) as conn:
             yield conn
 

@@ -14,11 +14,12 @@ from analytics_core.db.pool import Connection
 from analytics_core.errors import NotFound
 from api.queries import Parameter, Refusal, identifier
 
-__all__ = ("EPISODE_ID", "PODCAST_ID", "find_podcast", "find_scope", "path_id")
+__all__ = ("EPISODE_ID", "PODCAST_ID", "SPONSOR_ID", "find_podcast", "find_scope", "path_id")
 
 _ID = {"type": "string", "format": "uuid"}
 PODCAST_ID: Parameter[UUID | None] = Parameter("podcast_id", identifier, None, "Only of this podcast.", _ID)
 EPISODE_ID: Parameter[UUID | None] = Parameter("episode_id", identifier, None, "Only of this episode.", _ID)
+SPONSOR_ID: Parameter[UUID | None] = Parameter("sponsor_id", identifier, None, "Only of this sponsor.", _ID)
 
 
 def path_id(request: Request[Any, Any, Any], name: str, *, what: str) -> UUID:

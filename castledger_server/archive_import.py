@@ -319,5 +319,6 @@ async def _require_empty(conn: Connection, tenant: Tenant, slug: str, podcast_id
         raise Conflict("already_imported", f"this archive is already imported: its podcasts are {slug}'s")
     if not content.is_empty:
         raise Conflict(
-            "not_empty", f"{slug} has podcasts, links or hits already; an archive goes into an empty tenant: --tenant"
+            "not_empty",
+            f"{slug} has podcasts, links, sponsors or hits already; an archive goes into an empty tenant: --tenant",
         )

@@ -15,6 +15,7 @@ from pathlib import Path
 import uvloop
 
 from analytics_core.errors import ConfigError, Unavailable
+from analytics_core.logs import write_json_logs
 from analytics_core.memory import settle_memory
 from analytics_core.settings import Service, Settings, load_settings
 from ingest.app import run_ingest
@@ -56,9 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         settings = load_settings(os.environ, service=Service.INGEST, data_dir=arguments.data_dir)
-        logging.basicConfig(
-            level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-        )
+        write_json_logs("ingest", level=settings.log_level, stream=sys.stderr)
         # The client names every address that it fetches, at a level at which operators want to hear other things.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         settle_memory()

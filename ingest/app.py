@@ -15,6 +15,7 @@ from typing import Final
 
 import asyncpg
 
+from analytics_core.accounts import difference
 from analytics_core.admin_server import AdminServer
 from analytics_core.agent_lists import AgentLists
 from analytics_core.clock import Clock, SystemClock
@@ -23,7 +24,7 @@ from analytics_core.db.dead_letters import drop_dead_letters
 from analytics_core.db.hits import ensure_partitions
 from analytics_core.db.idempotency import drop_answers
 from analytics_core.db.invitations import drop_invitations
-from analytics_core.db.ledger import drop_entries, link_segments
+from analytics_core.db.ledger import drop_entries, link_segments, read_accounts
 from analytics_core.db.list_versions import note_list_versions
 from analytics_core.db.outbox import drop_mail
 from analytics_core.db.podcasts import read_known_hosts
@@ -73,6 +74,7 @@ _POLL_S: Final = 2.0
 _SEAL_S: Final = 1.0
 _CHORES_S: Final = 600.0
 _SILENCE_S: Final = 15.0
+_BALANCE_S: Final = 60.0
 _LISTS_S: Final = 15.0
 _AGENTS_A_STEP: Final = 1_000
 _AGENT_STEPS: Final = 100
@@ -173,6 +175,7 @@ class Ingest:
         self._conn: Connection | None = None
         self._landed = 0
         self._shared_due: str | None = None
+        self._is_off_balance = False
         self._noted_lists: dict[str, str] = {}
 
     async def ship(self) -> float:
@@ -249,6 +252,18 @@ class Ingest:
             await link_segments(conn)
             health.say(_TRACKERS, await self._silence.look(conn))
         return _SILENCE_S
+
+    async def balance(self) -> float:
+        """Hold what trackers answered yesterday and today against what became of it."""
+        today = self._clock.now().astimezone(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        day = dt.timedelta(days=1)
+        async with connection(self._pool) as conn:
+            off = difference(await read_accounts(conn, start=today - day, end=today + day))
+        if off and not self._is_off_balance:
+            _log.error("the ledger of answers does not balance: %d answers are unaccounted for", off)
+        self._is_off_balance = off != 0
+        self._metrics.ledger_difference.set(off)
+        return _BALANCE_S
 
     async def watch_lists(self, health: Health) -> float:
         """Judge by lists and databases that have been replaced; damaged ones leave those before in force."""
@@ -400,6 +415,7 @@ class Ingest:
             "claims": (self.settle_claims, self.claims_wanted),
             "sealing": (self.seal, None),
             "silence": (lambda: self.listen_for_trackers(health), None),
+            "balance": (self.balance, None),
             "watching lists": (lambda: self.watch_lists(health), None),
             "agent files": (lambda: self.watch_agent_lists(health), None),
             "jobs": (lambda: self.work_jobs(queue), None),

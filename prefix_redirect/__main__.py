@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from analytics_core.errors import ConfigError
+from analytics_core.logs import write_json_logs
 from analytics_core.settings import Service, Settings, load_settings
 from prefix_redirect.app import Ready, run_tracker
 from prefix_redirect.handover import Handover
@@ -102,11 +103,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     options = _parser().parse_args(argv)
     try:
         settings = _settings(options, os.environ if environ is None else environ)
-        logging.basicConfig(
-            stream=sys.stderr,
-            level=settings.log_level.upper(),
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        )
+        write_json_logs("tracker", level=settings.log_level, stream=sys.stderr)
         run_tracker(
             settings,
             slot=options.slot,

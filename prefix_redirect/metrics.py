@@ -19,6 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from analytics_core import metric_names as names
 from prefix_redirect.acceptor import Acceptor
 from prefix_redirect.registry_reader import RegistryReader
 from prefix_redirect.tracker import Tracker
@@ -27,6 +28,10 @@ __all__ = ("SlotFiles", "SlotsCollector", "TrackerCollector", "build_metrics", "
 
 _FRESH_S: Final = 60.0
 _PREFIX: Final = "metrics-"
+
+
+def _counter(metric: names.Metric) -> CounterMetricFamily:
+    return CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
 
 
 class TrackerCollector(Collector):
@@ -42,52 +47,40 @@ class TrackerCollector(Collector):
         """Read the state; each number may be a few microseconds older than the next."""
         tracker, slot = self._tracker, self._slot
         writer, totals = tracker.writer, tracker.writer.totals
-        answers = CounterMetricFamily("castledger_tracker_answers", "Answers by status.", labels=("slot", "status"))
+        answers = _counter(names.TRACKER_ANSWERS)
         for status, count in sorted({**tracker.recorder.others, 302: totals.answered}.items()):
             answers.add_metric((slot, str(status)), count)
         yield answers
-        hits = CounterMetricFamily("castledger_tracker_hits", "Hits recorded, by kind.", labels=("slot", "kind"))
+        hits = _counter(names.TRACKER_HITS)
         for kind, count in (("request", totals.recorded - tracker.recorder.clicks), ("click", tracker.recorder.clicks)):
             hits.add_metric((slot, kind), count)
         yield hits
-        lost = CounterMetricFamily(
-            "castledger_tracker_lost_hits", "Redirected but not recorded, by reason.", labels=("slot", "reason")
-        )
+        lost = _counter(names.TRACKER_LOST_HITS)
         for reason in ("disk_full", "flood", "write_error"):
             lost.add_metric((slot, reason), totals.lost.get(reason, 0))
         yield lost
         yield self._latencies()
-        for name, text, count in (
-            ("castledger_tracker_redirected_hits", "Requests answered with 302.", totals.answered),
-            ("castledger_tracker_recorded_hits", "Hits appended to the spool.", totals.recorded),
-            ("castledger_tracker_at_risk_hits", "Hits that a failed sync left unsure.", totals.at_risk),
-            ("castledger_tracker_spool_bytes", "Bytes appended to the spool.", writer.written_bytes),
-            (
-                "castledger_tracker_accept_failures",
-                "How often no client could be taken in.",
-                self._acceptor.failures,
-            ),
+        for metric, count in (
+            (names.TRACKER_REDIRECTED_HITS, totals.answered),
+            (names.TRACKER_RECORDED_HITS, totals.recorded),
+            (names.TRACKER_AT_RISK_HITS, totals.at_risk),
+            (names.TRACKER_SPOOL_BYTES, writer.written_bytes),
+            (names.TRACKER_ACCEPT_FAILURES, self._acceptor.failures),
         ):
-            counter = CounterMetricFamily(name, text, labels=("slot",))
+            counter = _counter(metric)
             counter.add_metric((slot,), count)
             yield counter
-        for name, text, value in (
-            ("castledger_tracker_connections", "Open connections.", len(tracker.connections)),
-            ("castledger_tracker_sync_seconds", "How long the last sync took.", tracker.turns.last_sync_s),
-            ("castledger_tracker_registry_version", "Version of the snapshot in force.", tracker.registry.version),
-            (
-                "castledger_tracker_registry_stale",
-                "1 when the snapshot cannot be read.",
-                self._reader.fault is not None,
-            ),
-            ("castledger_tracker_spool_failing", "1 while hits are being lost.", writer.fault is not None),
-            (
-                "castledger_tracker_oldest_hit_seconds",
-                "Age of the oldest hit in a segment that ingest has not removed; up to a minute is usual.",
-                tracker.oldest_hit_s,
-            ),
+        for metric, value in (
+            (names.TRACKER_CONNECTIONS, len(tracker.connections)),
+            (names.TRACKER_SYNC_SECONDS, tracker.turns.last_sync_s),
+            (names.TRACKER_REGISTRY_VERSION, tracker.registry.version),
+            (names.TRACKER_REGISTRY_STALE, self._reader.fault is not None),
+            (names.TRACKER_SPOOL_FAILING, writer.fault is not None),
+            (names.TRACKER_OLDEST_HIT_SECONDS, tracker.oldest_hit_s),
+            (names.TRACKER_DISK_FREE_BYTES, writer.reserve.free_bytes()),
+            (names.TRACKER_RESERVE_HELD, writer.reserve.is_held() or not writer.reserve.is_wanted),
         ):
-            gauge = GaugeMetricFamily(name, text, labels=("slot",))
+            gauge = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
             gauge.add_metric((slot,), value)
             yield gauge
 
@@ -98,11 +91,8 @@ class TrackerCollector(Collector):
         for bound, count in zip((*map(str, latencies.BOUNDS_S), "+Inf"), latencies.counts, strict=True):
             below += count
             buckets.append((bound, below))
-        histogram = HistogramMetricFamily(
-            "castledger_tracker_answer_seconds",
-            "From a request's bytes being read to its answer being handed to the socket.",
-            labels=("slot",),
-        )
+        metric = names.TRACKER_ANSWER_SECONDS
+        histogram = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
         histogram.add_metric((self._slot,), buckets, latencies.sum_s)
         return histogram
 

@@ -248,14 +248,21 @@ class Reserve:
         except OSError:
             return False
 
+    def free_bytes(self) -> int:
+        """Say how much room the disk has left beside the reserve; 0 where the folder cannot be reached."""
+        try:
+            space = os.statvfs(self._path.parent)
+        except OSError:
+            return 0
+        return space.f_bavail * space.f_frsize
+
     def hold(self) -> bool:
         """Take the reserve if the disk has twice its size to spare; return whether it is held."""
         if not self.is_wanted or self.is_held():
             return self.is_wanted
         new = self._path.with_name(f"reserve-{os.getpid()}{_NEW_SUFFIX}")
         try:
-            space = os.statvfs(self._path.parent)
-            if space.f_bavail * space.f_frsize < 2 * self._size:
+            if self.free_bytes() < 2 * self._size:
                 return False
             descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:

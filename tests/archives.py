@@ -17,12 +17,14 @@ from analytics_core.db.hits import HitSource
 from analytics_core.db.pool import Pool, connect, connection, open_pool, tenant_transaction
 from analytics_core.db.restating import RestatedDay
 from analytics_core.db.spikes import decide
+from analytics_core.db.sponsors import SponsorFields, add_sponsor
 from analytics_core.db.tenants import create_key, find_tenant
 from analytics_core.db.unknown_hosts import accept_host
 from analytics_core.geo import open_countries
 from analytics_core.ids import new_id
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, load_settings
+from analytics_core.sponsors import Contact, Targeting
 from api.app import create_app
 from api.logs import RequestLog
 from api.resources import open_resources
@@ -80,6 +82,7 @@ async def fill(database: DatabaseSettings, folder: Path) -> MadePodcast:
     stranger = await make_tenant(database, "stranger")
     await make_podcast(database, stranger, make_episode("s", "https://s.example.net/s.mp3"))
     await make_links(database, podcast)
+    await _make_sponsor(database, podcast)
     ledger, pool = await open_ledger(database, folder)
     try:
         old = dt.datetime.combine(OLD, dt.time(9), dt.UTC)
@@ -101,6 +104,24 @@ async def fill(database: DatabaseSettings, folder: Path) -> MadePodcast:
         await ledger.conn.close()
         await pool.close()
     return podcast
+
+
+async def _make_sponsor(database: DatabaseSettings, podcast: MadePodcast) -> None:
+    """Give one of the links to a sponsor."""
+    pool = await open_pool(database, Role.API, application_name="test", max_size=1)
+    try:
+        async with tenant_transaction(pool, podcast.tenant) as conn:
+            fields = SponsorFields(
+                name="O'Brien; DROP TABLE app.links",
+                domain="shop.example.com",
+                category="food",
+                contacts=(Contact(name="Ana", email="ana@shop.example.com"), Contact(name="Bo", phone="+49 30 1")),
+                targeting=Targeting(countries=("DE",), exclusions=("alcohol",)),
+            )
+            sponsor = await add_sponsor(conn, podcast.tenant, fields, now=NOW)
+            assert await conn.execute("update app.links set sponsor_id = $1 where slug = 'offer'", sponsor.sponsor_id)
+    finally:
+        await pool.close()
 
 
 async def _accept_spike(ledger: Ledger, podcast: MadePodcast) -> None:
@@ -263,6 +284,8 @@ async def ask_everything(database: DatabaseSettings, key: str, folder: Path) -> 
                 await ask("/analytics/hits", **scope, from_=OLD.isoformat(), to="2026-10-05")
             await ask("/analytics/overview", **whole)
             await ask("/links")
+            await ask("/sponsors")
+            await ask("/clicks", **whole)
             await ask("/spikes")
     return said
 

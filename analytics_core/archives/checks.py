@@ -15,6 +15,14 @@ from analytics_core.day_profiles import profile_from_stored
 from analytics_core.errors import InvalidInput
 from analytics_core.links import parse_slug, parse_target_url
 from analytics_core.places import parse_place
+from analytics_core.sponsors import (
+    Contact,
+    Targeting,
+    parse_category,
+    parse_contacts,
+    parse_name,
+    parse_targeting,
+)
 from analytics_core.verdicts import Verdict
 
 __all__ = ("check_chunk",)
@@ -61,7 +69,29 @@ def _check_profile(value: object) -> None:
         raise ValueError(f"is a profile that days cannot be judged by: {profile.name}")
 
 
+def _check_name(value: object) -> None:
+    if parse_name(str(value)) != value:
+        raise ValueError("is not written as names are")
+
+
+def _check_category(value: object) -> None:
+    if value is not None and parse_category(str(value)) != value:
+        raise ValueError("has capital letters")
+
+
+def _check_contacts(value: object) -> None:
+    parse_contacts(msgspec.convert(value, tuple[Contact, ...]))
+
+
+def _check_targeting(value: object) -> None:
+    parse_targeting(msgspec.convert(value, Targeting))
+
+
 _CHECKS: Final[Mapping[tuple[str, str], Callable[[object], None]]] = {
+    ("sponsors", "name"): _check_name,
+    ("sponsors", "category"): _check_category,
+    ("sponsors", "contacts"): _check_contacts,
+    ("sponsors", "targeting"): _check_targeting,
     ("links", "slug"): _check_slug,
     ("links", "target"): _check_target,
     ("enclosures", "hosts"): _check_hosts,

@@ -34,6 +34,7 @@ class Kind(enum.StrEnum):
     INT16_LIST = "list<int16>"
     INT32_LIST = "list<int32>"
     TEXT_LIST = "list<text>"
+    JSON_LIST = "list<json>"
 
 
 class BadValue(ValueError):
@@ -62,7 +63,12 @@ class Column(NamedTuple):
 
 
 _BITS: Final = {Kind.INT16: 16, Kind.INT32: 32, Kind.INT64: 64}
-_ITEMS: Final = {Kind.INT16_LIST: Kind.INT16, Kind.INT32_LIST: Kind.INT32, Kind.TEXT_LIST: Kind.TEXT}
+_ITEMS: Final = {
+    Kind.INT16_LIST: Kind.INT16,
+    Kind.INT32_LIST: Kind.INT32,
+    Kind.TEXT_LIST: Kind.TEXT,
+    Kind.JSON_LIST: Kind.JSON,
+}
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _HEX: Final = re.compile(r"(?:[0-9a-f]{2})*")
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")

@@ -8,7 +8,7 @@ import importlib.util
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import IO, Any, Final, NamedTuple, Protocol, TypeAlias, cast
 
 import msgspec
 
@@ -162,6 +162,11 @@ class _ParquetWriter:
 def _parquet_values(kind: Kind, values: Sequence[object]) -> Sequence[object]:
     if kind is Kind.JSON:
         return [None if value is None else msgspec.json.encode(value).decode() for value in values]
+    if kind is Kind.JSON_LIST:
+        return [
+            None if value is None else [msgspec.json.encode(one).decode() for one in cast(list[object], value)]
+            for value in values
+        ]
     return plain(kind, values)
 
 
@@ -182,6 +187,7 @@ def _arrow_schema(table: Table) -> Any:
         Kind.INT16_LIST: pa.list_(pa.int16()),
         Kind.INT32_LIST: pa.list_(pa.int32()),
         Kind.TEXT_LIST: pa.list_(pa.string()),
+        Kind.JSON_LIST: pa.list_(pa.string()),
     }
     return pa.schema([pa.field(column.name, types[column.kind], column.nullable) for column in table.columns])
 

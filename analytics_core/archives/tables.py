@@ -221,6 +221,23 @@ TABLES: Final = (
         not_kept=_SERIES,
     ),
     Table(
+        name="sponsors",
+        source="app.sponsors",
+        columns=(
+            Column("sponsor_id", Kind.UUID),
+            Column("name", Kind.TEXT),
+            Column("name_key", Kind.UUID),
+            Column("domain", Kind.TEXT, nullable=True),
+            Column("category", Kind.TEXT, nullable=True),
+            Column("contacts", Kind.JSON_LIST),
+            Column("targeting", Kind.JSON),
+            Column("version", Kind.INT32, low=1),
+            Column("created_at", Kind.INSTANT),
+            Column("archived_at", Kind.INSTANT, nullable=True),
+        ),
+        not_kept=MappingProxyType({"tenant_id": _TENANT}),
+    ),
+    Table(
         name="links",
         source="app.links",
         columns=(
@@ -234,6 +251,7 @@ TABLES: Final = (
             Column("archived_at", Kind.INSTANT, nullable=True),
             Column("clicks_dropped", Kind.INT64, low=0),
             Column("bots_dropped", Kind.INT64, low=0),
+            Column("sponsor_id", Kind.UUID, nullable=True),
         ),
         numbers=MappingProxyType({"link_no": "link_id"}),
         not_kept=_BOTH,

@@ -85,6 +85,7 @@ _LINKS: Final[LiteralString] = """/* erasure.links */ delete from app.links wher
 _OUTBOX: Final[LiteralString] = """/* erasure.outbox */ delete from app.outbox where tenant_id = $1"""
 _INVITATIONS: Final[LiteralString] = """/* erasure.invitations */ delete from app.invitations where tenant_id = $1"""
 _ROLES: Final[LiteralString] = """/* erasure.roles */ delete from app.roles where tenant_id = $1"""
+_SPONSORS: Final[LiteralString] = """/* erasure.sponsors */ delete from app.sponsors where tenant_id = $1"""
 _SESSIONS: Final[LiteralString] = """/* erasure.sessions */ delete from app.sessions where tenant_id = $1"""
 _SEALS: Final[LiteralString] = """/* erasure.seals */ delete from app.audit_seals where tenant_id = $1"""
 # With what waits for a seal.
@@ -198,6 +199,7 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
         _CLAIMS,
         _PODCASTS,
         _LINKS,
+        _SPONSORS,
         _SEALS,
         _AUDIT,
         _IDEMPOTENCY,

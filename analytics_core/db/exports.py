@@ -98,9 +98,14 @@ select p.podcast_id, u.host, u.first_seen_at, u.last_seen_at, u.hits, u.accepted
 from app.unknown_hosts u join app.podcasts p using (podcast_no)
 where $1::integer[] is null or u.podcast_no = any($1) order by p.podcast_no, (u.host collate "C")"""
 
-# Links, and who was erased, are of no podcast.
+# Sponsors, links, and who was erased, are of no podcast.
+_SPONSORS: Final[LiteralString] = """/* exports.sponsors */
+select sponsor_id, name, name_key, domain, category, contacts, targeting, version, created_at, archived_at
+from app.sponsors where $1::integer[] is null order by created_at, sponsor_id"""
+
 _LINKS: Final[LiteralString] = """/* exports.links */
-select link_id, slug, url, target, utm, click_id, created_at, archived_at, clicks_dropped, bots_dropped
+select link_id, slug, url, target, utm, click_id, created_at, archived_at, clicks_dropped, bots_dropped,
+    sponsor_id
 from app.links where $1::integer[] is null order by link_no"""
 
 _CLICKS: Final[LiteralString] = """/* exports.clicks */
@@ -234,6 +239,7 @@ _WHOLE: Final[Mapping[str, LiteralString]] = MappingProxyType(
         "enclosures": _ENCLOSURES,
         "enclosure_owners": _OWNERS,
         "unknown_hosts": _UNKNOWN_HOSTS,
+        "sponsors": _SPONSORS,
         "links": _LINKS,
         "erasures": _ERASURES,
         "restatements": _RESTATEMENTS,

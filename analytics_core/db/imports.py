@@ -38,7 +38,7 @@ class TenantContent(msgspec.Struct, frozen=True):
 
     Attributes:
         podcast_ids: Of its podcasts.
-        is_empty: Whether it has neither podcasts nor links nor hits.
+        is_empty: Whether it has neither podcasts nor links nor sponsors nor hits.
     """
 
     podcast_ids: frozenset[UUID]
@@ -56,7 +56,7 @@ select tenant_no from app.tenants where tenant_id = $1 for update"""
 _CONTENT: Final[LiteralString] = """/* imports.content */
 select (select coalesce(array_agg(podcast_id), '{}') from app.podcasts) as podcast_ids,
     exists (select from app.podcasts) or exists (select from app.links) or exists (select from app.metrics_daily)
-        or exists (select from ops.days where tenant_no = $1) as is_used"""
+        or exists (select from app.sponsors) or exists (select from ops.days where tenant_no = $1) as is_used"""
 
 _SETTINGS: Final[LiteralString] = """/* imports.settings */
 update app.tenants set retention_hits_days = $2 where tenant_id = $1"""
@@ -122,11 +122,18 @@ insert into app.unknown_hosts (tenant_no, podcast_no, host, first_seen_at, last_
 select n.tenant_no, n.podcast_no, n.host, n.first_seen_at, n.last_seen_at, n.hits, n.accepted_at
 from jsonb_populate_recordset(null::app.unknown_hosts, $1) as n returning host as id"""
 
+_SPONSORS: Final[LiteralString] = """/* imports.sponsors */
+insert into app.sponsors (tenant_id, sponsor_id, name, name_key, domain, category, contacts, targeting, version,
+    created_at, archived_at)
+select n.tenant_id, n.sponsor_id, n.name, n.name_key, n.domain, n.category, n.contacts, n.targeting, n.version,
+    n.created_at, n.archived_at
+from jsonb_populate_recordset(null::app.sponsors, $1) as n returning sponsor_id as id"""
+
 _LINKS: Final[LiteralString] = """/* imports.links */
 insert into app.links (tenant_id, link_id, tenant_no, slug, url, target, utm, click_id, created_at, archived_at,
-    clicks_dropped, bots_dropped)
+    clicks_dropped, bots_dropped, sponsor_id)
 select n.tenant_id, n.link_id, n.tenant_no, n.slug, n.url, n.target, n.utm, n.click_id, n.created_at, n.archived_at,
-    n.clicks_dropped, n.bots_dropped
+    n.clicks_dropped, n.bots_dropped, n.sponsor_id
 from jsonb_populate_recordset(null::app.links, $1) as n
 on conflict do nothing returning link_id as id"""
 
@@ -193,6 +200,7 @@ _ROWS: Final[Mapping[str, LiteralString]] = MappingProxyType(
         "enclosures": _ENCLOSURES,
         "enclosure_owners": _OWNERS,
         "unknown_hosts": _UNKNOWN_HOSTS,
+        "sponsors": _SPONSORS,
         "links": _LINKS,
         "clicks": _CLICKS,
         "erasures": _ERASURES,

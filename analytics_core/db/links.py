@@ -1,5 +1,8 @@
 """Links and clicks on them."""
 
+# Pieces of statements are put together from constants alone.
+# ruff: noqa: S608
+
 from __future__ import annotations
 
 import datetime as dt
@@ -27,6 +30,7 @@ __all__ = (
     "change_link",
     "find_links",
     "get_link",
+    "hold_link",
     "list_links",
     "read_registry_links",
 )
@@ -45,6 +49,7 @@ class LinkRow(msgspec.Struct, frozen=True):
         click_id: Whether the target is told an id of each click.
         clicks: How often it was followed by anyone but bots, as far as hits have landed.
         bots: How often by bots.
+        sponsor_id: Whose it is; ``None`` for nobody's.
     """
 
     link_id: UUID
@@ -57,6 +62,7 @@ class LinkRow(msgspec.Struct, frozen=True):
     archived_at: dt.datetime | None
     clicks: int
     bots: int
+    sponsor_id: UUID | None
 
 
 class LinkOwner(msgspec.Struct, frozen=True):
@@ -82,29 +88,33 @@ class Click(msgspec.Struct, frozen=True):
 _COUNT: Final[LiteralString] = """/* links.count */ select count(*) from app.links where archived_at is null"""
 
 _ADD: Final[LiteralString] = """/* links.add */
-insert into app.links (tenant_id, link_id, tenant_no, slug, url, target, utm, click_id, created_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (slug) do nothing returning link_id"""
+insert into app.links (tenant_id, link_id, tenant_no, slug, url, target, utm, click_id, sponsor_id, created_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (slug) do nothing returning link_id"""
 
 _CHANGE: Final[LiteralString] = """/* links.change */
-update app.links set url = $2, target = $3, utm = $4, click_id = $5 where link_id = $1 and archived_at is null
-returning link_id"""
+update app.links set url = $2, target = $3, utm = $4, click_id = $5, sponsor_id = $6
+where link_id = $1 and archived_at is null returning link_id"""
 
 _ARCHIVE: Final[LiteralString] = """/* links.archive */
 update app.links set archived_at = $2 where link_id = $1 and archived_at is null returning link_id"""
 
-_GET: Final[LiteralString] = """/* links.get */
-select l.link_id, l.slug, l.url, l.target, l.utm, l.click_id, l.created_at, l.archived_at,
+_COLUMNS: Final[LiteralString] = """l.link_id, l.slug, l.url, l.target, l.utm, l.click_id, l.created_at, l.archived_at,
     (select count(*) from app.clicks c where c.link_no = l.link_no and not c.is_bot) + l.clicks_dropped as clicks,
-    (select count(*) from app.clicks c where c.link_no = l.link_no and c.is_bot) + l.bots_dropped as bots
-from app.links l where l.link_id = $1"""
+    (select count(*) from app.clicks c where c.link_no = l.link_no and c.is_bot) + l.bots_dropped as bots,
+    l.sponsor_id"""
 
-_LIST: Final[LiteralString] = """/* links.list */
-select l.link_id, l.slug, l.url, l.target, l.utm, l.click_id, l.created_at, l.archived_at,
-    (select count(*) from app.clicks c where c.link_no = l.link_no and not c.is_bot) + l.clicks_dropped as clicks,
-    (select count(*) from app.clicks c where c.link_no = l.link_no and c.is_bot) + l.bots_dropped as bots
-from app.links l
-where $1::timestamptz is null or (l.created_at, l.link_id) > ($1, $2::uuid)
+_GET: Final[LiteralString] = "/* links.get */ select " + _COLUMNS + " from app.links l where l.link_id = $1"
+
+_HOLD: Final[LiteralString] = """/* links.hold */ select 1 from app.links where link_id = $1 for update"""
+
+_LIST: Final[LiteralString] = (
+    "/* links.list */ select "
+    + _COLUMNS
+    + """ from app.links l
+where ($1::timestamptz is null or (l.created_at, l.link_id) > ($1, $2::uuid))
+    and ($4::uuid is null or l.sponsor_id = $4)
 order by l.created_at, l.link_id limit $3"""
+)
 
 _FIND: Final[LiteralString] = """/* links.find */
 select slug, link_no, tenant_no from app.links where slug = any($1::text[])"""
@@ -131,6 +141,7 @@ async def add_link(
     utm: Mapping[str, str],
     click_id: bool,
     now: dt.datetime,
+    sponsor_id: UUID | None = None,
 ) -> UUID:
     """Add a link; trackers hear of it at once.
 
@@ -142,6 +153,7 @@ async def add_link(
         utm: Campaign parameters by name, without ``utm_``.
         click_id: Whether the target is told an id of each click.
         now: Aware instant.
+        sponsor_id: Whose it is; locked by :func:`analytics_core.db.sponsors.lock_sponsor`.
 
     Raises:
         Conflict: ``slug_taken``, or ``too_many_links``.
@@ -151,7 +163,17 @@ async def add_link(
         raise Conflict("too_many_links", f"there are {MAX_LINKS} links already; delete those that are not needed")
     link_id = new_id()
     added = await conn.fetchval(
-        _ADD, tenant.tenant_id, link_id, tenant.tenant_no, slug, url, link_target(url, utm), dict(utm), click_id, now
+        _ADD,
+        tenant.tenant_id,
+        link_id,
+        tenant.tenant_no,
+        slug,
+        url,
+        link_target(url, utm),
+        dict(utm),
+        click_id,
+        sponsor_id,
+        now,
     )
     if added is None:
         raise Conflict("slug_taken", f"the slug {slug!r} is taken, or was; choose another")
@@ -159,13 +181,15 @@ async def add_link(
     return link_id
 
 
-async def change_link(conn: Connection, link_id: UUID, *, url: str, utm: Mapping[str, str], click_id: bool) -> bool:
-    """Have a link lead elsewhere; ``False`` when the tenant has no such link that is in use.
+async def change_link(
+    conn: Connection, link_id: UUID, *, url: str, utm: Mapping[str, str], click_id: bool, sponsor_id: UUID | None
+) -> bool:
+    """Have a link lead elsewhere, or be somebody else's; ``False`` when the tenant has no such link that is in use.
 
     Raises:
         InvalidInput: ``target_too_long``.
     """
-    changed = await conn.fetchval(_CHANGE, link_id, url, link_target(url, utm), dict(utm), click_id)
+    changed = await conn.fetchval(_CHANGE, link_id, url, link_target(url, utm), dict(utm), click_id, sponsor_id)
     await conn.execute(_NOTIFY, CATALOGUE_CHANNEL)
     return changed is not None
 
@@ -183,10 +207,18 @@ async def get_link(conn: Connection, link_id: UUID) -> LinkRow | None:
     return None if row is None else msgspec.convert(row, LinkRow)
 
 
-async def list_links(conn: Connection, *, after: tuple[dt.datetime, UUID] | None, limit: int) -> list[LinkRow]:
-    """List the tenant's links in the order in which they were made, archived ones too, behind *after*."""
+async def hold_link(conn: Connection, link_id: UUID) -> LinkRow | None:
+    """Read one link that nobody else changes until the transaction ends."""
+    await conn.execute(_HOLD, link_id)
+    return await get_link(conn, link_id)
+
+
+async def list_links(
+    conn: Connection, *, after: tuple[dt.datetime, UUID] | None, limit: int, sponsor_id: UUID | None = None
+) -> list[LinkRow]:
+    """List the tenant's links, or a sponsor's, in the order in which they were made, archived ones too."""
     at, link_id = after if after is not None else (None, None)
-    return [msgspec.convert(row, LinkRow) for row in await conn.fetch(_LIST, at, link_id, limit)]
+    return [msgspec.convert(row, LinkRow) for row in await conn.fetch(_LIST, at, link_id, limit, sponsor_id)]
 
 
 async def find_links(conn: Connection, slugs: Sequence[str]) -> dict[str, LinkOwner]:

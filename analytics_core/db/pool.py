@@ -53,14 +53,21 @@ select current_user::text as name, r.rolsuper as is_super, r.rolbypassrls as byp
 from pg_roles r where r.rolname = current_user"""
 
 _SET_TENANT: Final[LiteralString] = """/* pool.set_tenant */
-select set_config('app.tenant_id', $1::text, true), set_config('app.tenant_no', $2::text, true)"""
+select set_config('app.tenant_id', $1::text, true), set_config('app.tenant_no', $2::text, true),
+    set_config('app.sponsor_ids', $3::text, true)"""
 
 
 class Tenant(msgspec.Struct, frozen=True):
-    """Whose rows a transaction may see: taken from the credential, never from a request."""
+    """Whose rows a transaction may see: taken from the credential, never from a request.
+
+    Attributes:
+        sponsor_ids: The sponsors whose rows alone it sees, to read; none at all when there are none. ``None`` for
+            everything of the tenant.
+    """
 
     tenant_id: TenantId
     tenant_no: TenantNo
+    sponsor_ids: frozenset[UUID] | None = None
 
 
 def _session_settings(role: Role, application_name: str) -> dict[str, str]:
@@ -180,7 +187,11 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
 
 async def set_tenant(conn: Connection, tenant: Tenant) -> None:
     """Have the rest of a transaction see a tenant's rows; who makes a tenant says so once it has a number."""
-    await conn.execute(_SET_TENANT, str(UUID(int=tenant.tenant_id.int)), str(int(tenant.tenant_no)))
+    sponsors = ""
+    if tenant.sponsor_ids is not None:
+        # As PostgreSQL writes an array; what is empty is not what is not set.
+        sponsors = f"{{{','.join(sorted(str(UUID(int=one.int)) for one in tenant.sponsor_ids))}}}"
+    await conn.execute(_SET_TENANT, str(UUID(int=tenant.tenant_id.int)), str(int(tenant.tenant_no)), sponsors)
 
 
 @contextlib.asynccontextmanager

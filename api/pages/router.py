@@ -19,6 +19,7 @@ from api.pages.sessions import require_session
 from api.pages.setup import accept_unknown, rewrite_by_address, rewrite_sent, show_setup
 from api.pages.sign_in import show_sign_in, sign_in, sign_out
 from api.pages.spikes import decide_spike, show_spike, show_spikes
+from api.pages.sponsors import add_sponsor, change_sponsor, show_sponsors
 from api.pages.what_if import AgentTables, show_what_if
 from api.resources import Resources
 
@@ -28,6 +29,8 @@ _OPEN: Final = (get_asset, get_favicon, show_methodology, show_sign_in, sign_in)
 _CLOSED: Final = (
     accept_unknown,
     add_podcast,
+    add_sponsor,
+    change_sponsor,
     decide_spike,
     rewrite_by_address,
     rewrite_sent,
@@ -44,6 +47,7 @@ _CLOSED: Final = (
     show_setup,
     show_spike,
     show_spikes,
+    show_sponsors,
     show_what_if,
     sign_out,
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from importlib import resources
 from typing import Final
+
+from analytics_core.countries import country_names
 
 __all__ = (
     "ago",
@@ -26,11 +27,6 @@ __all__ = (
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _THIN: Final = "\N{NARROW NO-BREAK SPACE}"
-_COUNTRIES: Final = dict(
-    line.split("\t", 1)
-    for line in resources.files("api.pages").joinpath("countries.txt").read_text("utf-8").splitlines()
-    if line and not line.startswith("#")
-)
 
 
 def number(value: int) -> str:
@@ -156,7 +152,7 @@ def country_name(code: str) -> str:
     >>> country_name("DE"), country_name("ZZ"), country_name("")
     ('Germany', 'ZZ', 'unknown')
     """
-    return _COUNTRIES.get(code, code or "unknown")
+    return country_names().get(code, code or "unknown")
 
 
 def region_name(key: str) -> str:

@@ -11,6 +11,7 @@ from analytics_core.db.invitations import list_invitations as read_invitations
 from analytics_core.db.invitations import revoke_invitation as take_back
 from analytics_core.db.outbox import queue_mail
 from analytics_core.db.roles import find_role
+from analytics_core.db.sponsors import require_sponsors
 from analytics_core.db.tenants import find_tenant_name
 from analytics_core.errors import InvalidInput, NotFound
 from analytics_core.granting import check_grant
@@ -68,6 +69,7 @@ async def create_invitation(request: Request[Any, Any, Any]) -> Invitation:
             custom_role_id=assigned.custom_role_id,
             sponsor_ids=assigned.sponsor_ids,
         )
+        await require_sponsors(conn, assigned.sponsor_ids)
         check_grant(rights_of_caller(work.caller), rights)
         role = assigned.role.value
         if assigned.custom_role_id is not None:

@@ -9,25 +9,29 @@ from uuid import UUID
 import msgspec
 from litestar import Request, delete, get, patch, post
 
-from analytics_core.db.links import LinkRow, add_link, archive_link, change_link
+from analytics_core.db.clicks import count_clicks
+from analytics_core.db.links import LinkRow, add_link, archive_link, change_link, hold_link
 from analytics_core.db.links import get_link as read_link
 from analytics_core.db.links import list_links as read_links
 from analytics_core.db.pool import Connection
+from analytics_core.db.sponsors import find_sponsor, lock_sponsor, refuse_archived
 from analytics_core.errors import InvalidInput, NotFound
 from analytics_core.links import link_target, new_slug, parse_slug, parse_target_url
 from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
+from api.clicks import CLICK_QUERY, read_plan
 from api.errors import Fault, InvalidRequest
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Query
 from api.resources import Resources, resources_of
+from api.schemas.clicks import ClicksAnswer
 from api.schemas.common import Page
 from api.schemas.links import AddLink, ChangeLink, Link
-from api.scopes import path_id
+from api.scopes import SPONSOR_ID, path_id
 from api.writing import writing
 
-__all__ = ("create_link", "delete_link", "get_link", "list_links", "update_link")
+__all__ = ("create_link", "delete_link", "get_clicks", "get_link", "get_link_clicks", "list_links", "update_link")
 
 T = TypeVar("T")
 
@@ -76,6 +80,8 @@ async def create_link(request: Request[Any, Any, Any]) -> Link:
     if faults or slug is None or url is None:
         raise InvalidRequest(faults)
     async with writing(request, "link.create") as work:
+        if wanted.sponsor_id is not None:
+            refuse_archived(await lock_sponsor(work.conn, wanted.sponsor_id))
         link_id = await add_link(
             work.conn,
             work.tenant,
@@ -83,20 +89,23 @@ async def create_link(request: Request[Any, Any, Any]) -> Link:
             url=url,
             utm=wanted.utm.as_mapping(),
             click_id=wanted.click_id,
+            sponsor_id=wanted.sponsor_id,
             now=resources.clock.now(),
         )
         return work.done(_show(await _find(work.conn, link_id), resources), resource=link_id)
 
 
-@get("/links", tags=["links"], opt={"permission": Permission.LINKS_READ, "query": (LIMIT, _CURSOR)})
+@get("/links", tags=["links"], opt={"permission": Permission.LINKS_READ, "query": (SPONSOR_ID, LIMIT, _CURSOR)})
 async def list_links(request: Request[Any, Any, Any]) -> Page[Link]:
     """List links in the order in which they were made, deleted ones too."""
     query = Query.of(request)
-    limit, after = query.get(LIMIT), query.get(_CURSOR)
+    sponsor_id, limit, after = query.get(SPONSOR_ID), query.get(LIMIT), query.get(_CURSOR)
     query.finish()
     resources = resources_of(request)
     async with resources.database.tenant(caller_of(request).tenant) as conn:
-        rows = await read_links(conn, after=after, limit=limit + 1)
+        if sponsor_id is not None:
+            await find_sponsor(conn, sponsor_id)
+        rows = await read_links(conn, after=after, limit=limit + 1, sponsor_id=sponsor_id)
     last = rows[limit - 1] if len(rows) > limit else None
     cursor = None if last is None else write_cursor(_LIST, last.created_at, last.link_id)
     return Page([_show(row, resources) for row in rows[:limit]], cursor)
@@ -114,15 +123,20 @@ async def get_link(request: Request[Any, Any, Any]) -> Link:
 @patch(
     "/links/{link_id:str}",
     tags=["links"],
-    opt={"permission": Permission.LINKS_WRITE, "bodies": {"application/json": ChangeLink}},
+    opt={"permission": Permission.LINKS_WRITE, "bodies": {"application/json": ChangeLink}, "refusals": (409,)},
 )
 async def update_link(request: Request[Any, Any, Any]) -> Link:
-    """Have a link lead elsewhere, within two seconds; its slug stays what it is."""
+    """Have a link lead elsewhere, within two seconds, or be another sponsor's; its slug stays what it is."""
     wanted = path_id(request, "link_id", what="link")
     resources = resources_of(request)
     change = await read_json(request, ChangeLink)
     async with writing(request, "link.update") as work:
-        row = await _find(work.conn, wanted)
+        is_archived = False
+        if isinstance(change.sponsor_id, UUID):
+            is_archived = await lock_sponsor(work.conn, change.sponsor_id)
+        row = await hold_link(work.conn, wanted)
+        if row is None:
+            raise NotFound("link")
         url = row.url
         if change.url is not msgspec.UNSET:
             try:
@@ -136,7 +150,10 @@ async def update_link(request: Request[Any, Any, Any]) -> Link:
         except InvalidInput as error:
             pointer = "/url" if change.utm is msgspec.UNSET else "/utm"
             raise InvalidRequest([Fault(pointer, error.code, error.reason)]) from error
-        if not await change_link(work.conn, wanted, url=url, utm=utm, click_id=click_id):
+        sponsor_id = row.sponsor_id if change.sponsor_id is msgspec.UNSET else change.sponsor_id
+        # What an archived one has it keeps.
+        refuse_archived(is_archived and sponsor_id != row.sponsor_id)
+        if not await change_link(work.conn, wanted, url=url, utm=utm, click_id=click_id, sponsor_id=sponsor_id):
             raise NotFound("link")
         answer = _show(await _find(work.conn, wanted), resources)
         return work.done(answer, resource=wanted, before=_show(row, resources))
@@ -151,3 +168,20 @@ async def delete_link(request: Request[Any, Any, Any]) -> None:
         if not await archive_link(work.conn, wanted, now=resources.clock.now()):
             raise NotFound("link")
         work.done(None, resource=wanted)
+
+
+@get("/links/{link_id:str}/clicks", tags=["links"], opt={"permission": Permission.LINKS_READ, "query": CLICK_QUERY})
+async def get_link_clicks(request: Request[Any, Any, Any]) -> ClicksAnswer:
+    """Count the clicks on a link by time."""
+    wanted, plan = path_id(request, "link_id", what="link"), read_plan(request)
+    async with resources_of(request).database.tenant(caller_of(request).tenant, snapshot=True) as conn:
+        await _find(conn, wanted)
+        return plan.answer(await count_clicks(conn, plan.buckets, link_id=wanted))
+
+
+@get("/clicks", tags=["links"], opt={"permission": Permission.LINKS_READ, "query": CLICK_QUERY})
+async def get_clicks(request: Request[Any, Any, Any]) -> ClicksAnswer:
+    """Count the clicks on all links that you see by time, deleted links too."""
+    plan = read_plan(request)
+    async with resources_of(request).database.tenant(caller_of(request).tenant, snapshot=True) as conn:
+        return plan.answer(await count_clicks(conn, plan.buckets))

@@ -16,6 +16,7 @@ from analytics_core.db.memberships import (
 )
 from analytics_core.db.memberships import list_members as read_members
 from analytics_core.db.pool import Connection, Tenant
+from analytics_core.db.sponsors import require_sponsors
 from analytics_core.db.user_sessions import end_tenant_sessions
 from analytics_core.errors import NotFound
 from analytics_core.granting import Rights, check_grant
@@ -96,6 +97,7 @@ async def update_member(request: Request[Any, Any, Any]) -> Member:
             custom_role_id=assigned.custom_role_id,
             sponsor_ids=assigned.sponsor_ids,
         )
+        await require_sponsors(work.conn, assigned.sponsor_ids)
         check_grant(rights_of_caller(work.caller), await _rights(work.conn, work.tenant, before), became)
         await change_membership(
             work.conn,

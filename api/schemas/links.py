@@ -33,20 +33,28 @@ class Utm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
 
 class AddLink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A link to be made. Without a `slug` a short one is made; `click_id` appends `cl_click` to the target."""
+    """A link to be made. Without a `slug` a short one is made; `click_id` appends `cl_click` to the target.
+
+    With `sponsor_id` it is a sponsor's.
+    """
 
     url: _Url
     slug: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
     utm: Utm = Utm()
     click_id: bool = False
+    sponsor_id: UUID | None = None
 
 
 class ChangeLink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is to be different; what is left out stays as it is, and `utm` is replaced as a whole."""
+    """What is to be different; what is left out stays as it is, and `utm` is replaced as a whole.
+
+    A `sponsor_id` of null makes the link nobody's.
+    """
 
     url: _Url | msgspec.UnsetType = msgspec.UNSET
     utm: Utm | msgspec.UnsetType = msgspec.UNSET
     click_id: bool | msgspec.UnsetType = msgspec.UNSET
+    sponsor_id: UUID | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +70,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     utm: Utm
     click_id: bool
+    sponsor_id: UUID | None
     clicks: int
     bots: int
     created_at: dt.datetime
@@ -78,6 +87,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
             target=row.target,
             utm=Utm(**row.utm),
             click_id=row.click_id,
+            sponsor_id=row.sponsor_id,
             clicks=row.clicks,
             bots=row.bots,
             created_at=row.created_at,

@@ -31,8 +31,8 @@ _SponsorIds = Annotated[list[UUID], msgspec.Meta(max_length=100)]
 class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What somebody is to be: a built-in `role`, or the custom role of `role_id`.
 
-    With `sponsor_ids` they see the rows of those sponsors alone; the role `sponsor` needs them, a custom role may have
-    them, and no other role has.
+    With `sponsor_ids` they see the rows of those sponsors alone, and do no more than the role `sponsor`, which needs
+    them. A custom role may have them, and no other role has.
     """
 
     role: RoleName | None = None

@@ -10,19 +10,23 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 
 class Service:
-    """A process that writes one JSON line to an inherited descriptor once it serves."""
+    """A process that writes one JSON line to an inherited descriptor once it serves.
 
-    def __init__(self, module: str, *options: str, environ: Mapping[str, str]) -> None:
+    What it logs goes to the file *log*, or where the tests' own errors go.
+    """
+
+    def __init__(self, module: str, *options: str, environ: Mapping[str, str], log: TextIO | None = None) -> None:
         self.module = module
         read, write = os.pipe()
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, *options, "--ready-fd", str(write)],
             env={**os.environ, "PYTHONUNBUFFERED": "1", **environ},
             pass_fds=(write,),
+            stderr=log,
         )
         os.close(write)
         self._read = read
@@ -55,9 +59,11 @@ class Service:
 
 
 @contextlib.contextmanager
-def running(module: str, *options: str, environ: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def running(
+    module: str, *options: str, environ: Mapping[str, str], log: TextIO | None = None
+) -> Iterator[dict[str, Any]]:
     """Run a service for a while."""
-    service = Service(module, *options, environ=environ)
+    service = Service(module, *options, environ=environ, log=log)
     try:
         yield service.wait()
     finally:

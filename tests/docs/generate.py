@@ -8,10 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analytics_core.settings import variables
+from castledger_server.monitoring.alerts import write_rules
+from castledger_server.monitoring.dashboard import write_dashboard
+from castledger_server.monitoring.pages import fill_page
 from tests.docs.drawings import draw_windows
 
 CONFIGURATION = Path(__file__).parents[2] / "docs" / "configuration.md"
 ENVIRONMENT = Path(__file__).parents[2] / ".env.example"
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yml"
+DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "castledger.json"
 WINDOWS = Path(__file__).parents[2] / "docs" / "methodology" / "windows.svg"
 
 
@@ -48,7 +54,14 @@ def environment() -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Write the pages with `--write`, else tell whether they are up to date."""
-    pages = {CONFIGURATION: configuration(), ENVIRONMENT: environment(), WINDOWS: draw_windows()}
+    pages = {
+        CONFIGURATION: configuration(),
+        ENVIRONMENT: environment(),
+        OPERATIONS: fill_page(OPERATIONS.read_text()),
+        RULES: write_rules(),
+        DASHBOARD: write_dashboard(),
+        WINDOWS: draw_windows(),
+    }
     if "--write" in argv:
         for path, text in pages.items():
             path.write_text(text)

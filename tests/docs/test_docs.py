@@ -11,6 +11,7 @@ import pytest
 from analytics_core.own_profiles import KEYS, load_profiles
 from analytics_core.profiles import PROFILES
 from analytics_core.settings import load_settings, variables
+from analytics_core.sponsors import CATEGORIES
 from analytics_core.spool import FRAME_HEADER_BYTES, HEADER_BYTES, ROW_BYTES
 from analytics_core.verdicts import Verdict
 from tests.docs.generate import CONFIGURATION, ENVIRONMENT, configuration, environment
@@ -74,6 +75,13 @@ def test_the_spools_page_gives_the_sizes_of_the_code() -> None:
     assert f"## Header: {HEADER_BYTES} bytes" in page
     assert f"A row has {ROW_BYTES} bytes" in page
     assert f"| {FRAME_HEADER_BYTES} | | payload" in page
+
+
+def test_the_sponsors_page_lists_the_categories_that_there_are() -> None:
+    page = " ".join((ROOT / "docs" / "sponsors.md").read_text().split())
+    listed = re.search(r"of this one vocabulary: ([a-z, ]+)\.", page)
+    assert listed is not None
+    assert tuple(listed[1].split(", ")) == CATEGORIES
 
 
 def test_the_readme_gives_the_two_commands() -> None:

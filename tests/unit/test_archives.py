@@ -35,6 +35,7 @@ _TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs
 _INSTANTS = st.datetimes(dt.datetime(1, 1, 2), dt.datetime(9999, 12, 30), timezones=st.just(dt.UTC))  # noqa: DTZ001
 _INT16 = st.integers(-(2**15), 2**15 - 1)
 _INT32 = st.integers(-(2**31), 2**31 - 1)
+_OBJECTS = st.dictionaries(_TEXT, st.one_of(_TEXT, st.integers(-(2**53), 2**53), st.none(), st.lists(_TEXT)))
 _VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.INT16: _INT16,
     Kind.INT32: _INT32,
@@ -45,10 +46,11 @@ _VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.DATE: st.dates(),
     Kind.INSTANT: _INSTANTS,
     Kind.BYTES: st.binary(max_size=40),
-    Kind.JSON: st.dictionaries(_TEXT, st.one_of(_TEXT, st.integers(-(2**53), 2**53), st.none(), st.lists(_TEXT))),
+    Kind.JSON: _OBJECTS,
     Kind.INT16_LIST: st.lists(_INT16, max_size=5),
     Kind.INT32_LIST: st.lists(_INT32, max_size=5),
     Kind.TEXT_LIST: st.lists(_TEXT, max_size=5),
+    Kind.JSON_LIST: st.lists(_OBJECTS, max_size=3),
 }
 _ROWS = st.lists(
     st.tuples(

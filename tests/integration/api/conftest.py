@@ -15,6 +15,7 @@ from api.app import create_app
 from api.logs import RequestLog
 from api.resources import Resources, open_resources
 from tests.integration.api.ledger import Api, Ledger
+from tests.integration.api.nouns import Owner
 
 NOW = dt.datetime(2026, 11, 24, 12, 0, tzinfo=dt.UTC)
 
@@ -63,3 +64,15 @@ async def api(resources: Resources, ledger: Ledger, log_stream: io.StringIO) -> 
     app = create_app(resources, log=RequestLog(log_stream))
     async with Api.open(app, await ledger.make_key("home", is_installation=True)) as opened:
         yield opened
+
+
+@pytest.fixture
+async def owners(api: Api, ledger: Ledger) -> tuple[Owner, Owner]:
+    """Two tenants beside the installation's own, each with one of everything."""
+    made = []
+    for number, slug in enumerate(("ours", "theirs"), start=1):
+        owner = Owner(api, ledger, slug, await ledger.make_key(slug), number)
+        await owner.make_all()
+        await owner.sign_in(api.app)
+        made.append(owner)
+    return made[0], made[1]

@@ -44,7 +44,8 @@ def make_feed(number: int = 1, *, episodes: int = 2) -> bytes:
 class Api:
     """A client that sends a key with every request."""
 
-    def __init__(self, http: httpx.AsyncClient, key: str) -> None:
+    def __init__(self, app: Litestar, http: httpx.AsyncClient, key: str) -> None:
+        self.app = app
         self.http = http
         self.key = key
 
@@ -54,7 +55,7 @@ class Api:
         # The application is called as a server would call it; only the socket is left out.
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # Litestar's scopes are narrower dicts
         async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as http:
-            yield cls(http, key)
+            yield cls(app, http, key)
 
     async def request(
         self, method: str, path: str, *, key: str | None = None, headers: Mapping[str, str] | None = None, **given: Any

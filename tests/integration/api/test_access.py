@@ -160,6 +160,15 @@ async def test_unknown_paths_and_methods_are_problems_too(api: Api) -> None:
     assert {"GET", "POST"} <= set(answer.headers["allow"].replace(" ", "").split(","))
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/podcasts", "GET, OPTIONS, POST"), (f"/links/{UUID(int=1)}", "DELETE, GET, OPTIONS, PATCH")]
+)
+async def test_options_names_the_methods_that_there_are(api: Api, path: str, allowed: str) -> None:
+    answer = await api.request("OPTIONS", path)
+    assert (answer.status_code, answer.headers["allow"]) == (204, allowed)
+    problem(await api.http.options(f"/api/v1{path}"), 401, "unauthenticated")
+
+
 async def test_a_sane_request_id_is_kept_and_another_replaced(api: Api) -> None:
     kept = await api.request("GET", "/podcasts", headers={"X-Request-Id": "abc-123.DEF_4"})
     assert kept.headers["x-request-id"] == "abc-123.DEF_4"

@@ -52,6 +52,7 @@ async def test_a_link_is_made_listed_changed_and_taken_away(
         "target": target,
         "utm": {"source": "the show", "medium": "pod cast"},
         "click_id": True,
+        "sponsor_id": None,
         "clicks": 0,
         "bots": 0,
         "created_at": "2026-11-24T12:00:00Z",
@@ -152,7 +153,9 @@ async def test_clicks_are_not_among_the_hits_that_verdicts_are_about(api: Api, l
 
 
 def test_a_link_has_no_address_while_the_installation_has_none() -> None:
-    row = LinkRow(UUID(int=1), "offer", SHOP, SHOP, {}, False, dt.datetime(2026, 11, 24, tzinfo=dt.UTC), None, 0, 0)
+    row = LinkRow(
+        UUID(int=1), "offer", SHOP, SHOP, {}, False, dt.datetime(2026, 11, 24, tzinfo=dt.UTC), None, 0, 0, None
+    )
     assert ShownLink.of(row, public_url="").short_url is None
     assert ShownLink.of(row, public_url="https://pod.example.com").short_url == "https://pod.example.com/go/offer"
 

@@ -17,9 +17,9 @@ from analytics_core.db.pool import connect, open_pool, tenant_transaction
 from analytics_core.db.tenants import ensure_owner_key, find_key
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
+from tests.api_processes import start
 from tests.factories import make_episode, make_podcast
 from tests.integration.api.ledger import Ledger
-from tests.integration.api.test_process import start
 
 WIDTHS = (360, 768, 1280)
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -2,70 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import httpx
-import pytest
 
-from analytics_core.db.pool import connect
-from analytics_core.db.tenants import ensure_owner_key
-from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
-
-ROOT = Path(__file__).parents[3]
-
-
-class Running(NamedTuple):
-    """A started process with the ports that it told."""
-
-    process: subprocess.Popen[str]
-    url: str
-    admin_url: str
-
-
-def environment(tmp_path: Path, **given: str) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "CASTLEDGER_DATA_DIR": str(tmp_path), "PYTHONPATH": str(ROOT), **given}
-
-
-@contextlib.contextmanager
-def start(tmp_path: Path, *arguments: str, **given: str) -> Iterator[Running]:
-    """Start the API and wait for its line."""
-    read_fd, write_fd = os.pipe()
-    command = [sys.executable, "-W", "error", "-m", "api", "--host", "127.0.0.1", "--port", "0", "--admin-port", "0"]
-    process = subprocess.Popen(
-        [*command, "--ready-fd", str(write_fd), *arguments],
-        env=environment(tmp_path, **given),
-        cwd=tmp_path,
-        pass_fds=(write_fd,),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    os.close(write_fd)
-    try:
-        with os.fdopen(read_fd) as ready:
-            line = ready.readline()
-        if not line:
-            process.wait(10)
-            assert process.stderr is not None
-            pytest.fail(process.stderr.read())
-        ports: dict[str, Any] = json.loads(line)
-        assert set(ports) == {"port", "admin_port"}
-        yield Running(process, f"http://127.0.0.1:{ports['port']}", f"http://127.0.0.1:{ports['admin_port']}")
-    finally:
-        process.kill()
-        process.communicate()
+from tests.api_processes import environment, make_owner_key, start
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -73,17 +24,6 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came to be"
         time.sleep(0.05)
-
-
-def make_owner_key(database: DatabaseSettings) -> str:
-    async def make() -> str:
-        conn = await connect(database, Role.AUTH, application_name="test")
-        try:
-            return await ensure_owner_key(conn, None)
-        finally:
-            await conn.close()
-
-    return asyncio.run(make())
 
 
 def test_the_process_answers_and_ends_in_order(database: DatabaseSettings, tmp_path: Path) -> None:

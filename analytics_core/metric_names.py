@@ -1,0 +1,334 @@
+"""Every metric that a service exports: its name, what it tells and its labels, in one place.
+
+Services make their metrics from these; the page docs/operations.md, the Grafana dashboard and the alert rules are made
+from them too. No label names a tenant, a podcast, a listener or a path: a metric is about the installation.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+__all__ = (
+    "API_REQUESTS",
+    "API_REQUEST_SECONDS",
+    "INGEST_BACKLOG_BYTES",
+    "INGEST_BATCHES",
+    "INGEST_DAMAGED_BYTES",
+    "INGEST_DAMAGED_HITS",
+    "INGEST_DAMAGED_SEGMENTS",
+    "INGEST_DEAD_LETTERS",
+    "INGEST_HITS",
+    "INGEST_JOBS_OVERDUE_SECONDS",
+    "INGEST_JOB_RUNS",
+    "INGEST_JOB_SECONDS",
+    "INGEST_LAG_SECONDS",
+    "INGEST_LEDGER_DIFFERENCE",
+    "INGEST_LISTS_DAMAGED",
+    "INGEST_MAIL_FAILED",
+    "INGEST_MAIL_OLDEST_SECONDS",
+    "INGEST_MAIL_RETRIED",
+    "INGEST_MAIL_SENT",
+    "INGEST_MAIL_WAITING",
+    "INGEST_MARKS",
+    "INGEST_POLLS",
+    "INGEST_SHARED_ADDRESSES_DUE",
+    "INGEST_SILENT_TRACKER",
+    "INGEST_STEP_SECONDS",
+    "METRICS",
+    "TRACKER_ACCEPT_FAILURES",
+    "TRACKER_ANSWERS",
+    "TRACKER_ANSWER_SECONDS",
+    "TRACKER_AT_RISK_HITS",
+    "TRACKER_CONNECTIONS",
+    "TRACKER_DISK_FREE_BYTES",
+    "TRACKER_HITS",
+    "TRACKER_LOST_HITS",
+    "TRACKER_OLDEST_HIT_SECONDS",
+    "TRACKER_RECORDED_HITS",
+    "TRACKER_REDIRECTED_HITS",
+    "TRACKER_REGISTRY_STALE",
+    "TRACKER_REGISTRY_VERSION",
+    "TRACKER_RESERVE_HELD",
+    "TRACKER_SPOOL_BYTES",
+    "TRACKER_SPOOL_FAILING",
+    "TRACKER_SYNC_SECONDS",
+    "Metric",
+    "MetricKind",
+    "make_counter",
+    "make_gauge",
+    "make_histogram",
+)
+
+
+class MetricKind(enum.StrEnum):
+    """What a number may do: only grow, go up and down, or be counted into buckets."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """One metric.
+
+    >>> TRACKER_LOST_HITS.series, TRACKER_ANSWER_SECONDS.buckets
+    ('castledger_tracker_lost_hits_total', 'castledger_tracker_answer_seconds_bucket')
+
+    Attributes:
+        name: As it is declared, without the suffixes of its series.
+        help: What it tells, in a sentence.
+    """
+
+    name: str
+    kind: MetricKind
+    help: str
+    labels: tuple[str, ...] = ()
+
+    @property
+    def service(self) -> str:
+        """Who exports it: ``tracker``, ``ingest`` or ``api``."""
+        return self.name.split("_")[1]
+
+    @property
+    def series(self) -> str:
+        """The name by which its values are asked for."""
+        return f"{self.name}_total" if self.kind is MetricKind.COUNTER else self.name
+
+    @property
+    def buckets(self) -> str:
+        """The name by which a histogram's buckets are asked for."""
+        return f"{self.name}_bucket"
+
+
+def make_counter(metric: Metric, registry: CollectorRegistry) -> Counter:
+    """Make a counter as it is declared here."""
+    return Counter(metric.name, metric.help, metric.labels, registry=registry)
+
+
+def make_gauge(metric: Metric, registry: CollectorRegistry) -> Gauge:
+    """Make a gauge as it is declared here."""
+    return Gauge(metric.name, metric.help, metric.labels, registry=registry)
+
+
+def make_histogram(metric: Metric, registry: CollectorRegistry, *, bounds: Sequence[float]) -> Histogram:
+    """Make a histogram as it is declared here."""
+    return Histogram(metric.name, metric.help, metric.labels, buckets=bounds, registry=registry)
+
+
+_COUNTER: Final = MetricKind.COUNTER
+_GAUGE: Final = MetricKind.GAUGE
+_HISTOGRAM: Final = MetricKind.HISTOGRAM
+
+TRACKER_ANSWERS: Final = Metric("castledger_tracker_answers", _COUNTER, "Answers by status.", ("slot", "status"))
+TRACKER_ANSWER_SECONDS: Final = Metric(
+    "castledger_tracker_answer_seconds",
+    _HISTOGRAM,
+    "From a request's bytes being read to its answer being handed to the socket.",
+    ("slot",),
+)
+TRACKER_REDIRECTED_HITS: Final = Metric(
+    "castledger_tracker_redirected_hits", _COUNTER, "Requests answered with 302.", ("slot",)
+)
+TRACKER_RECORDED_HITS: Final = Metric(
+    "castledger_tracker_recorded_hits", _COUNTER, "Hits appended to the spool.", ("slot",)
+)
+TRACKER_HITS: Final = Metric(
+    "castledger_tracker_hits", _COUNTER, "Hits recorded, by kind: request or click.", ("slot", "kind")
+)
+TRACKER_LOST_HITS: Final = Metric(
+    "castledger_tracker_lost_hits",
+    _COUNTER,
+    "Redirected but not recorded, by reason: disk_full, write_error or flood.",
+    ("slot", "reason"),
+)
+TRACKER_AT_RISK_HITS: Final = Metric(
+    "castledger_tracker_at_risk_hits", _COUNTER, "Hits that a failed sync left unsure.", ("slot",)
+)
+TRACKER_SPOOL_FAILING: Final = Metric(
+    "castledger_tracker_spool_failing", _GAUGE, "1 while hits are being lost.", ("slot",)
+)
+TRACKER_SPOOL_BYTES: Final = Metric(
+    "castledger_tracker_spool_bytes", _COUNTER, "Bytes appended to the spool.", ("slot",)
+)
+TRACKER_SYNC_SECONDS: Final = Metric(
+    "castledger_tracker_sync_seconds", _GAUGE, "How long the last sync took.", ("slot",)
+)
+TRACKER_OLDEST_HIT_SECONDS: Final = Metric(
+    "castledger_tracker_oldest_hit_seconds",
+    _GAUGE,
+    "Age of the oldest hit in a segment that ingest has not removed; up to a minute is usual.",
+    ("slot",),
+)
+TRACKER_DISK_FREE_BYTES: Final = Metric(
+    "castledger_tracker_disk_free_bytes", _GAUGE, "Room left on the disk of the spool, beside the reserve.", ("slot",)
+)
+TRACKER_RESERVE_HELD: Final = Metric(
+    "castledger_tracker_reserve_held",
+    _GAUGE,
+    "1 while the room that is kept for a full disk (`SPOOL_RESERVE_MB`) is there, or none is to be kept.",
+    ("slot",),
+)
+TRACKER_CONNECTIONS: Final = Metric("castledger_tracker_connections", _GAUGE, "Open connections.", ("slot",))
+TRACKER_ACCEPT_FAILURES: Final = Metric(
+    "castledger_tracker_accept_failures", _COUNTER, "How often no client could be taken in.", ("slot",)
+)
+TRACKER_REGISTRY_VERSION: Final = Metric(
+    "castledger_tracker_registry_version", _GAUGE, "Version of the snapshot in force.", ("slot",)
+)
+TRACKER_REGISTRY_STALE: Final = Metric(
+    "castledger_tracker_registry_stale", _GAUGE, "1 when the snapshot cannot be read.", ("slot",)
+)
+
+INGEST_HITS: Final = Metric("castledger_ingest_hits", _COUNTER, "Hits that landed, by verdict.", ("verdict",))
+INGEST_BATCHES: Final = Metric(
+    "castledger_ingest_batches",
+    _COUNTER,
+    "Batches by what became of them: landed, fenced (another shipper had landed it), retried, failed, rejudged (a "
+    "podcast had moved to another tenant), split (some of their hits were refused).",
+    ("outcome",),
+)
+INGEST_STEP_SECONDS: Final = Metric(
+    "castledger_ingest_step_seconds", _COUNTER, "Seconds spent in each step.", ("step",)
+)
+INGEST_LAG_SECONDS: Final = Metric(
+    "castledger_ingest_lag_seconds", _GAUGE, "Age of the instant before which all has landed."
+)
+INGEST_BACKLOG_BYTES: Final = Metric(
+    "castledger_ingest_backlog_bytes", _GAUGE, "Bytes in the spool that have not landed."
+)
+INGEST_MARKS: Final = Metric("castledger_ingest_marks", _GAUGE, "Days of episodes whose rollups wait to be recomputed.")
+INGEST_LEDGER_DIFFERENCE: Final = Metric(
+    "castledger_ingest_ledger_difference",
+    _GAUGE,
+    "Answers of yesterday and today of which nothing is known to have become; below 0, more became of them than there "
+    "were. Always 0 unless something is wrong.",
+)
+INGEST_SILENT_TRACKER: Final = Metric(
+    "castledger_ingest_silent_tracker",
+    _GAUGE,
+    "1 for a tracker that has not been heard of for three minutes though it did not stop.",
+    ("source",),
+)
+INGEST_DAMAGED_SEGMENTS: Final = Metric(
+    "castledger_ingest_damaged_segments", _COUNTER, "Segments that were set aside as damaged."
+)
+INGEST_DAMAGED_BYTES: Final = Metric(
+    "castledger_ingest_damaged_bytes", _COUNTER, "Bytes of the spool that could not be read, between what could."
+)
+INGEST_DAMAGED_HITS: Final = Metric(
+    "castledger_ingest_damaged_hits",
+    _COUNTER,
+    "Hits that are missing where the spool was damaged, as far as running totals tell.",
+)
+INGEST_DEAD_LETTERS: Final = Metric(
+    "castledger_ingest_dead_letters",
+    _COUNTER,
+    "Hits that could not be judged or that the database refuses, by step and reason (a SQLSTATE or the name of an "
+    "exception).",
+    ("step", "reason"),
+)
+INGEST_LISTS_DAMAGED: Final = Metric(
+    "castledger_ingest_lists_damaged",
+    _GAUGE,
+    "1 while lists or databases on the disk cannot be used and those before stay in force.",
+)
+INGEST_SHARED_ADDRESSES_DUE: Final = Metric(
+    "castledger_ingest_shared_addresses_due",
+    _GAUGE,
+    "Entries of shared.txt whose last validation is 75 days old or older; from 90 days on they act no longer.",
+)
+INGEST_POLLS: Final = Metric(
+    "castledger_ingest_polls", _COUNTER, "Feeds polled, by outcome: changed, unchanged, failed.", ("outcome",)
+)
+INGEST_JOB_RUNS: Final = Metric(
+    "castledger_ingest_job_runs",
+    _COUNTER,
+    "Runs of jobs, by kind and outcome: done, failed, lost (it outlived its lease, and another has it).",
+    ("kind", "outcome"),
+)
+INGEST_JOB_SECONDS: Final = Metric("castledger_ingest_job_seconds", _COUNTER, "Seconds spent in jobs.", ("kind",))
+INGEST_JOBS_OVERDUE_SECONDS: Final = Metric(
+    "castledger_ingest_jobs_overdue_seconds",
+    _GAUGE,
+    "How long the job has waited that is due longest; 0 when none is due.",
+)
+INGEST_MAIL_WAITING: Final = Metric("castledger_ingest_mail_waiting", _GAUGE, "Mail that has not gone yet.")
+INGEST_MAIL_OLDEST_SECONDS: Final = Metric(
+    "castledger_ingest_mail_oldest_seconds",
+    _GAUGE,
+    "How long the mail has waited that waits longest; 0 when none waits.",
+)
+INGEST_MAIL_SENT: Final = Metric("castledger_ingest_mail_sent", _COUNTER, "Mail that a server took.")
+INGEST_MAIL_RETRIED: Final = Metric(
+    "castledger_ingest_mail_retried",
+    _COUNTER,
+    "Attempts that failed and are made again, by reason: unreachable, tls, sign_in, sender, later.",
+    ("reason",),
+)
+INGEST_MAIL_FAILED: Final = Metric(
+    "castledger_ingest_mail_failed",
+    _COUNTER,
+    "Mail that was given up, by reason: refused by the server for good, expired after two days.",
+    ("reason",),
+)
+
+API_REQUESTS: Final = Metric(
+    "castledger_api_requests",
+    _COUNTER,
+    "Requests answered, by route as it is written in the documentation, `none` where there is no such route.",
+    ("method", "route", "status"),
+)
+API_REQUEST_SECONDS: Final = Metric(
+    "castledger_api_request_seconds", _HISTOGRAM, "Time from a request to the end of its answer.", ("route",)
+)
+
+METRICS: Final[tuple[Metric, ...]] = (
+    TRACKER_ANSWERS,
+    TRACKER_ANSWER_SECONDS,
+    TRACKER_REDIRECTED_HITS,
+    TRACKER_RECORDED_HITS,
+    TRACKER_HITS,
+    TRACKER_LOST_HITS,
+    TRACKER_AT_RISK_HITS,
+    TRACKER_SPOOL_FAILING,
+    TRACKER_SPOOL_BYTES,
+    TRACKER_SYNC_SECONDS,
+    TRACKER_OLDEST_HIT_SECONDS,
+    TRACKER_DISK_FREE_BYTES,
+    TRACKER_RESERVE_HELD,
+    TRACKER_CONNECTIONS,
+    TRACKER_ACCEPT_FAILURES,
+    TRACKER_REGISTRY_VERSION,
+    TRACKER_REGISTRY_STALE,
+    INGEST_HITS,
+    INGEST_BATCHES,
+    INGEST_STEP_SECONDS,
+    INGEST_LAG_SECONDS,
+    INGEST_BACKLOG_BYTES,
+    INGEST_MARKS,
+    INGEST_LEDGER_DIFFERENCE,
+    INGEST_SILENT_TRACKER,
+    INGEST_DAMAGED_SEGMENTS,
+    INGEST_DAMAGED_BYTES,
+    INGEST_DAMAGED_HITS,
+    INGEST_DEAD_LETTERS,
+    INGEST_LISTS_DAMAGED,
+    INGEST_SHARED_ADDRESSES_DUE,
+    INGEST_POLLS,
+    INGEST_JOB_RUNS,
+    INGEST_JOB_SECONDS,
+    INGEST_JOBS_OVERDUE_SECONDS,
+    INGEST_MAIL_WAITING,
+    INGEST_MAIL_OLDEST_SECONDS,
+    INGEST_MAIL_SENT,
+    INGEST_MAIL_RETRIED,
+    INGEST_MAIL_FAILED,
+    API_REQUESTS,
+    API_REQUEST_SECONDS,
+)
+"""All of them, by service, in the order in which they are read about."""

@@ -1,0 +1,261 @@
+"""A tenant with one of each thing there is, and requests about them made from the routes themselves.
+
+Whoever adds a route with a new parameter in its path adds a maker for what it names, or says that it names nothing of a
+tenant's; whoever adds a body with an id in it, an example of that body. The walks over all routes fail until then.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import httpx
+import msgspec
+from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
+from litestar.routes import HTTPRoute
+
+from analytics_core.clock import FixedClock
+from analytics_core.hits import HitFlag
+from analytics_core.ids import new_id
+from api.openapi import Operation, list_operations
+from api.pages.forms import FIELD, form_token
+from api.pages.sessions import SESSION_COOKIE
+from ingest.restatements import restate
+from tests.integration.api.browsers import ORIGIN, Browser
+from tests.integration.api.feed_hosts import feed_host
+from tests.integration.api.ledger import Api, Ledger, make_feed
+
+__all__ = ("BODIES", "FORMS", "FREE", "MAKERS", "QUERIES", "Asked", "Owner", "ids_in_bodies", "list_asked")
+
+_DAY: Final = "2026-11-02"
+_NOW: Final = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
+_PARAMETER: Final = re.compile(r"{(\w+)}")
+_BASE: Final = "/api/v1"
+
+
+class Owner:
+    """A tenant; each thing of it is made when it is first asked for, and stays the same.
+
+    Args:
+        api: Through which most is made.
+        ledger: By which is made what no request makes.
+        slug: The tenant's.
+        key: Of the tenant, with which it may do everything.
+        number: Tells its feeds and links from those of others.
+    """
+
+    def __init__(self, api: Api, ledger: Ledger, slug: str, key: str, number: int) -> None:
+        self.api = api
+        self.ledger = ledger
+        self.slug = slug
+        self.key = key
+        self.number = number
+        self.session = ""
+        self.made: dict[str, str] = {}
+
+    async def one(self, noun: str) -> str:
+        """Return the id of the one thing that a parameter names, or what stands for a parameter that names none."""
+        if noun in FREE:
+            return FREE[noun]
+        if noun not in self.made:
+            self.made[noun] = await MAKERS[noun](self)
+        return self.made[noun]
+
+    async def make_all(self) -> None:
+        """Make one of each."""
+        for noun in MAKERS:
+            await self.one(noun)
+
+    async def fill_in(self, template: Any) -> Any:
+        """Put this tenant's ids in the place of parameters, in a path or in any value that JSON knows."""
+        if isinstance(template, dict):
+            return {name: await self.fill_in(value) for name, value in template.items()}
+        if not isinstance(template, str):
+            return template
+        for noun in _PARAMETER.findall(template):
+            template = template.replace(f"{{{noun}}}", await self.one(noun))
+        return template
+
+    async def sign_in(self, app: Litestar) -> None:
+        """Sign in to the page."""
+        async with Browser.open(app) as browser:
+            await browser.sign_in(self.key)
+            self.session = browser.http.cookies[SESSION_COOKIE]
+
+    async def post(self, path: str, **body: Any) -> dict[str, Any]:
+        """Make something by a request."""
+        answer = await self.api.request("POST", path, key=self.key, **({"json": body} if body else {}))
+        assert answer.status_code in (201, 202), answer.text
+        made: dict[str, Any] = answer.json()
+        return made
+
+    async def send(self, asked: Asked, *, of: Owner) -> httpx.Response:
+        """Send a request with this tenant's credentials about things of another, or its own."""
+        path = await of.fill_in(asked.path)
+        query = {name: await of.fill_in(value) for name, value in asked.query.items()}
+        if asked.is_page:
+            form = {**await of.fill_in(asked.body), FIELD: form_token(self.session)} if asked.body else None
+            return await self.api.http.request(
+                asked.method,
+                f"{ORIGIN}{path}",
+                params=query,
+                headers={"Cookie": f"{SESSION_COOKIE}={self.session}", "Origin": ORIGIN},
+                data=form,
+            )
+        body = {} if asked.body is None else {"json": await of.fill_in(asked.body)}
+        return await self.api.request(asked.method, path.removeprefix(_BASE), key=self.key, params=query, **body)
+
+
+async def _podcast(owner: Owner) -> str:
+    podcast = await owner.api.add_podcast(10 * owner.number, key=owner.key)
+    return str(podcast["podcast_id"])
+
+
+async def _episode(owner: Owner) -> str:
+    answer = await owner.api.get(f"/podcasts/{await owner.one('podcast_id')}/episodes", key=owner.key)
+    return str(answer.json()["data"][0]["episode_id"])
+
+
+async def _hit(owner: Owner) -> str:
+    return await owner.ledger.land(f"{_DAY}T10:00+00:00", await owner.one("episode_id"), listener=owner.number)
+
+
+async def _link(owner: Owner) -> str:
+    made = await owner.post("/links", slug=f"offer-{owner.number}", url="https://sponsor.example.com/")
+    return str(made["link_id"])
+
+
+async def _key(owner: Owner) -> str:
+    return str((await owner.post("/api-keys", name="spare"))["key_id"])
+
+
+async def _claim(owner: Owner) -> str:
+    with feed_host(make_feed(10 * owner.number + 1)) as host:
+        podcast = await owner.post("/podcasts", feed_url=host.url)
+    return str((await owner.post(f"/podcasts/{podcast['podcast_id']}/claims"))["claim_id"])
+
+
+async def _erasure(owner: Owner) -> str:
+    hit_id = await owner.ledger.land(f"{_DAY}T12:00+00:00", await owner.one("episode_id"), listener=100 + owner.number)
+    return str((await owner.post("/erasures", kind="listener", hit_id=hit_id))["erasure_id"])
+
+
+async def _restatement(owner: Owner) -> str:
+    late = 200 + owner.number
+    await owner.ledger.finalise(owner.slug, ["2026-11-01"])
+    await owner.ledger.land("2026-11-01T10:00+00:00", await owner.one("episode_id"), listener=late, flags=HitFlag.LATE)
+    await owner.ledger.ingest.execute("delete from ts.downloads where listener_key = $1", UUID(int=late))
+    tenant = await owner.ledger.tenant_of(owner.slug)
+    days, clock = [dt.date(2026, 11, 1)], FixedClock(_NOW)
+    await restate(owner.ledger.ingest, int(tenant.tenant_no), days, reason="late", origin="command", clock=clock)
+    return str((await owner.api.get("/restatements", key=owner.key)).json()["data"][0]["restatement_id"])
+
+
+async def _spike(owner: Owner) -> str:
+    spike_id, begins = new_id(), dt.datetime.fromisoformat(f"{_DAY}T11:00+00:00")
+    await owner.ledger.ingest.execute(
+        """insert into app.spikes (tenant_no, spike_id, podcast_no, kind, begins_at, ends_at, app, usual, hits,
+            downloads, episodes, found_at)
+        select tenant_no, $2, podcast_no, 'agent', $3, $4, 'Earwig', '{1}', 2, 2, 1, $5 from app.podcasts
+        where podcast_id = $1""",
+        UUID(await owner.one("podcast_id")),
+        spike_id,
+        begins,
+        begins + dt.timedelta(hours=1),
+        _NOW,
+    )
+    return str(spike_id)
+
+
+MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
+    "podcast_id": _podcast,
+    "episode_id": _episode,
+    "hit_id": _hit,
+    "link_id": _link,
+    "key_id": _key,
+    "claim_id": _claim,
+    "erasure_id": _erasure,
+    "restatement_id": _restatement,
+    "spike_id": _spike,
+}
+"""How one of each is made, by the parameter that names it; what others are made of comes first."""
+
+FREE: Final[Mapping[str, str]] = {"host": "media.example.net", "name": "page.css"}
+"""Parameters of paths that name nothing of a tenant's, with a value."""
+
+QUERIES: Final[Mapping[str, str]] = {"day": _DAY, "from": _DAY, "to": "2026-11-03", "profiles": "ptmg-2.3"}
+"""Values of query parameters that routes want to have."""
+
+BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
+    "accept_spike": [{"reason": "a crawler"}],
+    "create_erasure": [
+        {"kind": "podcast", "podcast_id": "{podcast_id}", "confirm": "Podcast"},
+        {"kind": "listener", "hit_id": "{hit_id}"},
+    ],
+    "dismiss_spike": [{"reason": "a crawler"}],
+    "revert_spike": [{"reason": "a crawler"}],
+    "update_link": [{"url": "https://elsewhere.example.com/"}],
+}
+"""Bodies of requests about something, by the name of the function that answers; ids stand in braces."""
+
+FORMS: Final[Mapping[str, Mapping[str, str]]] = {
+    "accept_unknown": {"host": "media.example.net"},
+    "decide_spike": {"decision": "accept", "reason": "a crawler"},
+    "rewrite_sent": {"feed": ""},
+}
+"""Fields of the page's forms that are about something."""
+
+
+class Asked(NamedTuple):
+    """A request about something: its ids stand in braces, in the path, in the query or in the body."""
+
+    name: str
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: Mapping[str, Any] | None
+    is_page: bool = False
+
+
+def ids_in_bodies(operation: Operation) -> set[str]:
+    """List the fields of an operation's body that name a thing."""
+    structs = [body for body in operation.bodies.values() if body is not None]
+    return {field.encode_name for body in structs for field in msgspec.structs.fields(body)} & MAKERS.keys()
+
+
+def _page_handlers(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            for handler in route.route_handlers:
+                for method in sorted(handler.http_methods - {"OPTIONS", "HEAD"}):
+                    if not handler.resolve_include_in_schema() and not handler.opt.get("is_open"):
+                        yield method, route.path_format, handler
+
+
+def list_asked(app: Litestar) -> list[Asked]:
+    """Make every request that names a thing, reads first and deletions last."""
+    asked = []
+    for operation in list_operations(app):
+        name, method, path = operation.function.__name__, operation.method.upper(), operation.path
+        needed = {
+            parameter.name: QUERIES[parameter.name]
+            for parameter in operation.query
+            if parameter.required and parameter.name not in MAKERS
+        }
+        bodies: Sequence[Mapping[str, Any] | None] = BODIES.get(name, [None])
+        if _PARAMETER.search(path) or ids_in_bodies(operation):
+            asked += [Asked(name, method, path, needed, body) for body in bodies]
+        asked += [
+            Asked(name, method, path, {**needed, parameter.name: f"{{{parameter.name}}}"}, bodies[0])
+            for parameter in operation.query
+            if parameter.name in MAKERS
+        ]
+    for method, path, handler in _page_handlers(app):
+        if _PARAMETER.search(path):
+            name = handler.fn.__name__
+            asked.append(Asked(name, method, path, {}, FORMS[name] if method == "POST" else None, is_page=True))
+    return sorted(asked, key=lambda request: ("GET", "PATCH", "PUT", "POST", "DELETE").index(request.method))

@@ -1,0 +1,59 @@
+"""Rows of one tenant in the tables that no request of the walks fills."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from uuid import UUID
+
+from analytics_core.hits import HitKind
+from ingest.rollups import refresh_listeners, refresh_rollups
+from tests.integration.api.ledger import Ledger
+from tests.integration.api.nouns import Owner
+
+__all__ = ("ROWS", "fill_tables")
+
+ROWS: Final[Mapping[str, str]] = {
+    "app.users": "insert into app.users (user_id, email, name, created_at)"
+    " values (md5('user' || $3)::uuid, 'someone' || $3 || '@example.com', 'Someone', now())",
+    "app.memberships": "insert into app.memberships (tenant_id, user_id, role, created_at)"
+    " values ($1, md5('user' || $3)::uuid, 'owner', now())",
+    "app.user_sessions": "insert into app.user_sessions (session_id, user_id, tenant_id, kind, user_agent, created_at,"
+    " seen_at, expires_at) values (gen_random_uuid(), md5('user' || $3)::uuid, $1, 'api', '', now(), now(), now())",
+    "app.roles": "insert into app.roles (tenant_id, role_id, name, permissions, created_at, changed_at)"
+    " values ($1, gen_random_uuid(), 'Editor', '{links:read}', now(), now())",
+    "app.invitations": "insert into app.invitations (tenant_id, invitation_id, email, role, token_hash, created_at,"
+    " expires_at) values ($1, gen_random_uuid(), 'guest@example.com', 'viewer', sha256($3::bytea), now(), now())",
+    "app.outbox": "insert into app.outbox (mail_id, tenant_id, recipient, subject, body, queued_at, next_attempt_at)"
+    " values (gen_random_uuid(), $1, 'someone@example.com', 'x', 'x', now(), now())",
+    "app.idempotency_keys": "insert into app.idempotency_keys (tenant_id, caller_id, key, request_hash, created_at)"
+    " values ($1, gen_random_uuid(), 'k', sha256($3::bytea), now())",
+    "app.audit_seals": "insert into app.audit_seals (tenant_id, seq, entry_id, hash)"
+    " values ($1, 1, gen_random_uuid(), sha256($3::bytea))",
+    "app.clicks": "insert into app.clicks (tenant_no, link_no, occurred_at, segment_no, ordinal, is_bot)"
+    " select $2, link_no, now(), 1, 1000 + $3::integer, false from app.links where tenant_id = $1 limit 1",
+    "app.unknown_hosts": "insert into app.unknown_hosts (tenant_no, podcast_no, host, hits)"
+    " select $2, podcast_no, 'media' || $3 || '.example.net', 1 from app.podcasts where tenant_id = $1 limit 1",
+    "ops.listener_marks": "insert into ops.listener_marks (tenant_no, podcast_no, month)"
+    " select $2, podcast_no, '2026-11-01' from app.podcasts where tenant_id = $1 on conflict do nothing",
+}
+"""A row a table and tenant: ``$1`` is its id, ``$2`` its number, ``$3`` a text that tells it from others."""
+
+
+async def fill_tables(ledger: Ledger, owner: Owner) -> None:
+    """Have ingest make what it makes, and write the rest by hand."""
+    podcast, tenant = owner.made["podcast_id"], await ledger.tenant_of(owner.slug)
+    await ledger.mark_dirty(owner.made["episode_id"], "2026-11-02")
+    while await refresh_rollups(ledger.ingest):
+        continue
+    while await refresh_listeners(ledger.ingest, at_most_every=None):
+        continue
+    await ledger.land("2026-11-02T13:00+00:00", owner.made["episode_id"], kind=HitKind.CLICK, listener=owner.number)
+    await ledger.wait_for_episode("2026-11-02T14:00+00:00", podcast, "cdn.example.com/new.mp3")
+    await ledger.mark_dirty(owner.made["episode_id"], "2026-11-03")
+    values = (f"'{UUID(int=tenant.tenant_id.int)}'::uuid", str(tenant.tenant_no), f"'{owner.number}'")
+    for statement in ROWS.values():
+        # Put into the text, since no two statements use the same parameters; all of it is the test's own.
+        for place, value in enumerate(values, start=1):
+            statement = statement.replace(f"${place}", value)
+        await ledger.operator.execute(statement)

@@ -1,0 +1,117 @@
+"""Nobody sees or touches what is another tenant's: walks over all routes with ids of others."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+
+from api.openapi import list_operations
+from tests.integration.api.ledger import Api, Ledger
+from tests.integration.api.nouns import (
+    BODIES,
+    FREE,
+    MAKERS,
+    QUERIES,
+    Asked,
+    Owner,
+    ids_in_bodies,
+    list_asked,
+)
+
+pytestmark = pytest.mark.anyio
+
+_TABLES = """
+select format('%I.%I', n.nspname, c.relname) as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname in ('app', 'ops', 'ts') and c.relkind in ('r', 'p') and not c.relispartition order by 1"""
+
+
+async def contents(ledger: Ledger) -> dict[str, str]:
+    """Digest the rows of every table."""
+    names = [row["name"] for row in await ledger.operator.fetch(_TABLES)]
+    assert len(names) > 40
+    union = " union all ".join(
+        f"select '{name}' as name, md5(coalesce(string_agg(t::text, '|' order by t::text), '')) as rows from {name} t"
+        for name in names
+    )
+    return {row["name"]: row["rows"] for row in await ledger.operator.fetch(union)}
+
+
+def is_refused(answer: httpx.Response, asked: Asked) -> bool:
+    """Tell whether an answer says that there is no such thing: 404, or 422 of the field in a body that names it."""
+    if answer.status_code == 404:
+        return True
+    in_body = answer.status_code == 422 and not re.search(r"{\w+}", asked.path) and not asked.query
+    return in_body and {fault["code"] for fault in answer.json()["errors"]} == {"not_found"}
+
+
+async def test_every_parameter_of_a_path_and_every_id_in_a_body_can_be_made(api: Api) -> None:
+    asked = list_asked(api.app)
+    assert len(asked) > 40
+    assert {request.is_page for request in asked} == {True, False}
+    for request in asked:
+        assert set(re.findall(r"{(\w+)}", request.path)) <= MAKERS.keys() | FREE.keys(), (
+            f"{request.path}: tests/integration/api/nouns.py makes no such thing yet"
+        )
+    for operation in list_operations(api.app):
+        named = set(re.findall(r"{(\w+)}", str(BODIES.get(operation.function.__name__, ()))))
+        assert ids_in_bodies(operation) <= named, f"{operation.function.__name__}: add a body to BODIES of nouns.py"
+        of_ids = {parameter.name for parameter in operation.query if parameter.schema.get("format") == "uuid"}
+        assert of_ids <= MAKERS.keys(), f"{operation.function.__name__}: add a maker to MAKERS of nouns.py"
+
+
+async def test_every_route_with_an_id_of_another_tenant_is_404_and_changes_nothing(
+    api: Api, ledger: Ledger, owners: tuple[Owner, Owner]
+) -> None:
+    ours, theirs = owners
+    installation = Owner(api, ledger, "home", api.key, 9)
+    await installation.sign_in(api.app)
+    strangers = (theirs, installation)
+    for stranger in strangers:
+        # A key's first use is noted, and so is a session's.
+        assert (await api.get("/podcasts", key=stranger.key)).status_code == 200
+    before = await contents(ledger)
+    for request in list_asked(api.app):
+        for stranger in strangers:
+            answer = await stranger.send(request, of=ours)
+            assert is_refused(answer, request), f"{stranger.slug}: {request} {answer.status_code} {answer.text[:500]}"
+            for noun, made in ours.made.items():
+                assert made not in answer.text.replace(str(answer.url), ""), f"{request} tells {noun}"
+        if request.method != "GET":
+            after = await contents(ledger)
+            assert {name for name in after if after[name] != before[name]} == set(), request
+    assert await contents(ledger) == before
+
+
+async def test_the_same_requests_about_ones_own_things_are_answered(api: Api, owners: tuple[Owner, Owner]) -> None:
+    ours, _ = owners
+    for request in list_asked(api.app):
+        answer = await ours.send(request, of=ours)
+        # What was decided or erased by a request before may clash, and a feed without an address cannot be fetched.
+        is_answered = answer.status_code < 400 or answer.status_code == 409
+        if request.name in ("create_erasure", "rewrite_sent"):
+            is_answered = is_answered or answer.status_code == 422
+        assert is_answered, f"{request} {answer.status_code} {answer.text[:500]}"
+        assert not is_refused(answer, request), f"{request} {answer.status_code} {answer.text[:500]}"
+
+
+async def test_no_list_and_no_total_holds_anything_of_another_tenant(api: Api, owners: tuple[Owner, Owner]) -> None:
+    ours, theirs = owners
+    seen, named = "", 0
+    for operation in list_operations(api.app):
+        if operation.method != "get" or "{" in operation.path:
+            continue
+        query = {parameter.name: QUERIES[parameter.name] for parameter in operation.query if parameter.name in QUERIES}
+        for parameter in operation.query:
+            if parameter.required and parameter.name in MAKERS:
+                query[parameter.name] = theirs.made[parameter.name]
+        path = operation.path.removeprefix("/api/v1")
+        foreign = await api.request("GET", path, key=theirs.key, params=query)
+        assert foreign.status_code in (200, 403, 422), foreign.text
+        for noun, made in ours.made.items():
+            assert made not in foreign.text, f"{operation.path} tells {noun}"
+        seen += (await api.request("GET", path, key=ours.key, params=query)).text
+        named += 1
+    assert named >= 12
+    assert {noun for noun, made in ours.made.items() if made not in seen} <= {"episode_id"}
