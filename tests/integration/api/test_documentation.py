@@ -89,6 +89,18 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("get", "/api/v1/links/{link_id}"),
         ("patch", "/api/v1/links/{link_id}"),
         ("delete", "/api/v1/links/{link_id}"),
+        ("post", "/api/v1/auth/invitations/accept"),
+        ("get", "/api/v1/members"),
+        ("patch", "/api/v1/members/{user_id}"),
+        ("delete", "/api/v1/members/{user_id}"),
+        ("get", "/api/v1/members/invitations"),
+        ("post", "/api/v1/members/invitations"),
+        ("delete", "/api/v1/members/invitations/{invitation_id}"),
+        ("get", "/api/v1/roles"),
+        ("post", "/api/v1/roles"),
+        ("get", "/api/v1/roles/{role_id}"),
+        ("patch", "/api/v1/roles/{role_id}"),
+        ("delete", "/api/v1/roles/{role_id}"),
     }
     for method, path in operations:
         operation = document["paths"][path][method]

@@ -57,6 +57,7 @@ async def test_every_route_is_open_or_names_its_permission(app: Litestar) -> Non
 
 async def test_only_these_are_open_to_everyone(app: Litestar) -> None:
     assert {path for path, handler in handlers(app) if handler.opt.get("is_open")} == {
+        "/api/v1/auth/invitations/accept",
         "/api/v1/auth/login",
         "/api/v1/auth/password/forgot",
         "/api/v1/auth/password/reset",
@@ -67,6 +68,7 @@ async def test_only_these_are_open_to_everyone(app: Litestar) -> None:
         "/api/v1/health",
         "/api/v1/openapi.json",
         "/favicon.ico",
+        "/invitation",
         "/methodology",
         "/methodology.json",
         "/sign-in",
