@@ -69,6 +69,8 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("get", "/api/v1/analytics/hits/{hit_id}"),
         ("get", "/api/v1/analytics/overview"),
         ("get", "/api/v1/api-keys"),
+        ("get", "/api/v1/audit"),
+        ("get", "/api/v1/audit/export"),
         ("post", "/api/v1/api-keys"),
         ("delete", "/api/v1/api-keys/{key_id}"),
         ("get", "/api/v1/erasures"),

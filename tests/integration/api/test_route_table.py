@@ -109,7 +109,8 @@ async def test_every_route_of_the_api_tells_what_it_is_and_what_it_answers(app: 
             # Anything else would be no schema at all.
             kind = typing.get_origin(operation.answer) or operation.answer
             assert issubclass(kind, msgspec.Struct), name
-            assert success["content"]["application/json"]["schema"]["$ref"], name
+            media_type = "application/x-ndjson" if operation.handler.opt.get("lines") else "application/json"
+            assert success["content"][media_type]["schema"]["$ref"], name
         refusals = {status for status in told["responses"] if int(status) >= 400}
         wanted = {"422", "503"} if operation.handler.opt.get("is_open") else {"401", "403", "422", "503"}
         if "{" in operation.path:
