@@ -120,7 +120,7 @@ def _opening(scope: Scope, send: Send) -> Send:
     async def opened(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableScopeHeaders.from_message(message)
-            headers.add("Vary", "Origin")
+            headers.extend_header_value("Vary", "Origin")
             origin = scope.get("state", {}).get(_ALLOWED)
             if origin is not None:
                 headers["Access-Control-Allow-Origin"] = origin

@@ -97,13 +97,22 @@ async def add_key(
     conn: Connection,
     tenant: Tenant,
     *,
-    kind: KeyKind,
     name: str,
-    scopes: Sequence[str],
-    origins: Sequence[str],
-    expires_at: dt.datetime | None,
+    scopes: Sequence[str] | None,
+    kind: KeyKind = KeyKind.SECRET,
+    origins: Sequence[str] = (),
+    expires_at: dt.datetime | None = None,
 ) -> tuple[ListedKey, str]:
     """Make an API key inside a transaction of its tenant; its text is returned this once and stored nowhere.
+
+    Args:
+        conn: In a transaction of the tenant.
+        tenant: Whose key it is.
+        name: What it is for.
+        scopes: What it may do; ``None`` is everything, for whoever may hand that out.
+        kind: A publishable one needs origins, and may do nothing but send events.
+        origins: On whose pages a publishable one may be used.
+        expires_at: When it ends.
 
     Raises:
         Conflict: ``too_many_keys``.

@@ -17,7 +17,7 @@ from analytics_core.db.tenants import revoke_key
 from analytics_core.errors import Conflict, NotFound
 from analytics_core.ids import KeyId
 from analytics_core.origins import MAX_ORIGINS
-from analytics_core.permissions import Permission
+from analytics_core.permissions import INSTALLATION_PERMISSIONS, Permission
 from api.auth import caller_of
 from api.callers import Caller
 from api.errors import InvalidRequest
@@ -64,7 +64,8 @@ class ShownKey(msgspec.Struct, frozen=True):
 def _choices(caller: Caller) -> dict[str, list[tuple[str, str]]]:
     """Group what a caller may pass on by the kind of thing: permissions, each with its action."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for permission in sorted(caller.permissions):
+    useless = frozenset() if caller.is_installation else INSTALLATION_PERMISSIONS
+    for permission in sorted(caller.permissions - useless):
         noun, _, action = permission.partition(":")
         found.setdefault(noun, []).append((permission, action))
     return found

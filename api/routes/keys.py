@@ -36,7 +36,7 @@ def _wanted(request: Request[Any, Any, Any]) -> KeyId:
 @post(
     "/api-keys",
     tags=_TAGS,
-    opt={"permission": Permission.KEYS_WRITE, "bodies": {"application/json": AddKey}, "refusals": (409,)},
+    opt={"permission": Permission.KEYS_WRITE, "bodies": {"application/json": AddKey}, "refusals": (409, 429)},
 )
 async def create_api_key(request: Request[Any, Any, Any]) -> NewApiKey:
     """Make an API key.
@@ -94,7 +94,7 @@ async def update_api_key(request: Request[Any, Any, Any]) -> ApiKey:
 @post(
     "/api-keys/{key_id:str}/rotate",
     tags=_TAGS,
-    opt={"permission": Permission.KEYS_WRITE, "bodies": {"application/json": RotateKey}, "refusals": (409,)},
+    opt={"permission": Permission.KEYS_WRITE, "bodies": {"application/json": RotateKey}, "refusals": (409, 429)},
 )
 async def rotate_api_key(request: Request[Any, Any, Any]) -> NewApiKey:
     """Make a new API key in the place of one, with its name, scopes and origins.
@@ -107,7 +107,7 @@ async def rotate_api_key(request: Request[Any, Any, Any]) -> NewApiKey:
     async with writing(request, "key.rotate") as work:
         row, text = await rotate(work.conn, wanted, how, caller=work.caller)
         answer = NewApiKey.with_text(ApiKey.of(row), text)
-        return work.done(answer, resource=wanted, after=ApiKey.of(row))
+        return work.done(answer, resource=wanted, after=ApiKey.of(row), is_secret=True)
 
 
 @delete("/api-keys/{key_id:str}", tags=_TAGS, opt={"permission": Permission.KEYS_WRITE})

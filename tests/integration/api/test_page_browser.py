@@ -216,6 +216,7 @@ def test_the_keyboard_reaches_everything_in_the_order_in_which_it_stands(chromiu
         "Castledger",
         "Podcasts",
         "Add",
+        "Sponsors",
         "Keys",
         "Sign out",
         "Overview",
