@@ -13,7 +13,16 @@ import msgspec
 from litestar import Request
 
 from analytics_core.clock import Clock, SystemClock
-from analytics_core.db.pool import Connection, Pool, Tenant, check_role, connection, open_pool, tenant_transaction
+from analytics_core.db.pool import (
+    Connection,
+    Pool,
+    Tenant,
+    check_role,
+    connection,
+    open_pool,
+    set_tenant,
+    tenant_transaction,
+)
 from analytics_core.errors import ConfigError, Unavailable
 from analytics_core.own_profiles import load_profiles
 from analytics_core.passwords import PasswordHasher
@@ -106,6 +115,10 @@ class Database:
             tenant = msgspec.structs.replace(tenant, sponsor_ids=None)
         async with self._usable(role) as pool, tenant_transaction(pool, tenant) as conn:
             yield conn
+
+    async def turn_to(self, conn: Connection, tenant: Tenant) -> None:
+        """Have the rest of a transaction write for a tenant; for :func:`api.writing.writing_own` alone."""
+        await set_tenant(conn, tenant)
 
     async def check(self) -> None:
         """Make sure that both roles are what they have to be.

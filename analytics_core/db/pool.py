@@ -13,6 +13,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from analytics_core.errors import ConfigError, Unavailable
 from analytics_core.ids import TenantId, TenantNo
+from analytics_core.quotas import quota_exceeded
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 
@@ -46,6 +47,7 @@ CONNECTION_LOST: Final = (
 """What the driver raises when the database is not there, goes away, or has no place for us."""
 
 _TIMEOUT_S: Final = 10.0
+_QUOTA: Final = "CLQTA"
 _NO_SERVICE: Final = (Role.OWNER, Role.DUMP)
 
 _WHO: Final[LiteralString] = """/* pool.who */
@@ -176,6 +178,7 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
     """Lend a connection of the pool; a lost database is :class:`Unavailable`, whenever it is noticed.
 
     Raises:
+        QuotaExceeded: The database refused what would have been one too many.
         Unavailable: The database does not answer, or went away.
     """
     try:
@@ -184,6 +187,10 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
             yield conn
     except CONNECTION_LOST as error:
         raise Unavailable("the database does not answer") from error
+    except asyncpg.PostgresError as error:
+        if error.sqlstate != _QUOTA or error.detail is None:
+            raise
+        raise quota_exceeded(error.detail) from error
 
 
 async def set_tenant(conn: Connection, tenant: Tenant) -> None:

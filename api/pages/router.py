@@ -14,6 +14,7 @@ from api.pages.comparisons import show_comparison
 from api.pages.episodes import show_episode, show_episodes
 from api.pages.hits import show_episode_hits, show_hit, show_podcast_hits
 from api.pages.intake import add_podcast, show_new
+from api.pages.invitation import accept_on_page, show_invitation
 from api.pages.limits import SignInLimit
 from api.pages.methodology import show_methodology
 from api.pages.overview import show_front, show_overview, show_podcasts
@@ -28,7 +29,7 @@ from api.resources import Resources
 
 __all__ = ("page_routes", "page_state")
 
-_OPEN: Final = (get_asset, get_favicon, show_methodology, show_sign_in, sign_in)
+_OPEN: Final = (accept_on_page, get_asset, get_favicon, show_invitation, show_methodology, show_sign_in, sign_in)
 _CLOSED: Final = (
     accept_unknown,
     add_podcast,

@@ -23,7 +23,8 @@ from api.audience import read_audience
 from api.auth import caller_of
 from api.explanations import counted_by, is_partial, state_of, version_tag
 from api.limits import REPORT_COST
-from api.queries import Parameter, Query, whole_number
+from api.preferences import read_report_query
+from api.queries import Parameter, whole_number
 from api.ranges import FROM, TO, TZ, TimeRange, read_range
 from api.resources import resources_of
 from api.schemas.overviews import Former, OverviewAnswer, Top, TopValue
@@ -108,9 +109,9 @@ async def get_overview(request: Request[Any, Any, Any]) -> Response[OverviewAnsw
     """
     resources = resources_of(request)
     now = resources.clock.now()
-    query = Query.of(request)
+    query, days = await read_report_query(request)
     podcast_id, tz, limit = query.get(PODCAST_ID), query.get(TZ), query.get(TOP)
-    wanted = read_range(query, now=now)
+    wanted = read_range(query, now=now, days=days)
     query.finish()
     span, before = Bucket(*wanted), _range_before(wanted, tz)
     first, last = utc_days(*wanted)
@@ -121,7 +122,7 @@ async def get_overview(request: Request[Any, Any, Any]) -> Response[OverviewAnsw
         status = await read_status(conn, scope, first=before.start.date(), last=last)
         settled = await read_status(conn, scope, first=first, last=last)
         state, partial = state_of(settled, first, last, now=now), is_partial(status, wanted.end)
-        tag = version_tag(status, wanted, state, partial, status.is_counting, lists)
+        tag = version_tag(status, wanted, state, partial, status.is_counting, lists, tz.key)
         if (unchanged := answer_unchanged(request, tag)) is not None:
             return unchanged
         sums = {row.bucket: row for row in await sum_downloads(conn, scope, [before, span])}

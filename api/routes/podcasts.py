@@ -50,7 +50,7 @@ def _refuse_size(resources: Resources) -> InvalidRequest:
         "permission": Permission.PODCASTS_WRITE,
         "cost": HEAVY_COST,
         "bodies": {"application/json": AddPodcast, **dict.fromkeys(_XML)},
-        "refusals": (409,),
+        "refusals": (409, 429),
     },
 )
 async def create_podcast(request: Request[Any, Any, Any]) -> AddedPodcast:

@@ -102,7 +102,7 @@ async def test_a_suspended_tenant_reads_and_does_not_write(api: Api, ledger: Led
     # Only an operator may do this; no role of a service can.
     await ledger.suspend("late-payer")
     assert (await api.get("/podcasts", key=key)).status_code == 200
-    problem(await api.request("POST", "/api-keys", key=key, json={"name": "x"}), 403, "forbidden")
+    problem(await api.request("POST", "/api-keys", key=key, json={"name": "x"}), 403, "tenant_suspended")
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ async def test_every_route_has_a_cost_and_a_guard_that_takes_it(app: Litestar) -
 
 async def test_only_these_are_open_to_everyone(app: Litestar) -> None:
     assert {path for path, handler in handlers(app) if handler.opt.get("is_open")} == {
+        "/api/v1/auth/invitations/accept",
         "/api/v1/auth/login",
         "/api/v1/auth/password/forgot",
         "/api/v1/auth/password/reset",
@@ -83,6 +84,7 @@ async def test_only_these_are_open_to_everyone(app: Litestar) -> None:
         "/api/v1/health",
         "/api/v1/openapi.json",
         "/favicon.ico",
+        "/invitation",
         "/methodology",
         "/methodology.json",
         "/sign-in",
@@ -107,7 +109,8 @@ async def test_every_route_of_the_api_tells_what_it_is_and_what_it_answers(app: 
             # Anything else would be no schema at all.
             kind = typing.get_origin(operation.answer) or operation.answer
             assert issubclass(kind, msgspec.Struct), name
-            assert success["content"]["application/json"]["schema"]["$ref"], name
+            media_type = "application/x-ndjson" if operation.handler.opt.get("lines") else "application/json"
+            assert success["content"][media_type]["schema"]["$ref"], name
         refusals = {status for status in told["responses"] if int(status) >= 400}
         wanted = {"422", "503"} if operation.handler.opt.get("is_open") else {"401", "403", "422", "503"}
         if "{" in operation.path:
