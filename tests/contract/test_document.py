@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -27,10 +28,10 @@ from tests.integration.api.nouns import MAKERS, QUERIES, Owner
 
 pytestmark = pytest.mark.anyio
 
-_EXAMPLES: Final = os.environ.get("CASTLEDGER_CONTRACT_EXAMPLES", "3")
+_EXAMPLES: Final = os.environ.get("CASTLEDGER_CONTRACT_EXAMPLES", "2")
 _SEED: Final = os.environ.get("CASTLEDGER_CONTRACT_SEED", "1")
 _PHASES: Final = os.environ.get("CASTLEDGER_CONTRACT_PHASES", "fuzzing")
-_MAX_S: Final = os.environ.get("CASTLEDGER_CONTRACT_SECONDS", "20")
+_MAX_S: Final = os.environ.get("CASTLEDGER_CONTRACT_SECONDS", "120")
 
 # A schema says less than a rule: that a time zone is known, an address one of a feed, two times are in order.
 _NOT_ASKED: Final = "positive_data_acceptance"
@@ -111,7 +112,11 @@ async def test_nothing_is_answered_that_the_document_does_not_say(filled: Filled
     assert filled.ids.keys() == MAKERS.keys()
     status, said = await ask(filled, tmp_path, filled.key)
     assert status == 0, said
-    assert "generated" in said
+    # None was left out for want of time.
+    selected, tested = re.search(r"Selected: (\d+)/", said), re.search(r"Tested: (\d+)", said)
+    assert selected is not None, said
+    assert tested is not None, said
+    assert int(selected[1]) == int(tested[1]) > 37
 
 
 async def test_the_installations_own_tenant_is_answered_as_the_document_says(filled: Filled, tmp_path: Path) -> None:

@@ -187,6 +187,10 @@ async def _spike(owner: Owner) -> str:
     return str(spike_id)
 
 
+async def _tenant(owner: Owner) -> str:
+    return str(UUID(int=(await owner.ledger.tenant_of(owner.slug)).tenant_id.int))
+
+
 async def _role(owner: Owner) -> str:
     return str((await owner.post("/roles", name="Editor", permissions=["links:read"]))["role_id"])
 
@@ -223,6 +227,7 @@ MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "erasure_id": _erasure,
     "restatement_id": _restatement,
     "spike_id": _spike,
+    "tenant_id": _tenant,
     "role_id": _role,
     "user_id": _member,
     "invitation_id": _invitation,

@@ -82,9 +82,15 @@ async def test_every_route_with_an_id_of_another_tenant_is_404_and_changes_nothi
         assert (await api.get("/podcasts", key=stranger.key)).status_code == 200
     before = await contents(ledger)
     for request in list_asked(api.app):
+        is_operators = "{tenant_id}" in request.path
         for stranger in strangers:
+            if is_operators and stranger is installation:
+                # Whoever runs an installation sees its tenants, and closes them.
+                continue
             answer = await stranger.send(request, of=ours)
-            assert is_refused(answer, request), f"{stranger.slug}: {request} {answer.status_code} {answer.text[:500]}"
+            assert (is_operators and answer.status_code == 403) or is_refused(answer, request), (
+                f"{stranger.slug}: {request} {answer.status_code} {answer.text[:500]}"
+            )
             for noun, made in ours.made.items():
                 assert made not in answer.text.replace(str(answer.url), ""), f"{request} tells {noun}"
         for role in () if request.is_page else RoleName:
@@ -104,6 +110,8 @@ async def test_every_route_with_an_id_of_another_tenant_is_404_and_changes_nothi
 async def test_the_same_requests_about_ones_own_things_are_answered(api: Api, owners: tuple[Owner, Owner]) -> None:
     ours, _ = owners
     for request in list_asked(api.app):
+        if "{tenant_id}" in request.path:
+            continue
         answer = await ours.send(request, of=ours)
         # What was decided or erased by a request before may clash, and a feed without an address cannot be fetched.
         is_answered = answer.status_code < 400 or answer.status_code == 409
