@@ -33,6 +33,7 @@ from api.accounts import confirm_email, reset_with_token
 from api.auth import person_of
 from api.bodies import read_json
 from api.errors import Fault, InvalidRequest, TooSoon
+from api.limits import REPORT_COST
 from api.resources import Resources, resources_of
 from api.schemas.people import (
     Accepted,
@@ -55,7 +56,7 @@ _TAGS: Final = ["sign-in"]
 
 
 def _opt(body: type[Any], *refusals: int) -> dict[str, Any]:
-    return {"is_open": True, "bodies": {"application/json": body}, "refusals": refusals}
+    return {"is_open": True, "cost": REPORT_COST, "bodies": {"application/json": body}, "refusals": refusals}
 
 
 def _accepted() -> Accepted:
@@ -124,7 +125,7 @@ def _read_registration(wanted: Register) -> Register:
     return Register(password=wanted.password, **read)
 
 
-@post("/auth/register", tags=_TAGS, status_code=202, opt=_opt(Register, 403, 429))
+@post("/auth/register", tags=_TAGS, status_code=202, opt=_opt(Register, 403))
 async def register(request: Request[Any, Any, Any]) -> Accepted:
     """Register.
 
@@ -150,7 +151,7 @@ async def verify(request: Request[Any, Any, Any]) -> None:
     await confirm_email(request, (await read_json(request, Verify)).token)
 
 
-@post("/auth/login", tags=_TAGS, status_code=200, opt=_opt(SignIn, 401, 403, 404, 429))
+@post("/auth/login", tags=_TAGS, status_code=200, opt=_opt(SignIn, 401, 403, 404))
 async def sign_in(request: Request[Any, Any, Any]) -> SignedIn:
     """Sign in with mail address and password.
 
