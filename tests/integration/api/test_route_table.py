@@ -93,8 +93,10 @@ async def test_only_these_are_open_to_everyone(app: Litestar) -> None:
         "/invitation",
         "/methodology",
         "/methodology.json",
+        "/reset-password",
         "/sign-in",
         "/static/{name:str}",
+        "/verify-email",
     }
 
 
