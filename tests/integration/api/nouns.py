@@ -21,6 +21,7 @@ from litestar.routes import HTTPRoute
 from analytics_core.clock import FixedClock
 from analytics_core.hits import HitFlag
 from analytics_core.ids import new_id
+from analytics_core.permissions import RoleName
 from api.openapi import Operation, list_operations
 from api.pages.forms import FIELD, form_token
 from api.pages.sessions import SESSION_COOKIE
@@ -28,6 +29,7 @@ from ingest.restatements import restate
 from tests.integration.api.browsers import ORIGIN, Browser
 from tests.integration.api.feed_hosts import feed_host
 from tests.integration.api.ledger import Api, Ledger, make_feed
+from tests.integration.api.people import make_person
 
 __all__ = ("BODIES", "FORMS", "FREE", "MAKERS", "QUERIES", "Asked", "Owner", "ids_in_bodies", "list_asked")
 
@@ -171,6 +173,19 @@ async def _spike(owner: Owner) -> str:
     return str(spike_id)
 
 
+async def _member(owner: Owner) -> str:
+    return str(await make_person(owner.ledger, f"member{owner.number}@example.com", owner.slug, role=RoleName.VIEWER))
+
+
+async def _invitation(owner: Owner) -> str:
+    made = await owner.post("/members/invitations", email=f"guest{owner.number}@example.org", role="viewer")
+    return str(made["invitation_id"])
+
+
+async def _role(owner: Owner) -> str:
+    return str((await owner.post("/roles", name="Link editor", permissions=["links:write"]))["role_id"])
+
+
 MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "podcast_id": _podcast,
     "episode_id": _episode,
@@ -181,6 +196,9 @@ MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "erasure_id": _erasure,
     "restatement_id": _restatement,
     "spike_id": _spike,
+    "user_id": _member,
+    "invitation_id": _invitation,
+    "role_id": _role,
 }
 """How one of each is made, by the parameter that names it; what others are made of comes first."""
 
@@ -196,9 +214,12 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
         {"kind": "podcast", "podcast_id": "{podcast_id}", "confirm": "Podcast"},
         {"kind": "listener", "hit_id": "{hit_id}"},
     ],
+    "create_invitation": [{"email": "stranger@example.org", "role_id": "{role_id}"}],
     "dismiss_spike": [{"reason": "a crawler"}],
     "revert_spike": [{"reason": "a crawler"}],
     "update_link": [{"url": "https://elsewhere.example.com/"}],
+    "update_member": [{"role": "analyst"}, {"role_id": "{role_id}"}],
+    "update_role": [{"permissions": ["links:read"]}],
 }
 """Bodies of requests about something, by the name of the function that answers; ids stand in braces."""
 
