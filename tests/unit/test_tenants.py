@@ -15,7 +15,6 @@ from analytics_core.quotas import MAX_LIMIT, Metric, Period, Quota, parse_quota
 from analytics_core.tenant_settings import SETTINGS, effective, parse_setting
 from analytics_core.tenants import parse_slug, parse_tenant_name
 
-
 T = TypeVar("T")
 
 
