@@ -12,13 +12,17 @@ from litestar.handlers import BaseRouteHandler
 from litestar.routes import HTTPRoute
 
 from api.auth import require_key, require_permission, require_person
+from api.bodies import refuse_media_type
+from api.gate import Gate
+from api.guards import Guards
 from api.idempotency import Replayed, answer_replayed
+from api.limits import Limited, Limits, limit_network
 from api.logs import RequestLog
 from api.metrics import RequestMetrics
 from api.pages.assets import Assets
 from api.pages.errors import answer_error
 from api.pages.router import page_routes, page_state
-from api.pages.views import compression_config, template_config
+from api.pages.views import template_config
 from api.queries import Query
 from api.requests import Observer
 from api.resources import Resources
@@ -194,10 +198,18 @@ _CLOSED: Final = (
 )
 
 
-def _refuse_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def _refuse_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Refuse parameters where a route knows none; the others tell all of theirs at once."""
-    if not handler.opt.get("query"):
+    if not handler.opt.get("query") and connection.scope["query_string"]:
         Query(connection.query_params.multi_items(), ()).finish()
+
+
+async def _refuse_media_type(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Refuse a body of a type that the route does not read, before anything of it is."""
+    bodies = handler.opt.get("bodies")
+    given = connection.headers.get("content-type")
+    if bodies and given and given.partition(";")[0].strip().lower() not in bodies:
+        raise refuse_media_type(*bodies)
 
 
 def create_app(
@@ -211,24 +223,33 @@ def create_app(
         metrics: Where requests are counted; nobody's when ``None``.
     """
     log = log or RequestLog(sys.stderr, level=resources.settings.log_level)
+    metrics = metrics or RequestMetrics()
+    limits = Limits(resources.limiter, resources.settings.api, metrics)
     assets = Assets()
+    checks = (_refuse_query, _refuse_media_type)
     app = Litestar(
         [
-            Router(_BASE, route_handlers=list(_OPEN), guards=[_refuse_query]),
-            Router(_BASE, route_handlers=list(_CLOSED), guards=[require_key, require_permission, _refuse_query]),
-            Router(_BASE, route_handlers=list(_PERSONAL), guards=[require_person, require_permission, _refuse_query]),
+            Router(_BASE, route_handlers=list(_OPEN), guards=[Guards(limit_network, *checks)]),
+            Router(
+                _BASE, route_handlers=list(_CLOSED), guards=[Guards(Limited(require_key), require_permission, *checks)]
+            ),
+            Router(
+                _BASE,
+                route_handlers=list(_PERSONAL),
+                guards=[Guards(Limited(require_person), require_permission, *checks)],
+            ),
             *page_routes(),
         ],
-        compression_config=compression_config(),
         exception_handlers={Exception: answer_error, Replayed: answer_replayed},
         logging_config=None,
         openapi_config=None,
         request_max_body_size=resources.settings.api.max_body_mb * 1024 * 1024,
-        state=State({"resources": resources, "log": log, **page_state(resources, assets)}),
+        state=State({"resources": resources, "log": log, "limits": limits, **page_state(resources, assets)}),
         template_config=template_config(assets),
     )
     publish(app, version=software_version())
     # Outermost, so that what no route answers is observed as well.
     methods = {route.path_format: route.methods for route in app.routes if isinstance(route, HTTPRoute)}
-    app.asgi_handler = Observer(app.asgi_handler, log, metrics or RequestMetrics(), methods=methods)
+    gate = Gate(app.asgi_handler, resources.settings.api)
+    app.asgi_handler = Observer(gate, log, metrics, methods=methods)
     return app

@@ -38,6 +38,7 @@ __all__ = (
     "InvalidRequest",
     "PodcastTaken",
     "Problem",
+    "RateLimited",
     "Refused",
     "TooSoon",
     "WrongCredentials",
@@ -144,6 +145,12 @@ class TooSoon(CastledgerError):
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         self.retry_after_s = retry_after_s
         super().__init__(message)
+
+
+class RateLimited(TooSoon):
+    """A client asks more often than it may; 429."""
+
+    code = "rate_limited"
 
 
 def _status_of(error: Exception) -> int:

@@ -32,6 +32,7 @@ from analytics_core.db.pool import CONNECTION_LOST, Connection, Pool, check_role
 from analytics_core.db.retention import set_hits_policy
 from analytics_core.db.rollups import count_marks
 from analytics_core.db.transfers import settle_claims
+from analytics_core.db.users import DELETED_FOR, erase_deleted
 from analytics_core.errors import ConfigError, Unavailable
 from analytics_core.mailers import open_mailer
 from analytics_core.roles import Role
@@ -315,6 +316,7 @@ class Ingest:
             JobKind("books", _CHORES_EVERY, self._drop_old_books),
             JobKind("idempotency", _CHORES_EVERY, self._drop_answers),
             JobKind("spikes", _SPIKES_EVERY, self._guard),
+            JobKind("people", _CHORES_EVERY, self._erase_people),
         ]
 
     async def _drop_answers(self, conn: Connection) -> Mapping[str, int]:
@@ -382,6 +384,10 @@ class Ingest:
             "mails": await drop_mail(conn, before=now - KEEP_MAIL),
             "invitations": await drop_invitations(conn, before=now - KEEP_MAIL),
         }
+
+    async def _erase_people(self, conn: Connection) -> Mapping[str, int]:
+        """Erase who had themselves deleted a while ago."""
+        return {"erased": await erase_deleted(conn, before=self._clock.now() - DELETED_FOR)}
 
     async def seal(self) -> float:
         """Give entries of the record of changes their place and hash; return the seconds until the next look."""

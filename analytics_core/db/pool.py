@@ -182,7 +182,8 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
         Unavailable: The database does not answer, or went away.
     """
     try:
-        async with pool.acquire(timeout=_TIMEOUT_S) as conn:
+        # Only who may have to wait for another's connection pays for the clock.
+        async with pool.acquire(timeout=None if pool.get_idle_size() else _TIMEOUT_S) as conn:
             yield conn
     except CONNECTION_LOST as error:
         raise Unavailable("the database does not answer") from error
@@ -198,7 +199,7 @@ async def set_tenant(conn: Connection, tenant: Tenant) -> None:
     if tenant.sponsor_ids is not None:
         # As PostgreSQL writes an array; what is empty is not what is not set.
         sponsors = f"{{{','.join(sorted(str(UUID(int=one.int)) for one in tenant.sponsor_ids))}}}"
-    await conn.execute(_SET_TENANT, str(UUID(int=tenant.tenant_id.int)), str(int(tenant.tenant_no)), sponsors)
+    await conn.execute(_SET_TENANT, str(tenant.tenant_id), str(tenant.tenant_no), sponsors)
 
 
 @contextlib.asynccontextmanager

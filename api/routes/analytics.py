@@ -27,6 +27,7 @@ from api.audience import read_audience
 from api.auth import caller_of
 from api.errors import Fault, InvalidRequest
 from api.explanations import counted_by, is_partial, read_day, state_of, version_tag
+from api.limits import REPORT_COST
 from api.preferences import read_report_query
 from api.queries import Parameter, Query, Refusal, choice, utc_day, whole_number
 from api.ranges import FROM, INTERVAL, TO, TZ, read_range
@@ -142,6 +143,7 @@ def _dense(
     tags=["analytics"],
     opt={
         "permission": Permission.ANALYTICS_READ,
+        "cost": REPORT_COST,
         "is_tagged": True,
         "query": (PODCAST_ID, EPISODE_ID, FROM, TO, INTERVAL, BY, TOP, TZ),
     },
@@ -207,7 +209,12 @@ async def get_downloads(request: Request[Any, Any, Any]) -> Response[DownloadsAn
 @get(
     "/analytics/explain",
     tags=["analytics"],
-    opt={"permission": Permission.HITS_READ, "is_tagged": True, "query": (PODCAST_ID, EPISODE_ID, DAY)},
+    opt={
+        "permission": Permission.HITS_READ,
+        "cost": REPORT_COST,
+        "is_tagged": True,
+        "query": (PODCAST_ID, EPISODE_ID, DAY),
+    },
 )
 async def explain_day(request: Request[Any, Any, Any]) -> Response[DayExplanation]:
     """Explain a UTC day: how many hits there were, what became of them, and which are downloads.

@@ -22,6 +22,7 @@ from analytics_core.reports import Bucket, start_of_day, utc_days
 from api.audience import read_audience
 from api.auth import caller_of
 from api.explanations import counted_by, is_partial, state_of, version_tag
+from api.limits import REPORT_COST
 from api.preferences import read_report_query
 from api.queries import Parameter, whole_number
 from api.ranges import FROM, TO, TZ, TimeRange, read_range
@@ -94,7 +95,12 @@ async def _former(
 @get(
     "/analytics/overview",
     tags=["analytics"],
-    opt={"permission": Permission.ANALYTICS_READ, "is_tagged": True, "query": (PODCAST_ID, FROM, TO, TOP, TZ)},
+    opt={
+        "permission": Permission.ANALYTICS_READ,
+        "cost": REPORT_COST,
+        "is_tagged": True,
+        "query": (PODCAST_ID, FROM, TO, TOP, TZ),
+    },
 )
 async def get_overview(request: Request[Any, Any, Any]) -> Response[OverviewAnswer]:
     """Show a range at a glance: downloads against the range before, listeners, and what has the most downloads.
