@@ -40,8 +40,8 @@ class Clicks(msgspec.Struct, frozen=True):
 
 _WANTED: Final[LiteralString] = "select link_no, clicks_dropped, bots_dropped from app.links where "
 
-# Always by way of links: a click is seen where its link is. Link by link, as a lateral query with an offset is not pulled
-# up: a planner that does not know the range would go through all clicks of the time.
+# Always by way of links: a click is seen where its link is. Link by link, as a lateral query with an offset is not
+# pulled up: a planner that does not know the range would go through all clicks of the time.
 _COUNTED: Final[LiteralString] = """, counted as (
     select c.bucket, c.clicks, c.bots
     from wanted w
