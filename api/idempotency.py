@@ -104,6 +104,9 @@ class KeyedRequest(msgspec.Struct, frozen=True):
         self, conn: Connection, request: Request[Any, Any, Any], caller: Caller, resource_id: str | None, answer: Any
     ) -> None:
         """Keep the answer, in the same transaction; ``msgspec.UNSET`` for one that is seen only once."""
+        etag = None
+        if isinstance(answer, Response):
+            answer, etag = answer.content, answer.headers.get("ETag")
         body = b"" if answer is None else None if answer is msgspec.UNSET else msgspec.json.encode(answer)
         await keep_answer(
             conn,
@@ -113,6 +116,7 @@ class KeyedRequest(msgspec.Struct, frozen=True):
             status_code=request.route_handler.status_code,
             resource_id=resource_id,
             answer=body,
+            etag=etag,
         )
 
 
@@ -137,5 +141,5 @@ def answer_replayed(_: Request[Any, Any, Any], error: Replayed) -> Response[byte
         stored.answer or b"",
         status_code=stored.status_code,
         media_type="application/json",
-        headers={"Idempotent-Replayed": "true"},
+        headers={"Idempotent-Replayed": "true", **({"ETag": stored.etag} if stored.etag else {})},
     )

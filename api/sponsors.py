@@ -7,7 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import msgspec
-from litestar import Request
+from litestar import Request, Response
 from msgspec.structs import replace
 
 from analytics_core.db import sponsors as storage
@@ -17,7 +17,8 @@ from analytics_core.hosts import parse_host_name
 from analytics_core.sponsors import parse_category, parse_contacts, parse_name, parse_targeting
 from api.errors import Fault, InvalidRequest
 from api.resources import resources_of
-from api.schemas.sponsors import AddSponsor, ChangeSponsor
+from api.schemas.sponsors import AddSponsor, ChangeSponsor, MergedSponsors, Sponsor
+from api.versions import answer_version
 from api.writing import Work, writing
 
 __all__ = ("add", "archive", "change", "erase_contacts", "merge", "restore")
@@ -65,8 +66,12 @@ def _on_record(row: SponsorRow) -> dict[str, Any]:
     return {**msgspec.structs.asdict(row), "contacts": len(row.contacts)}
 
 
+def _answer(row: SponsorRow) -> Response[Sponsor]:
+    return answer_version(Sponsor.of(row), version=row.version)
+
+
 def _done(work: Work, row: SponsorRow, *, was: SponsorRow) -> SponsorRow:
-    return work.done(row, resource=row.sponsor_id, before=_on_record(was), after=_on_record(row))
+    return work.done(row, resource=row.sponsor_id, before=_on_record(was), after=_on_record(row), answer=_answer(row))
 
 
 async def add(request: Request[Any, Any, Any], given: AddSponsor) -> SponsorRow:
@@ -79,7 +84,7 @@ async def add(request: Request[Any, Any, Any], given: AddSponsor) -> SponsorRow:
     fields = SponsorFields(**_parse(given))
     async with writing(request, "sponsor.create") as work:
         row = await storage.add_sponsor(work.conn, work.tenant, fields, now=resources_of(request).clock.now())
-        return work.done(row, resource=row.sponsor_id, after=_on_record(row))
+        return work.done(row, resource=row.sponsor_id, after=_on_record(row), answer=_answer(row))
 
 
 async def change(
@@ -147,4 +152,6 @@ async def merge(
     async with writing(request, "sponsor.merge") as work:
         now = resources_of(request).clock.now()
         row, links = await storage.merge_sponsors(work.conn, sponsor_id, into=into, now=now, version=version)
-        return work.done((row, links), resource=sponsor_id, after={"into": into, "links_moved": links})
+        merged = MergedSponsors(sponsor=Sponsor.of(row), links_moved=links)
+        answer = answer_version(merged, version=row.version)
+        return work.done((row, links), resource=sponsor_id, after={"into": into, "links_moved": links}, answer=answer)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+import functools
+import typing
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import msgspec
-from litestar import Request
+from litestar import Request, Response
 
 from analytics_core.audit import Actor, describe_changes
 from analytics_core.db.audit import add_entry
-from analytics_core.db.pool import Connection, Tenant, set_tenant
+from analytics_core.db.pool import Connection, Tenant
 from analytics_core.roles import Role
 from api.auth import caller_of
 from api.callers import Caller
@@ -47,29 +49,48 @@ class Work:
 
     def done(
         self,
-        answer: T,
+        result: T,
         *,
         resource: UUID | str | None,
         before: Described = None,
         after: Described | msgspec.UnsetType = msgspec.UNSET,
+        answer: Any = msgspec.UNSET,
         is_secret: bool = False,
     ) -> T:
         """Say what was done, which has to be said once for each work.
 
         Args:
-            answer: To the request; it is returned as it is.
+            result: What is returned: the answer to the request, where no other is given.
             resource: The id of what was changed; ``None`` where it has none.
             before: What it was; ``None`` for what was made.
-            after: What it is; the answer when it is not given. Secrets in it are not put on record.
+            after: What it is; the result when it is not given. Secrets in it are not put on record.
+            answer: What the API's route answers, a struct or a ``Response`` of one, where that is not the result.
             is_secret: Whether the answer holds what is shown once: it is not kept for an ``Idempotency-Key``.
         """
         if self.entry is not None:
             raise AssertionError("a work is done once")
         if after is msgspec.UNSET:
-            after = answer if isinstance(answer, msgspec.Struct) else None
+            after = result if isinstance(result, msgspec.Struct) else None
         self.entry = (None if resource is None else str(resource), before, after)
-        self.answer = msgspec.UNSET if is_secret else answer
-        return answer
+        self.answer = msgspec.UNSET if is_secret else result if answer is msgspec.UNSET else answer
+        return result
+
+
+@functools.cache
+def _answer_type(function: Callable[..., Any]) -> Any:
+    annotation = typing.get_type_hints(function)["return"]
+    if typing.get_origin(annotation) is Response:
+        (annotation,) = typing.get_args(annotation)
+    return typing.get_origin(annotation) or annotation
+
+
+def _check_answer(request: Request[Any, Any, Any], action: str, answer: Any) -> None:
+    """See that what would be answered a second time is what a route of the API answers the first time."""
+    if answer is msgspec.UNSET or not request.url.path.startswith("/api/"):
+        return
+    content = answer.content if isinstance(answer, Response) else answer
+    if not isinstance(content, _answer_type(request.route_handler.fn)):
+        raise AssertionError(f"{action}: {type(content).__name__} is not what the route answers")
 
 
 @contextlib.asynccontextmanager
@@ -107,6 +128,8 @@ async def writing(
         yield work
         if work.entry is None:
             raise AssertionError(f"{action}: what was done has to be said")
+        if is_answer:
+            _check_answer(request, action, work.answer)
         resource_id, was, became = work.entry
         before, after = describe_changes(was, became)
         await add_entry(
@@ -172,7 +195,7 @@ async def writing_own(request: Request[Any, Any, Any], action: str) -> AsyncIter
         yield work
         for tenant, user_id, resource_id, was, became in work.entries:
             before, after = describe_changes(was, became)
-            await set_tenant(conn, tenant)
+            await resources_of(request).database.turn_to(conn, tenant)
             await add_entry(
                 conn,
                 tenant,

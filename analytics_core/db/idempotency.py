@@ -23,28 +23,30 @@ class StoredAnswer(msgspec.Struct, frozen=True):
         request_hash: Of the request, 32 bytes.
         resource_id: What it made or changed.
         answer: The body; ``None`` when it was too long to keep, or was to be seen only once.
+        etag: Of the header of that name.
     """
 
     request_hash: bytes
     status_code: int
     resource_id: str | None
     answer: bytes | None
+    etag: str | None
 
 
 # Whoever comes while another has the key and has not committed waits here. One whose time is over is taken anew.
 _TAKE: Final[LiteralString] = """/* idempotency_keys.take */
 insert into app.idempotency_keys as k (tenant_id, caller_id, key, request_hash, created_at) values ($1, $2, $3, $4, $5)
 on conflict (tenant_id, caller_id, key) do update set request_hash = excluded.request_hash,
-    created_at = excluded.created_at, status_code = null, resource_id = null, answer = null
+    created_at = excluded.created_at, status_code = null, resource_id = null, answer = null, etag = null
     where k.created_at <= $6
 returning true"""
 
 _FIND: Final[LiteralString] = """/* idempotency_keys.find */
-select request_hash, status_code, resource_id, answer from app.idempotency_keys
+select request_hash, status_code, resource_id, answer, etag from app.idempotency_keys
 where tenant_id = $1 and caller_id = $2 and key = $3 and created_at > $4"""
 
 _KEEP: Final[LiteralString] = """/* idempotency_keys.keep */
-update app.idempotency_keys set status_code = $4, resource_id = $5, answer = $6
+update app.idempotency_keys set status_code = $4, resource_id = $5, answer = $6, etag = $7
 where tenant_id = $1 and caller_id = $2 and key = $3"""
 
 _DROP: Final[LiteralString] = """/* idempotency_keys.drop */ delete from app.idempotency_keys where created_at <= $1"""
@@ -84,10 +86,11 @@ async def keep_answer(
     status_code: int,
     resource_id: str | None,
     answer: bytes | None,
+    etag: str | None = None,
 ) -> None:
     """Keep the answer of the request that has taken a key, in the same transaction; none that is too long."""
     kept = None if answer is None or len(answer) > MAX_ANSWER_BYTES else answer
-    await conn.execute(_KEEP, tenant.tenant_id, caller_id, key, status_code, resource_id, kept)
+    await conn.execute(_KEEP, tenant.tenant_id, caller_id, key, status_code, resource_id, kept, etag)
 
 
 async def drop_answers(conn: Connection, *, now: dt.datetime) -> int:

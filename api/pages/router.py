@@ -7,11 +7,14 @@ from typing import Any, Final
 from litestar import Router
 
 from api.auth import require_permission
+from api.guards import Guards
+from api.limits import Limited, limit_network
 from api.pages.assets import Assets, get_asset, get_favicon
 from api.pages.comparisons import show_comparison
 from api.pages.episodes import show_episode, show_episodes
 from api.pages.hits import show_episode_hits, show_hit, show_podcast_hits
 from api.pages.intake import add_podcast, show_new
+from api.pages.invitation import accept_on_page, show_invitation
 from api.pages.limits import SignInLimit
 from api.pages.methodology import show_methodology
 from api.pages.overview import show_front, show_overview, show_podcasts
@@ -20,12 +23,13 @@ from api.pages.setup import accept_unknown, rewrite_by_address, rewrite_sent, sh
 from api.pages.sign_in import show_sign_in, sign_in, sign_out
 from api.pages.spikes import decide_spike, show_spike, show_spikes
 from api.pages.sponsors import add_sponsor, change_sponsor, show_sponsors
+from api.pages.views import compression
 from api.pages.what_if import AgentTables, show_what_if
 from api.resources import Resources
 
 __all__ = ("page_routes", "page_state")
 
-_OPEN: Final = (get_asset, get_favicon, show_methodology, show_sign_in, sign_in)
+_OPEN: Final = (accept_on_page, get_asset, get_favicon, show_invitation, show_methodology, show_sign_in, sign_in)
 _CLOSED: Final = (
     accept_unknown,
     add_podcast,
@@ -56,12 +60,19 @@ _CLOSED: Final = (
 def page_routes() -> list[Router]:
     """Make the routes: those open to everyone, and those behind the sign-in."""
     return [
-        Router("/", route_handlers=list(_OPEN), include_in_schema=False),
+        Router(
+            "/",
+            route_handlers=list(_OPEN),
+            guards=[Guards(limit_network)],
+            include_in_schema=False,
+            middleware=[compression()],
+        ),
         Router(
             "/",
             route_handlers=list(_CLOSED),
-            guards=[require_session, require_permission],
+            guards=[Guards(Limited(require_session), require_permission)],
             include_in_schema=False,
+            middleware=[compression()],
         ),
     ]
 

@@ -80,6 +80,7 @@ create table app.idempotency_keys (
     status_code smallint check (status_code between 200 and 399),
     resource_id text check (length(resource_id) between 1 and 200),
     answer bytea check (length(answer) <= 65536),
+    etag text check (length(etag) between 1 and 100),
     primary key (tenant_id, caller_id, key)
 );
 create index idempotency_keys_created on app.idempotency_keys (created_at);

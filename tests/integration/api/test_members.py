@@ -44,6 +44,12 @@ async def accept(api: Api, ledger: Ledger, email: str = BOB, **more: str) -> dic
     return joined
 
 
+async def mail_of(ledger: Ledger) -> tuple[str, str]:
+    """Read the one mail that waits: its subject and its text."""
+    [row] = await ledger.ingest.fetch("select subject, body from app.outbox")
+    return row["subject"], row["body"]
+
+
 async def member_of(api: Api, user_id: UUID | str) -> dict[str, Any]:
     [member] = [row for row in (await api.data("/members"))["data"] if row["user_id"] == str(user_id)]
     found: dict[str, Any] = member
@@ -64,7 +70,7 @@ async def test_somebody_new_is_invited_joins_and_signs_in(api: Api, ledger: Ledg
         "expires_at": "2026-12-01T12:00:00Z",
         "closed_at": None,
     }
-    subject, text = await ledger.ingest.fetchrow("select subject, body from app.outbox")
+    subject, text = await mail_of(ledger)
     assert subject == "Invitation to “home”"
     assert "as “sales”" in text
     joined = await accept(api, ledger, "Bob@example.com")
@@ -196,7 +202,7 @@ async def test_a_tenants_name_cannot_pass_for_our_words(api: Api, ledger: Ledger
     name = "Pay now\n\nhttps://evil.example\r\n\u202e" + "x" * 100
     await ledger.operator.execute("update app.tenants set name = $1", name)
     await invite(api)
-    subject, text = await ledger.ingest.fetchrow("select subject, body from app.outbox")
+    subject, text = await mail_of(ledger)
     title = "“Pay now https://evil.example " + "x" * 51 + "”"
     assert subject == f"Invitation to {title}"
     assert text.startswith(f"You are invited to {title} on Castledger, as “viewer”.\n")
