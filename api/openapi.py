@@ -36,7 +36,7 @@ _REFUSALS: Final = {
     413: "Too large.",
     415: "Of a type that is not read here.",
     422: "Values were refused; all faults are listed.",
-    429: "Too often (`rate_limited`), too soon, or a quota is used up; `Retry-After` says when to try again, where that helps.",
+    429: "Too often (`rate_limited`), too soon, or a quota is used up; `Retry-After` says when to try again.",
     503: "The database does not answer; `Retry-After` says when to try again.",
 }
 _RATE_HEADERS: Final = {

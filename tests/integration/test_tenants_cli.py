@@ -14,7 +14,7 @@ from analytics_core.db.tenants import ensure_owner_key
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from castledger_server.cli import main
-from tests.integration.api.test_process import start
+from tests.api_processes import start
 
 Run = Callable[..., tuple[int, list[str], str]]
 

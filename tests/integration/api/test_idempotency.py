@@ -161,10 +161,11 @@ async def test_every_write_of_a_tenants_says_that_it_takes_a_key(api: Api) -> No
 async def test_a_versions_tag_is_repeated_with_its_answer(api: Api) -> None:
     first = await send(api, "made", path="/sponsors", json={"name": "O'Brien; DROP TABLE"})
     path = f"/sponsors/{first.json()['sponsor_id']}"
-    change = {"headers": {"If-Match": first.headers["etag"]}, "json": {"name": "O'Brien"}}
+    change: dict[str, Any] = {"headers": {"If-Match": first.headers["etag"]}, "json": {"name": "O'Brien"}}
     changed = await send(api, "changed", "PATCH", path, **change)
     assert changed.headers["etag"] != first.headers["etag"]
     # That the version has moved on meanwhile is what it did itself.
+    given: dict[str, Any]
     for key, method, at, given, answer in (
         ("made", "POST", "/sponsors", {"json": {"name": "O'Brien; DROP TABLE"}}, first),
         ("changed", "PATCH", path, change, changed),
