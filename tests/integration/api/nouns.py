@@ -172,14 +172,6 @@ async def _spike(owner: Owner) -> str:
     return str(spike_id)
 
 
-async def _sponsor(owner: Owner) -> str:
-    return str((await owner.post("/sponsors", name="Acme"))["sponsor_id"])
-
-
-async def _other_sponsor(owner: Owner) -> str:
-    return str((await owner.post("/sponsors", name="Zenith"))["sponsor_id"])
-
-
 MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "podcast_id": _podcast,
     "episode_id": _episode,
@@ -190,8 +182,6 @@ MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "erasure_id": _erasure,
     "restatement_id": _restatement,
     "spike_id": _spike,
-    "sponsor_id": _sponsor,
-    "other_sponsor_id": _other_sponsor,
 }
 """How one of each is made, by the parameter that names it; what others are made of comes first."""
 
@@ -207,18 +197,14 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
         {"kind": "podcast", "podcast_id": "{podcast_id}", "confirm": "Podcast"},
         {"kind": "listener", "hit_id": "{hit_id}"},
     ],
-    "create_link": [{"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"}],
     "dismiss_spike": [{"reason": "a crawler"}],
-    "merge_sponsor": [{"into": "{other_sponsor_id}"}],
     "revert_spike": [{"reason": "a crawler"}],
-    "update_link": [{"url": "https://elsewhere.example.com/"}, {"sponsor_id": "{sponsor_id}"}],
-    "update_sponsor": [{"name": "Renamed"}],
+    "update_link": [{"url": "https://elsewhere.example.com/"}],
 }
 """Bodies of requests about something, by the name of the function that answers; ids stand in braces."""
 
 FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     "accept_unknown": {"host": "media.example.net"},
-    "change_sponsor": {"do": "archive"},
     "decide_spike": {"decision": "accept", "reason": "a crawler"},
     "rewrite_sent": {"feed": ""},
 }
