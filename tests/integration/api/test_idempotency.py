@@ -161,14 +161,15 @@ async def test_every_write_of_a_tenants_says_that_it_takes_a_key(api: Api) -> No
 async def test_a_versions_tag_is_repeated_with_its_answer(api: Api) -> None:
     first = await send(api, "made", path="/sponsors", json={"name": "O'Brien; DROP TABLE"})
     path = f"/sponsors/{first.json()['sponsor_id']}"
-    change = {"headers": {"If-Match": first.headers["etag"]}, "json": {"name": "O'Brien"}}
+    change: dict[str, Any] = {"headers": {"If-Match": first.headers["etag"]}, "json": {"name": "O'Brien"}}
     changed = await send(api, "changed", "PATCH", path, **change)
     assert changed.headers["etag"] != first.headers["etag"]
     # That the version has moved on meanwhile is what it did itself.
-    for key, method, at, given, answer in (
+    repeats: tuple[tuple[str, str, str, dict[str, Any], httpx.Response], ...] = (
         ("made", "POST", "/sponsors", {"json": {"name": "O'Brien; DROP TABLE"}}, first),
         ("changed", "PATCH", path, change, changed),
-    ):
+    )
+    for key, method, at, given, answer in repeats:
         again = await send(api, key, method, at, **given)
         assert (again.status_code, again.content) == (answer.status_code, answer.content)
         assert again.headers["etag"] == answer.headers["etag"]
