@@ -21,6 +21,7 @@ __all__ = (
     "TrustedNetworks",
     "client_address",
     "format_address",
+    "household_of",
     "is_private",
     "is_public",
     "network_of",
@@ -243,6 +244,21 @@ def network_of(address: bytes) -> bytes:
     True
     """
     return address[:15] if address.startswith(V4_MAPPED) else address[:8]
+
+
+def household_of(address: bytes) -> bytes:
+    """Name the network that one client has to itself as a rule: an IPv4 address or an IPv6 /64.
+
+    Args:
+        address: 16 bytes.
+
+    Returns:
+        16 bytes for IPv4, 8 for IPv6.
+
+    >>> household_of(pack_address("2001:db8::1")) == household_of(pack_address("2001:db8::2"))
+    True
+    """
+    return address if address.startswith(V4_MAPPED) else address[:8]
 
 
 def _networks(*texts: str) -> TrustedNetworks:

@@ -9,11 +9,13 @@
     * ``InvalidInput``: a value was refused, with the path to it and the reason
     * ``Unauthenticated``: no credential, or one that is not valid
     * ``Forbidden``: a valid credential without the permission
+    * ``QuotaExceeded``: there may be no more of it, or not before some time
     * ``Unavailable``: something that we depend on does not answer
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 
 __all__ = (
@@ -25,6 +27,7 @@ __all__ = (
     "NotFound",
     "NotKept",
     "Outdated",
+    "QuotaExceeded",
     "Unauthenticated",
     "Unavailable",
 )
@@ -114,9 +117,45 @@ class Unauthenticated(CastledgerError):
 
 
 class Forbidden(CastledgerError):
-    """The credential is valid but lacks the permission."""
+    """The credential is valid but lacks the permission.
 
-    code = "forbidden"
+    Args:
+        message: One sentence for people.
+        code: Stable word for programs.
+    """
+
+    def __init__(self, message: str, *, code: str = "forbidden") -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class QuotaExceeded(CastledgerError):
+    """A tenant has as many of a thing as it may have, or has made as many as it may for now.
+
+    Args:
+        metric: Of what, such as ``links``.
+        period: ``day``, ``month`` or ``total``.
+        limit: How many it may.
+        resets_at: When there may be more of it again; ``None`` when only taking some away helps.
+        retry_after_s: Whole seconds until then.
+    """
+
+    code = "quota_exceeded"
+
+    def __init__(
+        self, metric: str, period: str, limit: int, *, resets_at: dt.datetime | None, retry_after_s: int | None
+    ) -> None:
+        self.metric = metric
+        self.period = period
+        self.limit = limit
+        self.resets_at = resets_at
+        self.retry_after_s = retry_after_s
+        what = metric.replace("_", " ")
+        super().__init__(
+            f"the quota of {what} is {limit}: delete some, or ask the installation's owner for more"
+            if resets_at is None
+            else f"the quota of {what} made in a UTC {period} is {limit}; it begins anew at {resets_at:%Y-%m-%d %H:%M}Z"
+        )
 
 
 class Unavailable(CastledgerError):

@@ -14,6 +14,8 @@ import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 __all__ = (
+    "API_RATE_LIMITED",
+    "API_RATE_LIMITS_ALONE",
     "API_REQUESTS",
     "API_REQUEST_SECONDS",
     "INGEST_BACKLOG_BYTES",
@@ -286,6 +288,17 @@ API_REQUESTS: Final = Metric(
 API_REQUEST_SECONDS: Final = Metric(
     "castledger_api_request_seconds", _HISTOGRAM, "Time from a request to the end of its answer.", ("route",)
 )
+API_RATE_LIMITED: Final = Metric(
+    "castledger_api_rate_limited",
+    _COUNTER,
+    "Requests refused because their `key` or `network` asks too often.",
+    ("by",),
+)
+API_RATE_LIMITS_ALONE: Final = Metric(
+    "castledger_api_rate_limits_alone",
+    _COUNTER,
+    "Requests whose rate a process judged by itself because Redis did not answer.",
+)
 
 METRICS: Final[tuple[Metric, ...]] = (
     TRACKER_ANSWERS,
@@ -330,5 +343,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     INGEST_MAIL_FAILED,
     API_REQUESTS,
     API_REQUEST_SECONDS,
+    API_RATE_LIMITED,
+    API_RATE_LIMITS_ALONE,
 )
 """All of them, by service, in the order in which they are read about."""

@@ -14,7 +14,15 @@ from typing import Final
 
 from analytics_core.errors import InvalidInput
 
-__all__ = ("ALL_PERMISSIONS", "ROLES", "Permission", "RoleName", "parse_permissions", "permissions_of")
+__all__ = (
+    "ALL_PERMISSIONS",
+    "INSTALLATION_PERMISSIONS",
+    "ROLES",
+    "Permission",
+    "RoleName",
+    "parse_permissions",
+    "permissions_of",
+)
 
 
 class Permission(enum.StrEnum):
@@ -42,12 +50,17 @@ class Permission(enum.StrEnum):
     SPIKES_WRITE = "spikes:write"
     SPONSORS_READ = "sponsors:read"
     SPONSORS_WRITE = "sponsors:write"
+    TENANTS_READ = "tenants:read"
+    TENANTS_WRITE = "tenants:write"
     TENANT_CLOSE = "tenant:close"
     TENANT_READ = "tenant:read"
     TENANT_WRITE = "tenant:write"
 
 
 ALL_PERMISSIONS: Final = frozenset(Permission)
+
+INSTALLATION_PERMISSIONS: Final = frozenset((Permission.TENANTS_READ, Permission.TENANTS_WRITE))
+"""What is about all tenants: good for members and keys of the installation's own tenant alone."""
 
 
 class RoleName(enum.StrEnum):
@@ -77,7 +90,7 @@ _SALES: Final = _VIEWER | {Permission.LINKS_WRITE, Permission.SPONSORS_READ, Per
 ROLES: Final[Mapping[RoleName, frozenset[Permission]]] = MappingProxyType(
     {
         RoleName.OWNER: ALL_PERMISSIONS,
-        RoleName.ADMIN: ALL_PERMISSIONS - {Permission.TENANT_CLOSE},
+        RoleName.ADMIN: ALL_PERMISSIONS - {Permission.TENANT_CLOSE, Permission.TENANTS_WRITE},
         RoleName.ANALYST: _ANALYST,
         RoleName.SALES: _SALES,
         RoleName.VIEWER: _VIEWER,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -24,6 +25,7 @@ __all__ = (
     "Interval",
     "MonthSlice",
     "Slice",
+    "find_time_zone",
     "in_one_month",
     "is_quarter_hour",
     "plan_buckets",
@@ -47,6 +49,8 @@ LATEST: Final = dt.date(2200, 1, 1)
 
 _QUARTER: Final = dt.timedelta(minutes=15)
 _DAY: Final = dt.timedelta(days=1)
+# Names are files in the end: what is no plain name never gets there.
+_ZONE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,40}(?:/[A-Za-z0-9_+-]{1,40}){0,2}")
 
 
 class Interval(enum.Enum):
@@ -56,6 +60,20 @@ class Interval(enum.Enum):
     DAY = "day"
     WEEK = "week"
     MONTH = "month"
+
+
+def find_time_zone(name: str) -> ZoneInfo | None:
+    """Find a time zone by its name; ``None`` when there is none.
+
+    >>> find_time_zone("Europe/Berlin"), find_time_zone("../etc/passwd")
+    (zoneinfo.ZoneInfo(key='Europe/Berlin'), None)
+    """
+    if _ZONE.fullmatch(name) is None:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return None
 
 
 class Bucket(NamedTuple):

@@ -51,6 +51,9 @@ __all__ = (
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_HOST_NAME: Final = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9])?|\[[0-9a-f:.]{2,45}\]")
+_ORIGIN: Final = re.compile(rf"https?://(?:{_HOST_NAME.pattern})(?::[0-9]{{1,5}})?")
+
 
 class Secret(str):
     """A text that does not show itself where it is printed by accident.
@@ -174,6 +177,21 @@ def _secrets(text: str) -> tuple[Secret, ...]:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(part.strip().lower() for part in text.split(",") if part.strip())
+
+
+def _host_names(text: str) -> frozenset[str]:
+    names = frozenset(_words(text))
+    if not all(_HOST_NAME.fullmatch(name) for name in names):
+        raise ValueError("host names without ports, such as ledger.example.com, separated by commas")
+    return names
+
+
+def _origins(text: str) -> frozenset[str]:
+    origins = frozenset(_words(text))
+    # What is asked for carries a credential, so that any page whatsoever is nobody's wish.
+    if not all(_ORIGIN.fullmatch(origin) for origin in origins):
+        raise ValueError("exact origins such as https://dash.example.com, separated by commas; * is none")
+    return origins
 
 
 def parse_public_url(text: str) -> str:
@@ -340,6 +358,39 @@ _API: Final = {
     "host": _Spec("CASTLEDGER_API_HOST", _text, "0.0.0.0", "Address that the API listens on."),  # noqa: S104
     "port": _Spec("CASTLEDGER_API_PORT", _integer(0, 65535), "8000", "Port of the API; 0 takes a free one."),
     "max_body_mb": _Spec("CASTLEDGER_API_MAX_BODY_MB", _integer(1, 200), "20", "Largest request body, in MiB."),
+    "rate": _Spec(
+        "CASTLEDGER_API_RATE",
+        _integer(0, 600_000),
+        "600",
+        "Units a minute for each key or person; most requests cost one (docs/limits.md). 0 sets no limit.",
+    ),
+    "burst": _Spec(
+        "CASTLEDGER_API_BURST", _integer(1, 10_000), "120", "Units that each of them may spend at once after a rest."
+    ),
+    "network_rate": _Spec(
+        "CASTLEDGER_API_NETWORK_RATE",
+        _integer(0, 10_000),
+        "60",
+        "Units a minute for each IPv4 address or IPv6 /64 whose requests show no valid key. 0 sets no limit.",
+    ),
+    "trusted_proxies": _Spec(
+        "CASTLEDGER_API_TRUSTED_PROXIES",
+        _networks,
+        "",
+        "Networks whose X-Forwarded-For the API believes; by default those of TRACKER_TRUSTED_PROXIES.",
+    ),
+    "hosts": _Spec(
+        "CASTLEDGER_API_HOSTS",
+        _host_names,
+        "",
+        "Names under which the API answers, separated by commas; others get 421. By default it answers under any.",
+    ),
+    "origins": _Spec(
+        "CASTLEDGER_API_ORIGINS",
+        _origins,
+        "",
+        "Web pages of others that may ask the API, such as https://dash.example.com, separated by commas.",
+    ),
     "profiles": _Spec(
         "CASTLEDGER_PROFILES",
         _path,
@@ -516,6 +567,12 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     max_body_mb: int
+    rate: int
+    burst: int
+    network_rate: int
+    trusted_proxies: tuple[Network, ...]
+    hosts: frozenset[str]
+    origins: frozenset[str]
     profiles: Path | None
 
 
@@ -748,6 +805,7 @@ def load_settings(
     admin = _read_part(_ADMIN, environ, faults)
     tracker["spool_dir"] = tracker["spool_dir"] or folder / "spool"
     tracker["registry_path"] = tracker["registry_path"] or folder / "registry.snapshot"
+    api["trusted_proxies"] = api["trusted_proxies"] or tracker["trusted_proxies"]
     ingest["agent_lists_kept"] = folder / "agent-lists.json"
     ingest["lists_dir"] = ingest["lists_dir"] or folder / "lists"
     if tracker["proxy_protocol"] and tracker["trusted_proxies"]:

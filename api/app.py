@@ -12,13 +12,17 @@ from litestar.handlers import BaseRouteHandler
 from litestar.routes import HTTPRoute
 
 from api.auth import require_key, require_permission, require_person
+from api.bodies import refuse_media_type
+from api.gate import Gate
+from api.guards import Guards
 from api.idempotency import Replayed, answer_replayed
+from api.limits import Limited, Limits, limit_network
 from api.logs import RequestLog
 from api.metrics import RequestMetrics
 from api.pages.assets import Assets
 from api.pages.errors import answer_error
 from api.pages.router import page_routes, page_state
-from api.pages.views import compression_config, template_config
+from api.pages.views import template_config
 from api.queries import Query
 from api.requests import Observer
 from api.resources import Resources
@@ -60,6 +64,24 @@ from api.routes.sponsors import (
     merge_sponsor,
     restore_sponsor,
     update_sponsor,
+)
+from api.routes.tenant import (
+    close_own_tenant,
+    get_own_tenant,
+    get_settings,
+    get_usage,
+    rename_own_tenant,
+    reopen_own_tenant,
+    update_settings,
+)
+from api.routes.tenants import (
+    close_tenant,
+    create_tenant,
+    get_tenant,
+    get_tenant_quotas,
+    list_tenants,
+    set_tenant_quotas,
+    update_tenant,
 )
 from api.routes.unknown_hosts import accept_unknown_host, get_unknown_hosts
 from api.routes.users import (
@@ -104,6 +126,8 @@ _CLOSED: Final = (
     archive_sponsor,
     check_claim,
     claim_podcast,
+    close_own_tenant,
+    close_tenant,
     compare,
     create_api_key,
     create_erasure,
@@ -112,6 +136,7 @@ _CLOSED: Final = (
     create_podcast,
     create_role,
     create_sponsor,
+    create_tenant,
     delete_link,
     delete_role,
     dismiss_spike,
@@ -129,12 +154,17 @@ _CLOSED: Final = (
     get_one_claim,
     get_one_podcast,
     get_overview,
+    get_own_tenant,
     get_restatement,
     get_role,
+    get_settings,
     get_spike,
     get_sponsor,
     get_sponsor_clicks,
+    get_tenant,
+    get_tenant_quotas,
     get_unknown_hosts,
+    get_usage,
     list_api_keys,
     list_audit,
     list_episodes,
@@ -149,23 +179,37 @@ _CLOSED: Final = (
     list_roles,
     list_spikes,
     list_sponsors,
+    list_tenants,
     merge_sponsor,
     remove_member,
+    rename_own_tenant,
+    reopen_own_tenant,
     restore_sponsor,
     revert_spike,
     revoke_api_key,
     revoke_invitation,
+    set_tenant_quotas,
     update_link,
     update_member,
     update_role,
+    update_settings,
     update_sponsor,
+    update_tenant,
 )
 
 
-def _refuse_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def _refuse_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Refuse parameters where a route knows none; the others tell all of theirs at once."""
-    if not handler.opt.get("query"):
+    if not handler.opt.get("query") and connection.scope["query_string"]:
         Query(connection.query_params.multi_items(), ()).finish()
+
+
+async def _refuse_media_type(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Refuse a body of a type that the route does not read, before anything of it is."""
+    bodies = handler.opt.get("bodies")
+    given = connection.headers.get("content-type")
+    if bodies and given and given.partition(";")[0].strip().lower() not in bodies:
+        raise refuse_media_type(*bodies)
 
 
 def create_app(
@@ -179,24 +223,33 @@ def create_app(
         metrics: Where requests are counted; nobody's when ``None``.
     """
     log = log or RequestLog(sys.stderr, level=resources.settings.log_level)
+    metrics = metrics or RequestMetrics()
+    limits = Limits(resources.limiter, resources.settings.api, metrics)
     assets = Assets()
+    checks = (_refuse_query, _refuse_media_type)
     app = Litestar(
         [
-            Router(_BASE, route_handlers=list(_OPEN), guards=[_refuse_query]),
-            Router(_BASE, route_handlers=list(_CLOSED), guards=[require_key, require_permission, _refuse_query]),
-            Router(_BASE, route_handlers=list(_PERSONAL), guards=[require_person, require_permission, _refuse_query]),
+            Router(_BASE, route_handlers=list(_OPEN), guards=[Guards(limit_network, *checks)]),
+            Router(
+                _BASE, route_handlers=list(_CLOSED), guards=[Guards(Limited(require_key), require_permission, *checks)]
+            ),
+            Router(
+                _BASE,
+                route_handlers=list(_PERSONAL),
+                guards=[Guards(Limited(require_person), require_permission, *checks)],
+            ),
             *page_routes(),
         ],
-        compression_config=compression_config(),
         exception_handlers={Exception: answer_error, Replayed: answer_replayed},
         logging_config=None,
         openapi_config=None,
         request_max_body_size=resources.settings.api.max_body_mb * 1024 * 1024,
-        state=State({"resources": resources, "log": log, **page_state(resources, assets)}),
+        state=State({"resources": resources, "log": log, "limits": limits, **page_state(resources, assets)}),
         template_config=template_config(assets),
     )
     publish(app, version=software_version())
     # Outermost, so that what no route answers is observed as well.
     methods = {route.path_format: route.methods for route in app.routes if isinstance(route, HTTPRoute)}
-    app.asgi_handler = Observer(app.asgi_handler, log, metrics or RequestMetrics(), methods=methods)
+    gate = Gate(app.asgi_handler, resources.settings.api)
+    app.asgi_handler = Observer(gate, log, metrics, methods=methods)
     return app

@@ -11,7 +11,7 @@ from litestar.handlers import BaseRouteHandler
 from analytics_core.db.tenants import KeyRow, find_key, touch_key
 from analytics_core.db.user_sessions import find_member_session, find_person_session
 from analytics_core.errors import Forbidden, Unauthenticated
-from analytics_core.permissions import Permission
+from analytics_core.permissions import INSTALLATION_PERMISSIONS, Permission
 from analytics_core.tokens import AccessToken, BadToken
 from api.callers import Caller, Person
 from api.logs import RequestLog
@@ -83,7 +83,7 @@ async def _find_member(connection: ASGIConnection[Any, Any, Any, Any], text: str
     return Caller.of_session(session)
 
 
-async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+async def require_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Let a request pass that has a valid key or access token; who showed it becomes its ``auth``, a :class:`Caller`.
 
     Either is looked up for each request (one read by primary keys over a local connection), so that a revoked key, an
@@ -91,7 +91,7 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRou
 
     Raises:
         Unauthenticated: There is no credential, or it is unknown, expired or revoked.
-        Forbidden: The tenant is suspended and the request would write, or the person belongs to none.
+        Forbidden: The tenant is suspended or closing and the request would write, or the person belongs to none.
         Unavailable: The database does not answer.
     """
     text = _bearer(connection)
@@ -99,7 +99,8 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRou
         caller = Caller.of_key(await _find_key(connection, text))
     else:
         caller = await _find_member(connection, text)
-    refuse_writes(caller, str(connection.scope.get("method", "GET")))
+    if not handler.opt.get("is_open_to_suspended"):
+        refuse_writes(caller, str(connection.scope.get("method", "GET")))
     connection.scope["auth"] = caller
 
 
@@ -145,16 +146,25 @@ async def require_permission(connection: ASGIConnection[Any, Any, Any, Any], han
     caller: Caller = connection.scope["auth"]
     if needed not in caller.permissions:
         raise Forbidden(f"this needs the permission {needed}")
+    if needed in INSTALLATION_PERMISSIONS and not caller.is_installation:
+        raise Forbidden("only the installation's own tenant does this")
 
 
 def refuse_writes(caller: Caller, method: str) -> None:
-    """Refuse what would change anything of a suspended tenant.
+    """Refuse what would change anything of a tenant that is suspended or closing.
 
     Raises:
-        Forbidden: It would.
+        Forbidden: It would: ``tenant_suspended`` or ``tenant_closing``.
     """
-    if caller.status == "suspended" and method not in ("GET", "HEAD", "OPTIONS"):
-        raise Forbidden("this tenant is suspended: it can be read, not changed")
+    if method in ("GET", "HEAD", "OPTIONS"):
+        return
+    if caller.status == "suspended":
+        raise Forbidden("this tenant is suspended: it can be read, not changed", code="tenant_suspended")
+    if caller.status == "closing":
+        raise Forbidden(
+            "this tenant is closing: it can be read and exported, not changed, unless it is opened again",
+            code="tenant_closing",
+        )
 
 
 def caller_of(request: Request[Any, Any, Any]) -> Caller:

@@ -21,7 +21,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         tenant: Whose rows it works on.
         is_installation: Whether that is the installation's own tenant.
-        status: The tenant's: ``active`` or ``suspended``.
+        status: The tenant's: ``active``, ``suspended`` or ``closing``.
         permissions: What it may do; who is held to sponsors may do no more than the role ``sponsor``.
         key_id: The API key that it showed, or with which it signed in.
         user_id: The person, when it is one.
@@ -51,6 +51,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         if caller_id is None:
             raise AssertionError("a caller is a key or a person")
         return caller_id
+
+    @property
+    def actor(self) -> str:
+        """Who it is, as what it changes keeps it."""
+        return f"key:{self.key_id}" if self.user_id is None else f"user:{self.user_id}"
 
     @classmethod
     def of_key(cls, key: KeyRow) -> Caller:

@@ -25,6 +25,7 @@ from analytics_core.errors import (
     NotFound,
     NotKept,
     Outdated,
+    QuotaExceeded,
     Unauthenticated,
     Unavailable,
 )
@@ -37,6 +38,7 @@ __all__ = (
     "InvalidRequest",
     "PodcastTaken",
     "Problem",
+    "RateLimited",
     "Refused",
     "TooSoon",
     "WrongCredentials",
@@ -65,7 +67,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """Why a request was not answered.
 
     With `podcast_taken` there may be `claim_id`, `token` and `expires_at`: of the claim by which its owner proves that
-    the feed is theirs.
+    the feed is theirs. With `quota_exceeded` there is `resets_at`, null where only deleting something helps.
     """
 
     type: str = "about:blank"
@@ -78,6 +80,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     claim_id: UUID | msgspec.UnsetType = msgspec.UNSET
     token: str | msgspec.UnsetType = msgspec.UNSET
     expires_at: dt.datetime | msgspec.UnsetType = msgspec.UNSET
+    resets_at: dt.datetime | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class InvalidRequest(CastledgerError, ValueError):
@@ -144,6 +147,12 @@ class TooSoon(CastledgerError):
         super().__init__(message)
 
 
+class RateLimited(TooSoon):
+    """A client asks more often than it may; 429."""
+
+    code = "rate_limited"
+
+
 def _status_of(error: Exception) -> int:
     match error:
         case Refused():
@@ -162,7 +171,7 @@ def _status_of(error: Exception) -> int:
             return 401
         case Forbidden():
             return 403
-        case TooSoon():
+        case TooSoon() | QuotaExceeded():
             return 429
         case Unavailable():
             return 503
@@ -193,6 +202,8 @@ def problem_of(error: Exception, *, request_id: str) -> Problem:
             status, title = 500, http.HTTPStatus(500).phrase
             code, detail = "internal", "something went wrong on our side; the request id finds it in the log"
     problem = Problem(title=title, status=status, detail=detail, code=code, request_id=request_id, errors=faults)
+    if isinstance(error, QuotaExceeded):
+        return msgspec.structs.replace(problem, resets_at=error.resets_at)
     if isinstance(error, PodcastTaken) and error.claim is not None:
         claim = error.claim
         return msgspec.structs.replace(problem, claim_id=claim.claim_id, token=claim.token, expires_at=claim.expires_at)
@@ -208,7 +219,7 @@ def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Respons
     if problem.status == 401:
         sent = "authorization" in request.headers
         headers["WWW-Authenticate"] = 'Bearer realm="castledger"' + (', error="invalid_token"' if sent else "")
-    if isinstance(error, Unavailable | TooSoon):
+    if isinstance(error, Unavailable | TooSoon | QuotaExceeded) and error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     if problem.status >= 500:
         log: RequestLog = request.app.state.log

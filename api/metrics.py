@@ -5,7 +5,14 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
-from analytics_core.metric_names import API_REQUEST_SECONDS, API_REQUESTS, make_counter, make_histogram
+from analytics_core.metric_names import (
+    API_RATE_LIMITED,
+    API_RATE_LIMITS_ALONE,
+    API_REQUEST_SECONDS,
+    API_REQUESTS,
+    make_counter,
+    make_histogram,
+)
 
 __all__ = ("RequestMetrics",)
 
@@ -20,6 +27,16 @@ class RequestMetrics:
         ProcessCollector(registry=self.registry)
         self._requests = make_counter(API_REQUESTS, self.registry)
         self._seconds = make_histogram(API_REQUEST_SECONDS, self.registry, bounds=_BUCKETS)
+        self._limited = make_counter(API_RATE_LIMITED, self.registry)
+        self._alone = make_counter(API_RATE_LIMITS_ALONE, self.registry)
+
+    def note_limited(self, by: str) -> None:
+        """Count a request that was refused for its rate, by what it was judged: key or network."""
+        self._limited.labels(by).inc()
+
+    def note_alone(self) -> None:
+        """Count a request whose rate was judged without Redis."""
+        self._alone.inc()
 
     def observe(self, method: str, route: str | None, status: int, seconds: float) -> None:
         """Count one request; methods and paths that no route has share one label."""

@@ -15,7 +15,9 @@ from litestar.routes import HTTPRoute
 
 from api.auth import require_person
 from api.errors import PROBLEM_JSON, Problem
+from api.guards import guards_of
 from api.idempotency import HEADER
+from api.limits import cost_of
 from api.queries import Parameter
 
 __all__ = ("Operation", "build_document", "list_operations")
@@ -33,9 +35,16 @@ _REFUSALS: Final = {
     412: "It was changed since the version that `If-Match` names.",
     413: "Too large.",
     415: "Of a type that is not read here.",
-    429: "Too soon; `Retry-After` says when to try again.",
     422: "Values were refused; all faults are listed.",
+    429: "Too often (`rate_limited`), too soon, or a quota is used up; `Retry-After` says when to try again.",
     503: "The database does not answer; `Retry-After` says when to try again.",
+}
+_RATE_HEADERS: Final = {
+    "RateLimit-Policy": 'How many units there are in a window: `"key";q=120;w=12`, 120 in 12 seconds.',
+    "RateLimit": 'How many of them are left, and after how many seconds all are there: `"key";r=118;t=1`.',
+}
+_RETRY_HEADER: Final = {
+    "Retry-After": {"description": "Seconds until the same request may pass.", "schema": {"type": "integer"}}
 }
 
 
@@ -72,7 +81,7 @@ class Operation(NamedTuple):
     @property
     def is_personal(self) -> bool:
         """Whether it is about the person who asks, and no tenant."""
-        return require_person in self.handler.resolve_guards()
+        return require_person in guards_of(self.handler)
 
     @property
     def is_open(self) -> bool:
@@ -128,7 +137,15 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
     ]
     in_header: list[dict[str, Any]] = []
     if operation.handler.opt.get("is_versioned"):
-        in_header.append({"name": "If-Match", "in": "header", "description": _IF_MATCH, "schema": {"type": "string"}})
+        in_header.append(
+            {
+                "name": "If-Match",
+                "in": "header",
+                "required": False,
+                "description": _IF_MATCH,
+                "schema": {"type": "string"},
+            }
+        )
     if operation.is_keyed:
         in_header.append(
             {
@@ -147,7 +164,9 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _statuses(operation: Operation) -> Iterable[int]:
-    found = {422, 503, *operation.handler.opt.get("refusals", ())}
+    found = {400, 422, 503, *operation.handler.opt.get("refusals", ())}
+    if cost_of(operation.handler):
+        found.add(429)
     if not operation.is_open:
         found |= {401, 403}
     if "{" in operation.path or any(parameter.schema.get("format") == "uuid" for parameter in operation.query):
@@ -155,10 +174,20 @@ def _statuses(operation: Operation) -> Iterable[int]:
     if operation.is_keyed:
         found.add(409)
     if operation.bodies:
-        found |= {400, 413, 415}
+        found |= {413, 415}
     if operation.handler.opt.get("is_versioned"):
-        found |= {400, 412}
+        found.add(412)
     return sorted(found)
+
+
+def _headers(operation: Operation, status: int) -> dict[str, Any]:
+    """Name the headers of an answer that say when to ask again."""
+    headers: dict[str, Any] = {}
+    if cost_of(operation.handler) and status not in (422, 503):
+        headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _RATE_HEADERS}
+    if status in (429, 503):
+        headers.update(_RETRY_HEADER)
+    return {"headers": headers} if headers else {}
 
 
 def _plain(schema: Any) -> Any:
@@ -189,7 +218,7 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         summary, description = _first_paragraph(operation.function)
-        success: dict[str, Any] = {"description": "Done."}
+        success: dict[str, Any] = {"description": "Done.", **_headers(operation, operation.handler.status_code)}
         if operation.answer is not None:
             media_type = "application/x-ndjson" if "lines" in operation.handler.opt else "application/json"
             success["content"] = {media_type: {"schema": by_type[operation.answer]}}
@@ -204,6 +233,7 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
                 **{
                     str(status): {
                         "description": _REFUSALS[status],
+                        **_headers(operation, status),
                         "content": {PROBLEM_JSON: {"schema": by_type[Problem]}},
                     }
                     for status in _statuses(operation)
@@ -238,6 +268,10 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": _plain(components),
+            "headers": {
+                name: {"description": description, "schema": {"type": "string"}}
+                for name, description in _RATE_HEADERS.items()
+            },
             "securitySchemes": {
                 "apiKey": {
                     "type": "http",

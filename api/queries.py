@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from litestar import Request
 
-from analytics_core.reports import EARLIEST, LATEST, is_quarter_hour
+from analytics_core.reports import EARLIEST, LATEST, find_time_zone, is_quarter_hour
 from api.errors import Fault, InvalidRequest
 
 __all__ = (
@@ -89,6 +89,7 @@ class Query:
         self.faults: list[Fault] = []
         self._texts: dict[str, str] = {}
         self._failed: set[str] = set()
+        self._assumed: dict[str, Any] = {}
         allowed_text = f"allowed: {', '.join(names)}" if names else "there are none here"
         for name, text in pairs:
             shown = name if len(name) <= 40 else name[:40] + "…"
@@ -115,6 +116,10 @@ class Query:
         """Tell whether a parameter stands in the address."""
         return parameter.name in self._texts
 
+    def assume(self, parameter: Parameter[T], value: T) -> None:
+        """Have a parameter that is not given mean something else than its default."""
+        self._assumed[parameter.name] = value
+
     def is_good(self, *parameters: Parameter[Any]) -> bool:
         """Tell whether nothing was wrong with some parameters so far, so that they can be compared."""
         return not any(parameter.name in self._failed for parameter in parameters)
@@ -125,12 +130,16 @@ class Query:
         if text is None:
             if parameter.required:
                 self.refuse(parameter.name, "missing", "is required")
-            return parameter.default
+            return self._default(parameter)
         try:
             return parameter.parse(text)
         except Refusal as refusal:
             self.refuse(parameter.name, refusal.code, str(refusal))
-            return parameter.default
+            return self._default(parameter)
+
+    def _default(self, parameter: Parameter[T]) -> T:
+        value: T = self._assumed.get(parameter.name, parameter.default)
+        return value
 
     def finish(self) -> None:
         """End the reading.
@@ -175,13 +184,10 @@ def choice(kind: type[E]) -> Callable[[str], E]:
 
 def time_zone(text: str) -> ZoneInfo:
     """Read the name of a time zone."""
-    try:
-        # Names are files in the end: what is no plain name never gets there.
-        if re.fullmatch(r"[A-Za-z][A-Za-z0-9_+-]{0,40}(?:/[A-Za-z0-9_+-]{1,40}){0,2}", text):
-            return ZoneInfo(text)
-    except (KeyError, ValueError, OSError):
-        pass
-    raise Refusal("unknown_time_zone", "is no known time zone; use a name such as Europe/Berlin")
+    found = find_time_zone(text)
+    if found is None:
+        raise Refusal("unknown_time_zone", "is no known time zone; use a name such as Europe/Berlin")
+    return found
 
 
 def moment(text: str) -> Moment:

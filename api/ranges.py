@@ -23,7 +23,7 @@ FROM: Final[Parameter[Moment | None]] = Parameter(
     quarter_moment,
     None,
     "Where the range begins: a date, meaning its first instant in `tz`, or an instant with an offset, on the quarter "
-    "hour. By default 30 days before its end.",
+    "hour. By default as many days before its end as the tenant's setting `range_days` says, 30 unless it is set.",
     _FORM,
 )
 TO: Final[Parameter[Moment | None]] = Parameter(
@@ -52,15 +52,17 @@ TZ: Final = Parameter(
     "tz",
     time_zone,
     UTC,
-    "Whose days and clocks decide: a name such as `Europe/Berlin`.",
-    {"type": "string", "default": "UTC"},
+    "Whose days and clocks decide: a name such as `Europe/Berlin`. By default the tenant's setting `timezone`, UTC "
+    "unless it is set.",
+    {"type": "string"},
 )
 INTERVAL: Final = Parameter(
     "interval",
     choice(Interval),
     Interval.DAY,
-    "How long a bucket is; weeks begin on Monday, and the range cuts off the first and the last bucket.",
-    {"type": "string", "enum": [interval.value for interval in Interval], "default": "day"},
+    "How long a bucket is; weeks begin on Monday, and the range cuts off the first and the last bucket. By default the "
+    "tenant's setting `interval`, a day unless it is set.",
+    {"type": "string", "enum": [interval.value for interval in Interval]},
 )
 
 
@@ -84,13 +86,19 @@ def _check(query: Query, found: TimeRange, longest: dt.timedelta, hint: str) -> 
         query.refuse("to", "range_too_long", f"lies more than {longest.days} days behind `from`{hint}")
 
 
-def read_range(query: Query, *, now: dt.datetime) -> TimeRange:
-    """Read the range of a report from ``from``, ``to``, ``tz`` and ``interval``; its faults are noted in *query*."""
+def read_range(query: Query, *, now: dt.datetime, days: int = _DEFAULT_DAYS) -> TimeRange:
+    """Read the range of a report from ``from``, ``to``, ``tz`` and ``interval``; its faults are noted in *query*.
+
+    Args:
+        query: Of the request.
+        now: Aware instant.
+        days: How far it goes back without a ``from``.
+    """
     start, end, tz, interval = query.get(FROM), query.get(TO), query.get(TZ), query.get(INTERVAL)
     today = now.astimezone(tz).date()
     until = start_of_day(today + dt.timedelta(days=1), tz) if end is None else _instant(end, tz)
     if start is None:
-        since = start_of_day(until.astimezone(tz).date() - dt.timedelta(days=_DEFAULT_DAYS), tz)
+        since = start_of_day(until.astimezone(tz).date() - dt.timedelta(days=days), tz)
     else:
         since = _instant(start, tz)
     found = TimeRange(since, until)

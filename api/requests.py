@@ -7,25 +7,25 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import HttpMethod, ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from analytics_core.ids import new_id
 from api.logs import RequestLog
 from api.metrics import RequestMetrics
+from api.rates import rate_headers
 
 __all__ = ("Observer", "request_id_of")
 
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
-_HEADERS: Final = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cache-Control": "no-store",
-}
+_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+)
 
 
 def request_id_of(scope: Scope) -> str:
@@ -55,7 +55,7 @@ class Observer:
         self._app = app
         self._log = log
         self._metrics = metrics
-        self._allowed = {path: ", ".join(sorted(known)) for path, known in methods.items()}
+        self._allowed = {path: ", ".join(sorted(known)).encode() for path, known in methods.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -74,12 +74,14 @@ class Observer:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableScopeHeaders.from_message(message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-                headers["X-Request-Id"] = request_id
-                if method == "OPTIONS" and "allow" in headers:
-                    headers["Allow"] = self._allowed.get(scope.get("path_template", ""), headers["Allow"])
+                # By hand: the framework's headers look through all of them for each that is set.
+                given = [*message["headers"]]
+                names = {name.lower() for name, _ in given}
+                if method == "OPTIONS" and b"allow" in names:
+                    allowed = self._allowed.get(scope.get("path_template", ""))
+                    given = [(name, allowed if allowed and name.lower() == b"allow" else text) for name, text in given]
+                given += [header for header in _HEADERS if header[0] not in names]
+                message["headers"] = [*given, (b"x-request-id", request_id.encode()), *rate_headers(scope)]
             elif message["type"] == "http.response.body" and is_head:
                 message = {"type": "http.response.body", "body": b"", "more_body": message["more_body"]}
             await send(message)

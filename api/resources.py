@@ -13,11 +13,21 @@ import msgspec
 from litestar import Request
 
 from analytics_core.clock import Clock, SystemClock
-from analytics_core.db.pool import Connection, Pool, Tenant, check_role, connection, open_pool, tenant_transaction
+from analytics_core.db.pool import (
+    Connection,
+    Pool,
+    Tenant,
+    check_role,
+    connection,
+    open_pool,
+    set_tenant,
+    tenant_transaction,
+)
 from analytics_core.errors import ConfigError, Unavailable
 from analytics_core.own_profiles import load_profiles
 from analytics_core.passwords import PasswordHasher
 from analytics_core.profiles import Profile
+from analytics_core.rate_limits import Limiter, MemoryLimiter
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, Settings
 from analytics_core.token_secrets import load_token_keys
@@ -106,6 +116,10 @@ class Database:
         async with self._usable(role) as pool, tenant_transaction(pool, tenant) as conn:
             yield conn
 
+    async def turn_to(self, conn: Connection, tenant: Tenant) -> None:
+        """Have the rest of a transaction write for a tenant; for :func:`api.writing.writing_own` alone."""
+        await set_tenant(conn, tenant)
+
     async def check(self) -> None:
         """Make sure that both roles are what they have to be.
 
@@ -131,6 +145,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         feed_slots: Bounds how many feeds are fetched and read at the same time; each may take a feed's size thrice.
+        limiter: Knows what clients have asked for before.
         comparing: Lets one comparison through at a time: each takes a processor while it runs.
         passwords: Hashes and compares them.
         tokens: Signs access tokens, and reads them.
@@ -142,6 +157,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     feed_slots: asyncio.Semaphore
     comparing: asyncio.Semaphore
+    limiter: Limiter
     passwords: PasswordHasher
     tokens: TokenKeys
     profiles: Mapping[str, Profile]
@@ -178,12 +194,22 @@ async def open_resources(
             pool = await open_pool(where, role, application_name="castledger-api", max_size=size)
             stack.push_async_callback(_close, pool)
             pools[role] = pool
+        clock = clock or SystemClock()
+        limiter: Limiter = MemoryLimiter(clock.now_us)
+        if settings.redis is not None:
+            # Imported where there is one: most installations have none.
+            from analytics_core.shared_limits import RedisLimiter, SharedLimiter, open_redis
+
+            redis = open_redis(settings.redis)
+            stack.push_async_callback(redis.aclose)
+            limiter = SharedLimiter(RedisLimiter(redis), MemoryLimiter(clock.now_us))
         yield Resources(
             settings=settings,
             database=Database(api=pools[Role.API], auth=pools[Role.AUTH]),
-            clock=clock or SystemClock(),
+            clock=clock,
             feed_slots=asyncio.Semaphore(2),
             comparing=asyncio.Semaphore(1),
+            limiter=limiter,
             passwords=PasswordHasher(settings.people.bcrypt_cost),
             tokens=tokens,
             profiles=profiles,

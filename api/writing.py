@@ -14,7 +14,7 @@ from litestar import Request, Response
 
 from analytics_core.audit import Actor, describe_changes
 from analytics_core.db.audit import add_entry
-from analytics_core.db.pool import Connection, Tenant, set_tenant
+from analytics_core.db.pool import Connection, Tenant
 from analytics_core.roles import Role
 from api.auth import caller_of
 from api.callers import Caller
@@ -195,7 +195,7 @@ async def writing_own(request: Request[Any, Any, Any], action: str) -> AsyncIter
         yield work
         for tenant, user_id, resource_id, was, became in work.entries:
             before, after = describe_changes(was, became)
-            await set_tenant(conn, tenant)
+            await resources_of(request).database.turn_to(conn, tenant)
             await add_entry(
                 conn,
                 tenant,

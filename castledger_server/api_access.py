@@ -67,6 +67,14 @@ class Api:
         """
         return self._ask("POST", path, content=content, headers={"Content-Type": media_type})
 
+    def send(self, method: str, path: str, body: object) -> bytes:
+        """Send *body* as JSON to *path*, below ``/api/v1``.
+
+        Raises:
+            ApiRefusal: The API refused, or does not answer.
+        """
+        return self._ask(method, path, content=msgspec.json.encode(body), headers={"Content-Type": "application/json"})
+
     def _ask(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **request: Any) -> bytes:
         # A proxy of the environment is for the world, not for this machine.
         trust_env = urlsplit(self._url).hostname not in _LOOPBACK

@@ -29,6 +29,8 @@ from castledger_server.restate_cli import add_restate
 from castledger_server.retention_cli import add_retention, find_settings
 from castledger_server.spikes_cli import add_spikes
 from castledger_server.spool_cli import add_spool
+from castledger_server.tenants_cli import add_tenants
+from castledger_server.users_cli import add_users
 from castledger_server.what_if_cli import ASKED_EPILOG, add_asked, explain_asked
 
 __all__ = ("main",)
@@ -389,6 +391,8 @@ def _parser() -> argparse.ArgumentParser:
     add_jobs(commands)
     add_lists(commands)
     add_mail(commands)
+    add_users(commands)
+    add_tenants(commands)
     add_retention(commands)
     add_backup(commands)
     add_restate(commands)

@@ -236,10 +236,12 @@ def _tell_balance(accounts: Mapping[str, int]) -> Finding:
 
 
 def look_at_redis(settings: RedisSettings | None) -> Iterator[Finding]:
-    """Ping Redis when one is configured; one box needs none."""
+    """Ping Redis when one is configured, and have it judge a rate; one box needs none."""
     if settings is None:
         return
     import redis
+
+    from analytics_core.shared_limits import PREFIX, SCRIPT
 
     try:
         with redis.Redis.from_url(
@@ -247,14 +249,21 @@ def look_at_redis(settings: RedisSettings | None) -> Iterator[Finding]:
         ) as client:
             client.ping()
             said = client.info("server")
+            # What spends nothing stores nothing.
+            client.eval(SCRIPT, 1, PREFIX + b"doctor", 1_000_000, 1, 0, 0)
     except (redis.RedisError, OSError, ValueError) as error:
-        yield Finding(Level.FAIL, "redis", f"it does not let us in ({error}); start it, or mend REDIS_URL")
+        yield Finding(
+            Level.FAIL,
+            "redis",
+            f"it does not let us in ({error}); start it, or mend REDIS_URL: each process judges "
+            "rates by itself until then",
+        )
         return
     version = str(said["redis_version"]) if isinstance(said, dict) else "0"
     if tuple(int(part) for part in version.split(".")[:2]) < _OLDEST_REDIS:
         yield Finding(Level.FAIL, "redis", f"Redis {version} is too old; move to 6.2 or newer")
     else:
-        yield Finding(Level.OK, "redis", f"Redis {version} answers")
+        yield Finding(Level.OK, "redis", f"Redis {version} answers, and judges rates for all processes")
 
 
 def look_at_public_name(public_url: str, *, context: ssl.SSLContext | None = None) -> Iterator[Finding]:

@@ -32,12 +32,14 @@ from analytics_core.db.pool import CONNECTION_LOST, Connection, Pool, check_role
 from analytics_core.db.retention import set_hits_policy
 from analytics_core.db.rollups import count_marks
 from analytics_core.db.transfers import settle_claims
+from analytics_core.db.users import DELETED_FOR, erase_deleted
 from analytics_core.errors import ConfigError, Unavailable
 from analytics_core.mailers import open_mailer
 from analytics_core.roles import Role
 from analytics_core.settings import Settings
 from analytics_core.shared_addresses import WARN_DAYS, describe_due
 from ingest.catalogue_watch import CatalogueWatch
+from ingest.closings import erase_closed
 from ingest.erasures import work_off
 from ingest.finality import finalise_days
 from ingest.job_queue import JobKind, JobQueue
@@ -83,6 +85,7 @@ _PARTITIONS_EVERY: Final = dt.timedelta(hours=1)
 _RETENTION_EVERY: Final = dt.timedelta(hours=1)
 # Whoever asks for one makes the job due; in between it takes up what was stopped.
 _ERASURES_EVERY: Final = dt.timedelta(minutes=1)
+_CLOSINGS_EVERY: Final = dt.timedelta(minutes=10)
 # Whoever decides about one makes the job due.
 _SPIKES_EVERY: Final = dt.timedelta(minutes=1)
 DAYS_AHEAD: Final = 3
@@ -313,17 +316,25 @@ class Ingest:
             JobKind("books", _CHORES_EVERY, self._drop_old_books),
             JobKind("idempotency", _CHORES_EVERY, self._drop_answers),
             JobKind("spikes", _SPIKES_EVERY, self._guard),
+            JobKind("people", _CHORES_EVERY, self._erase_people),
         ]
 
     async def _drop_answers(self, conn: Connection) -> Mapping[str, int]:
         return {"answers": await drop_answers(conn, now=self._clock.now())}
 
-    def erasure_kind(self) -> JobKind:
-        """The job that may take hours, which a worker of its own does so that the others do not wait for it."""
-        return JobKind("erasures", _ERASURES_EVERY, self._erase)
+    def erasure_kinds(self) -> list[JobKind]:
+        """List what may take hours, which a worker of its own does so that the others do not wait for it."""
+        return [
+            JobKind("erasures", _ERASURES_EVERY, self._erase),
+            JobKind("closings", _CLOSINGS_EVERY, self._erase_closed),
+        ]
 
     async def _erase(self, conn: Connection) -> Mapping[str, int]:
         return await work_off(conn, self._pool, now=self._clock.now())
+
+    async def _erase_closed(self, conn: Connection) -> Mapping[str, int]:
+        database = self._settings.require_database()
+        return await erase_closed(conn, self._pool, database, now=self._clock.now())
 
     async def _make_partitions(self, conn: Connection) -> Mapping[str, int]:
         """Have partitions of today and the days ahead, so that no batch has to wait for one to be made."""
@@ -374,6 +385,10 @@ class Ingest:
             "invitations": await drop_invitations(conn, before=now - KEEP_MAIL),
         }
 
+    async def _erase_people(self, conn: Connection) -> Mapping[str, int]:
+        """Erase who had themselves deleted a while ago."""
+        return {"erased": await erase_deleted(conn, before=self._clock.now() - DELETED_FOR)}
+
     async def seal(self) -> float:
         """Give entries of the record of changes their place and hash; return the seconds until the next look."""
         async with connection(self._pool) as conn:
@@ -403,7 +418,7 @@ class Ingest:
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Run all jobs until told to stop; then let the work in hand end, and give up what takes too long."""
         queue = JobQueue(self._pool, self.job_kinds(), health=health, metrics=self._metrics)
-        erasing = JobQueue(self._pool, [self.erasure_kind()], health=health, metrics=self._metrics)
+        erasing = JobQueue(self._pool, self.erasure_kinds(), health=health, metrics=self._metrics)
         mailer = open_mailer(self._settings.mail, sys.stderr)
         mail = MailSender(self._pool, mailer, clock=self._clock, metrics=self._metrics, health=health)
         jobs = {

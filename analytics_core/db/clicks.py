@@ -40,16 +40,22 @@ class Clicks(msgspec.Struct, frozen=True):
 
 _WANTED: Final[LiteralString] = "select link_no, clicks_dropped, bots_dropped from app.links where "
 
-# Always by way of links: a click is seen where its link is.
-_COUNTED: Final[LiteralString] = """
-select width_bucket(c.occurred_at, $2::timestamptz[]) - 1 as bucket, count(*) filter (where not c.is_bot) as clicks,
-    count(*) filter (where c.is_bot) as bots
-from wanted w join app.clicks c using (link_no)
-where c.occurred_at >= ($2::timestamptz[])[1] and c.occurred_at < $3::timestamptz
-group by 1
+# Always by way of links: a click is seen where its link is. Link by link, as a lateral query with an offset is not
+# pulled up: a planner that does not know the range would go through all clicks of the time.
+_COUNTED: Final[LiteralString] = """, counted as (
+    select c.bucket, c.clicks, c.bots
+    from wanted w
+    cross join lateral (
+        select width_bucket(occurred_at, $2::timestamptz[]) - 1 as bucket,
+            count(*) filter (where not is_bot) as clicks, count(*) filter (where is_bot) as bots
+        from app.clicks
+        where link_no = w.link_no and occurred_at >= ($2::timestamptz[])[1] and occurred_at < $3::timestamptz
+        group by 1 offset 0
+    ) c
+)
+select bucket, sum(clicks)::bigint as clicks, sum(bots)::bigint as bots from counted group by bucket
 union all
-select -1, coalesce(sum(clicks_dropped), 0)::bigint, coalesce(sum(bots_dropped), 0)::bigint from wanted
-order by 1"""
+select -1, coalesce(sum(clicks_dropped), 0)::bigint, coalesce(sum(bots_dropped), 0)::bigint from wanted"""
 
 _OF_LINK: Final[LiteralString] = "/* clicks.of_link */ with wanted as (" + _WANTED + "link_id = $1::uuid)" + _COUNTED
 _OF_SPONSOR: Final[LiteralString] = (

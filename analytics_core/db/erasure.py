@@ -98,6 +98,10 @@ _USER_SESSIONS: Final[LiteralString] = (
 )
 _MEMBERSHIPS: Final[LiteralString] = """/* erasure.memberships */ delete from app.memberships where tenant_id = $1"""
 _KEYS: Final[LiteralString] = """/* erasure.keys */ delete from app.api_keys where tenant_id = $1"""
+_SETTINGS: Final[LiteralString] = """/* erasure.settings */ delete from app.tenant_settings where tenant_id = $1"""
+_QUOTAS: Final[LiteralString] = """/* erasure.quotas */ delete from app.tenant_quotas where tenant_id = $1"""
+# Behind all that is counted: taking it away counts.
+_COUNTERS: Final[LiteralString] = """/* erasure.counters */ delete from app.usage_counters where tenant_id = $1"""
 _DAYS: Final[LiteralString] = """/* erasure.days */ delete from ops.days where tenant_no = $1"""
 _TENANT: Final[LiteralString] = """/* erasure.tenant */ delete from app.tenants where tenant_id = $1"""
 
@@ -129,7 +133,7 @@ delete from ops.segments where source = $1 and finished_at is not null"""
 _MINUTES: Final[LiteralString] = """/* segments.erase_minutes */ delete from ops.ledger_minutes where source = $1"""
 
 
-async def erase_tenant(conn: Connection, tenant: Tenant) -> None:
+async def erase_tenant(conn: Connection, tenant: Tenant) -> dict[str, int]:
     """Erase a tenant with all that is its: podcasts, hits, downloads, rollups, keys, secrets.
 
     Secrets of the installation that were made for this tenant's months alone go as well. Hits that are still in a
@@ -139,12 +143,15 @@ async def erase_tenant(conn: Connection, tenant: Tenant) -> None:
         conn: As the owner, in a transaction of the tenant.
         tenant: Which.
 
+    Returns:
+        How many rows went, by what they were.
+
     Raises:
         Conflict: ``tenant_in_use``: a podcast moved to or from it, which is recorded for good, or is claimed.
         Unavailable: Somebody kept its rows locked for too long; nothing was erased.
     """
     try:
-        await _erase(conn, tenant)
+        return await _erase(conn, tenant)
     except asyncpg.ForeignKeyViolationError as error:
         raise Conflict(
             "tenant_in_use", "this tenant cannot be erased: one of its podcasts was transferred or is claimed"
@@ -153,12 +160,18 @@ async def erase_tenant(conn: Connection, tenant: Tenant) -> None:
         raise Unavailable("the tenant could not be erased: its rows are locked") from error
 
 
-async def _erase(conn: Connection, tenant: Tenant) -> None:
+async def _erase(conn: Connection, tenant: Tenant) -> dict[str, int]:
     tenant_id, tenant_no = tenant.tenant_id, tenant.tenant_no
+    removed: dict[str, int] = {}
+
+    async def take(statement: LiteralString, *arguments: object) -> None:
+        what = statement[len("/* erasure.") : statement.index(" */")]
+        removed[what] = int(str(await conn.execute(statement, *arguments)).split()[-1])
+
     await conn.execute(_LIMITS)
     row = await conn.fetchrow(_LOCK_TENANT, tenant_id, tenant_no)
     if row is None:
-        return
+        return removed
     await lock_ownership(conn, exclusive=True)
     await conn.execute(_LOCK_SUMS, tenant_no)
     await conn.execute(_LOCK_ROLLUPS, tenant_no)
@@ -167,8 +180,8 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
     if span.first_day is not None and span.last_day is not None:
         begin = dt.datetime.combine(span.first_day, dt.time(), dt.UTC)
         end = dt.datetime.combine(span.last_day, dt.time(), dt.UTC) + dt.timedelta(days=1)
-        await conn.execute(_HITS, tenant_no, begin, end)
-        await conn.execute(_DOWNLOADS, tenant_no, span.first_day, span.last_day)
+        await take(_HITS, tenant_no, begin, end)
+        await take(_DOWNLOADS, tenant_no, span.first_day, span.last_day)
     for statement in (
         _PENDING,
         _DEAD_LETTERS,
@@ -190,8 +203,9 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
         _OWNERS,
         _DAYS,
     ):
-        await conn.execute(statement, tenant_no)
+        await take(statement, tenant_no)
     months = [row["month"] for row in await conn.fetch(_SECRETS, tenant_no)]
+    removed["secrets"] = len(months)
     await conn.execute(_IDLE_SECRETS, INSTALLATION, months, span.created_at)
     for statement in (
         _ENCLOSURES,
@@ -210,11 +224,15 @@ async def _erase(conn: Connection, tenant: Tenant) -> None:
         _MEMBERSHIPS,
         _ROLES,
         _KEYS,
+        _SETTINGS,
+        _QUOTAS,
+        _COUNTERS,
         _TENANT,
     ):
-        await conn.execute(statement, tenant_id)
+        await take(statement, tenant_id)
     await raise_ownership(conn)
     await conn.execute(_NOTIFY, CATALOGUE_CHANNEL)
+    return removed
 
 
 async def erase_marked_agents(conn: Connection, mark: str) -> None:

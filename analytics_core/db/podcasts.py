@@ -149,7 +149,8 @@ where podcast_no = any($1) and feed_url is not null and archived_at is null and 
 _HOSTS: Final[LiteralString] = """/* podcasts.known_hosts */
 select distinct host from app.enclosures, unnest(hosts) as host
 where gone_at is null or gone_at > now() - make_interval(days => $1)
-union select host from app.unknown_hosts where accepted_at is not null"""
+union select host from app.unknown_hosts where accepted_at is not null
+union select host from ops.released_hosts where released_at > now() - make_interval(days => $1)"""
 
 _CLICK_KEYS: Final[LiteralString] = """/* podcasts.click_keys */
 select replace(o.enclosure_key::text, '-', '') as key
@@ -322,7 +323,7 @@ async def request_poll(conn: Connection, podcast_nos: Sequence[int], *, now: dt.
 
 
 async def read_known_hosts(conn: Connection) -> frozenset[str]:
-    """Read the hosts of every registered enclosure's chain, and those that were accepted; as ingest."""
+    """Read the hosts of every registered enclosure's chain, of erased tenants too, and those accepted; as ingest."""
     return frozenset(row["host"] for row in await conn.fetch(_HOSTS, KNOWN_HOST_DAYS))
 
 

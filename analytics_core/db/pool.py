@@ -13,6 +13,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from analytics_core.errors import ConfigError, Unavailable
 from analytics_core.ids import TenantId, TenantNo
+from analytics_core.quotas import quota_exceeded
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 
@@ -46,6 +47,7 @@ CONNECTION_LOST: Final = (
 """What the driver raises when the database is not there, goes away, or has no place for us."""
 
 _TIMEOUT_S: Final = 10.0
+_QUOTA: Final = "CLQTA"
 _NO_SERVICE: Final = (Role.OWNER, Role.DUMP)
 
 _WHO: Final[LiteralString] = """/* pool.who */
@@ -176,13 +178,19 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
     """Lend a connection of the pool; a lost database is :class:`Unavailable`, whenever it is noticed.
 
     Raises:
+        QuotaExceeded: The database refused what would have been one too many.
         Unavailable: The database does not answer, or went away.
     """
     try:
-        async with pool.acquire(timeout=_TIMEOUT_S) as conn:
+        # Only who may have to wait for another's connection pays for the clock.
+        async with pool.acquire(timeout=None if pool.get_idle_size() else _TIMEOUT_S) as conn:
             yield conn
     except CONNECTION_LOST as error:
         raise Unavailable("the database does not answer") from error
+    except asyncpg.PostgresError as error:
+        if error.sqlstate != _QUOTA or error.detail is None:
+            raise
+        raise quota_exceeded(error.detail) from error
 
 
 async def set_tenant(conn: Connection, tenant: Tenant) -> None:
@@ -191,7 +199,7 @@ async def set_tenant(conn: Connection, tenant: Tenant) -> None:
     if tenant.sponsor_ids is not None:
         # As PostgreSQL writes an array; what is empty is not what is not set.
         sponsors = f"{{{','.join(sorted(str(UUID(int=one.int)) for one in tenant.sponsor_ids))}}}"
-    await conn.execute(_SET_TENANT, str(UUID(int=tenant.tenant_id.int)), str(int(tenant.tenant_no)), sponsors)
+    await conn.execute(_SET_TENANT, str(tenant.tenant_id), str(tenant.tenant_no), sponsors)
 
 
 @contextlib.asynccontextmanager

@@ -14,7 +14,9 @@ from analytics_core.errors import Conflict
 from analytics_core.ids import UserId, new_id
 
 __all__ = (
+    "DELETED_FOR",
     "Credentials",
+    "RosterRow",
     "UserRow",
     "change_user",
     "create_user",
@@ -22,13 +24,17 @@ __all__ = (
     "erase_deleted",
     "find_credentials",
     "find_user",
-    "list_users",
+    "list_roster",
     "renew_hash",
     "restore_user",
     "set_password",
     "set_status",
     "verify_email",
 )
+
+
+DELETED_FOR: Final = dt.timedelta(days=30)
+"""Who has themselves deleted is erased after this long."""
 
 
 class UserRow(msgspec.Struct, frozen=True):
@@ -60,6 +66,16 @@ class Credentials(msgspec.Struct, frozen=True):
     password_hash: str | None
 
 
+class RosterRow(msgspec.Struct, frozen=True):
+    """Somebody as the operator sees them; ``tenants`` tells what they are where."""
+
+    user_id: UserId
+    email: str
+    status: str
+    is_verified: bool
+    tenants: list[str]
+
+
 _CREATE: Final[LiteralString] = """/* users.create */
 insert into app.users (user_id, email, name, locale, email_verified_at, created_at) values ($1, $2, $3, $4, $5, $6)
 returning user_id, email, name, locale, status, email_verified_at, created_at, deleted_at"""
@@ -73,9 +89,15 @@ select u.user_id, u.email, u.name, u.status, u.email_verified_at, p.password_has
 from app.users u left join app.passwords p using (user_id)
 where lower(u.email collate "C") = lower($1::text collate "C")"""
 
-_LIST: Final[LiteralString] = """/* users.list */
-select user_id, email, name, locale, status, email_verified_at, created_at, deleted_at from app.users
-where $1::uuid is null or user_id > $1 order by user_id limit $2"""
+_ROSTER: Final[LiteralString] = """/* users.roster */
+select u.user_id, u.email, u.status, u.email_verified_at is not null as is_verified,
+    array(select t.slug || ' (' || m.role || ')' from app.memberships m join app.tenants t using (tenant_id)
+        where m.user_id = u.user_id and m.removed_at is null order by t.slug) as tenants
+from app.users u
+where u.email is not null and ($1::uuid is null or u.user_id > $1) and ($2::text is null or exists (
+    select from app.memberships m join app.tenants t using (tenant_id)
+    where m.user_id = u.user_id and m.removed_at is null and t.slug = $2))
+order by u.user_id limit $3"""
 
 _CHANGE: Final[LiteralString] = """/* users.change */
 update app.users set name = coalesce($2, name), locale = coalesce($3, locale) where user_id = $1
@@ -158,9 +180,9 @@ async def find_credentials(conn: Connection, email: str) -> Credentials | None:
     return None if row is None else msgspec.convert(row, Credentials)
 
 
-async def list_users(conn: Connection, *, after: UUID | None, limit: int) -> list[UserRow]:
-    """List everybody in the order in which they came, behind *after*."""
-    return [msgspec.convert(row, UserRow) for row in await conn.fetch(_LIST, after, limit)]
+async def list_roster(conn: Connection, slug: str | None, *, after: UUID | None, limit: int) -> list[RosterRow]:
+    """List people in the order in which they came, behind *after*; with *slug* only the members of a tenant."""
+    return [msgspec.convert(row, RosterRow) for row in await conn.fetch(_ROSTER, after, slug, limit)]
 
 
 async def change_user(conn: Connection, user_id: UUID, *, name: str | None, locale: str | None) -> UserRow | None:

@@ -62,14 +62,14 @@ class Assets:
         return Response(asset.body, media_type=asset.media_type, headers=_HEADERS)
 
 
-@get("/static/{name:str}", opt={"is_open": True})
+@get("/static/{name:str}", opt={"is_open": True, "cost": 0})
 async def get_asset(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Serve a style, a script or a picture."""
     assets: Assets = request.app.state.assets
     return assets.answer(str(request.path_params["name"]))
 
 
-@get("/favicon.ico", opt={"is_open": True})
+@get("/favicon.ico", opt={"is_open": True, "cost": 0})
 async def get_favicon(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Serve the icon that browsers ask for unasked."""
     assets: Assets = request.app.state.assets

@@ -13,6 +13,7 @@ from analytics_core.reports import EARLIEST
 from api.auth import caller_of
 from api.comparisons import MAX_COMPARED_DAYS, MAX_COMPARED_PROFILES, compare_profiles
 from api.errors import InvalidRequest
+from api.limits import HEAVY_COST
 from api.pages.episodes import find_episode
 from api.pages.views import show
 from api.resources import resources_of
@@ -48,7 +49,7 @@ def _read_days(params: Mapping[str, str], today: dt.date) -> _Days:
     return _Days(first, last)
 
 
-@get("/episodes/{episode_id:str}/compare", opt={"permission": Permission.ANALYTICS_READ})
+@get("/episodes/{episode_id:str}/compare", opt={"permission": Permission.ANALYTICS_READ, "cost": HEAVY_COST})
 async def show_comparison(request: Request[Any, Any, Any]) -> Response[Any]:
     """Compare what profiles make of an episode's hits."""
     resources = resources_of(request)

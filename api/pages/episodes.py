@@ -17,6 +17,7 @@ from analytics_core.db.whole_days import sum_of_episodes
 from analytics_core.errors import NotFound
 from analytics_core.permissions import Permission
 from api.auth import caller_of
+from api.limits import REPORT_COST
 from api.pages.figures import read_bars, read_breakdown
 from api.pages.launches import compare_launches, list_lines
 from api.pages.periods import PRESETS, read_period
@@ -45,7 +46,7 @@ async def find_episode(conn: Connection, episode_id: UUID) -> tuple[PodcastRow, 
     return await find_podcast(conn, episode.podcast_id), episode
 
 
-@get("/podcasts/{podcast_id:str}/episodes", opt={"permission": Permission.ANALYTICS_READ})
+@get("/podcasts/{podcast_id:str}/episodes", opt={"permission": Permission.ANALYTICS_READ, "cost": REPORT_COST})
 async def show_episodes(request: Request[Any, Any, Any]) -> Response[Any]:
     """List a podcast's episodes, newest first, those that have left the feed too."""
     resources = resources_of(request)
@@ -80,7 +81,7 @@ async def show_episodes(request: Request[Any, Any, Any]) -> Response[Any]:
     )
 
 
-@get("/episodes/{episode_id:str}", opt={"permission": Permission.ANALYTICS_READ})
+@get("/episodes/{episode_id:str}", opt={"permission": Permission.ANALYTICS_READ, "cost": REPORT_COST})
 async def show_episode(request: Request[Any, Any, Any]) -> Response[Any]:
     """Show an episode's downloads in a period, and by what they can be told apart."""
     resources = resources_of(request)

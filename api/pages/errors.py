@@ -9,7 +9,7 @@ from litestar.exceptions import HTTPException
 from litestar.response import Redirect
 
 from analytics_core.errors import Unavailable
-from api.errors import answer_problem, problem_of
+from api.errors import TooSoon, answer_problem, problem_of
 from api.logs import RequestLog
 from api.pages.limits import TooManySignIns
 from api.pages.sessions import SignInNeeded, sign_in_path
@@ -25,7 +25,7 @@ _WORDS: Final = {
     410: ("No longer here", "That was kept for a while, and its time is over"),
     413: ("Too large", "That is larger than we take."),
     422: ("Not like that", "Something in it cannot be used"),
-    429: ("Slow down", "Too many wrong keys came from your address. Wait a while, then try again with a good one."),
+    429: ("Slow down", "More was asked for than we answer at once"),
     500: ("Our fault", "Something went wrong on our side. It is in the log under the number below."),
     503: ("Back in a moment", "The database does not answer. Hits are still recorded; figures return with it."),
 }
@@ -38,13 +38,13 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     if isinstance(error, SignInNeeded) and not is_fragment(request):
         return Redirect(sign_in_path(request), status_code=303)
     if isinstance(error, TooManySignIns):
-        status, detail, retry_after_s = 429, "", error.retry_after_s
+        status, detail, retry_after_s = 429, str(error), error.retry_after_s
     elif isinstance(error, SignInNeeded):
         status, detail, retry_after_s = 401, "", 0
     else:
         problem = problem_of(error, request_id=request_id_of(request.scope))
         status, detail = problem.status, problem.detail
-        retry_after_s = error.retry_after_s if isinstance(error, Unavailable) else 0
+        retry_after_s = error.retry_after_s if isinstance(error, Unavailable | TooSoon) else 0
     if status >= 500:
         log: RequestLog = request.app.state.log
         log.error(error, request_id=request_id_of(request.scope))

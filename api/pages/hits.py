@@ -24,6 +24,7 @@ from analytics_core.reports import EARLIEST
 from analytics_core.verdicts import Evidence, Verdict
 from api.auth import caller_of
 from api.explanations import read_day
+from api.limits import REPORT_COST
 from api.pages.episodes import find_episode
 from api.pages.rules import VERDICT_WORDS, explain_steps, range_words
 from api.pages.views import show
@@ -147,7 +148,7 @@ async def _show_day(
     )
 
 
-@get("/podcasts/{podcast_id:str}/hits", opt={"permission": Permission.HITS_READ})
+@get("/podcasts/{podcast_id:str}/hits", opt={"permission": Permission.HITS_READ, "cost": REPORT_COST})
 async def show_podcast_hits(request: Request[Any, Any, Any]) -> Response[Any]:
     """Take a podcast's day apart."""
     wanted = path_id(request, "podcast_id", what="podcast")
@@ -155,7 +156,7 @@ async def show_podcast_hits(request: Request[Any, Any, Any]) -> Response[Any]:
         return await _show_day(request, conn, await find_podcast(conn, wanted), None)
 
 
-@get("/episodes/{episode_id:str}/hits", opt={"permission": Permission.HITS_READ})
+@get("/episodes/{episode_id:str}/hits", opt={"permission": Permission.HITS_READ, "cost": REPORT_COST})
 async def show_episode_hits(request: Request[Any, Any, Any]) -> Response[Any]:
     """Take an episode's day apart."""
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:

@@ -16,6 +16,7 @@ from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.errors import PodcastTaken
 from api.feed_intake import ReadFeed, fetch_podcast_feed, read_sent_feed, store_podcast
+from api.limits import HEAVY_COST
 from api.pages.forms import read_form
 from api.pages.sessions import session_of
 from api.pages.views import show
@@ -67,7 +68,7 @@ async def _read(url: str, file: str | UploadFile | None, request: Request[Any, A
     return await read_sent_feed(data)
 
 
-@post("/podcasts/new", status_code=200, opt={"permission": Permission.PODCASTS_WRITE})
+@post("/podcasts/new", status_code=200, opt={"permission": Permission.PODCASTS_WRITE, "cost": HEAVY_COST})
 async def add_podcast(request: Request[Any, Any, Any]) -> Response[Any]:
     """Add the podcast and lead to its set-up; what is wrong with a feed is told beside the form."""
     resources = resources_of(request)

@@ -6,6 +6,7 @@ import datetime as dt
 from collections import OrderedDict
 from typing import Final
 
+from analytics_core.addresses import household_of
 from analytics_core.clock import Clock
 from analytics_core.errors import CastledgerError
 
@@ -27,7 +28,7 @@ class TooManySignIns(CastledgerError):
 
     def __init__(self, retry_after_s: int) -> None:
         self.retry_after_s = retry_after_s
-        super().__init__("too many wrong keys came from your address")
+        super().__init__("too many wrong keys came from your address; wait a while, then try again with a good one")
 
 
 class SignInLimit:
@@ -48,11 +49,6 @@ class SignInLimit:
         """How many addresses are remembered."""
         return len(self._failures)
 
-    @staticmethod
-    def _source(address: bytes) -> bytes:
-        """One household: an IPv4 address, or an IPv6 /64."""
-        return address if address.startswith(b"\0" * 10 + b"\xff\xff") else address[:8]
-
     def check(self, address: bytes) -> None:
         """Refuse an address that has tried too often.
 
@@ -62,7 +58,7 @@ class SignInLimit:
         Raises:
             TooManySignIns: It has.
         """
-        began, count = self._failures.get(self._source(address), (None, 0))
+        began, count = self._failures.get(household_of(address), (None, 0))
         if began is None or count < MAX_FAILURES:
             return
         left = began + WINDOW - self._clock.now()
@@ -71,7 +67,7 @@ class SignInLimit:
 
     def note_failure(self, address: bytes) -> None:
         """Remember a wrong key."""
-        source, now = self._source(address), self._clock.now()
+        source, now = household_of(address), self._clock.now()
         began, count = self._failures.get(source, (now, 0))
         if now - began >= WINDOW:
             began, count = now, 0
@@ -82,4 +78,4 @@ class SignInLimit:
 
     def note_success(self, address: bytes) -> None:
         """Forget an address's wrong keys."""
-        self._failures.pop(self._source(address), None)
+        self._failures.pop(household_of(address), None)

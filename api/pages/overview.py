@@ -16,6 +16,7 @@ from analytics_core.db.spikes import count_open_spikes
 from analytics_core.db.whole_days import rank_episodes
 from analytics_core.permissions import Permission
 from api.auth import caller_of
+from api.limits import REPORT_COST
 from api.pages.figures import read_bars, read_breakdown
 from api.pages.launches import EpisodeLine, compare_launches, list_lines
 from api.pages.periods import PRESETS, Period, read_period
@@ -69,7 +70,7 @@ async def _read_most(
     return await list_lines(conn, episodes, downloads, began=began, now=now)
 
 
-@get("/podcasts/{podcast_id:str}", opt={"permission": Permission.ANALYTICS_READ})
+@get("/podcasts/{podcast_id:str}", opt={"permission": Permission.ANALYTICS_READ, "cost": REPORT_COST})
 async def show_overview(request: Request[Any, Any, Any]) -> Response[Any]:
     """Show a podcast's downloads in a period, against the period before, and by what they can be told apart."""
     resources = resources_of(request)

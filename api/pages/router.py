@@ -7,6 +7,8 @@ from typing import Any, Final
 from litestar import Router
 
 from api.auth import require_permission
+from api.guards import Guards
+from api.limits import Limited, limit_network
 from api.pages.assets import Assets, get_asset, get_favicon
 from api.pages.comparisons import show_comparison
 from api.pages.episodes import show_episode, show_episodes
@@ -21,6 +23,7 @@ from api.pages.setup import accept_unknown, rewrite_by_address, rewrite_sent, sh
 from api.pages.sign_in import show_sign_in, sign_in, sign_out
 from api.pages.spikes import decide_spike, show_spike, show_spikes
 from api.pages.sponsors import add_sponsor, change_sponsor, show_sponsors
+from api.pages.views import compression
 from api.pages.what_if import AgentTables, show_what_if
 from api.resources import Resources
 
@@ -57,12 +60,19 @@ _CLOSED: Final = (
 def page_routes() -> list[Router]:
     """Make the routes: those open to everyone, and those behind the sign-in."""
     return [
-        Router("/", route_handlers=list(_OPEN), include_in_schema=False),
+        Router(
+            "/",
+            route_handlers=list(_OPEN),
+            guards=[Guards(limit_network)],
+            include_in_schema=False,
+            middleware=[compression()],
+        ),
         Router(
             "/",
             route_handlers=list(_CLOSED),
-            guards=[require_session, require_permission],
+            guards=[Guards(Limited(require_session), require_permission)],
             include_in_schema=False,
+            middleware=[compression()],
         ),
     ]
 

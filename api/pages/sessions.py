@@ -13,7 +13,7 @@ from litestar.handlers import BaseRouteHandler
 
 from analytics_core.db.sessions import LIFETIME, find_session
 from analytics_core.db.tenants import KeyRow, touch_key
-from analytics_core.errors import CastledgerError
+from analytics_core.errors import Unauthenticated
 from api.auth import needs_touch, refuse_writes
 from api.callers import Caller
 from api.resources import Resources
@@ -45,7 +45,7 @@ _PATH: Final = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]{0,500}")
 _Connection = ASGIConnection[Any, Any, Any, Any]
 
 
-class SignInNeeded(CastledgerError):
+class SignInNeeded(Unauthenticated):
     """There is no session, or it has ended; the page sends people to the sign-in form and back."""
 
     code = "sign_in_needed"

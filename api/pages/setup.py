@@ -25,6 +25,7 @@ from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.feed_intake import fetch_bytes
 from api.hosts import accept
+from api.limits import HEAVY_COST
 from api.pages.forms import read_form
 from api.pages.sessions import session_of
 from api.pages.views import show
@@ -126,7 +127,7 @@ def _sentence(error: InvalidInput) -> str:
     return f"{error.reason[:1].upper()}{error.reason[1:]}."
 
 
-@get("/podcasts/{podcast_id:str}/feed.xml", opt={"permission": Permission.PODCASTS_READ})
+@get("/podcasts/{podcast_id:str}/feed.xml", opt={"permission": Permission.PODCASTS_READ, "cost": HEAVY_COST})
 async def rewrite_by_address(request: Request[Any, Any, Any]) -> Response[Any]:
     """Fetch the feed and give it back with the prefix in place."""
     resources = resources_of(request)

@@ -15,6 +15,7 @@ from analytics_core.db.spikes import Decision, SpikeFilter, SpikeRow, list_spike
 from analytics_core.errors import Conflict, InvalidInput, NotFound
 from analytics_core.permissions import Permission
 from api.auth import caller_of
+from api.limits import HEAVY_COST
 from api.pages.charts import BarPoint, draw_bars
 from api.pages.forms import read_form
 from api.pages.sessions import session_of
@@ -131,7 +132,7 @@ async def show_spike(request: Request[Any, Any, Any]) -> Response[Any]:
     "/spikes/{spike_id:str}/decide",
     request_max_body_size=16_384,
     status_code=200,
-    opt={"permission": Permission.SPIKES_WRITE},
+    opt={"permission": Permission.SPIKES_WRITE, "cost": HEAVY_COST},
 )
 async def decide_spike(request: Request[Any, Any, Any]) -> Response[Any]:
     """Decide about a spike."""

@@ -9,6 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from litestar import Request
 from litestar.config.compression import CompressionConfig
 from litestar.enums import MediaType
+from litestar.middleware import DefineMiddleware
+from litestar.middleware.compression import CompressionMiddleware
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.response import Template
 from litestar.template.config import TemplateConfig
@@ -19,7 +21,7 @@ from api.pages.forms import FIELD, form_token
 from api.pages.sessions import session_of
 from api.resources import resources_of
 
-__all__ = ("HEADERS", "compression_config", "is_fragment", "show", "show_plain", "template_config")
+__all__ = ("HEADERS", "compression", "is_fragment", "show", "show_plain", "template_config")
 
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": (
@@ -66,9 +68,10 @@ def template_config(assets: Assets) -> TemplateConfig[JinjaTemplateEngine]:
     return TemplateConfig(instance=JinjaTemplateEngine.from_environment(environment))
 
 
-def compression_config() -> CompressionConfig:
+def compression() -> DefineMiddleware:
     """Compress pages, not the API's answers, which clients ask for by the thousand."""
-    return CompressionConfig(backend="gzip", gzip_compress_level=6, minimum_size=1000, exclude=[r"^/api/"])
+    config = CompressionConfig(backend="gzip", gzip_compress_level=6, minimum_size=1000)
+    return DefineMiddleware(CompressionMiddleware, config=config)
 
 
 def is_fragment(request: Request[Any, Any, Any]) -> bool:

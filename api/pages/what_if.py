@@ -19,6 +19,7 @@ from analytics_core.permissions import Permission
 from analytics_core.playlists import is_playlist
 from analytics_core.settings import IngestSettings
 from api.auth import caller_of
+from api.limits import REPORT_COST
 from api.pages.rules import EpisodeFacts
 from api.pages.views import show
 from api.resources import resources_of
@@ -95,7 +96,7 @@ def _read(params: Mapping[str, str]) -> tuple[dict[str, str], str]:
     return given, ""
 
 
-@get("/what-if", opt={"permission": Permission.HITS_READ})
+@get("/what-if", opt={"permission": Permission.HITS_READ, "cost": REPORT_COST})
 async def show_what_if(request: Request[Any, Any, Any]) -> Response[Any]:
     """Say how a request would count, and why; with no address given, ask for one."""
     resources = resources_of(request)

@@ -27,6 +27,8 @@ from api.audience import read_audience
 from api.auth import caller_of
 from api.errors import Fault, InvalidRequest
 from api.explanations import counted_by, is_partial, read_day, state_of, version_tag
+from api.limits import REPORT_COST
+from api.preferences import read_report_query
 from api.queries import Parameter, Query, Refusal, choice, utc_day, whole_number
 from api.ranges import FROM, INTERVAL, TO, TZ, read_range
 from api.resources import resources_of
@@ -141,6 +143,7 @@ def _dense(
     tags=["analytics"],
     opt={
         "permission": Permission.ANALYTICS_READ,
+        "cost": REPORT_COST,
         "is_tagged": True,
         "query": (PODCAST_ID, EPISODE_ID, FROM, TO, INTERVAL, BY, TOP, TZ),
     },
@@ -153,12 +156,12 @@ async def get_downloads(request: Request[Any, Any, Any]) -> Response[DownloadsAn
     """
     resources = resources_of(request)
     now = resources.clock.now()
-    query = Query.of(request)
+    query, days = await read_report_query(request)
     podcast_id, episode_id, by, tz = query.get(PODCAST_ID), query.get(EPISODE_ID), query.get(BY), query.get(TZ)
     interval, top = query.get(INTERVAL), query.get(TOP)
     if query.is_given(TOP) and not query.is_given(BY):
         query.refuse("limit", "without_by", "goes with `by` alone: without it there is nothing to be named")
-    wanted = read_range(query, now=now)
+    wanted = read_range(query, now=now, days=days)
     query.finish()
     buckets = plan_buckets(*wanted, interval=interval, tz=tz)
     first, last = utc_days(*wanted)
@@ -167,7 +170,8 @@ async def get_downloads(request: Request[Any, Any, Any]) -> Response[DownloadsAn
         scope, _ = await find_scope(conn, podcast_id=podcast_id, episode_id=episode_id)
         status = await read_status(conn, scope, first=first, last=last)
         state, partial = state_of(status, first, last, now=now), is_partial(status, wanted.end)
-        tag = version_tag(status, wanted, state, partial, status.is_counting, lists)
+        asked = (tz.key, interval.value)
+        tag = version_tag(status, wanted, state, partial, status.is_counting, lists, asked)
         if (unchanged := answer_unchanged(request, tag)) is not None:
             return unchanged
         reason: NoListeners | None = "by"
@@ -205,7 +209,12 @@ async def get_downloads(request: Request[Any, Any, Any]) -> Response[DownloadsAn
 @get(
     "/analytics/explain",
     tags=["analytics"],
-    opt={"permission": Permission.HITS_READ, "is_tagged": True, "query": (PODCAST_ID, EPISODE_ID, DAY)},
+    opt={
+        "permission": Permission.HITS_READ,
+        "cost": REPORT_COST,
+        "is_tagged": True,
+        "query": (PODCAST_ID, EPISODE_ID, DAY),
+    },
 )
 async def explain_day(request: Request[Any, Any, Any]) -> Response[DayExplanation]:
     """Explain a UTC day: how many hits there were, what became of them, and which are downloads.

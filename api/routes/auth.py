@@ -34,6 +34,7 @@ from analytics_core.tokens import LIFETIME, AccessToken
 from api.auth import person_of
 from api.bodies import read_json
 from api.errors import Fault, InvalidRequest, TooSoon
+from api.limits import REPORT_COST
 from api.resources import Resources, resources_of
 from api.schemas.people import (
     Accepted,
@@ -56,7 +57,7 @@ _TAGS: Final = ["sign-in"]
 
 
 def _opt(body: type[Any], *refusals: int) -> dict[str, Any]:
-    return {"is_open": True, "bodies": {"application/json": body}, "refusals": refusals}
+    return {"is_open": True, "cost": REPORT_COST, "bodies": {"application/json": body}, "refusals": refusals}
 
 
 def _accepted() -> Accepted:
@@ -129,7 +130,7 @@ def _read_registration(wanted: Register) -> Register:
     return Register(password=wanted.password, **read)
 
 
-@post("/auth/register", tags=_TAGS, status_code=202, opt=_opt(Register, 403, 429))
+@post("/auth/register", tags=_TAGS, status_code=202, opt=_opt(Register, 403))
 async def register(request: Request[Any, Any, Any]) -> Accepted:
     """Register.
 
@@ -163,7 +164,7 @@ async def verify(request: Request[Any, Any, Any]) -> None:
         work.done(user_id, tenants=await list_own_tenants(work.conn, user_id))
 
 
-@post("/auth/login", tags=_TAGS, status_code=200, opt=_opt(SignIn, 401, 403, 404, 429))
+@post("/auth/login", tags=_TAGS, status_code=200, opt=_opt(SignIn, 401, 403, 404))
 async def sign_in(request: Request[Any, Any, Any]) -> SignedIn:
     """Sign in with mail address and password.
 

@@ -22,6 +22,7 @@ from api.callers import Caller
 from api.errors import TooSoon
 from api.feed_intake import fetch_bytes
 from api.idempotency import replay_answer
+from api.limits import HEAVY_COST
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Query
 from api.resources import Resources, resources_of
@@ -125,7 +126,7 @@ def _refuse_check(row: ClaimRow, resources: Resources) -> Exception:
     "/podcasts/claims/{claim_id:str}/check",
     tags=["claims"],
     status_code=200,
-    opt={"permission": Permission.PODCASTS_WRITE, "refusals": (409, 429)},
+    opt={"permission": Permission.PODCASTS_WRITE, "cost": HEAVY_COST, "refusals": (409,)},
 )
 async def check_claim(request: Request[Any, Any, Any]) -> Claim:
     """Look for the claim's token in the feed, now.

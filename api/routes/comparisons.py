@@ -15,6 +15,7 @@ from analytics_core.permissions import Permission
 from analytics_core.profiles import PROFILES, Profile
 from api.auth import caller_of
 from api.comparisons import MAX_COMPARED_DAYS, MAX_COMPARED_PROFILES, compare_profiles
+from api.limits import HEAVY_COST
 from api.queries import Parameter, Query, Refusal, utc_day
 from api.resources import resources_of
 from api.schemas.comparisons import ComparisonAnswer
@@ -75,7 +76,12 @@ def find_profiles(names: tuple[str, ...], known: Mapping[str, Profile]) -> list[
 @get(
     "/analytics/compare",
     tags=["analytics"],
-    opt={"permission": Permission.ANALYTICS_READ, "is_tagged": True, "query": (EPISODE_ID, FROM, TO, COMPARED)},
+    opt={
+        "permission": Permission.ANALYTICS_READ,
+        "cost": HEAVY_COST,
+        "is_tagged": True,
+        "query": (EPISODE_ID, FROM, TO, COMPARED),
+    },
 )
 async def compare(request: Request[Any, Any, Any]) -> Response[ComparisonAnswer]:
     """Judge an episode's hits again under several profiles, and tell what makes them differ.

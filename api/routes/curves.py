@@ -18,6 +18,7 @@ from analytics_core.permissions import Permission
 from analytics_core.reports import CURVE_DAYS, utc_days
 from api.auth import caller_of
 from api.explanations import counted_by, is_partial, state_of
+from api.limits import REPORT_COST
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Parameter, Query, choice
 from api.resources import resources_of
@@ -104,6 +105,7 @@ def _span(curves: list[Curve], now: dt.datetime) -> tuple[dt.datetime, dt.dateti
     tags=["analytics"],
     opt={
         "permission": Permission.ANALYTICS_READ,
+        "cost": REPORT_COST,
         "is_tagged": True,
         "query": (PODCAST_ID, EPISODE_ID, ORIGIN, LIMIT, _CURSOR),
     },

@@ -12,7 +12,7 @@ from api.schemas.common import HealthAnswer
 __all__ = ("get_health",)
 
 
-@get("/health", tags=["health"], opt={"is_open": True})
+@get("/health", tags=["health"], opt={"is_open": True, "cost": 0})
 async def get_health(request: Request[Any, Any, Any]) -> HealthAnswer:
     """Say whether the API can answer."""
     await resources_of(request).database.ping()

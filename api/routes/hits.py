@@ -22,6 +22,7 @@ from analytics_core.reports import utc_days
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Evidence, Verdict, verdict_names
 from api.auth import caller_of
+from api.limits import REPORT_COST
 from api.pagination import HIT_CURSOR, LIMIT, write_hit_cursor
 from api.queries import Parameter, Query, Refusal
 from api.ranges import HIT_FROM, HIT_TO, read_hit_range
@@ -95,6 +96,7 @@ def _show(row: HitRow) -> HitAnswer:
     tags=["analytics"],
     opt={
         "permission": Permission.HITS_READ,
+        "cost": REPORT_COST,
         "is_tagged": True,
         "query": (PODCAST_ID, EPISODE_ID, HIT_FROM, HIT_TO, VERDICT, LIMIT, HIT_CURSOR),
     },

@@ -27,7 +27,11 @@ _LIST: Final = "api-keys"
 _CURSOR: Final = id_cursor(_LIST)
 
 
-@post("/api-keys", tags=["api keys"], opt={"permission": Permission.KEYS_WRITE, "bodies": {"application/json": AddKey}})
+@post(
+    "/api-keys",
+    tags=["api keys"],
+    opt={"permission": Permission.KEYS_WRITE, "bodies": {"application/json": AddKey}, "refusals": (429,)},
+)
 async def create_api_key(request: Request[Any, Any, Any]) -> NewApiKey:
     """Make an API key.
 

@@ -12,6 +12,7 @@ from analytics_core.db.ledger import list_buckets, list_silent_trackers, read_co
 from analytics_core.errors import Forbidden
 from analytics_core.permissions import Permission
 from api.auth import caller_of
+from api.limits import REPORT_COST
 from api.queries import Parameter, Query, choice
 from api.ranges import HIT_FROM, HIT_TO, read_hit_range
 from api.resources import resources_of
@@ -43,7 +44,12 @@ INTERVAL: Final = Parameter(
 @get(
     "/ledger",
     tags=["ledger"],
-    opt={"permission": Permission.LEDGER_READ, "query": (HIT_FROM, HIT_TO, INTERVAL), "refusals": (403,)},
+    opt={
+        "permission": Permission.LEDGER_READ,
+        "cost": REPORT_COST,
+        "query": (HIT_FROM, HIT_TO, INTERVAL),
+        "refusals": (403,),
+    },
 )
 async def get_ledger(request: Request[Any, Any, Any]) -> LedgerAnswer:
     """Show what became of every answer, by tracker and time.

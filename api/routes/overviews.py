@@ -22,7 +22,9 @@ from analytics_core.reports import Bucket, start_of_day, utc_days
 from api.audience import read_audience
 from api.auth import caller_of
 from api.explanations import counted_by, is_partial, state_of, version_tag
-from api.queries import Parameter, Query, whole_number
+from api.limits import REPORT_COST
+from api.preferences import read_report_query
+from api.queries import Parameter, whole_number
 from api.ranges import FROM, TO, TZ, TimeRange, read_range
 from api.resources import resources_of
 from api.schemas.overviews import Former, OverviewAnswer, Top, TopValue
@@ -93,7 +95,12 @@ async def _former(
 @get(
     "/analytics/overview",
     tags=["analytics"],
-    opt={"permission": Permission.ANALYTICS_READ, "is_tagged": True, "query": (PODCAST_ID, FROM, TO, TOP, TZ)},
+    opt={
+        "permission": Permission.ANALYTICS_READ,
+        "cost": REPORT_COST,
+        "is_tagged": True,
+        "query": (PODCAST_ID, FROM, TO, TOP, TZ),
+    },
 )
 async def get_overview(request: Request[Any, Any, Any]) -> Response[OverviewAnswer]:
     """Show a range at a glance: downloads against the range before, listeners, and what has the most downloads.
@@ -102,9 +109,9 @@ async def get_overview(request: Request[Any, Any, Any]) -> Response[OverviewAnsw
     """
     resources = resources_of(request)
     now = resources.clock.now()
-    query = Query.of(request)
+    query, days = await read_report_query(request)
     podcast_id, tz, limit = query.get(PODCAST_ID), query.get(TZ), query.get(TOP)
-    wanted = read_range(query, now=now)
+    wanted = read_range(query, now=now, days=days)
     query.finish()
     span, before = Bucket(*wanted), _range_before(wanted, tz)
     first, last = utc_days(*wanted)
@@ -115,7 +122,7 @@ async def get_overview(request: Request[Any, Any, Any]) -> Response[OverviewAnsw
         status = await read_status(conn, scope, first=before.start.date(), last=last)
         settled = await read_status(conn, scope, first=first, last=last)
         state, partial = state_of(settled, first, last, now=now), is_partial(status, wanted.end)
-        tag = version_tag(status, wanted, state, partial, status.is_counting, lists)
+        tag = version_tag(status, wanted, state, partial, status.is_counting, lists, tz.key)
         if (unchanged := answer_unchanged(request, tag)) is not None:
             return unchanged
         sums = {row.bucket: row for row in await sum_downloads(conn, scope, [before, span])}

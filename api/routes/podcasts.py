@@ -17,6 +17,7 @@ from api.bodies import media_type_of, read_json, refuse_media_type
 from api.errors import Fault, InvalidRequest
 from api.feed_intake import fetch_podcast_feed, read_sent_feed, store_podcast
 from api.idempotency import replay_answer
+from api.limits import HEAVY_COST
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Query
 from api.resources import Resources, resources_of
@@ -47,8 +48,9 @@ def _refuse_size(resources: Resources) -> InvalidRequest:
     tags=["podcasts"],
     opt={
         "permission": Permission.PODCASTS_WRITE,
+        "cost": HEAVY_COST,
         "bodies": {"application/json": AddPodcast, **dict.fromkeys(_XML)},
-        "refusals": (409,),
+        "refusals": (409, 429),
     },
 )
 async def create_podcast(request: Request[Any, Any, Any]) -> AddedPodcast:

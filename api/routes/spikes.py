@@ -11,6 +11,7 @@ from analytics_core.db.spikes import list_spikes as read_spikes
 from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
+from api.limits import HEAVY_COST
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Parameter, Query, Refusal
 from api.resources import resources_of
@@ -102,7 +103,7 @@ async def _decide(request: Request[Any, Any, Any], decision: Decision) -> Spike:
     "/spikes/{spike_id:str}/accept",
     tags=["spikes"],
     status_code=202,
-    opt={"permission": Permission.SPIKES_WRITE, **_DECIDES},
+    opt={"permission": Permission.SPIKES_WRITE, "cost": HEAVY_COST, **_DECIDES},
 )
 async def accept_spike(request: Request[Any, Any, Any]) -> Spike:
     """Leave a spike's hits out of the downloads of its day, within seconds; `GET /restatements` tells what changed."""
@@ -124,7 +125,7 @@ async def dismiss_spike(request: Request[Any, Any, Any]) -> Spike:
     "/spikes/{spike_id:str}/revert",
     tags=["spikes"],
     status_code=202,
-    opt={"permission": Permission.SPIKES_WRITE, **_DECIDES},
+    opt={"permission": Permission.SPIKES_WRITE, "cost": HEAVY_COST, **_DECIDES},
 )
 async def revert_spike(request: Request[Any, Any, Any]) -> Spike:
     """Take the hits of an accepted spike in again, within seconds: figures are what they were before."""

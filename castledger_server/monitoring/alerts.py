@@ -221,6 +221,15 @@ ALERTS: Final = (
         'The log has a line with `"event": "error"` for each, with the request\'s id that the client was told.',
     ),
     Alert(
+        "CastledgerRatesJudgedAlone",
+        _grew(names.API_RATE_LIMITS_ALONE, "15m"),
+        5,
+        "ticket",
+        "Redis does not answer the API.",
+        "Each process judges by itself how often clients may ask, and lets half as much pass. No request fails for it.",
+        "See what `castledger doctor` says of Redis: start it, or mend `REDIS_URL`.",
+    ),
+    Alert(
         "CastledgerApiSlow",
         f"histogram_quantile(0.95, {_SERVING}) > 2",
         15,

@@ -116,6 +116,11 @@ ROWS: Final = (
             Panel("Errors of ours", "reqps", ((_API_ERRORS, "{{route}}"),)),
             Panel("Time to answer", "s", _quantiles(names.API_REQUEST_SECONDS)),
             Panel("Requests by route", "reqps", (_rate(names.API_REQUESTS, "method, route"),)),
+            Panel(
+                "Refused for their rate",
+                "reqps",
+                (_rate(names.API_RATE_LIMITED, "by"), _rate(names.API_RATE_LIMITS_ALONE)),
+            ),
             Panel("p95 by route", "s", ((f"histogram_quantile(0.95, {_API_ROUTES})", "{{route}}"),)),
         ),
     ),

@@ -52,6 +52,10 @@ async def filled(database: DatabaseSettings, tmp_path: Path) -> AsyncIterator[Fi
         "DATABASE_URL": str(database.url),
         "CASTLEDGER_DATA_DIR": str(tmp_path),
         "TRACKER_PUBLIC_URL": "https://pod.example.com",
+        # One key asks for everything here.
+        "CASTLEDGER_API_RATE": "600000",
+        "CASTLEDGER_API_BURST": "10000",
+        "CASTLEDGER_API_NETWORK_RATE": "10000",
     }
     async with contextlib.AsyncExitStack() as stack:
         settings = load_settings({**given, "CASTLEDGER_FEED_ALLOW_PRIVATE": "true"})

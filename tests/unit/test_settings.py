@@ -64,3 +64,44 @@ def test_every_variable_is_listed_once() -> None:
     names = [variable.name for variable in variables()]
     assert len(names) == len(set(names))
     assert all(variable.help.endswith(".") for variable in variables())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "*",
+        "https://*",
+        "https://*.example.com",
+        "https://a.example/",
+        "a.example",
+        "null",
+        "ftp://a.example",
+        "https://",
+    ],
+)
+def test_an_origin_is_exact_or_refused_at_start(text: str) -> None:
+    with pytest.raises(ConfigError, match="CASTLEDGER_API_ORIGINS"):
+        load_settings({"CASTLEDGER_API_ORIGINS": f"https://good.example, {text}"})
+
+
+@pytest.mark.parametrize("text", ["*", "a.example:8000", "https://a.example", "a b", "-"])
+def test_a_host_of_the_api_is_a_name_or_refused_at_start(text: str) -> None:
+    with pytest.raises(ConfigError, match="CASTLEDGER_API_HOSTS"):
+        load_settings({"CASTLEDGER_API_HOSTS": text})
+
+
+def test_hosts_and_origins_are_read_in_lower_case() -> None:
+    environ = {
+        "CASTLEDGER_API_HOSTS": "Ledger.Example.com, [2001:db8::1], 127.0.0.1",
+        "CASTLEDGER_API_ORIGINS": "https://Dash.example.com , http://localhost:5173,http://[::1]:3000",
+    }
+    api = load_settings(environ).api
+    assert api.hosts == {"ledger.example.com", "[2001:db8::1]", "127.0.0.1"}
+    assert api.origins == {"https://dash.example.com", "http://localhost:5173", "http://[::1]:3000"}
+
+
+def test_the_api_believes_the_trackers_proxies_unless_it_is_told_others() -> None:
+    environ = {"TRACKER_TRUSTED_PROXIES": "10.0.0.0/8"}
+    assert load_settings(environ).api.trusted_proxies == load_settings(environ).tracker.trusted_proxies
+    api = load_settings({**environ, "CASTLEDGER_API_TRUSTED_PROXIES": "127.0.0.1"}).api
+    assert [str(network) for network in api.trusted_proxies] == ["127.0.0.1/32"]

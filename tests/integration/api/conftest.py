@@ -36,6 +36,10 @@ def settings(database: DatabaseSettings, tmp_path: Path) -> Settings:
             "CASTLEDGER_BCRYPT_COST": "4",
             "CASTLEDGER_FEED_ALLOW_PRIVATE": "true",
             "CASTLEDGER_FEED_MAX_MB": "1",
+            # Tests ask more often than people do, and their clock stands.
+            "CASTLEDGER_API_RATE": "600000",
+            "CASTLEDGER_API_BURST": "10000",
+            "CASTLEDGER_API_NETWORK_RATE": "10000",
         }
     )
 

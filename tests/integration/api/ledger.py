@@ -95,6 +95,7 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     assert answer.headers["content-type"] == "application/problem+json"
     body: dict[str, Any] = answer.json()
     claim = {"claim_id", "token", "expires_at"} if code == "podcast_taken" and "claim_id" in body else set()
+    claim |= {"resets_at"} if code == "quota_exceeded" else set()
     assert set(body) == {"type", "title", "status", "detail", "code", "request_id", "errors"} | claim
     assert (body["status"], body["code"]) == (status, code)
     assert body["request_id"] == answer.headers["x-request-id"]

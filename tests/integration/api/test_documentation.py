@@ -101,6 +101,20 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("get", "/api/v1/roles/{role_id}"),
         ("patch", "/api/v1/roles/{role_id}"),
         ("delete", "/api/v1/roles/{role_id}"),
+        ("get", "/api/v1/tenant"),
+        ("patch", "/api/v1/tenant"),
+        ("post", "/api/v1/tenant/close"),
+        ("get", "/api/v1/tenant/quotas"),
+        ("post", "/api/v1/tenant/reopen"),
+        ("get", "/api/v1/tenant/settings"),
+        ("patch", "/api/v1/tenant/settings"),
+        ("get", "/api/v1/tenants"),
+        ("post", "/api/v1/tenants"),
+        ("get", "/api/v1/tenants/{tenant_id}"),
+        ("patch", "/api/v1/tenants/{tenant_id}"),
+        ("post", "/api/v1/tenants/{tenant_id}/close"),
+        ("get", "/api/v1/tenants/{tenant_id}/quotas"),
+        ("put", "/api/v1/tenants/{tenant_id}/quotas"),
     }
     for method, path in operations:
         operation = document["paths"][path][method]

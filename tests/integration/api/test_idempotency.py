@@ -165,11 +165,11 @@ async def test_a_versions_tag_is_repeated_with_its_answer(api: Api) -> None:
     changed = await send(api, "changed", "PATCH", path, **change)
     assert changed.headers["etag"] != first.headers["etag"]
     # That the version has moved on meanwhile is what it did itself.
-    repeats: tuple[tuple[str, str, str, dict[str, Any], httpx.Response], ...] = (
+    given: dict[str, Any]
+    for key, method, at, given, answer in (
         ("made", "POST", "/sponsors", {"json": {"name": "O'Brien; DROP TABLE"}}, first),
         ("changed", "PATCH", path, change, changed),
-    )
-    for key, method, at, given, answer in repeats:
+    ):
         again = await send(api, key, method, at, **given)
         assert (again.status_code, again.content) == (answer.status_code, answer.content)
         assert again.headers["etag"] == answer.headers["etag"]

@@ -18,9 +18,12 @@ from litestar.routes import HTTPRoute
 
 import api
 from analytics_core.permissions import Permission
+from analytics_core.settings import load_settings
 from api.app import create_app
 from api.auth import require_permission, require_person
 from api.errors import Problem
+from api.guards import guards_of
+from api.limits import Limited, cost_of, limit_network
 from api.openapi import build_document, list_operations
 from api.resources import Resources
 from api.writing import writing, writing_own
@@ -48,11 +51,24 @@ async def test_every_route_is_open_or_names_its_permission(app: Litestar) -> Non
     found = handlers(app)
     assert len(found) > 50
     for path, handler in found:
-        guarded = require_permission in handler.resolve_guards()
+        guarded = require_permission in guards_of(handler)
         assert guarded is not bool(handler.opt.get("is_open")), path
         if guarded:
             assert "permission" in handler.opt, path
             assert handler.opt["permission"] is None or handler.opt["permission"] in Permission, path
+
+
+async def test_every_route_has_a_cost_and_a_guard_that_takes_it(app: Litestar) -> None:
+    free = set()
+    for path, handler in handlers(app):
+        assert type(cost_of(handler)) is int, path
+        assert 0 <= cost_of(handler) <= load_settings({}).api.burst, path
+        first = guards_of(handler)[0]
+        assert first is limit_network if handler.opt.get("is_open") else isinstance(first, Limited), path
+        if not cost_of(handler):
+            free.add(path)
+    # What reads nothing but memory, and what monitors ask all the time.
+    assert free == {"/api/v1/health", "/favicon.ico", "/static/{name:str}"}
 
 
 async def test_only_these_are_open_to_everyone(app: Litestar) -> None:
@@ -162,7 +178,7 @@ async def test_nobody_but_the_unit_of_work_asks_for_a_transaction_that_writes() 
 
 
 async def test_who_asks_about_themselves_needs_no_permission_but_to_be_somebody(app: Litestar) -> None:
-    personal = {path for path, handler in handlers(app) if require_person in handler.resolve_guards()}
+    personal = {path for path, handler in handlers(app) if require_person in guards_of(handler)}
     assert {path for path in personal if not path.startswith("/api/v1/users/me")} == {"/api/v1/auth/logout"}
     for path, handler in handlers(app):
         if path in personal:

@@ -1,0 +1,194 @@
+"""Quotas: never stepped over, however many ask at once, and what is counted is what there is."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from analytics_core.db.keys import add_key
+from analytics_core.db.links import add_link, archive_link
+from analytics_core.db.pool import Pool, Tenant, open_pool, tenant_transaction
+from analytics_core.db.quotas import read_usage, set_quotas
+from analytics_core.db.tenants import create_tenant, revoke_key
+from analytics_core.errors import QuotaExceeded
+from analytics_core.ids import KeyId
+from analytics_core.quotas import Metric, Period, Quota
+from analytics_core.roles import Role
+from analytics_core.settings import DatabaseSettings
+from tests.factories import make_episode, make_podcast
+
+pytestmark = pytest.mark.anyio
+
+NOW = dt.datetime.now(dt.UTC)
+CONNECTIONS = 20
+
+
+class ChangedMindError(Exception):
+    """A transaction is to be rolled back."""
+
+
+class Cast(NamedTuple):
+    """The installation's own tenant and another one."""
+
+    home: Tenant
+    other: Tenant
+    api: Pool
+
+
+@pytest.fixture
+async def cast(database: DatabaseSettings) -> AsyncIterator[Cast]:
+    auth = await open_pool(database, Role.AUTH, application_name="test", max_size=1)
+    api = await open_pool(database, Role.API, application_name="test", max_size=CONNECTIONS)
+    home = await create_tenant(await auth.acquire(), slug="home", name="Home", is_installation=True)
+    auth.terminate()
+    other = await open_pool(database, Role.AUTH, application_name="test", max_size=1)
+    row = await create_tenant(await other.acquire(), slug="other", name="Other")
+    other.terminate()
+    yield Cast(home.tenant, row.tenant, api)
+    api.terminate()
+
+
+async def limit(cast: Cast, *quotas: Quota) -> None:
+    async with tenant_transaction(cast.api, cast.home) as conn:
+        await set_quotas(conn, cast.other.tenant_id, quotas, now=NOW, by="test")
+
+
+async def used(cast: Cast, metric: Metric) -> dict[Period, int]:
+    async with tenant_transaction(cast.api, cast.other) as conn:
+        usage = await read_usage(conn, cast.other.tenant_id, now=dt.datetime.now(dt.UTC))
+    return {one.period: one.used for one in usage if one.metric is metric}
+
+
+async def add(cast: Cast) -> None:
+    async with tenant_transaction(cast.api, cast.other) as conn:
+        url = "https://example.com/"
+        await add_link(conn, cast.other, slug=uuid4().hex, url=url, utm={}, click_id=False, now=NOW)
+
+
+@pytest.mark.parametrize("period", [Period.TOTAL, Period.DAY])
+async def test_of_200_at_once_against_a_quota_of_100_exactly_100_pass(cast: Cast, period: Period) -> None:
+    await limit(cast, Quota(Metric.LINKS, period, 100))
+    outcomes = await asyncio.gather(*(add(cast) for _ in range(200)), return_exceptions=True)
+    refused = [outcome for outcome in outcomes if outcome is not None]
+    assert len(refused) == 100
+    assert all(isinstance(one, QuotaExceeded) and one.limit == 100 for one in refused)
+    async with tenant_transaction(cast.api, cast.other) as conn:
+        assert await conn.fetchval("select count(*) from app.links") == 100
+    assert set((await used(cast, Metric.LINKS)).values()) == {100}
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["add", "archive", "key", "revoke"]), st.booleans(), st.integers(0, 5)), max_size=12
+    )
+)
+def test_what_is_counted_is_what_there_is(database: DatabaseSettings, steps: list[tuple[str, bool, int]]) -> None:
+    """Whatever is made, taken away, and rolled back."""
+
+    async def walk() -> None:
+        api = await open_pool(database, Role.API, application_name="test", max_size=1)
+        auth = await open_pool(database, Role.AUTH, application_name="test", max_size=1)
+        tenant = (await create_tenant(await auth.acquire(), slug=uuid4().hex, name="x")).tenant
+        auth.terminate()
+        links: list[UUID] = []
+        keys: list[KeyId] = []
+        made_links = made_keys = 0
+        try:
+            for step, is_kept, which in steps:
+                try:
+                    async with tenant_transaction(api, tenant) as conn:
+                        new: UUID | None = None
+                        if step == "add":
+                            new = await add_link(
+                                conn,
+                                tenant,
+                                slug=uuid4().hex,
+                                url="https://a.example/",
+                                utm={},
+                                click_id=False,
+                                now=NOW,
+                            )
+                        elif step == "key":
+                            new = (await add_key(conn, tenant, name="x"))[0].key_id
+                        elif step == "archive" and links:
+                            await archive_link(conn, links[which % len(links)], now=NOW)
+                        elif step == "revoke" and keys:
+                            await revoke_key(conn, tenant, keys[which % len(keys)])
+                        if not is_kept:
+                            raise ChangedMindError
+                except ChangedMindError:
+                    continue
+                if step == "add" and new is not None:
+                    links.append(new)
+                    made_links += 1
+                elif step == "key" and new is not None:
+                    keys.append(KeyId(new))
+                    made_keys += 1
+            async with tenant_transaction(api, tenant) as conn:
+                usage = {
+                    (one.metric, one.period): one.used
+                    for one in await read_usage(conn, tenant.tenant_id, now=dt.datetime.now(dt.UTC))
+                }
+                there = await conn.fetchval("select count(*) from app.links where archived_at is null")
+                valid = await conn.fetchval("select count(*) from app.api_keys where revoked_at is null")
+        finally:
+            api.terminate()
+        assert (usage[Metric.LINKS, Period.TOTAL], usage[Metric.API_KEYS, Period.TOTAL]) == (there, valid)
+        assert (usage[Metric.LINKS, Period.MONTH], usage[Metric.API_KEYS, Period.MONTH]) == (made_links, made_keys)
+
+    asyncio.run(walk())
+
+
+async def test_ingest_is_counted_and_not_held_to_quotas(cast: Cast, database: DatabaseSettings) -> None:
+    made = await make_podcast(database, cast.other, make_episode("a"))
+    await limit(cast, Quota(Metric.PODCASTS, Period.TOTAL, 0))
+    with pytest.raises(QuotaExceeded):
+        await make_podcast(database, cast.other, make_episode("b"))
+    ingest = await open_pool(database, Role.INGEST, application_name="test", max_size=1)
+    try:
+        async with tenant_transaction(ingest, cast.other) as conn:
+            await conn.execute(
+                "insert into app.podcasts (tenant_id, podcast_id, tenant_no, podcast_guid, title, guid_declared)"
+                " values ($1, $2, $3, $2, 'moved here', true)",
+                cast.other.tenant_id,
+                uuid4(),
+                cast.other.tenant_no,
+            )
+        assert (await used(cast, Metric.PODCASTS))[Period.TOTAL] == 2
+        async with tenant_transaction(ingest, cast.other) as conn:
+            await conn.execute(
+                "update app.podcasts set transferred_at = $2 where podcast_no = $1", made.podcast_no, NOW
+            )
+        assert (await used(cast, Metric.PODCASTS))[Period.TOTAL] == 1
+    finally:
+        ingest.terminate()
+
+
+async def test_a_new_day_begins_anew(cast: Cast, database: DatabaseSettings) -> None:
+    await limit(cast, Quota(Metric.LINKS, Period.DAY, 1))
+    await add(cast)
+    with pytest.raises(QuotaExceeded) as refused:
+        await add(cast)
+    assert refused.value.resets_at is not None
+    owner = await open_pool(database, Role.OWNER, application_name="test", max_size=1)
+    try:
+        await owner.execute("update app.usage_counters set starts_on = starts_on - 1 where period = 'day'")
+    finally:
+        owner.terminate()
+    assert (await used(cast, Metric.LINKS))[Period.DAY] == 0
+    await add(cast)
+    assert await used(cast, Metric.LINKS) == {Period.DAY: 1, Period.MONTH: 2, Period.TOTAL: 2}
+
+
+async def test_the_database_knows_the_metrics_of_the_code(cast: Cast) -> None:
+    await limit(cast, *(Quota(metric, period, None) for metric in Metric for period in Period))
+    async with tenant_transaction(cast.api, cast.other) as conn:
+        assert len(await read_usage(conn, cast.other.tenant_id, now=NOW)) == len(Metric) * len(Period)
