@@ -9,6 +9,7 @@ from litestar import Router
 from api.auth import require_permission
 from api.guards import Guards
 from api.limits import Limited, limit_network
+from api.pages.account import confirm_on_page, reset_on_page, show_confirmation, show_reset
 from api.pages.assets import Assets, get_asset, get_favicon
 from api.pages.comparisons import show_comparison
 from api.pages.episodes import show_episode, show_episodes
@@ -30,7 +31,19 @@ from api.resources import Resources
 
 __all__ = ("page_routes", "page_state")
 
-_OPEN: Final = (accept_on_page, get_asset, get_favicon, show_invitation, show_methodology, show_sign_in, sign_in)
+_OPEN: Final = (
+    accept_on_page,
+    confirm_on_page,
+    get_asset,
+    get_favicon,
+    reset_on_page,
+    show_confirmation,
+    show_invitation,
+    show_methodology,
+    show_reset,
+    show_sign_in,
+    sign_in,
+)
 _CLOSED: Final = (
     accept_unknown,
     add_podcast,
