@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,8 @@ from castledger_server.processes import is_running
 __all__ = ("Api", "ApiRefusal", "find_api")
 
 _TIMEOUT_S: Final = 60.0
+_PATIENCE_S: Final = 120
+"""How long a command waits in all where the API says that it is asked too fast."""
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
@@ -86,19 +89,34 @@ class Api:
     def _ask(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **request: Any) -> bytes:
         # A proxy of the environment is for the world, not for this machine.
         trust_env = urlsplit(self._url).hostname not in _LOOPBACK
+        left_s = _PATIENCE_S
         try:
             with httpx.Client(timeout=_TIMEOUT_S, trust_env=trust_env) as client:
-                response = client.request(
-                    method,
-                    f"{self._url}/api/v1{path}",
-                    headers={"Authorization": f"Bearer {self._key}", **(headers or {})},
-                    **request,
-                )
+                while True:
+                    response = client.request(
+                        method,
+                        f"{self._url}/api/v1{path}",
+                        headers={"Authorization": f"Bearer {self._key}", **(headers or {})},
+                        **request,
+                    )
+                    wait_s = _wait_s(response)
+                    left_s -= wait_s
+                    if not wait_s or left_s < 0:
+                        break
+                    time.sleep(wait_s)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ApiRefusal(f"the API at {self._url} does not answer ({error})") from error
         if response.is_success:
             return response.content
         raise ApiRefusal(_explain(response))
+
+
+def _wait_s(response: httpx.Response) -> int:
+    """Say how long to wait before the same is asked again: 0 unless it was asked for too fast."""
+    after = response.headers.get("retry-after", "")
+    if response.status_code != 429 or not after.isdigit() or b'"rate_limited"' not in response.content:
+        return 0
+    return int(after)
 
 
 def _explain(response: httpx.Response) -> str:

@@ -47,6 +47,7 @@ async def test_the_number_equals_a_brute_force_count(database: DatabaseSettings,
         "TRACKER_PUBLIC_URL": "https://pod.example.com",
         "TRACKER_TRUSTED_PROXIES": "127.0.0.0/8",
         "TRACKER_FLOOD_RATE": "0",
+        "CASTLEDGER_API_RATE": "0",
     }
     with (
         running("api", "--host", "127.0.0.1", "--port", "0", environ=environ) as api,

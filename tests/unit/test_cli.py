@@ -367,6 +367,37 @@ def test_what_is_no_feed_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "this is no feed" in capsys.readouterr().err
 
 
+def test_a_command_that_asks_too_fast_waits_as_long_as_it_is_told() -> None:
+    answers = [(429, "rate_limited"), (429, "rate_limited"), (200, "ok"), (429, "too_soon")]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, code = answers.pop(0)
+            body = json.dumps({"code": code}).encode()
+            self.send_response(status)
+            self.send_header("Retry-After", "1")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as the base class names it
+            return
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            api = Api(f"http://127.0.0.1:{server.server_port}", "key")
+            assert api.get("/x", {}) == b'{"code": "ok"}'
+            assert len(answers) == 1
+            # What may be asked for once a minute is told, not waited for.
+            with pytest.raises(ApiRefusal, match="too_soon"):
+                api.get("/x", {})
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def test_the_api_is_found_by_option_environment_and_running_up(tmp_path: Path) -> None:
     named = {"CASTLEDGER_API_URL": "http://named:1", "CASTLEDGER_API_KEY": "named"}
     with _answering(200, {}) as api:

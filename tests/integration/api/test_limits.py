@@ -15,7 +15,9 @@ import pytest
 
 from analytics_core.api_keys import new_key
 from analytics_core.clock import FixedClock
+from analytics_core.rate_limits import MemoryLimiter
 from analytics_core.settings import ApiSettings, RedisSettings, Secret, Settings, load_settings
+from analytics_core.shared_limits import RedisLimiter, SharedLimiter, open_redis
 from api.app import create_app
 from api.limits import HEAVY_COST, REPORT_COST
 from api.logs import RequestLog
@@ -45,10 +47,16 @@ async def open_api(
     api: ApiSettings = msgspec.structs.replace(settings.api, **changes)
     where = RedisSettings(url=Secret(f"unix://:{PASSWORD}@{redis}")) if redis else None
     settings = msgspec.structs.replace(settings, api=api, redis=where)
-    async with open_resources(settings, clock=clock) as resources:
+    async with contextlib.AsyncExitStack() as stack:
+        resources = await stack.enter_async_context(open_resources(settings, clock=clock))
+        assert isinstance(resources.limiter, MemoryLimiter if where is None else SharedLimiter)
+        if where is not None:
+            # As it is made there, but for the patience that a busy machine needs.
+            patient = await stack.enter_async_context(open_redis(where, timeout_s=60))
+            limiter = SharedLimiter(RedisLimiter(patient), MemoryLimiter(clock.now_us))
+            resources = msgspec.structs.replace(resources, limiter=limiter)
         app = create_app(resources, log=RequestLog(io.StringIO()), metrics=metrics)
-        async with Api.open(app, key) as client:
-            yield client
+        yield await stack.enter_async_context(Api.open(app, key))
 
 
 @pytest.fixture
