@@ -311,9 +311,9 @@ async def test_what_is_done_to_members_is_on_record_without_addresses(api: Api, 
 
 
 async def test_nobody_joins_a_suspended_tenant(api: Api, ledger: Ledger) -> None:
-    await invite(api)
+    await invite(api, key=await ledger.make_key("other"))
     body = {"token": await take_token(ledger, "inv", to=BOB), "password": NEW_PASSWORD}
-    await ledger.suspend("home")
+    await ledger.suspend("other")
     problem(await post(api, "/auth/invitations/accept", body), 403, "forbidden")
 
 
