@@ -314,7 +314,7 @@ async def test_nobody_joins_a_suspended_tenant(api: Api, ledger: Ledger) -> None
     await invite(api, key=await ledger.make_key("other"))
     body = {"token": await take_token(ledger, "inv", to=BOB), "password": NEW_PASSWORD}
     await ledger.suspend("other")
-    problem(await post(api, "/auth/invitations/accept", body), 403, "forbidden")
+    problem(await post(api, "/auth/invitations/accept", body), 403, "tenant_suspended")
 
 
 # Custom roles.
