@@ -142,7 +142,15 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
     ]
     in_header: list[dict[str, Any]] = []
     if operation.handler.opt.get("is_versioned"):
-        in_header.append({"name": "If-Match", "in": "header", "description": _IF_MATCH, "schema": {"type": "string"}})
+        in_header.append(
+            {
+                "name": "If-Match",
+                "in": "header",
+                "required": False,
+                "description": _IF_MATCH,
+                "schema": {"type": "string"},
+            }
+        )
     if operation.is_keyed:
         in_header.append(
             {

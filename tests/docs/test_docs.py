@@ -11,11 +11,13 @@ import pytest
 from analytics_core.own_profiles import KEYS, load_profiles
 from analytics_core.permissions import ROLES, Permission
 from analytics_core.profiles import PROFILES
+from analytics_core.quotas import Metric
 from analytics_core.settings import load_settings, variables
 from analytics_core.sponsors import CATEGORIES
 from analytics_core.spool import FRAME_HEADER_BYTES, HEADER_BYTES, ROW_BYTES
+from analytics_core.tenant_settings import SETTINGS
 from analytics_core.verdicts import Verdict
-from tests.docs.generate import CONFIGURATION, ENVIRONMENT, configuration, environment
+from tests.docs.generate import CONFIGURATION, ENVIRONMENT, TENANTS, configuration, environment, tenants
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,6 +25,13 @@ ROOT = Path(__file__).parents[2]
 def test_the_configuration_page_is_generated_from_the_settings() -> None:
     assert CONFIGURATION.read_text() == configuration()
     assert all(f"`{variable.name}`" in CONFIGURATION.read_text() for variable in variables())
+
+
+def test_the_page_about_tenants_lists_what_they_set_and_what_is_counted() -> None:
+    page = TENANTS.read_text()
+    assert page == tenants(page)
+    assert all(f"| `{key}` | `{setting.default}` |" in page for key, setting in SETTINGS.items())
+    assert all(f"| `{metric}` |" in page for metric in Metric)
 
 
 def test_the_example_of_an_environment_is_generated_and_holds_the_defaults() -> None:
