@@ -400,6 +400,11 @@ async def test_a_role_in_use_stays_until_nobody_has_it(api: Api, ledger: Ledger)
     problem(await api.request("DELETE", path), 409, "role_in_use")
     answer = await api.request("PATCH", f"/members/{joined['user_id']}", json={"role": "viewer"})
     assert (answer.json()["role"], answer.json()["role_id"]) == ("viewer", None)
+    # Of somebody who has gone it is none any more.
+    gone = await make_person(ledger, "gone@example.com", "home", role=RoleName.VIEWER)
+    answer = await api.request("PATCH", f"/members/{gone}", json={"role_id": made["role_id"]})
+    assert answer.status_code == 200
+    assert (await api.request("DELETE", f"/members/{gone}")).status_code == 204
     assert (await api.request("DELETE", path)).status_code == 204
     [listed] = (await api.data("/members/invitations"))["data"]
     assert (listed["invitation_id"], listed["role_id"]) == (invitation["invitation_id"], None)
