@@ -64,7 +64,7 @@ create policy sponsor on app.clicks for select to castledger_api
     using ((select app.sponsor_ids()) is not null and link_no in (select l.link_no from app.links l));
 
 -- What can be seen without a tenant: whose an enclosure is, and when segments had hits.
-create policy sponsors_without on app.enclosure_owners as restrictive to castledger_api
+create policy sponsors_without on app.enclosure_owners as restrictive for select to castledger_api
     using ((select app.sponsor_ids()) is null);
 create or replace view api.segments with (security_barrier) as
     select segment_no, first_hit_at, last_hit_at from ops.segments where app.sponsor_ids() is null;

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from analytics_core.own_profiles import KEYS, load_profiles
+from analytics_core.permissions import ROLES, Permission
 from analytics_core.profiles import PROFILES
 from analytics_core.quotas import Metric
 from analytics_core.settings import load_settings, variables
@@ -77,6 +78,17 @@ def test_every_profile_and_every_key_of_ones_own_is_explained(tmp_path: Path) ->
     path = tmp_path / "profiles.toml"
     path.write_text(example[1])
     assert list(load_profiles(path))[len(PROFILES) :] == ["house"]
+
+
+def test_the_roles_page_gives_what_each_role_may_do() -> None:
+    page = (ROOT / "docs" / "members.md").read_text()
+    (header,) = re.findall(r"^\| permission \| (.*) \|$", page, re.MULTILINE)
+    assert header.split(" | ") == [role.value for role in ROLES]
+    rows = re.findall(r"^\| `(\w+:\w+)` \| (.*) \|$", page, re.MULTILINE)
+    assert [name for name, _ in rows] == [permission.value for permission in Permission]
+    for name, cells in rows:
+        has = ["yes" if Permission(name) in permissions else "" for permissions in ROLES.values()]
+        assert [cell.strip() for cell in cells.split("|")] == has, name
 
 
 def test_the_spools_page_gives_the_sizes_of_the_code() -> None:

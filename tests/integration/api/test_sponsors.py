@@ -137,6 +137,22 @@ async def test_of_twins_that_are_added_at_once_one_is(api: Api) -> None:
     assert len((await api.data("/sponsors"))["data"]) == 1
 
 
+async def test_what_is_sent_twice_under_one_key_is_done_once_and_answered_the_same(api: Api) -> None:
+    async def send(path: str, key: str, body: object) -> Any:
+        return await api.request("POST", path, json=body, headers={"Idempotency-Key": key})
+
+    first, again = [await send("/sponsors", "k1", {"name": NAME}) for _ in range(2)]
+    assert (again.status_code, again.json(), again.headers["etag"]) == (201, first.json(), '"1"')
+    assert again.headers["idempotent-replayed"] == "true"
+    into = await make(api, "Acme")
+    await make_link(api, first.json())
+    path = f"/sponsors/{first.json()['sponsor_id']}/merge"
+    merged, again = [await send(path, "k2", {"into": into["sponsor_id"]}) for _ in range(2)]
+    assert merged.json()["links_moved"] == 1
+    assert (again.status_code, again.json(), again.headers["etag"]) == (200, merged.json(), '"2"')
+    assert len((await api.data("/sponsors"))["data"]) == 2
+
+
 async def test_who_has_not_seen_the_last_change_does_not_undo_it(api: Api) -> None:
     made = await make(api)
     assert (await change(api, made, version=1, category="food")).status_code == 200
