@@ -117,8 +117,12 @@ async def test_a_suspended_tenant_reads_and_is_told_why_it_cannot_write(api: Api
     assert (await api.request("PATCH", "/tenant", key=key, json={"name": "x"})).json()["name"] == "x"
 
 
-async def test_the_installations_own_tenant_is_neither_suspended_nor_closed(api: Api, ledger: Ledger) -> None:
+async def test_the_installations_own_tenant_is_neither_suspended_nor_closed_nor_limited(
+    api: Api, ledger: Ledger
+) -> None:
     home = await api.data("/tenant")
+    limits = {"quotas": [{"metric": "api_keys", "limit": 0}]}
+    problem(await api.request("PUT", f"/tenants/{home['tenant_id']}/quotas", json=limits), 409, "installation")
     answer = await api.request("PATCH", f"/tenants/{home['tenant_id']}", json={"status": "suspended"})
     problem(answer, 409, "installation")
     problem(await close(api, api.key, "home"), 409, "installation")
