@@ -56,7 +56,8 @@ async def test_a_taken_slug_is_refused_and_leaves_nothing(api: Api, ledger: Ledg
 async def test_a_bad_slug_is_refused_by_name(api: Api, slug: str) -> None:
     answer = await api.request("POST", "/tenants", json={"slug": slug, "name": " "})
     assert {pointer for pointer, _ in codes(answer)} >= {"/slug"}
-    if slug and len(slug) < 64:
+    # What is empty, too long or has a NUL is refused before anybody asks what it is.
+    if slug and len(slug) < 64 and "\x00" not in slug:
         assert codes(answer) == {("/slug", "invalid_slug"), ("/name", "invalid")}
 
 
