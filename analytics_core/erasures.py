@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import hmac
+from typing import Literal
 from uuid import UUID
 
 import msgspec
@@ -16,16 +17,16 @@ class ErasureRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What was erased.
 
     Attributes:
-        kind: ``listener`` or ``podcast``.
+        kind: Of what: of a ``listener``, a ``podcast``, or a whole ``tenant`` that was closed.
         subject_hash: 32 bytes, as :func:`subject_hash` makes them.
-        month: The first day of the UTC month in which the listener had its key; ``None`` of a podcast.
+        month: The first day of the UTC month in which the listener had its key; ``None`` of all else.
         removed: Rows that were taken away, by table.
         finished_at: When it was looked whether any were left; ``None`` while it is not done.
         remaining: How many were left then, by table.
     """
 
     erasure_id: UUID
-    kind: str
+    kind: Literal["listener", "podcast", "tenant"]
     subject_hash: bytes
     month: dt.date | None
     started_at: dt.datetime

@@ -45,14 +45,14 @@ _MAX_CONNECTIONS: Final = 16
 _ALONE_S: Final = 1.0
 
 
-def open_redis(settings: RedisSettings) -> Redis:
-    """Make a client that waits a quarter of a second at most and never tries twice; it connects on first use."""
+def open_redis(settings: RedisSettings, *, timeout_s: float = _TIMEOUT_S) -> Redis:
+    """Make a client that connects on first use, waits so long at most, and never tries twice."""
     pool = BlockingConnectionPool.from_url(
         str(settings.url),
         max_connections=_MAX_CONNECTIONS,
-        timeout=_TIMEOUT_S,
-        socket_timeout=_TIMEOUT_S,
-        socket_connect_timeout=_TIMEOUT_S,
+        timeout=timeout_s,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
     )
     return Redis.from_pool(pool)

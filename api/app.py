@@ -19,6 +19,7 @@ from api.idempotency import Replayed, answer_replayed
 from api.limits import Limited, Limits, limit_network
 from api.logs import RequestLog
 from api.metrics import RequestMetrics
+from api.origins import CrossOrigin
 from api.pages.assets import Assets
 from api.pages.errors import answer_error
 from api.pages.router import page_routes, page_state
@@ -37,7 +38,14 @@ from api.routes.erasures import create_erasure, get_erasure, list_erasures
 from api.routes.health import get_health
 from api.routes.hits import get_hit, list_hits
 from api.routes.invitations import accept_invitation, create_invitation, list_invitations, revoke_invitation
-from api.routes.keys import create_api_key, list_api_keys, revoke_api_key
+from api.routes.keys import (
+    create_api_key,
+    get_api_key,
+    list_api_keys,
+    revoke_api_key,
+    rotate_api_key,
+    update_api_key,
+)
 from api.routes.ledger import get_ledger
 from api.routes.links import (
     create_link,
@@ -143,6 +151,7 @@ _CLOSED: Final = (
     erase_sponsor_contacts,
     explain_day,
     export_audit,
+    get_api_key,
     get_clicks,
     get_curves,
     get_downloads,
@@ -188,7 +197,9 @@ _CLOSED: Final = (
     revert_spike,
     revoke_api_key,
     revoke_invitation,
+    rotate_api_key,
     set_tenant_quotas,
+    update_api_key,
     update_link,
     update_member,
     update_role,
@@ -250,6 +261,6 @@ def create_app(
     publish(app, version=software_version())
     # Outermost, so that what no route answers is observed as well.
     methods = {route.path_format: route.methods for route in app.routes if isinstance(route, HTTPRoute)}
-    gate = Gate(app.asgi_handler, resources.settings.api)
+    gate = Gate(CrossOrigin(app, app.asgi_handler), resources.settings.api)
     app.asgi_handler = Observer(gate, log, metrics, methods=methods)
     return app

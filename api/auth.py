@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection, Request
 from litestar.handlers import BaseRouteHandler
 
-from analytics_core.db.tenants import KeyRow, find_key, touch_key
+from analytics_core.api_keys import KeyKind, is_well_formed
+from analytics_core.db.tenants import KeyRow, find_key
 from analytics_core.db.user_sessions import find_member_session, find_person_session
 from analytics_core.errors import Forbidden, Unauthenticated
+from analytics_core.origins import check_origin
 from analytics_core.permissions import INSTALLATION_PERMISSIONS, Permission
 from analytics_core.tokens import AccessToken, BadToken
 from api.callers import Caller, Person
 from api.logs import RequestLog
+from api.origins import allow_origin, is_from_here
 from api.requests import request_id_of
 from api.resources import Resources
 
-__all__ = (
-    "caller_of",
-    "needs_touch",
-    "person_of",
-    "refuse_writes",
-    "require_key",
-    "require_permission",
-    "require_person",
-)
+__all__ = ("caller_of", "person_of", "refuse_writes", "require_key", "require_permission", "require_person")
 
-_TOUCH_AFTER: Final = dt.timedelta(minutes=1)
 _KEY: Final = "cl_"
 _BAD_KEY: Final = "this API key is not valid: it is unknown, expired or revoked"
 _BAD_ACCESS: Final = "this access token is not valid, or no longer: refresh it, or sign in again"
@@ -41,9 +34,18 @@ def _bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
     return token.strip()
 
 
-def needs_touch(key: KeyRow, *, now: dt.datetime) -> bool:
-    """Tell whether a key's last use was noted too long ago."""
-    return key.last_used_at is None or now - key.last_used_at > _TOUCH_AFTER
+def _check_origin(connection: ASGIConnection[Any, Any, Any, Any], key: KeyRow) -> None:
+    """Refuse a key that may not be used from where the request comes from, and let the others' pages read the answer.
+
+    Raises:
+        Forbidden: ``origin_not_allowed``, or ``secret_key_in_browser``.
+    """
+    resources: Resources = connection.app.state.resources
+    origin = connection.headers.get("origin")
+    is_ours = is_from_here(connection.headers) or origin in resources.settings.api.origins
+    check_origin(key.kind, key.origins, origin, is_ours=is_ours)
+    if origin is not None and key.kind is KeyKind.PUBLISHABLE:
+        allow_origin(connection.scope, origin)
 
 
 def _read_token(connection: ASGIConnection[Any, Any, Any, Any], text: str) -> AccessToken:
@@ -58,14 +60,16 @@ def _read_token(connection: ASGIConnection[Any, Any, Any, Any], text: str) -> Ac
 
 
 async def _find_key(connection: ASGIConnection[Any, Any, Any, Any], text: str) -> KeyRow:
+    key = None
     resources: Resources = connection.app.state.resources
-    async with resources.database.auth() as conn:
-        key = await find_key(conn, text)
-        if key is None:
-            raise Unauthenticated(_BAD_KEY)
-        now = resources.clock.now()
-        if needs_touch(key, now=now):
-            await touch_key(conn, key, now=now)
+    # What was mistyped or made up costs no connection.
+    if is_well_formed(text):
+        async with resources.database.auth() as conn:
+            key = await find_key(conn, text)
+    if key is None:
+        raise Unauthenticated(_BAD_KEY)
+    _check_origin(connection, key)
+    resources.key_uses.note(key, now=resources.clock.now())
     return key
 
 
@@ -91,7 +95,8 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any], handler: B
 
     Raises:
         Unauthenticated: There is no credential, or it is unknown, expired or revoked.
-        Forbidden: The tenant is suspended or closing and the request would write, or the person belongs to none.
+        Forbidden: The tenant is suspended or closing and the request would write, the key may not be used from where it
+            comes, or the person belongs to no tenant.
         Unavailable: The database does not answer.
     """
     text = _bearer(connection)
@@ -132,8 +137,9 @@ async def require_person(connection: ASGIConnection[Any, Any, Any, Any], _: Base
 async def require_permission(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Let a request pass whose caller may do what the route names as ``permission`` in its ``opt``.
 
-    ``None`` is for what every caller may do, such as signing out. Every closed route names one or the other; what
-    OPTIONS tells, the methods of a path, stands in the documentation.
+    ``None`` is for what every caller may do, such as signing out, but for publishable keys: who holds them is nobody in
+    particular. Every closed route names one or the other; what OPTIONS tells, the methods of a path, stands in the
+    documentation.
 
     Raises:
         Forbidden: The caller may not.
@@ -141,9 +147,11 @@ async def require_permission(connection: ASGIConnection[Any, Any, Any, Any], han
     if connection.scope.get("method") == "OPTIONS":
         return
     needed: Permission | None = handler.opt["permission"]
+    caller = connection.scope["auth"]
     if needed is None:
+        if isinstance(caller, Caller) and caller.is_publishable:
+            raise Forbidden("a publishable key may do what its scopes say, and nothing else")
         return
-    caller: Caller = connection.scope["auth"]
     if needed not in caller.permissions:
         raise Forbidden(f"this needs the permission {needed}")
     if needed in INSTALLATION_PERMISSIONS and not caller.is_installation:

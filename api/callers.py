@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from analytics_core.api_keys import KeyKind
 from analytics_core.db.pool import Tenant
 from analytics_core.db.tenants import KeyRow
 from analytics_core.db.user_sessions import MemberSession
@@ -24,6 +25,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         status: The tenant's: ``active``, ``suspended`` or ``closing``.
         permissions: What it may do; who is held to sponsors may do no more than the role ``sponsor``.
         key_id: The API key that it showed, or with which it signed in.
+        is_publishable: Whether that key is a publishable one, which anybody may have read out of a page.
         user_id: The person, when it is one.
         sponsor_ids: The sponsors whose rows alone it sees, none at all when there are none; ``None`` when it sees all
             of the tenant's. The tenant carries them into every transaction.
@@ -34,6 +36,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     permissions: frozenset[Permission]
     key_id: KeyId | None = None
+    is_publishable: bool = False
     user_id: UUID | None = None
     sponsor_ids: frozenset[UUID] | None = None
 
@@ -59,13 +62,15 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of_key(cls, key: KeyRow) -> Caller:
-        """Make the caller that a valid key stands for."""
+        """Make the caller that a valid key stands for; a scope that this version does not know allows nothing."""
+        scopes = key.scopes
         return cls(
             tenant=key.tenant,
             is_installation=key.is_installation,
             status=key.status,
-            permissions=ALL_PERMISSIONS,
+            permissions=ALL_PERMISSIONS if scopes is None else frozenset(p for p in Permission if p in scopes),
             key_id=key.key_id,
+            is_publishable=key.kind is KeyKind.PUBLISHABLE,
         )
 
     @classmethod

@@ -57,7 +57,7 @@ def _parameters(parameters: list[Mapping[str, Any]]) -> str:
     for parameter in parameters:
         schema = parameter["schema"]
         default = f"; by default <code>{escape(str(schema['default']))}</code>" if "default" in schema else ""
-        need = "; required" if parameter["required"] else ""
+        need = "; required" if parameter.get("required") else ""
         rows.append(
             f"<tr><td><code>{escape(parameter['name'])}</code></td><td>{_type(schema)}{need}{default}</td>"
             f"<td>{_text(parameter.get('description', ''))}</td></tr>"

@@ -67,6 +67,11 @@ class Operation(NamedTuple):
         return tuple(self.handler.opt.get("query", ()))
 
     @property
+    def permission(self) -> str | None:
+        """What a caller has to be allowed; ``None`` when anybody, or any caller, may."""
+        return self.handler.opt.get("permission")
+
+    @property
     def bodies(self) -> Mapping[str, Any]:
         """Media types it reads, with the type that they hold."""
         bodies: Mapping[str, Any] = self.handler.opt.get("bodies", {})
@@ -137,7 +142,15 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
     ]
     in_header: list[dict[str, Any]] = []
     if operation.handler.opt.get("is_versioned"):
-        in_header.append({"name": "If-Match", "in": "header", "description": _IF_MATCH, "schema": {"type": "string"}})
+        in_header.append(
+            {
+                "name": "If-Match",
+                "in": "header",
+                "required": False,
+                "description": _IF_MATCH,
+                "schema": {"type": "string"},
+            }
+        )
     if operation.is_keyed:
         in_header.append(
             {
@@ -210,6 +223,8 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         summary, description = _first_paragraph(operation.function)
+        if operation.permission is not None:
+            description += f"\n\nNeeds the permission `{operation.permission}`."
         success: dict[str, Any] = {"description": "Done.", **_headers(operation, operation.handler.status_code)}
         if operation.answer is not None:
             media_type = "application/x-ndjson" if "lines" in operation.handler.opt else "application/json"

@@ -32,6 +32,7 @@ from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, Settings
 from analytics_core.token_secrets import load_token_keys
 from analytics_core.tokens import TokenKeys
+from api.key_uses import KeyUses
 from api.lists import ListVersions
 
 __all__ = ("Database", "Resources", "open_resources", "resources_of")
@@ -150,6 +151,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
         passwords: Hashes and compares them.
         tokens: Signs access tokens, and reads them.
         profiles: All that can be compared, by name: ours and the installation's own.
+        key_uses: When keys were used last.
     """
 
     settings: Settings
@@ -162,6 +164,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     tokens: TokenKeys
     profiles: Mapping[str, Profile]
     lists: ListVersions
+    key_uses: KeyUses
 
     @property
     def own_hosts(self) -> tuple[str, ...]:
@@ -194,6 +197,9 @@ async def open_resources(
             pool = await open_pool(where, role, application_name="castledger-api", max_size=size)
             stack.push_async_callback(_close, pool)
             pools[role] = pool
+        ours = Database(api=pools[Role.API], auth=pools[Role.AUTH])
+        key_uses = KeyUses(ours.auth)
+        await stack.enter_async_context(key_uses.running())
         clock = clock or SystemClock()
         limiter: Limiter = MemoryLimiter(clock.now_us)
         if settings.redis is not None:
@@ -205,7 +211,7 @@ async def open_resources(
             limiter = SharedLimiter(RedisLimiter(redis), MemoryLimiter(clock.now_us))
         yield Resources(
             settings=settings,
-            database=Database(api=pools[Role.API], auth=pools[Role.AUTH]),
+            database=ours,
             clock=clock,
             feed_slots=asyncio.Semaphore(2),
             comparing=asyncio.Semaphore(1),
@@ -214,6 +220,7 @@ async def open_resources(
             tokens=tokens,
             profiles=profiles,
             lists=ListVersions(settings.ingest, clock=clock),
+            key_uses=key_uses,
         )
 
 

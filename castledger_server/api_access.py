@@ -67,6 +67,14 @@ class Api:
         """
         return self._ask("POST", path, content=content, headers={"Content-Type": media_type})
 
+    def delete(self, path: str) -> None:
+        """Take away what *path*, below ``/api/v1``, names.
+
+        Raises:
+            ApiRefusal: The API refused, or does not answer.
+        """
+        self._ask("DELETE", path)
+
     def send(self, method: str, path: str, body: object) -> bytes:
         """Send *body* as JSON to *path*, below ``/api/v1``.
 

@@ -20,6 +20,7 @@ from castledger_server.compare_cli import add_compare
 from castledger_server.erase_cli import add_erase
 from castledger_server.import_log_cli import add_import_log
 from castledger_server.jobs_cli import add_jobs
+from castledger_server.keys_cli import add_keys
 from castledger_server.lists_cli import add_lists
 from castledger_server.mail_cli import add_mail
 from castledger_server.profile_cli import add_profile
@@ -371,6 +372,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_data_dir(owner_key)
     owner_key.set_defaults(run=_owner_key)
+    add_keys(commands)
     _add_podcast(commands)
     _add_feed(commands)
     classify = commands.add_parser(

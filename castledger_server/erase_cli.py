@@ -72,6 +72,7 @@ def add_erase(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     verify.add_argument("erasure", metavar="ERASURE_ID")
     verify.add_argument("--key", metavar="KEY", help="check as well that it is about this listener")
     verify.add_argument("--podcast", metavar="PODCAST_ID", help="check as well that it is about this podcast")
+    verify.add_argument("--closed-tenant", metavar="TENANT_ID", help="check as well that it is about this tenant")
     _add_tenant(verify)
     verify.set_defaults(run=_verify)
 
@@ -98,9 +99,9 @@ def _month(text: str | None) -> date:
     raise InvalidInput("--month", "is the month of the key, such as 2026-11")
 
 
-def _podcast_id(text: str, name: str) -> UUID:
+def _id(text: str, name: str) -> UUID:
     if not _ID.fullmatch(text):
-        raise InvalidInput(name, "a podcast's id is such as 019abc00-0000-7000-8000-000000000000")
+        raise InvalidInput(name, "an id is such as 019abc00-0000-7000-8000-000000000000")
     return UUID(text)
 
 
@@ -135,7 +136,7 @@ def _erase_podcast(options: argparse.Namespace, environ: Mapping[str, str]) -> i
 
     from castledger_server.erasing import erase_podcast, look_at_podcast
 
-    podcast_id = _podcast_id(options.podcast, "PODCAST_ID")
+    podcast_id = _id(options.podcast, "PODCAST_ID")
     database = find_settings(options, environ).require_database()
     found = asyncio.run(look_at_podcast(database, options.tenant, podcast_id))
     if options.dry_run:
@@ -183,7 +184,8 @@ def _verify(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from castledger_server.erasing import read_erasures
 
     key = None if options.key is None else _key(options.key, "--key")
-    podcast_id = None if options.podcast is None else _podcast_id(options.podcast, "--podcast")
+    podcast_id = None if options.podcast is None else _id(options.podcast, "--podcast")
+    tenant_id = None if options.closed_tenant is None else _id(options.closed_tenant, "--closed-tenant")
     erasures = asyncio.run(read_erasures(find_settings(options, environ).require_database(), options.tenant))
     stored = next((one for one in erasures if str(one.record.erasure_id) == options.erasure), None)
     if stored is None:
@@ -191,8 +193,12 @@ def _verify(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if not stored.is_whole:
         sys.stdout.write("not whole: it is not done, or the record is not what was written\n")
         return 1
-    if any(about is not None and not is_about(stored.record, about.bytes) for about in (key, podcast_id)):
-        sys.stdout.write("whole, and about another listener or podcast\n")
+    named = {"listener": key, "podcast": podcast_id, "tenant": tenant_id}
+    if any(
+        about is not None and not (stored.record.kind == kind and is_about(stored.record, about.bytes))
+        for kind, about in named.items()
+    ):
+        sys.stdout.write("whole, and about somebody or something else\n")
         return 1
     sys.stdout.write(f"whole: nothing was left on {stored.record.finished_at:%Y-%m-%d %H:%M:%S}Z\n")
     return 0

@@ -43,8 +43,22 @@ create table app.api_keys (
     last_used_at timestamptz,
     expires_at timestamptz,
     revoked_at timestamptz,
-    primary key (tenant_id, key_id)
+    -- Secret keys are for servers, publishable ones for pages of the sites (origins) that they name. A key may do what
+    -- its scopes say; null is everything. A key that takes the place of another names it, and is the only one that does.
+    kind text not null default 'secret' constraint api_keys_kind check (kind in ('secret', 'publishable')),
+    scopes text[],
+    origins text[] not null default '{}',
+    replaces uuid,
+    primary key (tenant_id, key_id),
+    constraint api_keys_replaces foreign key (tenant_id, replaces) references app.api_keys (tenant_id, key_id),
+    constraint api_keys_publishable check (
+        case kind
+            when 'publishable' then scopes is not null and scopes = '{events:write}' and cardinality(origins) between 1 and 50
+            else cardinality(origins) = 0
+        end
+    )
 );
+create unique index api_keys_replaced on app.api_keys (tenant_id, replaces) where replaces is not null;
 
 alter table app.tenants enable row level security;
 alter table app.tenants force row level security;
@@ -62,6 +76,7 @@ grant select, insert on app.tenants to castledger_auth;
 grant select (tenant_id, key_id, name, hint, created_at, last_used_at, expires_at, revoked_at), insert on app.api_keys
     to castledger_api;
 grant update (name, revoked_at) on app.api_keys to castledger_api;
+grant select (kind, scopes, origins, replaces), update (expires_at, origins) on app.api_keys to castledger_api;
 grant select, insert on app.api_keys to castledger_auth;
 grant update (last_used_at, revoked_at) on app.api_keys to castledger_auth;
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Final, LiteralString
 
 import msgspec
 
-from analytics_core.api_keys import hash_key, is_well_formed, key_hint, new_key
+from analytics_core.api_keys import KeyKind, hash_key, is_well_formed, key_hint, new_key
 from analytics_core.db.pool import Connection, Tenant
 from analytics_core.ids import KeyId, TenantId, TenantNo, new_id
 
@@ -21,8 +22,8 @@ __all__ = (
     "find_tenant",
     "find_tenant_name",
     "list_slugs",
+    "note_uses",
     "revoke_key",
-    "touch_key",
 )
 
 
@@ -42,14 +43,21 @@ class TenantRow(msgspec.Struct, frozen=True):
 
 
 class KeyRow(msgspec.Struct, frozen=True):
-    """A valid API key with the tenant it stands for."""
+    """A valid API key with the tenant it stands for.
+
+    Attributes:
+        scopes: What it may do; ``None`` is everything.
+        origins: On whose pages it may be used, for a publishable one.
+    """
 
     key_id: KeyId
     tenant_id: TenantId
     tenant_no: TenantNo
     is_installation: bool
     status: str
-    last_used_at: dt.datetime | None
+    kind: KeyKind
+    scopes: tuple[str, ...] | None
+    origins: tuple[str, ...]
 
     @property
     def tenant(self) -> Tenant:
@@ -75,14 +83,22 @@ _CREATE_KEY: Final[LiteralString] = """/* api_keys.create */
 insert into app.api_keys (tenant_id, key_id, name, hint, key_hash) values ($1, $2, $3, $4, $5)"""
 
 _FIND_KEY: Final[LiteralString] = """/* api_keys.find */
-select k.key_id, k.tenant_id, t.tenant_no, t.is_installation, t.status, k.last_used_at
+select k.key_id, k.tenant_id, t.tenant_no, t.is_installation, t.status, k.kind, k.scopes, k.origins
 from app.api_keys k join app.tenants t using (tenant_id)
 where k.key_hash = $1 and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
     and t.status <> 'closed'"""
 
-_TOUCH_KEY: Final[LiteralString] = """/* api_keys.touch */
-update app.api_keys set last_used_at = $3
-where tenant_id = $1 and key_id = $2 and (last_used_at is null or last_used_at < $3)"""
+# A row that somebody else is writing is left out: another process has used the key within the same minute, or it is
+# being revoked.
+_NOTE_USES: Final[LiteralString] = """/* api_keys.note_uses */
+with used as materialized (
+    select k.tenant_id, k.key_id, u.used_at
+    from unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) as u(tenant_id, key_id, used_at)
+    join app.api_keys k using (tenant_id, key_id)
+    where k.last_used_at is null or k.last_used_at < u.used_at
+    for update of k skip locked)
+update app.api_keys k set last_used_at = used.used_at
+from used where k.tenant_id = used.tenant_id and k.key_id = used.key_id"""
 
 _REVOKE_KEY: Final[LiteralString] = """/* api_keys.revoke */
 update app.api_keys set revoked_at = now() where tenant_id = $1 and key_id = $2 and revoked_at is null"""
@@ -113,7 +129,10 @@ async def list_slugs(conn: Connection) -> dict[int, str]:
 
 
 async def create_key(conn: Connection, tenant: Tenant, *, name: str) -> str:
-    """Make an API key for a tenant and return its text, which is stored nowhere."""
+    """Make a secret key that may do everything for a tenant, and return its text, which is stored nowhere.
+
+    As the role that authenticates: this is the operator's way. Tenants make theirs in ``analytics_core/db/keys.py``.
+    """
     key = new_key()
     await conn.execute(_CREATE_KEY, tenant.tenant_id, new_id(), name, key_hint(key), hash_key(key))
     return key
@@ -130,9 +149,11 @@ async def find_key(conn: Connection, key: str) -> KeyRow | None:
     return None if row is None else msgspec.convert(row, KeyRow)
 
 
-async def touch_key(conn: Connection, key: KeyRow, *, now: dt.datetime) -> None:
-    """Note that a key was used."""
-    await conn.execute(_TOUCH_KEY, key.tenant_id, key.key_id, now)
+async def note_uses(conn: Connection, uses: Mapping[tuple[TenantId, KeyId], dt.datetime]) -> None:
+    """Note when keys were used last, many at once; as the role that authenticates."""
+    await conn.execute(
+        _NOTE_USES, [tenant_id for tenant_id, _ in uses], [key_id for _, key_id in uses], list(uses.values())
+    )
 
 
 async def revoke_key(conn: Connection, tenant: Tenant, key_id: KeyId) -> bool:

@@ -13,13 +13,13 @@ from api.errors import TooSoon, answer_problem, problem_of
 from api.logs import RequestLog
 from api.pages.limits import TooManySignIns
 from api.pages.sessions import SignInNeeded, sign_in_path
-from api.pages.views import is_fragment, show_plain
+from api.pages.views import is_fragment, show, show_plain
 from api.requests import request_id_of
 
 __all__ = ("answer_error",)
 
 _WORDS: Final = {
-    403: ("Not from here", "That was refused"),
+    403: ("Not allowed", "That was refused"),
     404: ("Nothing here", "There is no such page, or it is not yours to see."),
     405: ("Not that way", "This page is there to be read."),
     410: ("No longer here", "That was kept for a while, and its time is over"),
@@ -54,12 +54,8 @@ def answer_error(request: Request[Any, Any, Any], error: Exception) -> Response[
     title, text = _WORDS.get(status, ("That did not work", "The request cannot be answered"))
     if not text.endswith("."):
         text = f"{text}: {detail}." if detail else f"{text}."
-    return show_plain(
-        "error.html",
-        status_code=status,
-        headers=headers,
-        title=title,
-        text=text,
-        status=status,
-        request_id=request_id_of(request.scope),
-    )
+    told = {"title": title, "text": text, "status": status, "request_id": request_id_of(request.scope)}
+    if status == 403 and "auth" in request.scope:
+        # Who may not see a page can still go elsewhere, or sign out.
+        return show(request, "error.html", status_code=status, podcast=None, tab="", **told)
+    return show_plain("error.html", status_code=status, headers=headers, **told)

@@ -7,9 +7,7 @@ import binascii
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from litestar import Request
 from litestar.datastructures import UploadFile
@@ -17,6 +15,7 @@ from litestar.exceptions import ClientException, HTTPException
 
 from analytics_core.errors import Forbidden
 from api.errors import Refused
+from api.origins import is_from_here
 
 __all__ = ("FIELD", "form_token", "read_form")
 
@@ -52,22 +51,6 @@ def _is_token(secret: str, token: str) -> bool:
     return hmac.compare_digest(bytes(a ^ b for a, b in zip(data[:_BYTES], data[_BYTES:], strict=True)), _digest(secret))
 
 
-def _is_from_here(headers: Mapping[str, str]) -> bool:
-    """Tell whether a browser says that our own page sent the form; one that says nothing has the token alone.
-
-    What the browser itself compared is best; else the name in ``Origin`` has to be the one it asked for, which a proxy
-    may have passed on under another header. Other sites' forms can set none of these.
-    """
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site in ("same-origin", "none")
-    origin = headers.get("origin")
-    if origin is None:
-        return True
-    named = urlsplit(origin).netloc.lower()
-    return bool(named) and named in (headers.get("host", "").lower(), headers.get("x-forwarded-host", "").lower())
-
-
 async def read_form(request: Request[Any, Any, Any], secret: str) -> dict[str, str | UploadFile]:
     """Read a form's fields, the first of each name.
 
@@ -79,7 +62,7 @@ async def read_form(request: Request[Any, Any, Any], secret: str) -> dict[str, s
         Forbidden: Another site sent it, or its token is not this browser's.
         Refused: The body is no form (415, 400) or too large (413).
     """
-    if not _is_from_here(request.headers):
+    if not is_from_here(request.headers):
         raise Forbidden("this form was sent by another site")
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in _TYPES:
         raise Refused(415, "unsupported_media_type", "this is no form")

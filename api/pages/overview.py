@@ -41,7 +41,7 @@ async def show_front(request: Request[Any, Any, Any]) -> Response[Any]:
         return Redirect("/sponsors", status_code=303)
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
         rows = await list_podcasts(conn, after=None, limit=2)
-    if not rows:
+    if not rows and Permission.PODCASTS_WRITE in caller_of(request).permissions:
         return Redirect("/podcasts/new", status_code=303)
     return Redirect(f"/podcasts/{rows[0].podcast_id}" if len(rows) == 1 else "/podcasts", status_code=303)
 
@@ -57,7 +57,14 @@ async def show_podcasts(request: Request[Any, Any, Any]) -> Response[Any]:
         rows = await list_podcasts(conn, after=after, limit=_PAGE + 1)
     last = rows[_PAGE - 1] if len(rows) > _PAGE else None
     cursor = None if last is None else write_cursor("podcasts", last.created_at, last.podcast_id)
-    return show(request, "podcasts.html", podcasts=rows[:_PAGE], cursor=cursor, tab="podcasts")
+    return show(
+        request,
+        "podcasts.html",
+        podcasts=rows[:_PAGE],
+        is_first_page=after is None,
+        cursor=cursor,
+        tab="podcasts",
+    )
 
 
 async def _read_most(

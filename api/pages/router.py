@@ -9,12 +9,14 @@ from litestar import Router
 from api.auth import require_permission
 from api.guards import Guards
 from api.limits import Limited, limit_network
+from api.pages.account import confirm_on_page, reset_on_page, show_confirmation, show_reset
 from api.pages.assets import Assets, get_asset, get_favicon
 from api.pages.comparisons import show_comparison
 from api.pages.episodes import show_episode, show_episodes
 from api.pages.hits import show_episode_hits, show_hit, show_podcast_hits
 from api.pages.intake import add_podcast, show_new
 from api.pages.invitation import accept_on_page, show_invitation
+from api.pages.keys import make_key, revoke_one_key, rotate_key, show_keys
 from api.pages.limits import SignInLimit
 from api.pages.methodology import show_methodology
 from api.pages.overview import show_front, show_overview, show_podcasts
@@ -29,21 +31,37 @@ from api.resources import Resources
 
 __all__ = ("page_routes", "page_state")
 
-_OPEN: Final = (accept_on_page, get_asset, get_favicon, show_invitation, show_methodology, show_sign_in, sign_in)
+_OPEN: Final = (
+    accept_on_page,
+    confirm_on_page,
+    get_asset,
+    get_favicon,
+    reset_on_page,
+    show_confirmation,
+    show_invitation,
+    show_methodology,
+    show_reset,
+    show_sign_in,
+    sign_in,
+)
 _CLOSED: Final = (
     accept_unknown,
     add_podcast,
     add_sponsor,
     change_sponsor,
     decide_spike,
+    make_key,
+    revoke_one_key,
     rewrite_by_address,
     rewrite_sent,
+    rotate_key,
     show_comparison,
     show_episode,
     show_episode_hits,
     show_episodes,
     show_front,
     show_hit,
+    show_keys,
     show_new,
     show_overview,
     show_podcast_hits,

@@ -12,9 +12,9 @@ from litestar.datastructures import Cookie
 from litestar.handlers import BaseRouteHandler
 
 from analytics_core.db.sessions import LIFETIME, find_session
-from analytics_core.db.tenants import KeyRow, touch_key
+from analytics_core.db.tenants import KeyRow
 from analytics_core.errors import Unauthenticated
-from api.auth import needs_touch, refuse_writes
+from api.auth import refuse_writes
 from api.callers import Caller
 from api.resources import Resources
 
@@ -101,10 +101,9 @@ async def find_viewer(connection: _Connection) -> KeyRow | None:
         return None
     resources: Resources = connection.app.state.resources
     async with resources.database.auth() as conn:
-        now = resources.clock.now()
-        key = await find_session(conn, token, now=now)
-        if key is not None and needs_touch(key, now=now):
-            await touch_key(conn, key, now=now)
+        key = await find_session(conn, token, now=resources.clock.now())
+    if key is not None:
+        resources.key_uses.note(key, now=resources.clock.now())
     return key
 
 

@@ -9,6 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
 from litestar.response import Redirect
 
+from analytics_core.api_keys import KeyKind
 from analytics_core.db.sessions import close_session, open_session
 from analytics_core.db.tenants import find_key
 from analytics_core.roles import Role
@@ -72,6 +73,8 @@ async def sign_in(request: Request[Any, Any, Any]) -> Response[Any]:
     wanted = safe_path(wanted if isinstance(wanted, str) else "/")
     async with resources.database.auth() as conn:
         key = await find_key(conn, text.strip()) if isinstance(text, str) else None
+        if key is not None and key.kind is KeyKind.PUBLISHABLE:
+            key = None
     if key is None:
         limit.note_failure(address)
         return _form(request, wanted=wanted, fault="This key is not valid.", status_code=401)

@@ -7,30 +7,29 @@ from uuid import UUID
 
 from litestar import Request, post
 
-from analytics_core.db.auth_tokens import Purpose, find_token, forget_tokens, make_token, use_token
+from analytics_core.db.auth_tokens import Purpose, forget_tokens, make_token
 from analytics_core.db.memberships import list_memberships, list_own_tenants
 from analytics_core.db.outbox import queue_mail
 from analytics_core.db.pool import Connection
 from analytics_core.db.user_sessions import (
     PersonSession,
     end_session,
-    end_sessions,
     open_api_session,
     rotate_refresh_token,
 )
-from analytics_core.db.users import change_user, create_user, find_credentials, find_user, set_password, verify_email
+from analytics_core.db.users import change_user, create_user, find_credentials, set_password
 from analytics_core.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from analytics_core.mail import Mail
 from analytics_core.passwords import check_password
 from analytics_core.people import parse_email, parse_locale, parse_name
 from analytics_core.people_mail import (
-    mail_password_changed,
     mail_registered_already,
     mail_reset,
     mail_verification,
 )
 from analytics_core.settings import Registration
 from analytics_core.tokens import LIFETIME, AccessToken
+from api.accounts import confirm_email, reset_with_token
 from api.auth import person_of
 from api.bodies import read_json
 from api.errors import Fault, InvalidRequest, TooSoon
@@ -62,14 +61,6 @@ def _opt(body: type[Any], *refusals: int) -> dict[str, Any]:
 
 def _accepted() -> Accepted:
     return Accepted("if this can be done for this address, a mail is on its way")
-
-
-def _bad_token() -> InvalidInput:
-    return InvalidInput("/token", "is unknown, was used, or is too old: have another one sent", code="bad_token")
-
-
-class _RegistrationClosed(Forbidden):
-    code = "registration_closed"
 
 
 class _BadRefreshToken(Unauthenticated):
@@ -139,7 +130,9 @@ async def register(request: Request[Any, Any, Any]) -> Accepted:
     """
     resources = resources_of(request)
     if resources.settings.people.registration is not Registration.OPEN:
-        raise _RegistrationClosed("people come here by invitation: ask whoever runs this installation")
+        raise Forbidden(
+            "people come here by invitation: ask whoever runs this installation", code="registration_closed"
+        )
     wanted = _read_registration(await read_json(request, Register))
     await claim_attempt(request, attempt_subject(request, "register", ""))
     password_hash = await resources.passwords.hash(wanted.password)
@@ -153,15 +146,7 @@ async def register(request: Request[Any, Any, Any]) -> Accepted:
 @post("/auth/verify", tags=_TAGS, status_code=204, opt=_opt(Verify))
 async def verify(request: Request[Any, Any, Any]) -> None:
     """Confirm a mail address with the token that was sent to it, within 24 hours."""
-    resources = resources_of(request)
-    wanted = await read_json(request, Verify)
-    now = resources.clock.now()
-    async with writing_own(request, "user.verify") as work:
-        user_id = await use_token(work.conn, wanted.token, Purpose.VERIFY, now=now)
-        if user_id is None:
-            raise _bad_token()
-        await verify_email(work.conn, user_id, now=now)
-        work.done(user_id, tenants=await list_own_tenants(work.conn, user_id))
+    await confirm_email(request, (await read_json(request, Verify)).token)
 
 
 @post("/auth/login", tags=_TAGS, status_code=200, opt=_opt(SignIn, 401, 403, 404))
@@ -259,22 +244,5 @@ async def forgot_password(request: Request[Any, Any, Any]) -> Accepted:
 @post("/auth/password/reset", tags=_TAGS, status_code=204, opt=_opt(Reset))
 async def reset_password(request: Request[Any, Any, Any]) -> None:
     """Set a new password with the token that was mailed; all sessions end, and the mail address counts as confirmed."""
-    resources = resources_of(request)
     wanted = await read_json(request, Reset)
-    now = resources.clock.now()
-    async with resources.database.auth() as conn:
-        user_id = await find_token(conn, wanted.token, Purpose.RESET, now=now)
-        user = await find_user(conn, user_id) if user_id is not None else None
-    if user is None or user.email is None or user.status != "active":
-        raise _bad_token()
-    check_password(wanted.password, context=(user.email, user.name))
-    password_hash = await resources.passwords.hash(wanted.password)
-    async with writing_own(request, "password.reset") as work:
-        if await use_token(work.conn, wanted.token, Purpose.RESET, now=now) is None:
-            raise _bad_token()
-        await forget_tokens(work.conn, user.user_id, Purpose.RESET, now=now)
-        await verify_email(work.conn, user.user_id, now=now)
-        await set_password(work.conn, user.user_id, password_hash, now=now)
-        await end_sessions(work.conn, user.user_id)
-        await queue_mail(work.conn, mail_password_changed(user.email), now=now)
-        work.done(user.user_id, tenants=await list_own_tenants(work.conn, user.user_id))
+    await reset_with_token(request, wanted.token, wanted.password)

@@ -94,7 +94,7 @@ async def _add_owner(
     """Give a tenant that was just made its first owner, inside its own transaction; return its text if it is a key."""
     conn, now = work.conn, resources.clock.now()
     if email is None:
-        _, key = await add_key(conn, state.tenant, name="owner")
+        _, key = await add_key(conn, state.tenant, name="owner", scopes=None)
         return "key", key
     # Whoever only said that an address is theirs is asked there first.
     if person is not None and person.status == "active" and person.email_verified_at is not None:
@@ -151,7 +151,8 @@ async def create_tenant(request: Request[Any, Any, Any]) -> NewTenant:
         owner, key = await _add_owner(work, state, email, person, resources)
         await set_tenant(work.conn, work.tenant)
         made = Tenant.of(state)
-        return work.done(NewTenant.with_owner(made, owner, key), resource=made.tenant_id, after=made)
+        answer = NewTenant.with_owner(made, owner, key)
+        return work.done(answer, resource=made.tenant_id, after=made, is_secret=key is not None)
 
 
 @get(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analytics_core.settings import variables
+from analytics_core.tenant_settings import SETTINGS
 from castledger_server.monitoring.alerts import write_rules
 from castledger_server.monitoring.dashboard import write_dashboard
 from castledger_server.monitoring.pages import fill_page
@@ -15,6 +16,7 @@ from tests.docs.drawings import draw_windows
 
 CONFIGURATION = Path(__file__).parents[2] / "docs" / "configuration.md"
 ENVIRONMENT = Path(__file__).parents[2] / ".env.example"
+TENANTS = Path(__file__).parents[2] / "docs" / "tenants.md"
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yml"
 DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "castledger.json"
@@ -52,11 +54,22 @@ def environment() -> str:
     return "\n".join([*lines, "#LEDGER_NAME=", ""])
 
 
+def tenants(page: str) -> str:
+    """Write the table of what tenants may set into the page about tenants."""
+    before, begin, rest = page.partition("<!-- settings -->\n")
+    _, end, after = rest.partition("<!-- /settings -->\n")
+    lines = ["| setting | default | values | what it does |", "|---|---|---|---|"]
+    for key, setting in SETTINGS.items():
+        lines.append(f"| `{key}` | `{setting.default}` | {setting.form} | {setting.description} |")
+    return before + begin + "\n".join([*lines, ""]) + end + after
+
+
 def main(argv: Sequence[str]) -> int:
     """Write the pages with `--write`, else tell whether they are up to date."""
     pages = {
         CONFIGURATION: configuration(),
         ENVIRONMENT: environment(),
+        TENANTS: tenants(TENANTS.read_text()),
         OPERATIONS: fill_page(OPERATIONS.read_text()),
         RULES: write_rules(),
         DASHBOARD: write_dashboard(),

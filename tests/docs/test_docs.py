@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from analytics_core.own_profiles import KEYS, load_profiles
+from analytics_core.permissions import ROLES, Permission
 from analytics_core.profiles import PROFILES
+from analytics_core.quotas import Metric
 from analytics_core.settings import load_settings, variables
 from analytics_core.sponsors import CATEGORIES
 from analytics_core.spool import FRAME_HEADER_BYTES, HEADER_BYTES, ROW_BYTES
+from analytics_core.tenant_settings import SETTINGS
 from analytics_core.verdicts import Verdict
-from tests.docs.generate import CONFIGURATION, ENVIRONMENT, configuration, environment
+from tests.docs.generate import CONFIGURATION, ENVIRONMENT, TENANTS, configuration, environment, tenants
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,6 +25,13 @@ ROOT = Path(__file__).parents[2]
 def test_the_configuration_page_is_generated_from_the_settings() -> None:
     assert CONFIGURATION.read_text() == configuration()
     assert all(f"`{variable.name}`" in CONFIGURATION.read_text() for variable in variables())
+
+
+def test_the_page_about_tenants_lists_what_they_set_and_what_is_counted() -> None:
+    page = TENANTS.read_text()
+    assert page == tenants(page)
+    assert all(f"| `{key}` | `{setting.default}` |" in page for key, setting in SETTINGS.items())
+    assert all(f"| `{metric}` |" in page for metric in Metric)
 
 
 def test_the_example_of_an_environment_is_generated_and_holds_the_defaults() -> None:
@@ -68,6 +78,17 @@ def test_every_profile_and_every_key_of_ones_own_is_explained(tmp_path: Path) ->
     path = tmp_path / "profiles.toml"
     path.write_text(example[1])
     assert list(load_profiles(path))[len(PROFILES) :] == ["house"]
+
+
+def test_the_roles_page_gives_what_each_role_may_do() -> None:
+    page = (ROOT / "docs" / "members.md").read_text()
+    (header,) = re.findall(r"^\| permission \| (.*) \|$", page, re.MULTILINE)
+    assert header.split(" | ") == [role.value for role in ROLES]
+    rows = re.findall(r"^\| `(\w+:\w+)` \| (.*) \|$", page, re.MULTILINE)
+    assert [name for name, _ in rows] == [permission.value for permission in Permission]
+    for name, cells in rows:
+        has = ["yes" if Permission(name) in permissions else "" for permissions in ROLES.values()]
+        assert [cell.strip() for cell in cells.split("|")] == has, name
 
 
 def test_the_spools_page_gives_the_sizes_of_the_code() -> None:

@@ -117,7 +117,7 @@ def test_what_is_counted_is_what_there_is(database: DatabaseSettings, steps: lis
                                 now=NOW,
                             )
                         elif step == "key":
-                            new = (await add_key(conn, tenant, name="x"))[0].key_id
+                            new = (await add_key(conn, tenant, name="x", scopes=None))[0].key_id
                         elif step == "archive" and links:
                             await archive_link(conn, links[which % len(links)], now=NOW)
                         elif step == "revoke" and keys:

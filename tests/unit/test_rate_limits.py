@@ -145,7 +145,7 @@ def run(request: pytest.FixtureRequest, socket_path: Path) -> Callable[[Callable
             memory = MemoryLimiter(Hand())
             if request.param == "memory":
                 return await use(memory)
-            async with open_redis(RedisSettings(url=Secret(url_of(socket_path)))) as redis:
+            async with open_redis(RedisSettings(url=Secret(url_of(socket_path))), timeout_s=60) as redis:
                 shared = RedisLimiter(redis)
                 return await use(shared if request.param == "redis" else SharedLimiter(shared, memory))
 
@@ -226,7 +226,7 @@ def test_without_redis_each_process_lets_half_pass_and_asks_redis_again_later(tm
         rate = Rate(per_minute=1, burst=10)
 
         async def use() -> None:
-            async with open_redis(RedisSettings(url=Secret(url_of(folder / "redis.sock")))) as redis:
+            async with open_redis(RedisSettings(url=Secret(url_of(folder / "redis.sock"))), timeout_s=60) as redis:
                 limiter = SharedLimiter(RedisLimiter(redis), MemoryLimiter(Hand()), monotonic_s=lambda: at_s[0])
                 answers = [await limiter.take(b"a", 1, rate) for _ in range(8)]
                 assert [answer.is_allowed for answer in answers] == [True] * 5 + [False] * 3

@@ -76,7 +76,7 @@ async def owners(api: Api, ledger: Ledger) -> tuple[Owner, Owner]:
     made = []
     for number, slug in enumerate(("ours", "theirs"), start=1):
         owner = Owner(api, ledger, slug, await ledger.make_key(slug), number)
-        await owner.make_all()
         await owner.sign_in(api.app)
+        await owner.make_all()
         made.append(owner)
     return made[0], made[1]

@@ -14,18 +14,6 @@ from tests.integration.api.nouns import Owner
 __all__ = ("ROWS", "fill_tables")
 
 ROWS: Final[Mapping[str, str]] = {
-    "app.users": "insert into app.users (user_id, email, name, created_at)"
-    " values (md5('user' || $3)::uuid, 'someone' || $3 || '@example.com', 'Someone', now())",
-    "app.memberships": "insert into app.memberships (tenant_id, user_id, role, created_at)"
-    " values ($1, md5('user' || $3)::uuid, 'owner', now())",
-    "app.user_sessions": "insert into app.user_sessions (session_id, user_id, tenant_id, kind, user_agent, created_at,"
-    " seen_at, expires_at) values (gen_random_uuid(), md5('user' || $3)::uuid, $1, 'api', '', now(), now(), now())",
-    "app.roles": "insert into app.roles (tenant_id, role_id, name, permissions, created_at, changed_at)"
-    " values ($1, gen_random_uuid(), 'Editor', '{links:read}', now(), now())",
-    "app.invitations": "insert into app.invitations (tenant_id, invitation_id, email, role, token_hash, created_at,"
-    " expires_at) values ($1, gen_random_uuid(), 'guest@example.com', 'viewer', sha256($3::bytea), now(), now())",
-    "app.outbox": "insert into app.outbox (mail_id, tenant_id, recipient, subject, body, queued_at, next_attempt_at)"
-    " values (gen_random_uuid(), $1, 'someone@example.com', 'x', 'x', now(), now())",
     "app.idempotency_keys": "insert into app.idempotency_keys (tenant_id, caller_id, key, request_hash, created_at)"
     " values ($1, gen_random_uuid(), 'k', sha256($3::bytea), now())",
     "app.audit_seals": "insert into app.audit_seals (tenant_id, seq, entry_id, hash)"

@@ -122,7 +122,8 @@ async def test_json_that_is_too_large_is_413_whatever_a_feed_may_have(
 
 
 async def test_every_route_with_a_body_refuses_other_types(api: Api, app: Litestar) -> None:
-    operations = [operation for operation in list_operations(app) if operation.bodies]
+    # A key is nobody, and is told so before.
+    operations = [operation for operation in list_operations(app) if operation.bodies and not operation.is_personal]
     assert len(operations) >= 4
     for operation in operations:
         path = re.sub(r"{\w+}", ID, operation.path.removeprefix("/api/v1"))
@@ -218,7 +219,7 @@ async def test_every_form_wants_a_token_of_this_very_session_and_our_own_page(ap
         found = forms(app)
         assert len(found) >= 5
         for template, _ in found:
-            path = template.replace("{podcast_id}", podcast["podcast_id"]).replace("{spike_id}", ID)
+            path = re.sub(r"{\w+}", ID, template.replace("{podcast_id}", podcast["podcast_id"]))
             for headers, fields in (
                 ({"Origin": ORIGIN}, {"key": api.key}),
                 ({"Origin": ORIGIN}, {"form_token": "A" * 43}),

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from api.app import create_app
 from api.docs_page import render_page
+from api.openapi import build_document, list_operations
+from api.resources import Resources
 from tests.integration.api.ledger import Api
 
 pytestmark = pytest.mark.anyio
@@ -72,7 +75,10 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("get", "/api/v1/audit"),
         ("get", "/api/v1/audit/export"),
         ("post", "/api/v1/api-keys"),
+        ("get", "/api/v1/api-keys/{key_id}"),
+        ("patch", "/api/v1/api-keys/{key_id}"),
         ("delete", "/api/v1/api-keys/{key_id}"),
+        ("post", "/api/v1/api-keys/{key_id}/rotate"),
         ("get", "/api/v1/erasures"),
         ("post", "/api/v1/erasures"),
         ("get", "/api/v1/erasures/{erasure_id}"),
@@ -115,13 +121,39 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("post", "/api/v1/tenants/{tenant_id}/close"),
         ("get", "/api/v1/tenants/{tenant_id}/quotas"),
         ("put", "/api/v1/tenants/{tenant_id}/quotas"),
+        ("post", "/api/v1/auth/login"),
+        ("post", "/api/v1/auth/logout"),
+        ("post", "/api/v1/auth/password/forgot"),
+        ("post", "/api/v1/auth/password/reset"),
+        ("post", "/api/v1/auth/refresh"),
+        ("post", "/api/v1/auth/register"),
+        ("post", "/api/v1/auth/verify"),
+        ("get", "/api/v1/clicks"),
+        ("get", "/api/v1/links/{link_id}/clicks"),
+        ("get", "/api/v1/sponsors"),
+        ("post", "/api/v1/sponsors"),
+        ("get", "/api/v1/sponsors/{sponsor_id}"),
+        ("patch", "/api/v1/sponsors/{sponsor_id}"),
+        ("post", "/api/v1/sponsors/{sponsor_id}/archive"),
+        ("get", "/api/v1/sponsors/{sponsor_id}/clicks"),
+        ("post", "/api/v1/sponsors/{sponsor_id}/contacts/erase"),
+        ("post", "/api/v1/sponsors/{sponsor_id}/merge"),
+        ("post", "/api/v1/sponsors/{sponsor_id}/restore"),
+        ("delete", "/api/v1/users/me"),
+        ("get", "/api/v1/users/me"),
+        ("patch", "/api/v1/users/me"),
+        ("get", "/api/v1/users/me/export"),
+        ("post", "/api/v1/users/me/password"),
+        ("get", "/api/v1/users/me/sessions"),
+        ("delete", "/api/v1/users/me/sessions/{session_id}"),
     }
     for method, path in operations:
         operation = document["paths"][path][method]
         assert operation["summary"]
         assert all(parameter.get("description") for parameter in operation["parameters"] if parameter["in"] == "query")
         assert ("304" in operation["responses"]) is path.startswith("/api/v1/analytics/")
-    assert {ref.rsplit("/", 1)[-1] for ref in refs_in(document)} == set(document["components"]["schemas"])
+    parts = document["components"]
+    assert {ref.rsplit("/", 1)[-1] for ref in refs_in(document)} == {*parts["schemas"], *parts["headers"]}
     downloads = document["paths"]["/api/v1/analytics/downloads"]["get"]
     assert [parameter["name"] for parameter in downloads["parameters"]] == [
         "podcast_id",
@@ -176,3 +208,17 @@ def test_what_a_document_says_cannot_become_markup() -> None:
     page = render_page(document)
     assert not re.search(r"<(script|i|u|b|x)>", page)
     assert "&lt;script&gt;" in page
+
+
+async def test_every_operation_names_the_permission_that_it_needs(resources: Resources) -> None:
+    app = create_app(resources)
+    document = build_document(app, version="1")
+    named = {}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            found = re.findall(r"Needs the permission `([a-z:]+)`\.$", operation.get("description", ""))
+            named[method, path] = found
+            assert "403" in operation["responses"] or operation.get("security") == [], path
+    assert named["post", "/api/v1/links"] == ["links:write"]
+    assert named["get", "/api/v1/health"] == []
+    assert {(o.method, o.path): [] if o.permission is None else [o.permission] for o in list_operations(app)} == named

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, sync_playwright
 
+from analytics_core.api_keys import is_well_formed
 from analytics_core.db.pool import connect, open_pool, tenant_transaction
 from analytics_core.db.tenants import ensure_owner_key, find_key
 from analytics_core.roles import Role
@@ -135,6 +136,7 @@ def test_every_page_fits_every_width_has_a_title_and_one_heading_and_complains_o
         f"/hits/{site.hit}",
         "/podcasts",
         "/podcasts/new",
+        "/settings/keys",
         "/sponsors",
         "/what-if?url=https://cdn.example.com/a.mp3&user_agent=curl/8.5.0&range=bytes%3D0-1",
         "/methodology",
@@ -215,6 +217,8 @@ def test_the_keyboard_reaches_everything_in_the_order_in_which_it_stands(chromiu
         "Castledger",
         "Podcasts",
         "Add",
+        "Sponsors",
+        "Keys",
         "Sign out",
         "Overview",
         "Episodes",
@@ -301,3 +305,35 @@ def test_the_live_day_is_fetched_again_while_somebody_looks(
         page.clock.run_for(2_000)
     page.get_by_text("13", exact=True).first.wait_for()
     context.close()
+
+
+def test_a_key_is_made_without_a_script_and_copied_with_one(chromium: Browser, site: Site) -> None:
+    for has_scripts in (False, True):
+        context = chromium.new_context(
+            java_script_enabled=has_scripts,
+            viewport={"width": 360, "height": 800},
+            permissions=["clipboard-read", "clipboard-write"],
+        )
+        page = context.new_page()
+        complaints = watch(page, site)
+        sign_in(page, site)
+        page.get_by_role("link", name="Keys").click()
+        page.get_by_label("Name").first.fill("nightly report")
+        page.get_by_label("analytics:read").check()
+        page.get_by_role("button", name="Make secret key").click()
+        text = page.locator(".copy code")
+        made = text.inner_text()
+        assert is_well_formed(made)
+        if has_scripts:
+            page.get_by_role("button", name="Copy").click()
+            page.get_by_role("button", name="Copied").wait_for()
+            assert page.evaluate("navigator.clipboard.readText()") == made
+        else:
+            # One click marks all of it, for whoever copies it by themselves.
+            text.click()
+            assert page.get_by_role("button", name="Copy").count() == 0
+        page.goto(f"{site.url}/settings/keys")
+        assert made not in page.content()
+        assert page.get_by_text("nightly report").count() == 1 + has_scripts
+        assert complaints == []
+        context.close()

@@ -149,7 +149,7 @@ async def test_a_key_has_a_bounded_number_of_sessions(app: Litestar, api: Api, l
 async def test_a_form_from_another_site_is_refused(app: Litestar, api: Api, headers: dict[str, str]) -> None:
     async with Browser.open(app) as browser:
         page = await browser.send(await browser.get("/sign-in"), "/sign-in", {"key": api.key}, headers=headers)
-        assert (page.status, page.title) == (403, "Not from here · Castledger")
+        assert (page.status, page.title) == (403, "Not allowed · Castledger")
         front = await browser.sign_in(api.key)
         assert (await browser.send(front, "/sign-out", headers=headers)).status == 403
         assert (await browser.get("/podcasts")).path == "/podcasts"

@@ -210,7 +210,7 @@ async def test_members_of_a_suspended_tenant_read_and_of_a_closed_one_do_nothing
     signed = await sign_in(api)
     await ledger.suspend("late-payer")
     assert (await api.get("/podcasts", key=signed.access)).status_code == 200
-    problem(await api.request("POST", "/api-keys", key=signed.access, json={"name": "x"}), 403, "forbidden")
+    problem(await api.request("POST", "/api-keys", key=signed.access, json={"name": "x"}), 403, "tenant_suspended")
     assert (await api.request("PATCH", "/users/me", key=signed.access, json={"name": "Anna"})).status_code == 200
     await ledger.operator.execute("update app.tenants set status = 'closed' where slug = 'late-payer'")
     problem(await api.get("/podcasts", key=signed.access), 401, "unauthenticated")

@@ -1,0 +1,89 @@
+"""Where the links of mail about accounts lead: a confirmed address, and a password set anew.
+
+Looking at the page uses no token up, as programs that look at mail follow its links; sending its form does.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, Final
+
+from litestar import Request, Response, get, post
+from litestar.datastructures import Cookie
+
+from analytics_core.errors import InvalidInput
+from api.accounts import confirm_email, reset_with_token
+from api.pages.forms import form_token, read_form
+from api.pages.sessions import FORM_COOKIE, cookie_of, drop_cookie, make_cookie
+from api.pages.views import show_plain
+
+__all__ = ("confirm_on_page", "reset_on_page", "show_confirmation", "show_reset")
+
+_FORM_MAX_AGE: Final = 24 * 3600
+_MAX_BYTES: Final = 16_384
+_MAX_TOKEN: Final = 200
+
+
+def _form(
+    request: Request[Any, Any, Any], template: str, *, secret: str, fault: str = "", status_code: int = 200
+) -> Response[Any]:
+    held = cookie_of(request, FORM_COOKIE)
+    cookies: list[Cookie] = []
+    if not held:
+        held = secrets.token_urlsafe(32)
+        cookies = [make_cookie(request, FORM_COOKIE, held, max_age=_FORM_MAX_AGE, samesite="strict")]
+    page = show_plain(
+        template, status_code=status_code, token=form_token(held), secret=secret[:_MAX_TOKEN], fault=fault
+    )
+    page.cookies.extend(cookies)
+    return page
+
+
+def _done(said: str) -> Response[Any]:
+    page = show_plain("account_done.html", said=said)
+    page.cookies.extend(drop_cookie(FORM_COOKIE))
+    return page
+
+
+async def _fields(request: Request[Any, Any, Any], *names: str) -> list[str]:
+    fields = await read_form(request, cookie_of(request, FORM_COOKIE))
+    return [value if isinstance(value := fields.get(name), str) else "" for name in names]
+
+
+def _say(error: InvalidInput) -> str:
+    subject = "This link" if error.code == "bad_token" else "Your password"
+    return f"{subject} {error.reason}."
+
+
+@get("/verify-email", opt={"is_open": True})
+async def show_confirmation(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Ask whether an address is to be confirmed."""
+    return _form(request, "verify_email.html", secret=request.query_params.get("token", ""))
+
+
+@post("/verify-email", opt={"is_open": True}, request_max_body_size=_MAX_BYTES, status_code=200)
+async def confirm_on_page(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Confirm it, or say why not."""
+    (secret,) = await _fields(request, "token")
+    try:
+        await confirm_email(request, secret)
+    except InvalidInput as error:
+        return _form(request, "verify_email.html", secret=secret, fault=_say(error), status_code=422)
+    return _done("Your mail address is confirmed")
+
+
+@get("/reset-password", opt={"is_open": True})
+async def show_reset(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Ask for a new password."""
+    return _form(request, "reset_password.html", secret=request.query_params.get("token", ""))
+
+
+@post("/reset-password", opt={"is_open": True}, request_max_body_size=_MAX_BYTES, status_code=200)
+async def reset_on_page(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Set it, or say why not and ask again."""
+    secret, password = await _fields(request, "token", "password")
+    try:
+        await reset_with_token(request, secret, password)
+    except InvalidInput as error:
+        return _form(request, "reset_password.html", secret=secret, fault=_say(error), status_code=422)
+    return _done("Your new password is set")
