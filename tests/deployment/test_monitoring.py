@@ -62,7 +62,7 @@ def test_no_label_tells_of_a_tenant_or_a_person() -> None:
     assert labels == {
         *("slot", "status", "kind", "reason"),
         *("verdict", "outcome", "step", "source"),
-        *("method", "route"),
+        *("method", "route", "by"),
     }
 
 

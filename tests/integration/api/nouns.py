@@ -258,6 +258,8 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     "dismiss_spike": [{"reason": "a crawler"}],
     "revert_spike": [{"reason": "a crawler"}],
     "merge_sponsor": [{"into": "{sponsor_id}"}],
+    "rotate_api_key": [{"overlap_s": 60}],
+    "update_api_key": [{"name": "other"}],
     "update_link": [{"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"}],
     "update_member": [{"role_id": "{role_id}"}, {"role": "sponsor", "sponsor_ids": ["{sponsor_id}"]}],
     "update_role": [{"name": "Other"}],
@@ -269,7 +271,9 @@ FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     "accept_unknown": {"host": "media.example.net"},
     "change_sponsor": {"name": "Other"},
     "decide_spike": {"decision": "accept", "reason": "a crawler"},
+    "revoke_one_key": {"do": "revoke"},
     "rewrite_sent": {"feed": ""},
+    "rotate_key": {"overlap_s": "86400"},
 }
 """Fields of the page's forms that are about something."""
 

@@ -110,7 +110,8 @@ async def test_every_route_with_an_id_of_another_tenant_is_404_and_changes_nothi
 async def test_the_same_requests_about_ones_own_things_are_answered(api: Api, owners: tuple[Owner, Owner]) -> None:
     ours, _ = owners
     for request in list_asked(api.app):
-        if "{tenant_id}" in request.path:
+        # A key is gone once it is revoked, on the page or by the API.
+        if "{tenant_id}" in request.path or request.name == "revoke_one_key":
             continue
         answer = await ours.send(request, of=ours)
         # What was decided or erased by a request before may clash, and a feed without an address cannot be fetched.
