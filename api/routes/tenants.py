@@ -11,7 +11,7 @@ from analytics_core.db.invitations import add_invitation
 from analytics_core.db.keys import add_key
 from analytics_core.db.memberships import add_membership
 from analytics_core.db.outbox import queue_mail
-from analytics_core.db.pool import Connection, set_tenant
+from analytics_core.db.pool import Connection
 from analytics_core.db.quotas import read_usage, set_quotas
 from analytics_core.db.tenant_states import TenantState, add_tenant, read_state, reopen_tenant, suspend_tenant
 from analytics_core.db.tenant_states import close_tenant as close_one
@@ -147,9 +147,9 @@ async def create_tenant(request: Request[Any, Any, Any]) -> NewTenant:
     async with writing(request, "tenant.create") as work:
         state = await add_tenant(work.conn, slug=slug, name=name)
         # What is the new tenant's own is written as its own.
-        await set_tenant(work.conn, state.tenant)
+        await resources.database.turn_to(work.conn, state.tenant)
         owner, key = await _add_owner(work, state, email, person, resources)
-        await set_tenant(work.conn, work.tenant)
+        await resources.database.turn_to(work.conn, work.tenant)
         made = Tenant.of(state)
         answer = NewTenant.with_owner(made, owner, key)
         return work.done(answer, resource=made.tenant_id, after=made, is_secret=key is not None)
