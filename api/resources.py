@@ -118,7 +118,7 @@ class Database:
             yield conn
 
     async def turn_to(self, conn: Connection, tenant: Tenant) -> None:
-        """Have the rest of a transaction write for a tenant; for :func:`api.writing.writing_own` alone."""
+        """Have the rest of a transaction that writes be one of a tenant, or of another one."""
         await set_tenant(conn, tenant)
 
     async def check(self) -> None:

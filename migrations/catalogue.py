@@ -27,6 +27,8 @@ _NAMED: Final = (
     ("view", re.compile(r"create (?:or replace )?view ([\w.]+)")),
 )
 _ADDED: Final = re.compile(r"alter table ([\w.]+)\s+add ([^;]+)")
+_DROPPED: Final = re.compile(r"alter table ([\w.]+)\s+drop constraint \w+_(pkey|key|fkey|check)\b")
+_KINDS: Final = {"pkey": "primary key", "key": "unique", "fkey": "references", "check": "check"}
 _CONSTRAINT: Final = re.compile(r"\b(primary key|unique|references|check)\b(?! index)")
 _INDEX: Final = re.compile(r"create (?:unique )?index (\w+) on (\w+)\.\w+")
 _POLICY: Final = re.compile(r"create policy (\w+) on ([\w.]+)")
@@ -116,14 +118,15 @@ def _columns(body: str) -> Iterator[tuple[str, str]]:
 
 
 def _constraints(text: str) -> dict[tuple[str, str], str]:
-    """Count the tables' constraints by kind, those added later too: their names are PostgreSQL's own."""
+    """Count the tables' constraints by kind, as they are in the end; their names are PostgreSQL's own."""
     counts = collections.Counter(
         f"{constraint[1]} on {made[1]}"
         for pattern in (_TABLE, _ADDED)
         for made in pattern.finditer(text)
         for constraint in _CONSTRAINT.finditer(made[2])
     )
-    return {("constraint", name): str(count) for name, count in counts.items()}
+    counts.subtract(f"{_KINDS[gone[2]]} on {gone[1]}" for gone in _DROPPED.finditer(text))
+    return {("constraint", name): str(count) for name, count in counts.items() if count}
 
 
 def expected_objects(sql: str) -> Expected:
