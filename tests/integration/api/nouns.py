@@ -269,9 +269,7 @@ FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     "accept_unknown": {"host": "media.example.net"},
     "change_sponsor": {"name": "Other"},
     "decide_spike": {"decision": "accept", "reason": "a crawler"},
-    "revoke_one_key": {"is_sure": "yes"},
     "rewrite_sent": {"feed": ""},
-    "rotate_key": {"overlap_s": "0"},
 }
 """Fields of the page's forms that are about something."""
 
