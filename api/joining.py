@@ -58,7 +58,7 @@ async def find_invited(request: Request[Any, Any, Any], token: str) -> OpenInvit
     if found is None or found.outcome == "revoked":
         raise NotFound("invitation")
     if found.outcome is not None or found.expires_at <= resources.clock.now():
-        raise InvitationEnded("this invitation was accepted, or its time is over: ask for another one")
+        raise InvitationEnded("this invitation was accepted or has ended; ask for another one")
     if found.status != "active":
         raise Forbidden("this tenant is suspended: nobody can join it", code="tenant_suspended")
     return found
@@ -111,7 +111,7 @@ async def join(request: Request[Any, Any, Any], invitation: OpenInvitation, *, n
 async def _join(work: Work, invitation: OpenInvitation, joiner: _Joiner, *, now: dt.datetime) -> Joined:
     conn = work.conn
     if not await lock_invitation(conn, invitation, now=now):
-        raise InvitationEnded("this invitation was accepted, taken back, or its time is over")
+        raise InvitationEnded("this invitation was accepted or has ended; ask for another one")
     if joiner.is_new:
         await create_user(
             conn,
