@@ -111,7 +111,7 @@ class Owner:
         path = await (path_of or of).fill_in(asked.path)
         query = {name: await of.fill_in(value) for name, value in asked.query.items()}
         if asked.is_page:
-            form = {**await of.fill_in(asked.body), FIELD: form_token(self.session)} if asked.body else None
+            form = {**await of.fill_in(asked.body), FIELD: form_token(self.session)} if asked.body is not None else None
             return await self.api.http.request(
                 asked.method,
                 f"{ORIGIN}{path}",
@@ -258,6 +258,8 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     "dismiss_spike": [{"reason": "a crawler"}],
     "revert_spike": [{"reason": "a crawler"}],
     "merge_sponsor": [{"into": "{sponsor_id}"}],
+    "rotate_api_key": [{"overlap_s": 0}],
+    "update_api_key": [{"name": "Other"}],
     "update_link": [{"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"}],
     "update_member": [{"role_id": "{role_id}"}, {"role": "sponsor", "sponsor_ids": ["{sponsor_id}"]}],
     "update_role": [{"name": "Other"}],
@@ -269,7 +271,9 @@ FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     "accept_unknown": {"host": "media.example.net"},
     "change_sponsor": {"name": "Other"},
     "decide_spike": {"decision": "accept", "reason": "a crawler"},
+    "revoke_one_key": {},
     "rewrite_sent": {"feed": ""},
+    "rotate_key": {"overlap_s": "0"},
 }
 """Fields of the page's forms that are about something."""
 
