@@ -17,13 +17,7 @@ from api.clients import address_of
 from api.errors import TooSoon, WrongCredentials
 from api.resources import resources_of
 
-__all__ = ("EmailNotVerified", "attempt_subject", "check_credentials", "claim_attempt", "read_email", "settle_attempt")
-
-
-class EmailNotVerified(Forbidden):
-    """The password is right, and the mail address was not confirmed yet."""
-
-    code = "email_not_verified"
+__all__ = ("attempt_subject", "check_credentials", "claim_attempt", "read_email", "settle_attempt")
 
 
 def read_email(text: str) -> str:
@@ -64,7 +58,7 @@ async def check_credentials(request: Request[Any, Any, Any], *, email: str, pass
 
     Raises:
         WrongCredentials: Nobody, or somebody who may not sign in.
-        EmailNotVerified: Somebody who has to confirm their address first.
+        Forbidden: ``email_not_verified``: somebody who has to confirm their address first.
         TooSoon: There were too many wrong ones for this account from this network.
         Unavailable: The database does not answer, or too many are signing in.
     """
@@ -85,5 +79,7 @@ async def check_credentials(request: Request[Any, Any, Any], *, email: str, pass
         async with resources.database.auth() as conn:
             await renew_hash(conn, found.user_id, stored, renewed)
     if found.email_verified_at is None:
-        raise EmailNotVerified("confirm your mail address first: the mail that you were sent says how")
+        raise Forbidden(
+            "confirm your mail address first: the mail that you were sent says how", code="email_not_verified"
+        )
     return found

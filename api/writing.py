@@ -25,6 +25,10 @@ from api.resources import resources_of
 __all__ = ("OwnWork", "Work", "writing", "writing_own")
 
 T = TypeVar("T")
+
+_SEEN_ONCE: Final = ("api_key", "key", "password", "secret")
+"""Fields of answers that hold a credential where they hold anything."""
+
 Described = msgspec.Struct | Mapping[str, Any] | None
 
 
@@ -85,12 +89,14 @@ def _answer_type(function: Callable[..., Any]) -> Any:
 
 
 def _check_answer(request: Request[Any, Any, Any], action: str, answer: Any) -> None:
-    """See that what would be answered a second time is what a route of the API answers the first time."""
+    """See that what would be answered a second time is what a route of the API answers, and was not to be seen once."""
     if answer is msgspec.UNSET or not request.url.path.startswith("/api/"):
         return
     content = answer.content if isinstance(answer, Response) else answer
     if not isinstance(content, _answer_type(request.route_handler.fn)):
         raise AssertionError(f"{action}: {type(content).__name__} is not what the route answers")
+    if any(getattr(content, name, None) is not None for name in _SEEN_ONCE):
+        raise AssertionError(f"{action}: what is seen only once is not to be kept")
 
 
 @contextlib.asynccontextmanager

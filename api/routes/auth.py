@@ -63,10 +63,6 @@ def _accepted() -> Accepted:
     return Accepted("if this can be done for this address, a mail is on its way")
 
 
-class _RegistrationClosed(Forbidden):
-    code = "registration_closed"
-
-
 class _BadRefreshToken(Unauthenticated):
     code = "bad_refresh_token"
 
@@ -134,7 +130,9 @@ async def register(request: Request[Any, Any, Any]) -> Accepted:
     """
     resources = resources_of(request)
     if resources.settings.people.registration is not Registration.OPEN:
-        raise _RegistrationClosed("people come here by invitation: ask whoever runs this installation")
+        raise Forbidden(
+            "people come here by invitation: ask whoever runs this installation", code="registration_closed"
+        )
     wanted = _read_registration(await read_json(request, Register))
     await claim_attempt(request, attempt_subject(request, "register", ""))
     password_hash = await resources.passwords.hash(wanted.password)

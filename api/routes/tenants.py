@@ -151,7 +151,8 @@ async def create_tenant(request: Request[Any, Any, Any]) -> NewTenant:
         owner, key = await _add_owner(work, state, email, person, resources)
         await set_tenant(work.conn, work.tenant)
         made = Tenant.of(state)
-        return work.done(NewTenant.with_owner(made, owner, key), resource=made.tenant_id, after=made)
+        answer = NewTenant.with_owner(made, owner, key)
+        return work.done(answer, resource=made.tenant_id, after=made, is_secret=key is not None)
 
 
 @get(

@@ -92,7 +92,7 @@ async def test_the_password_is_that_of_whoever_registered_last_before_the_mail_i
 
 
 async def test_all_faults_of_a_registration_are_told_at_once(open_api: Api, ledger: Ledger) -> None:
-    body = {"email": "no address", "password": "password123", "name": "a\x00b", "locale": "??"}
+    body = {"email": "no address", "password": "password123", "name": "a\u2028b", "locale": "??"}
     assert codes(await post(open_api, "/auth/register", body)) == {
         ("/email", "invalid"),
         ("/password", "weak_password"),

@@ -96,6 +96,17 @@ async def test_the_answer_that_is_seen_once_is_not_kept(api: Api, ledger: Ledger
     assert len((await api.data("/api-keys"))["data"]) == 2
 
 
+async def test_the_key_of_a_new_tenant_is_not_kept_either(api: Api, ledger: Ledger) -> None:
+    wanted = {"slug": "studio", "name": "Studio"}
+    made = (await send(api, "one", path="/tenants", json=wanted)).json()
+    refused = problem(await send(api, "one", path="/tenants", json=wanted), 409, "idempotency_answer_gone")
+    assert made["tenant_id"] in refused["detail"]
+    for table in ("app.idempotency_keys", "app.audit_log"):
+        rows = await ledger.operator.fetch(f"select to_jsonb(t)::text from {table} t")
+        assert rows
+        assert made["api_key"] not in repr(rows)
+
+
 async def test_a_podcast_is_answered_again_without_looking_at_its_feed(api: Api, ledger: Ledger) -> None:
     sent: dict[str, Any] = {"content": make_feed(1), "headers": {"Content-Type": "application/rss+xml"}}
     first = await send(api, "one", path="/podcasts", **sent)
