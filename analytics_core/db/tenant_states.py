@@ -6,13 +6,15 @@ and nothing of what they own. Which way a state may go is guarded by the databas
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+from collections.abc import AsyncIterator
 from typing import Final, Literal, LiteralString, TypeAlias
 from uuid import UUID
 
 import msgspec
 
-from analytics_core.db.pool import Connection, Tenant
+from analytics_core.db.pool import Connection, Tenant, set_tenant
 from analytics_core.errors import Conflict, Forbidden
 from analytics_core.ids import TenantId, TenantNo, new_id
 from analytics_core.tenants import TenantStatus
@@ -20,7 +22,7 @@ from analytics_core.tenants import TenantStatus
 __all__ = (
     "Closer",
     "TenantState",
-    "add_tenant",
+    "adding_tenant",
     "close_tenant",
     "find_installation",
     "list_tenants",
@@ -93,11 +95,13 @@ _SET: Final[LiteralString] = """/* tenant_states.set */
 update app.tenants set status = $2, closing_at = $3, closes_at = $4, closed_by = $5 where tenant_id = $1"""
 
 
-async def add_tenant(conn: Connection, *, slug: str, name: str) -> TenantState:
-    """Make a tenant, in a transaction of the installation's own.
+@contextlib.asynccontextmanager
+async def adding_tenant(conn: Connection, installation: Tenant, *, slug: str, name: str) -> AsyncIterator[TenantState]:
+    """Make a tenant, and lend the transaction as its own for what it has from the beginning.
 
     Args:
-        conn: As the API.
+        conn: As the API, in a transaction of the installation's own, which it is again afterwards.
+        installation: The installation's own tenant.
         slug: As :func:`analytics_core.tenants.parse_slug` writes it.
         name: As :func:`analytics_core.tenants.parse_tenant_name` writes it.
 
@@ -107,7 +111,10 @@ async def add_tenant(conn: Connection, *, slug: str, name: str) -> TenantState:
     row = await conn.fetchrow(_ADD, new_id(), slug, name)
     if row is None:
         raise Conflict("slug_taken", f"there is a tenant {slug!r} already; choose another slug")
-    return msgspec.convert(row, TenantState)
+    state = msgspec.convert(row, TenantState)
+    await set_tenant(conn, state.tenant)
+    yield state
+    await set_tenant(conn, installation)
 
 
 async def read_state(conn: Connection, tenant_id: UUID) -> TenantState | None:

@@ -11,13 +11,13 @@ from analytics_core.db.invitations import add_invitation
 from analytics_core.db.keys import add_key
 from analytics_core.db.memberships import add_membership
 from analytics_core.db.outbox import queue_mail
-from analytics_core.db.pool import Connection, set_tenant
+from analytics_core.db.pool import Connection
 from analytics_core.db.quotas import read_usage, set_quotas
-from analytics_core.db.tenant_states import TenantState, add_tenant, read_state, reopen_tenant, suspend_tenant
+from analytics_core.db.tenant_states import TenantState, adding_tenant, read_state, reopen_tenant, suspend_tenant
 from analytics_core.db.tenant_states import close_tenant as close_one
 from analytics_core.db.tenant_states import list_tenants as read_tenants
 from analytics_core.db.users import Credentials, find_credentials
-from analytics_core.errors import InvalidInput, NotFound
+from analytics_core.errors import Conflict, InvalidInput, NotFound
 from analytics_core.invitations import invitation_mail, new_token
 from analytics_core.people import parse_email
 from analytics_core.permissions import Permission, RoleName
@@ -145,11 +145,8 @@ async def create_tenant(request: Request[Any, Any, Any]) -> NewTenant:
         async with resources.database.auth() as conn:
             person = await find_credentials(conn, email)
     async with writing(request, "tenant.create") as work:
-        state = await add_tenant(work.conn, slug=slug, name=name)
-        # What is the new tenant's own is written as its own.
-        await set_tenant(work.conn, state.tenant)
-        owner, key = await _add_owner(work, state, email, person, resources)
-        await set_tenant(work.conn, work.tenant)
+        async with adding_tenant(work.conn, work.tenant, slug=slug, name=name) as state:
+            owner, key = await _add_owner(work, state, email, person, resources)
         made = Tenant.of(state)
         answer = NewTenant.with_owner(made, owner, key)
         return work.done(answer, resource=made.tenant_id, after=made, is_secret=key is not None)
@@ -249,7 +246,7 @@ async def get_tenant_quotas(request: Request[Any, Any, Any]) -> UsageAnswer:
 @put(
     "/tenants/{tenant_id:str}/quotas",
     tags=["tenants"],
-    opt={"permission": Permission.TENANTS_WRITE, "bodies": {"application/json": SetQuotas}, "refusals": (403,)},
+    opt={"permission": Permission.TENANTS_WRITE, "bodies": {"application/json": SetQuotas}, "refusals": (403, 409)},
 )
 async def set_tenant_quotas(request: Request[Any, Any, Any]) -> UsageAnswer:
     """Set all quotas of a tenant in place of those that it had; what is not named is without limit.
@@ -270,6 +267,9 @@ async def set_tenant_quotas(request: Request[Any, Any, Any]) -> UsageAnswer:
     now = resources_of(request).clock.now()
     async with writing(request, "tenant_quotas.set") as work:
         state = await _find(work.conn, request)
+        if state.is_installation:
+            # It always gets the key with which its owner gets in.
+            raise Conflict("installation", "the installation's own tenant has no quotas")
         before = UsageAnswer.of(await read_usage(work.conn, state.tenant_id, now=now))
         await set_quotas(work.conn, state.tenant_id, quotas, now=now, by=work.caller.actor)
         after = UsageAnswer.of(await read_usage(work.conn, state.tenant_id, now=now))

@@ -102,7 +102,7 @@ alter table app.usage_counters force row level security;
 create policy tenant on app.tenant_settings to castledger_api using (tenant_id = app.tenant_id());
 create policy erasure on app.tenant_settings to castledger_owner using (tenant_id = app.tenant_id());
 create policy dump on app.tenant_settings for select to castledger_dump using (true);
-grant select, insert, update on app.tenant_settings to castledger_api;
+grant select, insert, update (value, version, updated_at, updated_by) on app.tenant_settings to castledger_api;
 
 create policy tenant on app.tenant_quotas for select to castledger_api using (tenant_id = app.tenant_id());
 create policy installation on app.tenant_quotas to castledger_api using ((select app.is_installation()));

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import os
 import sys
@@ -14,8 +15,13 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from analytics_core.db.pool import connect, connection, open_pool, tenant_transaction
+from analytics_core.db.tenant_states import close_tenant
+from analytics_core.db.tenants import create_tenant
+from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from castledger_server.cli import main
+from ingest.closings import erase_closed
 from tests.factories import MadePodcast, make_episode, make_podcast, make_tenant
 
 KEY = UUID(int=7)
@@ -148,6 +154,37 @@ def test_a_podcast_is_erased_by_command_and_the_record_can_be_checked(podcast: M
     assert json.loads(run("ls", *of)[1]) == record
     assert run("verify", record["erasure_id"], "--podcast", named, *of)[:1] == (0,)
     assert run("verify", record["erasure_id"], "--podcast", NOBODY, *of)[:1] == (1,)
+
+
+async def _close(database: DatabaseSettings) -> UUID:
+    """Let a tenant be closed, and its time be over."""
+    tenant = await make_tenant(database, "studio")
+    auth = await connect(database, Role.AUTH, application_name="test")
+    await create_tenant(auth, slug="home", name="Home", is_installation=True)
+    await auth.close()
+    now = dt.datetime(2026, 11, 2, tzinfo=dt.UTC)
+    api = await open_pool(database, Role.API, application_name="test", max_size=1)
+    async with tenant_transaction(api, tenant) as conn:
+        await close_tenant(conn, tenant.tenant_id, by="tenant", now=now, grace=dt.timedelta())
+    api.terminate()
+    ingest = await open_pool(database, Role.INGEST, application_name="test", max_size=2)
+    async with connection(ingest) as conn:
+        assert await erase_closed(conn, ingest, database, now=now) == {"done": 1, "left": 0}
+    ingest.terminate()
+    return UUID(int=tenant.tenant_id.int)
+
+
+def test_the_record_of_a_closed_tenant_is_the_installations_and_can_be_checked(
+    database: DatabaseSettings, run: Run
+) -> None:
+    tenant_id = asyncio.run(_close(database))
+    record = json.loads(run("ls", "--tenant", "home")[1])
+    assert (record["kind"], record["whole"], record["removed"]["tenant"]) == ("tenant", True, 1)
+    assert str(tenant_id) not in json.dumps(record)
+    verify = ("verify", record["erasure_id"], "--tenant", "home")
+    assert run(*verify, "--closed-tenant", str(tenant_id))[0] == 0
+    assert run(*verify, "--closed-tenant", NOBODY)[0] == 1
+    assert run(*verify, "--podcast", str(tenant_id))[0] == 1
 
 
 @pytest.mark.parametrize(("typed", "code"), [("Podcast", 0), ("Podcasts", 2)])

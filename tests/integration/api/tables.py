@@ -18,6 +18,10 @@ ROWS: Final[Mapping[str, str]] = {
     " values ($1, gen_random_uuid(), 'k', sha256($3::bytea), now())",
     "app.audit_seals": "insert into app.audit_seals (tenant_id, seq, entry_id, hash)"
     " values ($1, 1, gen_random_uuid(), sha256($3::bytea))",
+    "app.tenant_settings": "insert into app.tenant_settings (tenant_id, key, value, version, updated_at, updated_by)"
+    " values ($1, 'range_days', '7', 1, now(), 'test')",
+    "app.tenant_quotas": "insert into app.tenant_quotas (tenant_id, metric, period, updated_at, updated_by)"
+    " values ($1, 'links', 'total', now(), 'test')",
     "app.clicks": "insert into app.clicks (tenant_no, link_no, occurred_at, segment_no, ordinal, is_bot)"
     " select $2, link_no, now(), 1, 1000 + $3::integer, false from app.links where tenant_id = $1 limit 1",
     "app.unknown_hosts": "insert into app.unknown_hosts (tenant_no, podcast_no, host, hits)"

@@ -56,7 +56,8 @@ async def test_a_taken_slug_is_refused_and_leaves_nothing(api: Api, ledger: Ledg
 async def test_a_bad_slug_is_refused_by_name(api: Api, slug: str) -> None:
     answer = await api.request("POST", "/tenants", json={"slug": slug, "name": " "})
     assert {pointer for pointer, _ in codes(answer)} >= {"/slug"}
-    if slug and len(slug) < 64:
+    # What is empty, too long or has a NUL is refused before anybody asks what it is.
+    if slug and len(slug) < 64 and "\x00" not in slug:
         assert codes(answer) == {("/slug", "invalid_slug"), ("/name", "invalid")}
 
 
@@ -117,8 +118,12 @@ async def test_a_suspended_tenant_reads_and_is_told_why_it_cannot_write(api: Api
     assert (await api.request("PATCH", "/tenant", key=key, json={"name": "x"})).json()["name"] == "x"
 
 
-async def test_the_installations_own_tenant_is_neither_suspended_nor_closed(api: Api, ledger: Ledger) -> None:
+async def test_the_installations_own_tenant_is_neither_suspended_nor_closed_nor_limited(
+    api: Api, ledger: Ledger
+) -> None:
     home = await api.data("/tenant")
+    limits = {"quotas": [{"metric": "api_keys", "limit": 0}]}
+    problem(await api.request("PUT", f"/tenants/{home['tenant_id']}/quotas", json=limits), 409, "installation")
     answer = await api.request("PATCH", f"/tenants/{home['tenant_id']}", json={"status": "suspended"})
     problem(answer, 409, "installation")
     problem(await close(api, api.key, "home"), 409, "installation")
