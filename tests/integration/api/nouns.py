@@ -111,7 +111,7 @@ class Owner:
         path = await (path_of or of).fill_in(asked.path)
         query = {name: await of.fill_in(value) for name, value in asked.query.items()}
         if asked.is_page:
-            form = {**await of.fill_in(asked.body), FIELD: form_token(self.session)} if asked.body else None
+            form = {**await of.fill_in(asked.body), FIELD: form_token(self.session)} if asked.body is not None else None
             return await self.api.http.request(
                 asked.method,
                 f"{ORIGIN}{path}",

@@ -80,6 +80,7 @@ async def test_every_route_with_an_id_of_another_tenant_is_404_and_changes_nothi
     for stranger in strangers:
         # A key's first use is noted.
         assert (await api.get("/podcasts", key=stranger.key)).status_code == 200
+    await api.app.state.resources.key_uses.flush()
     before = await contents(ledger)
     for request in list_asked(api.app):
         is_operators = "{tenant_id}" in request.path
@@ -113,6 +114,9 @@ async def test_the_same_requests_about_ones_own_things_are_answered(api: Api, ow
         # A key is gone once it is revoked, on the page or by the API.
         if "{tenant_id}" in request.path or request.name == "revoke_one_key":
             continue
+        if request.name in ("revoke_api_key", "revoke_one_key", "rotate_key"):
+            # The one that a request before has rotated or revoked is not there any more.
+            ours.made["key_id"] = await MAKERS["key_id"](ours)
         answer = await ours.send(request, of=ours)
         # What was decided or erased by a request before may clash, and a feed without an address cannot be fetched.
         is_answered = answer.status_code < 400 or answer.status_code == 409

@@ -99,6 +99,7 @@ async def test_own_links_clicks_and_totals_are_seen_and_no_others(api: Api, worl
 async def test_every_route_refuses_what_is_another_sponsors_and_changes_nothing(
     api: Api, ledger: Ledger, world: World, resources: Resources
 ) -> None:
+    await resources.key_uses.flush()
     before = await contents(ledger)
     asked = answered = 0
     for operation in list_operations(create_app(resources)):
