@@ -218,7 +218,6 @@ def test_there_is_one_way_to_a_tenants_connection() -> None:
     modules = sorted((ROOT / "api").rglob("*.py"))
     assert len(modules) > 60
     users = {str(path.relative_to(ROOT)) for path in modules if ways & _calls(path)}
-    # The second is the unit of work in the role that authenticates, which names its tenant too.
-    assert users == {"api/resources.py", "api/writing.py"}
+    assert users == {"api/resources.py"}
     said = [path for path in (ROOT / "analytics_core").rglob("*.py") if "set_config('app.tenant" in path.read_text()]
     assert [str(path.relative_to(ROOT)) for path in said] == ["analytics_core/db/pool.py"]
