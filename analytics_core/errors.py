@@ -121,11 +121,14 @@ class Forbidden(CastledgerError):
 
     Args:
         message: One sentence for people.
-        code: Stable word for programs.
+        code: Stable word for programs; that of the class when it is not given.
     """
 
-    def __init__(self, message: str, *, code: str = "forbidden") -> None:
-        self.code = code
+    code = "forbidden"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        if code is not None:
+            self.code = code
         super().__init__(message)
 
 

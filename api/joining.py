@@ -60,7 +60,7 @@ async def find_invited(request: Request[Any, Any, Any], token: str) -> OpenInvit
     if found.outcome is not None or found.expires_at <= resources.clock.now():
         raise InvitationEnded("this invitation was accepted, or its time is over: ask for another one")
     if found.status != "active":
-        raise Forbidden("this tenant is suspended: nobody can join it")
+        raise Forbidden("this tenant is suspended: nobody can join it", code="tenant_suspended")
     return found
 
 

@@ -25,6 +25,7 @@ __all__ = (
     "find_role",
     "list_roles",
     "lock_role",
+    "read_permissions",
     "share_role",
 )
 
@@ -71,6 +72,9 @@ order by r.created_at, r.role_id limit $4"""
 # Whoever gives somebody this role waits for us, or we for them: the reference takes the same lock.
 _LOCK: Final[LiteralString] = """/* roles.lock */
 select permissions from app.roles where tenant_id = $1 and role_id = $2 for update"""
+
+_PERMISSIONS: Final[LiteralString] = """/* roles.permissions */
+select permissions from app.roles where tenant_id = $1 and role_id = $2"""
 
 _SHARE: Final[LiteralString] = """/* roles.share */
 select permissions from app.roles where tenant_id = $1 and role_id = $2 for share"""
@@ -141,6 +145,11 @@ async def lock_role(conn: Connection, tenant: Tenant, role_id: UUID) -> list[str
     if permissions is None:
         raise NotFound("role")
     return permissions
+
+
+async def read_permissions(conn: Connection, tenant: Tenant, role_id: UUID) -> list[str]:
+    """Return a role's permissions as they are, also as the role that authenticates; none when it is not there."""
+    return list(await conn.fetchval(_PERMISSIONS, tenant.tenant_id, role_id) or ())
 
 
 async def share_role(conn: Connection, tenant: Tenant, role_id: UUID) -> list[str]:

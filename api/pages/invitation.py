@@ -9,7 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
 
 from analytics_core.db.invitations import OpenInvitation
-from analytics_core.errors import Conflict, InvalidInput
+from analytics_core.errors import Conflict, InvalidInput, QuotaExceeded
 from analytics_core.people import MAX_NAME
 from api.errors import TooSoon, WrongCredentials
 from api.joining import find_invited, join
@@ -78,6 +78,8 @@ async def accept_on_page(request: Request[Any, Any, Any]) -> Response[Any]:
         fault, status = f"Too many attempts: wait {error.retry_after_s} seconds.", 429
     except Conflict as error:
         fault, status = f"{str(error).capitalize()}.", 409
+    except QuotaExceeded:
+        fault, status = "There is no room for another member: tell whoever has invited you.", 429
     else:
         return _welcome(joined)
     return _form(request, invitation, secret=secret, name=name[:MAX_NAME], fault=fault, status_code=status)

@@ -16,10 +16,11 @@ from analytics_core.db.memberships import (
 )
 from analytics_core.db.memberships import list_members as read_members
 from analytics_core.db.pool import Connection, Tenant
+from analytics_core.db.roles import read_permissions
 from analytics_core.db.sponsors import require_sponsors
 from analytics_core.db.user_sessions import end_tenant_sessions
 from analytics_core.errors import NotFound
-from analytics_core.granting import Rights, check_grant
+from analytics_core.granting import Rights, check_grant, rights_of
 from analytics_core.permissions import Permission
 from analytics_core.roles import Role
 from api.assignments import find_rights, read_assignment, rights_of_caller
@@ -55,9 +56,9 @@ async def _lock(conn: Connection, tenant: Tenant, user_id: UUID) -> MemberRow:
 
 
 async def _rights(conn: Connection, tenant: Tenant, row: MemberRow) -> Rights:
-    return await find_rights(
-        conn, tenant, role=row.role, custom_role_id=row.custom_role_id, sponsor_ids=tuple(row.sponsor_ids)
-    )
+    """Say what a member may do now."""
+    custom = None if row.custom_role_id is None else await read_permissions(conn, tenant, row.custom_role_id)
+    return rights_of(row.role, custom, row.sponsor_ids)
 
 
 @get("/members", tags=["members"], opt={"permission": Permission.MEMBERS_READ, "query": (LIMIT, _CURSOR)})

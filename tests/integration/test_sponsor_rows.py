@@ -224,12 +224,15 @@ async def test_lists_and_totals_are_what_a_filter_by_hand_leaves(
         listed = await list_links(conn, after=None, limit=100)
         total = await count_clicks(conn, _BUCKETS)
         seen = await list_sponsors(conn, after=None, limit=100)
+        # As a query would see them that forgets about links.
+        clicks = await conn.fetchval("select count(*) from app.clicks")
         by_link = {link_id: await count_clicks(conn, _BUCKETS, link_id=link_id) for link_id in made}
         by_sponsor = {one: await count_clicks(conn, _BUCKETS, sponsor_id=one) for both in sponsors for one in both}
     assert [(row.link_id, row.clicks, row.bots) for row in listed] == [
         (link_id, sum(not is_bot for _, is_bot in link.clicks), sum(is_bot for _, is_bot in link.clicks))
         for link_id, link in wanted
     ]
+    assert clicks == sum(len(link.clicks) for _, link in wanted)
     assert total.buckets == counted([click for _, link in wanted for click in link.clicks])
     assert {row.sponsor_id for row in seen} == {
         one for number, one in enumerate(sponsors[0]) if held is None or (0, number) in held

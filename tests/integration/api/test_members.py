@@ -311,10 +311,10 @@ async def test_what_is_done_to_members_is_on_record_without_addresses(api: Api, 
 
 
 async def test_nobody_joins_a_suspended_tenant(api: Api, ledger: Ledger) -> None:
-    await invite(api)
+    await invite(api, key=await ledger.make_key("other"))
     body = {"token": await take_token(ledger, "inv", to=BOB), "password": NEW_PASSWORD}
-    await ledger.suspend("home")
-    problem(await post(api, "/auth/invitations/accept", body), 403, "forbidden")
+    await ledger.suspend("other")
+    problem(await post(api, "/auth/invitations/accept", body), 403, "tenant_suspended")
 
 
 # Custom roles.
@@ -400,6 +400,11 @@ async def test_a_role_in_use_stays_until_nobody_has_it(api: Api, ledger: Ledger)
     problem(await api.request("DELETE", path), 409, "role_in_use")
     answer = await api.request("PATCH", f"/members/{joined['user_id']}", json={"role": "viewer"})
     assert (answer.json()["role"], answer.json()["role_id"]) == ("viewer", None)
+    # Of somebody who has gone it is none any more.
+    gone = await make_person(ledger, "gone@example.com", "home", role=RoleName.VIEWER)
+    answer = await api.request("PATCH", f"/members/{gone}", json={"role_id": made["role_id"]})
+    assert answer.status_code == 200
+    assert (await api.request("DELETE", f"/members/{gone}")).status_code == 204
     assert (await api.request("DELETE", path)).status_code == 204
     [listed] = (await api.data("/members/invitations"))["data"]
     assert (listed["invitation_id"], listed["role_id"]) == (invitation["invitation_id"], None)

@@ -137,6 +137,7 @@ def test_every_page_fits_every_width_has_a_title_and_one_heading_and_complains_o
         "/podcasts",
         "/podcasts/new",
         "/settings/keys",
+        "/sponsors",
         "/what-if?url=https://cdn.example.com/a.mp3&user_agent=curl/8.5.0&range=bytes%3D0-1",
         "/methodology",
     )
