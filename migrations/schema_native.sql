@@ -25,7 +25,7 @@ create table app.tenants (
     slug text not null unique check (slug ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
     name text not null check (length(name) between 1 and 200),
     is_installation boolean not null default false,
-    status text not null default 'active' check (status in ('active', 'suspended', 'closed')),
+    status text not null default 'active' check (status in ('active', 'suspended', 'closing', 'closed')),
     created_at timestamptz not null default now(),
     -- A tenant may have its hits, and what says as much, go earlier than those of all; null for as all.
     retention_hits_days integer check (retention_hits_days between 30 and 7320)
@@ -1190,7 +1190,7 @@ grant execute on function ops.delete_hits(integer, date), ops.list_kept_days(tex
 create table app.erasures (
     tenant_no integer not null,
     erasure_id uuid not null,
-    kind text not null check (kind in ('listener', 'podcast')),
+    kind text not null check (kind in ('listener', 'podcast', 'tenant')),
     subject_hash bytea not null check (length(subject_hash) = 32),
     month date check (extract(day from month) = 1),
     started_at timestamptz not null,
@@ -2053,9 +2053,6 @@ grant select (expires_at), delete on app.invitations to castledger_ingest;
 
 -- A closing tenant is read and exported until its time is over; then ingest erases it. Whoever closed it may take that
 -- back: a tenant cannot undo what the installation did.
-alter table app.tenants drop constraint tenants_status_check;
-alter table app.tenants add constraint tenants_status_check
-    check (status in ('active', 'suspended', 'closing', 'closed'));
 alter table app.tenants add column closing_at timestamptz;
 alter table app.tenants add column closes_at timestamptz;
 alter table app.tenants add column closed_by text check (closed_by in ('tenant', 'installation'));
@@ -2239,8 +2236,6 @@ create trigger count_rows after insert or delete or update of archived_at, trans
     for each row execute function app.count_rows('podcasts', 'archived_at', 'transferred_at');
 
 -- The record of a tenant's erasure is the installation's: it says what went, and names nobody.
-alter table app.erasures drop constraint erasures_kind_check;
-alter table app.erasures add constraint erasures_kind_check check (kind in ('listener', 'podcast', 'tenant'));
 grant insert (tenant_no, erasure_id, kind, subject_hash, month, started_at) on app.erasures to castledger_ingest;
 grant insert on app.erasure_requests to castledger_ingest;
 
