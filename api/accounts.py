@@ -6,18 +6,20 @@ from typing import Any
 
 from litestar import Request
 
-from analytics_core.db.auth_tokens import Purpose, find_token, forget_tokens, use_token
+from analytics_core.db.auth_tokens import Purpose, find_token, forget_tokens, make_token, use_token
 from analytics_core.db.memberships import list_own_tenants
 from analytics_core.db.outbox import queue_mail
 from analytics_core.db.user_sessions import end_sessions
-from analytics_core.db.users import find_user, set_password, verify_email
+from analytics_core.db.users import find_credentials, find_user, set_password, verify_email
 from analytics_core.errors import InvalidInput
 from analytics_core.passwords import check_password
-from analytics_core.people_mail import mail_password_changed
+from analytics_core.people_mail import mail_password_changed, mail_reset
+from api.errors import TooSoon
 from api.resources import resources_of
+from api.sign_in import attempt_subject, claim_attempt, read_email
 from api.writing import writing_own
 
-__all__ = ("confirm_email", "reset_with_token")
+__all__ = ("confirm_email", "mail_new_reset", "reset_with_token")
 
 
 def _bad_token() -> InvalidInput:
@@ -37,6 +39,26 @@ async def confirm_email(request: Request[Any, Any, Any], token: str) -> None:
             raise _bad_token()
         await verify_email(work.conn, user_id, now=now)
         work.done(user_id, tenants=await list_own_tenants(work.conn, user_id))
+
+
+async def mail_new_reset(request: Request[Any, Any, Any], email: str) -> None:
+    """Send somebody a token with which they set a new password; nobody is told whether there is such an account.
+
+    It stands in no record, as anybody may ask.
+    """
+    resources = resources_of(request)
+    email, now = read_email(email), resources.clock.now()
+    try:
+        await claim_attempt(request, attempt_subject(request, "forgot", email))
+    except TooSoon:
+        return
+    async with writing_own(request, "password.forget") as work:
+        found = await find_credentials(work.conn, email)
+        if found is not None and found.status == "active":
+            token = await make_token(work.conn, found.user_id, Purpose.RESET, now=now)
+            if token is not None:
+                public_url = resources.settings.people.public_url
+                await queue_mail(work.conn, mail_reset(found.email, token, public_url=public_url), now=now)
 
 
 async def reset_with_token(request: Request[Any, Any, Any], token: str, password: str) -> None:

@@ -27,6 +27,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         key_id: The API key that it showed, or with which it signed in.
         is_publishable: Whether that key is a publishable one, which anybody may have read out of a page.
         user_id: The person, when it is one.
+        session_id: The session that this person signed in with.
         sponsor_ids: The sponsors whose rows alone it sees, none at all when there are none; ``None`` when it sees all
             of the tenant's. The tenant carries them into every transaction.
     """
@@ -38,6 +39,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     key_id: KeyId | None = None
     is_publishable: bool = False
     user_id: UUID | None = None
+    session_id: UUID | None = None
     sponsor_ids: frozenset[UUID] | None = None
 
     def __post_init__(self) -> None:
@@ -83,6 +85,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
             status=session.status,
             permissions=permissions_of(session.role, session.custom),
             user_id=session.user_id,
+            session_id=session.session_id,
             sponsor_ids=frozenset(session.sponsor_ids) if is_sponsor else None,
         )
 

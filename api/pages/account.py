@@ -1,4 +1,4 @@
-"""Where the links of mail about accounts lead: a confirmed address, and a password set anew.
+"""Where the links of mail about accounts lead: a confirmed address, and a password set anew; and asking for that.
 
 Looking at the page uses no token up, as programs that look at mail follow its links; sending its form does.
 """
@@ -12,12 +12,13 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
 
 from analytics_core.errors import InvalidInput
-from api.accounts import confirm_email, reset_with_token
+from api.accounts import confirm_email, mail_new_reset, reset_with_token
+from api.limits import REPORT_COST
 from api.pages.forms import form_token, read_form
 from api.pages.sessions import FORM_COOKIE, cookie_of, drop_cookie, make_cookie
 from api.pages.views import show_plain
 
-__all__ = ("confirm_on_page", "reset_on_page", "show_confirmation", "show_reset")
+__all__ = ("confirm_on_page", "forget_on_page", "reset_on_page", "show_confirmation", "show_forgot", "show_reset")
 
 _FORM_MAX_AGE: Final = 24 * 3600
 _MAX_BYTES: Final = 16_384
@@ -87,3 +88,19 @@ async def reset_on_page(request: Request[Any, Any, Any]) -> Response[Any]:
     except InvalidInput as error:
         return _form(request, "reset_password.html", secret=secret, fault=_say(error), status_code=422)
     return _done("Your new password is set")
+
+
+@get("/forgot-password", opt={"is_open": True})
+async def show_forgot(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Ask whose password is forgotten."""
+    return _form(request, "forgot_password.html", secret="")
+
+
+@post("/forgot-password", opt={"is_open": True, "cost": REPORT_COST}, request_max_body_size=_MAX_BYTES, status_code=200)
+async def forget_on_page(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Send a mail, and say the same whether there is such an account or not."""
+    (email,) = await _fields(request, "email")
+    await mail_new_reset(request, email)
+    page = show_plain("forgotten.html")
+    page.cookies.extend(drop_cookie(FORM_COOKIE))
+    return page

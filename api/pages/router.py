@@ -9,7 +9,14 @@ from litestar import Router
 from api.auth import require_permission
 from api.guards import Guards
 from api.limits import Limited, limit_network
-from api.pages.account import confirm_on_page, reset_on_page, show_confirmation, show_reset
+from api.pages.account import (
+    confirm_on_page,
+    forget_on_page,
+    reset_on_page,
+    show_confirmation,
+    show_forgot,
+    show_reset,
+)
 from api.pages.assets import Assets, get_asset, get_favicon
 from api.pages.comparisons import show_comparison
 from api.pages.episodes import show_episode, show_episodes
@@ -19,10 +26,18 @@ from api.pages.invitation import accept_on_page, show_invitation
 from api.pages.keys import make_key, revoke_one_key, rotate_key, show_keys
 from api.pages.limits import SignInLimit
 from api.pages.methodology import show_methodology
+from api.pages.oneself import (
+    change_account,
+    export_account,
+    leave_account,
+    set_own_password,
+    show_account,
+    sign_out_elsewhere,
+)
 from api.pages.overview import show_front, show_overview, show_podcasts
 from api.pages.sessions import require_session
 from api.pages.setup import accept_unknown, rewrite_by_address, rewrite_sent, show_setup
-from api.pages.sign_in import show_sign_in, sign_in, sign_out
+from api.pages.sign_in import show_sign_in, show_tenants, sign_in, sign_out, switch_tenant
 from api.pages.spikes import decide_spike, show_spike, show_spikes
 from api.pages.sponsors import add_sponsor, change_sponsor, show_sponsors
 from api.pages.views import compression
@@ -34,10 +49,12 @@ __all__ = ("page_routes", "page_state")
 _OPEN: Final = (
     accept_on_page,
     confirm_on_page,
+    forget_on_page,
     get_asset,
     get_favicon,
     reset_on_page,
     show_confirmation,
+    show_forgot,
     show_invitation,
     show_methodology,
     show_reset,
@@ -48,13 +65,18 @@ _CLOSED: Final = (
     accept_unknown,
     add_podcast,
     add_sponsor,
+    change_account,
     change_sponsor,
     decide_spike,
+    export_account,
+    leave_account,
     make_key,
     revoke_one_key,
     rewrite_by_address,
     rewrite_sent,
     rotate_key,
+    set_own_password,
+    show_account,
     show_comparison,
     show_episode,
     show_episode_hits,
@@ -70,8 +92,11 @@ _CLOSED: Final = (
     show_spike,
     show_spikes,
     show_sponsors,
+    show_tenants,
     show_what_if,
     sign_out,
+    sign_out_elsewhere,
+    switch_tenant,
 )
 
 

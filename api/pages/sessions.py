@@ -1,4 +1,4 @@
-"""Who looks at the page: a session in a cookie, opened with an API key and ending with it."""
+"""Who looks at the page: a session in a cookie, of a person, or opened with an API key and ending with it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from litestar.datastructures import Cookie
 from litestar.handlers import BaseRouteHandler
 
 from analytics_core.db.sessions import LIFETIME, find_session
-from analytics_core.db.tenants import KeyRow
-from analytics_core.errors import Unauthenticated
+from analytics_core.db.user_sessions import find_page_session
+from analytics_core.errors import Forbidden, Unauthenticated
 from api.auth import refuse_writes
-from api.callers import Caller
+from api.callers import Caller, Person
 from api.resources import Resources
 
 __all__ = (
@@ -28,6 +28,7 @@ __all__ = (
     "find_viewer",
     "is_https",
     "make_cookie",
+    "person_here",
     "require_session",
     "safe_path",
     "session_of",
@@ -88,10 +89,10 @@ def cookie_of(connection: _Connection, name: str) -> str:
     return connection.cookies.get(name, "")
 
 
-async def find_viewer(connection: _Connection) -> KeyRow | None:
-    """Find the key whose session a request carries; ``None`` when it carries none that is good.
+async def find_viewer(connection: _Connection) -> Caller | None:
+    """Find whose session a request carries; ``None`` when it carries none that is good.
 
-    It is looked up for each request, so that a revoked key ends its sessions at once.
+    It is looked up for each request, so that a revoked key and a removed member are out at once.
 
     Raises:
         Unavailable: The database does not answer.
@@ -102,9 +103,11 @@ async def find_viewer(connection: _Connection) -> KeyRow | None:
     resources: Resources = connection.app.state.resources
     async with resources.database.auth() as conn:
         key = await find_session(conn, token, now=resources.clock.now())
+        member = None if key is not None else await find_page_session(conn, token, now=resources.clock.now())
     if key is not None:
         resources.key_uses.note(key, now=resources.clock.now())
-    return key
+        return Caller.of_key(key)
+    return None if member is None else Caller.of_session(member)
 
 
 async def require_session(connection: _Connection, _: BaseRouteHandler) -> None:
@@ -115,10 +118,9 @@ async def require_session(connection: _Connection, _: BaseRouteHandler) -> None:
         Forbidden: The tenant is suspended and the request would write.
         Unavailable: The database does not answer.
     """
-    key = await find_viewer(connection)
-    if key is None:
+    caller = await find_viewer(connection)
+    if caller is None:
         raise SignInNeeded("sign in to see this page")
-    caller = Caller.of_key(key)
     if not connection.route_handler.opt.get("is_open_to_suspended"):
         refuse_writes(caller, str(connection.scope.get("method", "GET")))
     connection.scope["auth"] = caller
@@ -127,6 +129,18 @@ async def require_session(connection: _Connection, _: BaseRouteHandler) -> None:
 def session_of(request: Request[Any, Any, Any]) -> str:
     """Return the session's token of a request that :func:`require_session` let pass."""
     return cookie_of(request, SESSION_COOKIE)
+
+
+def person_here(request: Request[Any, Any, Any]) -> Person:
+    """Return the person who signed in, where a page is about them and nobody else.
+
+    Raises:
+        Forbidden: A key signed in.
+    """
+    caller: Caller = request.scope["auth"]
+    if caller.user_id is None or caller.session_id is None:
+        raise Forbidden("you signed in with an API key, which is nobody: sign in with mail address and password")
+    return Person(user_id=caller.user_id, session_id=caller.session_id, tenant_id=caller.tenant.tenant_id)
 
 
 def safe_path(text: str) -> str:

@@ -20,6 +20,7 @@ __all__ = (
     "number",
     "percent",
     "region_name",
+    "sentence",
     "short_day",
     "weekday",
 )
@@ -176,3 +177,12 @@ def city_name(key: str) -> str:
         return key or "unknown"
     region, slash, city = rest.partition("/")
     return f"{city}, {region}, {country}" if slash else f"{region}, {country}"
+
+
+def sentence(text: str) -> str:
+    """Make a sentence of what an error says.
+
+    >>> sentence("a tenant keeps an owner")
+    'A tenant keeps an owner.'
+    """
+    return f"{text[:1].upper()}{text[1:].removesuffix('.')}."

@@ -24,15 +24,14 @@ from analytics_core.passwords import check_password
 from analytics_core.people import parse_email, parse_locale, parse_name
 from analytics_core.people_mail import (
     mail_registered_already,
-    mail_reset,
     mail_verification,
 )
 from analytics_core.settings import Registration
 from analytics_core.tokens import LIFETIME, AccessToken
-from api.accounts import confirm_email, reset_with_token
+from api.accounts import confirm_email, mail_new_reset, reset_with_token
 from api.auth import person_of
 from api.bodies import read_json
-from api.errors import Fault, InvalidRequest, TooSoon
+from api.errors import Fault, InvalidRequest
 from api.limits import REPORT_COST
 from api.resources import Resources, resources_of
 from api.schemas.people import (
@@ -47,7 +46,7 @@ from api.schemas.people import (
     Tokens,
     Verify,
 )
-from api.sign_in import attempt_subject, check_credentials, claim_attempt, read_email
+from api.sign_in import attempt_subject, check_credentials, claim_attempt
 from api.writing import writing_own
 
 __all__ = ("forgot_password", "refresh", "register", "reset_password", "sign_in", "sign_out", "verify")
@@ -224,20 +223,7 @@ async def forgot_password(request: Request[Any, Any, Any]) -> Accepted:
     The answer is the same whether there is such an account or not, and whether too many were asked for or not. It
     stands in no record, as anybody may ask.
     """
-    resources = resources_of(request)
-    email = read_email((await read_json(request, Forgot)).email)
-    now = resources.clock.now()
-    try:
-        await claim_attempt(request, attempt_subject(request, "forgot", email))
-    except TooSoon:
-        return _accepted()
-    async with writing_own(request, "password.forget") as work:
-        found = await find_credentials(work.conn, email)
-        if found is not None and found.status == "active":
-            token = await make_token(work.conn, found.user_id, Purpose.RESET, now=now)
-            if token is not None:
-                public_url = resources.settings.people.public_url
-                await queue_mail(work.conn, mail_reset(found.email, token, public_url=public_url), now=now)
+    await mail_new_reset(request, (await read_json(request, Forgot)).email)
     return _accepted()
 
 

@@ -25,7 +25,7 @@ _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shut
 def _sign_in(page: Page, url: str, key: str) -> None:
     page.goto(url)
     page.get_by_label("API key").fill(key)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Use key").click()
     page.wait_for_url(re.compile("/podcasts"))
 
 

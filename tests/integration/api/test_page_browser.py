@@ -94,7 +94,7 @@ def chromium(site: Site) -> Iterator[Browser]:
 def sign_in(page: Page, site: Site) -> None:
     page.goto(f"{site.url}/")
     page.get_by_label("API key").fill(site.key)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Use key").click()
     page.wait_for_url(f"{site.url}/podcasts/{site.podcast}")
 
 
@@ -168,10 +168,10 @@ def test_all_forms_and_links_work_without_javascript(chromium: Browser, site: Si
     page = context.new_page()
     page.goto(f"{site.url}/podcasts/{site.podcast}")
     page.get_by_label("API key").fill("cl_live_wrong")
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Use key").click()
     assert page.get_by_role("alert").inner_text() == "This key is not valid."
     page.get_by_label("API key").fill(site.key)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Use key").click()
     # Back where it was meant to go.
     page.wait_for_url(f"{site.url}/podcasts/{site.podcast}")
     assert page.locator(".figures strong").first.inner_text() == "12"

@@ -90,6 +90,7 @@ async def test_only_these_are_open_to_everyone(app: Litestar) -> None:
         "/api/v1/health",
         "/api/v1/openapi.json",
         "/favicon.ico",
+        "/forgot-password",
         "/invitation",
         "/methodology",
         "/methodology.json",
