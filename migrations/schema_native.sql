@@ -2312,3 +2312,7 @@ create policy sponsors_without on app.enclosure_owners as restrictive for select
     using ((select app.sponsor_ids()) is null);
 create or replace view api.segments with (security_barrier) as
     select segment_no, first_hit_at, last_hit_at from ops.segments where app.sponsor_ids() is null;
+
+-- A link carries its tenant's number beside its id, by which clicks are counted: both have to be the writer's own.
+alter policy tenant on app.links
+    with check (tenant_id = (select app.tenant_id()) and tenant_no = (select app.tenant_no()));

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 from litestar import Request, delete, get, patch
 
 from analytics_core.db.memberships import (
@@ -123,4 +124,5 @@ async def remove_member(request: Request[Any, Any, Any]) -> None:
         check_grant(rights_of_caller(work.caller), await _rights(work.conn, work.tenant, before))
         await end_membership(work.conn, work.tenant.tenant_id, wanted, now=resources_of(request).clock.now())
         await end_tenant_sessions(work.conn, work.tenant.tenant_id, wanted)
-        work.done(None, resource=wanted, before=Member.of(before))
+        # The id says who it was: the record stays when the person's name has to go.
+        work.done(None, resource=wanted, before=msgspec.structs.replace(Member.of(before), email=None, name=""))

@@ -308,6 +308,7 @@ async def test_what_is_done_to_members_is_on_record_without_addresses(api: Api, 
         ("member.remove", "key"),
     ]
     assert not [row for row in rows if "bob@" in str(dict(row)).lower() or "cl_inv_" in str(dict(row))]
+    assert '"name": ""' in rows[-1]["before"], "the record of who is gone names nobody"
 
 
 async def test_nobody_joins_a_suspended_tenant(api: Api, ledger: Ledger) -> None:
