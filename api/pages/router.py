@@ -25,6 +25,7 @@ from api.pages.intake import add_podcast, show_new
 from api.pages.invitation import accept_on_page, show_invitation
 from api.pages.keys import make_key, revoke_one_key, rotate_key, show_keys
 from api.pages.limits import SignInLimit
+from api.pages.members import change_one_member, invite_member, revoke_one_invitation, show_members
 from api.pages.methodology import show_methodology
 from api.pages.oneself import (
     change_account,
@@ -66,11 +67,14 @@ _CLOSED: Final = (
     add_podcast,
     add_sponsor,
     change_account,
+    change_one_member,
     change_sponsor,
     decide_spike,
     export_account,
+    invite_member,
     leave_account,
     make_key,
+    revoke_one_invitation,
     revoke_one_key,
     rewrite_by_address,
     rewrite_sent,
@@ -84,6 +88,7 @@ _CLOSED: Final = (
     show_front,
     show_hit,
     show_keys,
+    show_members,
     show_new,
     show_overview,
     show_podcast_hits,

@@ -269,8 +269,10 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
 
 FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     "accept_unknown": {"host": "media.example.net"},
+    "change_one_member": {"do": "change", "role": "analyst"},
     "change_sponsor": {"name": "Other"},
     "decide_spike": {"decision": "accept", "reason": "a crawler"},
+    "revoke_one_invitation": {},
     "revoke_one_key": {"do": "revoke"},
     "rewrite_sent": {"feed": ""},
     "rotate_key": {"overlap_s": "86400"},

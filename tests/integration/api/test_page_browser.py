@@ -7,6 +7,7 @@ import datetime as dt
 import shutil
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from analytics_core.settings import DatabaseSettings
 from tests.api_processes import start
 from tests.factories import make_episode, make_podcast
 from tests.integration.api.ledger import Ledger
+from tests.integration.api.people import take_token
 
 WIDTHS = (360, 768, 1280)
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -137,6 +139,7 @@ def test_every_page_fits_every_width_has_a_title_and_one_heading_and_complains_o
         "/podcasts",
         "/podcasts/new",
         "/settings/keys",
+        "/settings/members",
         "/sponsors",
         "/what-if?url=https://cdn.example.com/a.mp3&user_agent=curl/8.5.0&range=bytes%3D0-1",
         "/methodology",
@@ -218,6 +221,7 @@ def test_the_keyboard_reaches_everything_in_the_order_in_which_it_stands(chromiu
         "Podcasts",
         "Add",
         "Sponsors",
+        "Members",
         "Keys",
         "Sign out",
         "Overview",
@@ -337,3 +341,59 @@ def test_a_key_is_made_without_a_script_and_copied_with_one(chromium: Browser, s
         assert page.get_by_text("nightly report").count() == 1 + has_scripts
         assert complaints == []
         context.close()
+
+
+def test_an_invited_person_sets_a_password_signs_in_changes_it_and_signs_out(
+    chromium: Browser, site: Site, database: DatabaseSettings
+) -> None:
+    owner = chromium.new_context()
+    page = owner.new_page()
+    sign_in(page, site)
+    page.get_by_role("link", name="Members").click()
+    page.get_by_label("Mail address").fill("bob@example.com")
+    page.get_by_role("button", name="Invite").click()
+    page.get_by_role("heading", name="Invited").wait_for()
+    owner.close()
+
+    async def read_mail() -> str:
+        async with Ledger.open(database) as ledger:
+            return await take_token(ledger, "inv", to="bob@example.com")
+
+    # As above: Playwright's own loop runs in this thread.
+    with ThreadPoolExecutor(1) as reader:
+        token = reader.submit(lambda: asyncio.run(read_mail())).result()
+    context = chromium.new_context(viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    complaints = watch(page, site)
+
+    def enter(password: str) -> None:
+        page.get_by_label("Mail address").fill("bob@example.com")
+        page.get_by_label("Password").fill(password)
+        page.get_by_role("button", name="Sign in").click()
+
+    page.goto(f"{site.url}/invitation?token={token}")
+    page.get_by_label("Your name").fill("Bob")
+    page.get_by_label("Password").fill("seven wise llamas")
+    page.get_by_role("button", name="Join").click()
+    page.get_by_role("link", name="Sign in").click()
+    enter("seven wise llamas")
+    page.wait_for_url(f"{site.url}/podcasts/{site.podcast}")
+    assert page.locator(".figures strong").first.inner_text() == "12"
+    for absent in ("Members", "Keys", "Sponsors", "Hits", "What if"):
+        assert page.get_by_role("link", name=absent).count() == 0, absent
+    page.get_by_role("link", name="Account").click()
+    beyond = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert beyond <= 0
+    page.get_by_label("Current password").fill("seven wise llamas")
+    page.get_by_label("New password").fill("eight brisk alpacas")
+    page.get_by_role("button", name="Change password").click()
+    page.get_by_text("Your password is changed").wait_for()
+    page.get_by_role("button", name="Sign out", exact=True).click()
+    page.wait_for_url(f"{site.url}/sign-in")
+    assert complaints == []
+    # A browser says on its own that an answer was a 401.
+    enter("seven wise llamas")
+    assert page.get_by_role("alert").inner_text() == "This mail address and password do not belong together."
+    enter("eight brisk alpacas")
+    page.wait_for_url(f"{site.url}/podcasts/{site.podcast}")
+    context.close()

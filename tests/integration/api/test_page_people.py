@@ -289,3 +289,62 @@ async def test_a_key_has_no_account(app: Litestar, api: Api) -> None:
         assert "/account" not in page.links("//a")
         for path in ("/account", "/account/export"):
             assert (await browser.get(path)).status == 403
+
+
+async def test_the_owner_key_invites_the_first_person_who_invites_others(
+    app: Litestar, api: Api, ledger: Ledger
+) -> None:
+    async with Browser.open(app) as browser:
+        await browser.sign_in(api.key)
+        page = await browser.get("/settings/members")
+        assert "Nobody yet: invite yourself" in page.text
+        page = await browser.send(page, "/settings/members", {"email": ANN, "role": "owner"})
+        assert page.texts("//section[@aria-labelledby='invited']//strong") == [ANN]
+        token = await take_token(ledger, "inv", to=ANN)
+        # Who may invite somebody is not whoever reads that address.
+        assert token not in page.answer.text
+        again = await browser.send(page, "/settings/members", {"email": ANN, "role": "owner"})
+        assert (again.status, len(again.texts("//*[@role='alert']"))) == (409, 1)
+    async with Browser.open(app) as browser:
+        form = await browser.get(f"/invitation?token={token}")
+        await browser.send(form, "/invitation", {"name": "Ann", "password": NEW_PASSWORD})
+        assert (await enter(browser, password=NEW_PASSWORD)).path == "/podcasts/new"
+        page = await browser.get("/settings/members")
+        assert page.texts("//span[@class='verdict yes']") == ["you"]
+        for email in ("no address", ""):
+            wrong = await browser.send(page, "/settings/members", {"email": email, "role": "viewer"})
+            assert (wrong.status, len(wrong.texts("//*[@role='alert']"))) == (422, 1)
+        page = await browser.send(page, "/settings/members", {"email": "bob@example.com", "role": "viewer"})
+        (action,) = page.find("//form[contains(@action, '/invitations/')]/@action")
+        page = await browser.send(page, str(action))
+        assert not page.find("//section[@aria-labelledby='invited']")
+
+
+async def test_a_role_is_changed_and_neither_the_last_owner_nor_anybody_above_oneself(
+    app: Litestar, api: Api, ledger: Ledger
+) -> None:
+    ann = await make_person(ledger, ANN, "home")
+    bob = await make_person(ledger, "bob@example.com", "home", role=RoleName.ADMIN)
+    async with Browser.open(app) as browser:
+        await enter(browser)
+        page = await browser.get("/settings/members")
+        for given in ({"do": "change", "role": "viewer"}, {"do": "remove"}):
+            last = await browser.send(page, f"/settings/members/{ann}", given)
+            assert last.status == 409
+            assert last.texts("//*[@role='alert']")[0].startswith("A tenant keeps an owner")
+        await browser.send(page, f"/settings/members/{bob}", {"do": "change", "role": "no such role"})
+        made = (await api.request("POST", "/roles", json={"name": "Editor", "permissions": ["links:read"]})).json()
+        page = await browser.send(page, f"/settings/members/{bob}", {"do": "change", "role": made["role_id"]})
+        assert page.texts("//span[@class='verdict']") == ["owner", "Editor"]
+        await browser.send(page, f"/settings/members/{bob}", {"do": "change", "role": "admin"})
+        await browser.send(page, "/sign-out")
+        await enter(browser, "bob@example.com")
+        page = await browser.get("/settings/members")
+        for action, given in (
+            (f"/settings/members/{ann}", {"do": "remove"}),
+            (f"/settings/members/{bob}", {"do": "change", "role": "owner"}),
+        ):
+            above = await browser.send(page, action, given)
+            assert (above.status, len(above.texts("//*[@role='alert']"))) == (403, 1)
+        above = await browser.send(page, "/settings/members", {"email": "eve@example.com", "role": "owner"})
+        assert (above.status, len(above.texts("//*[@role='alert']"))) == (403, 1)
