@@ -249,7 +249,8 @@ async def owner_key(database: DatabaseSettings, podcast: MadePodcast) -> str:
 
 async def ask_everything(database: DatabaseSettings, key: str, folder: Path) -> dict[str, Any]:
     """Ask all that the API answers of a ledger; ids of hits, which each installation gives anew, are left out."""
-    settings = load_settings({"DATABASE_URL": str(database.url), "CASTLEDGER_DATA_DIR": str(folder)})
+    environ = {"DATABASE_URL": str(database.url), "CASTLEDGER_DATA_DIR": str(folder), "CASTLEDGER_API_RATE": "0"}
+    settings = load_settings(environ)
     said: dict[str, Any] = {}
     async with open_resources(settings, clock=FixedClock(NOW)) as resources:
         app = create_app(resources, log=RequestLog(io.StringIO()))

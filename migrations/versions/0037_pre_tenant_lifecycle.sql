@@ -209,6 +209,10 @@ alter table app.erasures drop constraint erasures_kind_check;
 alter table app.erasures add constraint erasures_kind_check check (kind in ('listener', 'podcast', 'tenant'));
 grant insert (tenant_no, erasure_id, kind, subject_hash, month, started_at) on app.erasures to castledger_ingest;
 grant insert on app.erasure_requests to castledger_ingest;
+-- Of a tenant that is being erased alone: nothing else goes that nobody has asked for.
+create policy closing on app.erasure_requests as restrictive for insert to castledger_ingest
+    with check (exists (
+        select from app.tenants t where t.tenant_no = erasure_requests.tenant_no and t.status = 'closing'));
 
 -- Hosts of audio that nobody has any more: players who ask for it by an old prefix are sent on for as long as after it
 -- has gone from a feed.

@@ -109,7 +109,7 @@ async def test_a_feed_that_cannot_be_read_is_422_and_nothing_is_stored(
 
 @pytest.mark.parametrize(
     "url",
-    ["ftp://cdn.example.com/feed", "not a url", "http://", "http://user:pw@cdn.example.com/", "http://[::1", "x\x00"],
+    ["ftp://cdn.example.com/feed", "not a url", "http://", "http://user:pw@cdn.example.com/", "http://[::1", "x\x01"],
 )
 async def test_an_address_that_is_none_is_422(api: Api, url: str) -> None:
     assert codes(await api.request("POST", "/podcasts", json={"feed_url": url})) == {("/feed_url", "feed_url_invalid")}
@@ -173,7 +173,7 @@ async def test_a_cursor_of_elsewhere_is_422(api: Api) -> None:
     podcasts = (await api.data("/podcasts", limit=1))["next_cursor"]
     for path in ("/api-keys", "/analytics/hits"):
         assert codes(await api.get(path, cursor=podcasts)) == {("cursor", "bad_cursor")}
-    for cursor in ("", "x", "WyJwb2RjYXN0cyJd", podcasts + "AAAA", podcasts[:-2], "A" * 10_000, "é"):
+    for cursor in ("", "x", "WyJwb2RjYXN0cyJd", podcasts + "AAAA", podcasts[:-2], "A" * 8_000, "é"):
         assert codes(await api.get("/podcasts", cursor=cursor)) == {("cursor", "bad_cursor")}
     assert codes(await api.get("/podcasts", cursor="x", limit="0", sort="x")) == {
         ("cursor", "bad_cursor"),
