@@ -203,6 +203,8 @@ class _Up:
         api_port = choose_port([api.host], _given(self._options.api_port, api.port), option="--api-port")
         tracker_url, api_url = local_url(hosts, tracker_port), local_url([api.host], api_port)
         self._environ.setdefault("TRACKER_PUBLIC_URL", tracker_url)
+        # Where the links of mails lead.
+        self._environ.setdefault("CASTLEDGER_PUBLIC_URL", api_url)
         if "DATABASE_URL" not in self._environ:
             self._postgres = EmbeddedPostgres(
                 self._data_dir, bin_dir=self._options.postgres_bin, say=lambda line: self._say(f"castledger: {line}")
