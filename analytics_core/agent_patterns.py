@@ -8,7 +8,7 @@ piece an agent has are tried at all.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -51,12 +51,17 @@ class Pattern(NamedTuple):
     Attributes:
         find: Finds it in a text; the text in lower case where *is_folded*.
         is_folded: Whether case makes no difference and the text has to be in lower case.
-        pieces: In lower case; one of them is in every text that matches. ``None``: it may match without any.
+        needs: Words in lower case of which one is in every text that matches. ``None``: it may match without any.
     """
 
     find: Callable[[str], re.Match[str] | None]
     is_folded: bool
-    pieces: frozenset[str] | None
+    needs: frozenset[str] | None
+
+    @property
+    def pieces(self) -> frozenset[str] | None:
+        """Of each needed word the piece that the fewest agents have."""
+        return None if self.needs is None else frozenset(map(_rarest_piece, self.needs))
 
 
 def pieces_of(lower: str) -> set[str]:
@@ -229,10 +234,6 @@ def _rarest_piece(text: str) -> str:
     return next((piece for piece in pieces if piece not in _COMMON), pieces[0])
 
 
-def _pieces(needs: Iterable[str] | None) -> frozenset[str] | None:
-    return None if needs is None else frozenset(map(_rarest_piece, needs))
-
-
 def compile_pattern(pattern: str) -> Pattern:
     """Compile a pattern that is to be searched for in normalised agents.
 
@@ -264,41 +265,47 @@ def compile_pattern(pattern: str) -> Pattern:
             compiled = re.compile(body)
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"the pattern is no regular expression: {error}") from error
-    return Pattern(compiled.match if read.is_anchored else compiled.search, is_folded, _pieces(read.needs))
+    return Pattern(compiled.match if read.is_anchored else compiled.search, is_folded, read.needs)
 
 
 class PatternIndex:
-    """Tells which of many patterns may match a text, by its pieces.
+    """Tells which of many patterns may match a text, by the words that they need.
+
+    A text is looked at for a piece of each word first, and for the word itself where it has that piece.
 
     >>> index = PatternIndex()
     >>> index.add(0, compile_pattern("castaway")), index.add(1, compile_pattern("poolside"))
     (None, None)
-    >>> list(index.find(pieces_of("poolside/1.0")))
+    >>> list(index.find("poolside/1.0 castaw", pieces_of("poolside/1.0 castaw")))
     [1]
     """
 
     def __init__(self) -> None:
-        # Numbers as bits: of patterns that need a piece, and of those that any text may match.
-        self._by_piece: dict[str, int] = {}
+        # Numbers as bits: of patterns that need a word, by its rarest piece, and of those that any text may match.
+        self._by_piece: dict[str, dict[str, int]] = {}
         self._always = 0
 
     def add(self, number: int, pattern: Pattern) -> None:
         """Enter a pattern under a number."""
-        if pattern.pieces is None:
+        if pattern.needs is None:
             self._always |= 1 << number
-        for piece in pattern.pieces or ():
-            self._by_piece[piece] = self._by_piece.get(piece, 0) | 1 << number
+        for word in pattern.needs or ():
+            words = self._by_piece.setdefault(_rarest_piece(word), {})
+            words[word] = words.get(word, 0) | 1 << number
 
-    def find(self, pieces: Set[str], more: int = 0) -> Iterator[int]:
-        """Give the numbers of the patterns that a text with these pieces may match, the lowest first.
+    def find(self, lower: str, pieces: Set[str], more: int = 0) -> Iterator[int]:
+        """Give the numbers of the patterns that a text may match, the lowest first.
 
         Args:
-            pieces: Of the text in lower case.
+            lower: The text in lower case.
+            pieces: What :func:`pieces_of` makes of it.
             more: Numbers as bits that are given in any case.
         """
         found, by_piece = self._always | more, self._by_piece
         for piece in by_piece.keys() & pieces:
-            found |= by_piece[piece]
+            for word, numbers in by_piece[piece].items():
+                if word in lower:
+                    found |= numbers
         while found:
             lowest = found & -found
             found ^= lowest

@@ -187,7 +187,7 @@ class AgentTable:
         listed, name = self._find_name(text)
         pieces = pieces_of(lower)
         always = (1 << len(self._rules)) - 1 if _has_odd_case(text) else 1 << listed if name else 0
-        for number in self._index.find(pieces, always):
+        for number in self._index.find(lower, pieces, always):
             rule = self._rules[number]
             found, own = rule.found, ""
             if rule.pattern is None:
@@ -236,7 +236,7 @@ class AgentTable:
 
     def _device_of(self, text: str, lower: str, pieces: Set[str]) -> str:
         always = (1 << len(self._devices)) - 1 if _has_odd_case(text) else 0
-        for number in self._device_index.find(pieces, always):
+        for number in self._device_index.find(lower, pieces, always):
             pattern, device = self._devices[number]
             if pattern.find(lower if pattern.is_folded else text) is not None:
                 return device

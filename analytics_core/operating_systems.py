@@ -82,7 +82,7 @@ def find_system(lower: str, pieces: Set[str]) -> str:
         lower: The normalised agent in lower case.
         pieces: What :func:`analytics_core.agent_patterns.pieces_of` makes of it.
     """
-    for number in _INDEX.find(pieces):
+    for number in _INDEX.find(lower, pieces):
         name, pattern = _RULES[number]
         if pattern.find(lower) is not None:
             return name
