@@ -28,10 +28,12 @@ MAX_HEADER_BYTES: Final = 32_768
 _API: Final = "/api/"
 _ALLOWED: Final = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, If-None-Match, X-Request-Id",
+    "Access-Control-Allow-Headers": (
+        "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id"
+    ),
     "Access-Control-Max-Age": "600",
 }
-_EXPOSED: Final = "ETag, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
+_EXPOSED: Final = "ETag, Idempotent-Replayed, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 _HSTS: Final = "max-age=31536000"
 
 

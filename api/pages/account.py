@@ -5,22 +5,19 @@ Looking at the page uses no token up, as programs that look at mail follow its l
 
 from __future__ import annotations
 
-import secrets
 from typing import Any, Final
 
 from litestar import Request, Response, get, post
-from litestar.datastructures import Cookie
 
 from analytics_core.errors import InvalidInput
 from api.accounts import confirm_email, mail_new_reset, reset_with_token
 from api.limits import REPORT_COST
-from api.pages.forms import form_token, read_form
-from api.pages.sessions import FORM_COOKIE, cookie_of, drop_cookie, make_cookie
-from api.pages.views import show_plain
+from api.pages.forms import read_form
+from api.pages.sessions import FORM_COOKIE, cookie_of, drop_cookie
+from api.pages.views import show_form, show_plain
 
 __all__ = ("confirm_on_page", "forget_on_page", "reset_on_page", "show_confirmation", "show_forgot", "show_reset")
 
-_FORM_MAX_AGE: Final = 24 * 3600
 _MAX_BYTES: Final = 16_384
 _MAX_TOKEN: Final = 200
 
@@ -28,16 +25,7 @@ _MAX_TOKEN: Final = 200
 def _form(
     request: Request[Any, Any, Any], template: str, *, secret: str, fault: str = "", status_code: int = 200
 ) -> Response[Any]:
-    held = cookie_of(request, FORM_COOKIE)
-    cookies: list[Cookie] = []
-    if not held:
-        held = secrets.token_urlsafe(32)
-        cookies = [make_cookie(request, FORM_COOKIE, held, max_age=_FORM_MAX_AGE, samesite="strict")]
-    page = show_plain(
-        template, status_code=status_code, token=form_token(held), secret=secret[:_MAX_TOKEN], fault=fault
-    )
-    page.cookies.extend(cookies)
-    return page
+    return show_form(request, template, status_code=status_code, secret=secret[:_MAX_TOKEN], fault=fault)
 
 
 def _done(said: str) -> Response[Any]:

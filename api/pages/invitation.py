@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any, Final
 
 from litestar import Request, Response, get, post
-from litestar.datastructures import Cookie
 
 from analytics_core.db.invitations import OpenInvitation
 from analytics_core.errors import Conflict, InvalidInput, QuotaExceeded
 from analytics_core.people import MAX_NAME
 from api.errors import TooSoon, WrongCredentials
 from api.joining import find_invited, join
-from api.pages.forms import form_token, read_form
-from api.pages.sessions import FORM_COOKIE, cookie_of, drop_cookie, make_cookie
-from api.pages.views import show_plain
+from api.pages.forms import read_form
+from api.pages.sessions import FORM_COOKIE, cookie_of, drop_cookie
+from api.pages.views import show_form, show_plain
 from api.schemas.members import Joined
 
 __all__ = ("accept_on_page", "show_invitation")
 
-_FORM_MAX_AGE: Final = 24 * 3600
 _MAX_BYTES: Final = 16_384
 _WRONG: Final = "There is an account with this address already, and this is not its password."
 
@@ -34,23 +31,16 @@ def _form(
     fault: str = "",
     status_code: int = 200,
 ) -> Response[Any]:
-    held = cookie_of(request, FORM_COOKIE)
-    cookies: list[Cookie] = []
-    if not held:
-        held = secrets.token_urlsafe(32)
-        cookies = [make_cookie(request, FORM_COOKIE, held, max_age=_FORM_MAX_AGE, samesite="strict")]
-    page = show_plain(
+    return show_form(
+        request,
         "invitation.html",
         status_code=status_code,
-        token=form_token(held),
         secret=secret,
         invitation=invitation,
         called=name,
         max_name=MAX_NAME,
         fault=fault,
     )
-    page.cookies.extend(cookies)
-    return page
 
 
 @get("/invitation", opt={"is_open": True})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
 from litestar import Request, Response, get, post
-from litestar.datastructures import Cookie, UploadFile
+from litestar.datastructures import UploadFile
 from litestar.response import Redirect
 
 from analytics_core.api_keys import KeyKind
@@ -24,7 +23,7 @@ from api.callers import Caller
 from api.clients import address_of
 from api.errors import TooSoon, WrongCredentials
 from api.limits import REPORT_COST
-from api.pages.forms import form_token, read_form
+from api.pages.forms import read_form
 from api.pages.limits import SignInLimit
 from api.pages.sessions import (
     FORM_COOKIE,
@@ -38,7 +37,7 @@ from api.pages.sessions import (
     safe_path,
     session_of,
 )
-from api.pages.views import show, show_plain
+from api.pages.views import show, show_form
 from api.pages.words import sentence
 from api.resources import resources_of
 from api.sign_in import check_credentials
@@ -46,7 +45,6 @@ from api.writing import writing, writing_own
 
 __all__ = ("show_sign_in", "show_tenants", "sign_in", "sign_out", "switch_tenant")
 
-_FORM_MAX_AGE: Final = 24 * 3600
 _MAX_BYTES: Final = 16_384
 
 
@@ -59,23 +57,16 @@ def _form(
     email: str = "",
     status_code: int = 200,
 ) -> Response[Any]:
-    secret = cookie_of(request, FORM_COOKIE)
-    cookies: list[Cookie] = []
-    if not secret:
-        secret = secrets.token_urlsafe(32)
-        cookies = [make_cookie(request, FORM_COOKIE, secret, max_age=_FORM_MAX_AGE, samesite="strict")]
-    page = show_plain(
+    return show_form(
+        request,
         "sign_in.html",
         status_code=status_code,
-        token=form_token(secret),
         wanted=wanted,
         fault=fault,
         key_fault=key_fault,
         email=email,
         tab="sign-in",
     )
-    page.cookies.extend(cookies)
-    return page
 
 
 @get("/sign-in", opt={"is_open": True})

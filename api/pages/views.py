@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from litestar import Request
 from litestar.config.compression import CompressionConfig
+from litestar.datastructures import Cookie
 from litestar.enums import MediaType
 from litestar.middleware import DefineMiddleware
 from litestar.middleware.compression import CompressionMiddleware
@@ -18,10 +20,10 @@ from litestar.template.config import TemplateConfig
 from api.pages import words
 from api.pages.assets import Assets
 from api.pages.forms import FIELD, form_token
-from api.pages.sessions import session_of
+from api.pages.sessions import FORM_COOKIE, cookie_of, make_cookie, session_of
 from api.resources import resources_of
 
-__all__ = ("HEADERS", "compression", "is_fragment", "show", "show_plain", "template_config")
+__all__ = ("HEADERS", "compression", "is_fragment", "show", "show_form", "show_plain", "template_config")
 
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": (
@@ -35,6 +37,7 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 """Of every page; what else keeps browsers careful has every answer."""
 
+_FORM_MAX_AGE: Final = 24 * 3600
 _FRAGMENT: Final = "x-castledger-fragment"
 _FILTERS: Final = (
     "ago",
@@ -94,6 +97,18 @@ def show_plain(
         status_code=status_code,
         headers={**HEADERS, **(headers or {})},
     )
+
+
+def show_form(request: Request[Any, Any, Any], name: str, *, status_code: int = 200, **context: Any) -> Template:
+    """Show a form to somebody without a session: a cookie of its own ties it to their browser."""
+    held = cookie_of(request, FORM_COOKIE)
+    cookies: list[Cookie] = []
+    if not held:
+        held = secrets.token_urlsafe(32)
+        cookies = [make_cookie(request, FORM_COOKIE, held, max_age=_FORM_MAX_AGE, samesite="strict")]
+    page = show_plain(name, status_code=status_code, token=form_token(held), **context)
+    page.cookies.extend(cookies)
+    return page
 
 
 def show(request: Request[Any, Any, Any], name: str, *, status_code: int = 200, **context: Any) -> Template:
