@@ -156,17 +156,17 @@ async def get_downloads(request: Request[Any, Any, Any]) -> Response[DownloadsAn
     """
     resources = resources_of(request)
     now = resources.clock.now()
-    query, days = await read_report_query(request)
-    podcast_id, episode_id, by, tz = query.get(PODCAST_ID), query.get(EPISODE_ID), query.get(BY), query.get(TZ)
-    interval, top = query.get(INTERVAL), query.get(TOP)
-    if query.is_given(TOP) and not query.is_given(BY):
-        query.refuse("limit", "without_by", "goes with `by` alone: without it there is nothing to be named")
-    wanted = read_range(query, now=now, days=days)
-    query.finish()
-    buckets = plan_buckets(*wanted, interval=interval, tz=tz)
-    first, last = utc_days(*wanted)
     lists = await asyncio.to_thread(resources.lists.read)
     async with resources.database.tenant(caller_of(request).tenant, snapshot=True) as conn:
+        query, days = await read_report_query(request, conn)
+        podcast_id, episode_id, by, tz = query.get(PODCAST_ID), query.get(EPISODE_ID), query.get(BY), query.get(TZ)
+        interval, top = query.get(INTERVAL), query.get(TOP)
+        if query.is_given(TOP) and not query.is_given(BY):
+            query.refuse("limit", "without_by", "goes with `by` alone: without it there is nothing to be named")
+        wanted = read_range(query, now=now, days=days)
+        query.finish()
+        buckets = plan_buckets(*wanted, interval=interval, tz=tz)
+        first, last = utc_days(*wanted)
         scope, _ = await find_scope(conn, podcast_id=podcast_id, episode_id=episode_id)
         status = await read_status(conn, scope, first=first, last=last)
         state, partial = state_of(status, first, last, now=now), is_partial(status, wanted.end)

@@ -109,14 +109,14 @@ async def get_overview(request: Request[Any, Any, Any]) -> Response[OverviewAnsw
     """
     resources = resources_of(request)
     now = resources.clock.now()
-    query, days = await read_report_query(request)
-    podcast_id, tz, limit = query.get(PODCAST_ID), query.get(TZ), query.get(TOP)
-    wanted = read_range(query, now=now, days=days)
-    query.finish()
-    span, before = Bucket(*wanted), _range_before(wanted, tz)
-    first, last = utc_days(*wanted)
     lists = await asyncio.to_thread(resources.lists.read)
     async with resources.database.tenant(caller_of(request).tenant, snapshot=True) as conn:
+        query, days = await read_report_query(request, conn)
+        podcast_id, tz, limit = query.get(PODCAST_ID), query.get(TZ), query.get(TOP)
+        wanted = read_range(query, now=now, days=days)
+        query.finish()
+        span, before = Bucket(*wanted), _range_before(wanted, tz)
+        first, last = utc_days(*wanted)
         scope, _ = await find_scope(conn, podcast_id=podcast_id, episode_id=None)
         # The range before is part of the answer: what lands there changes it too.
         status = await read_status(conn, scope, first=before.start.date(), last=last)
