@@ -3,116 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Any, TypeVar
-from uuid import UUID
 
 import httpx
 
 from castledger._answers import read_answer
-from castledger._models import DownloadReport, Episode, Explanation, Hit, Podcast
 from castledger._options import Options
-from castledger._requests import Call, Moment, Page, Paged, Query
+from castledger._requests import Call, Page, Paged
 from castledger._retries import Answer, RetryPolicy
+from castledger.analytics import AsyncAnalytics
+from castledger.podcasts import AsyncPodcasts
 
 __all__ = ("AsyncCastledger",)
 
 T = TypeVar("T")
-
-
-class _AsyncPodcasts:
-    def __init__(self, client: AsyncCastledger) -> None:
-        self._client = client
-
-    async def create(self, *, feed_url: str) -> Podcast:
-        """Add a podcast by its feed's address.
-
-        Raises:
-            Conflict: ``podcast_taken``: the feed has an owner.
-            ValidationError: The feed cannot be fetched or is none; ``errors`` says why.
-        """
-        return await self._client.send(Query.create_podcast(feed_url))
-
-    async def create_from_feed(self, feed: bytes) -> Podcast:
-        """Add a podcast by its feed's bytes, for one that the server cannot fetch; it will not be polled."""
-        return await self._client.send(Query.create_podcast_from_feed(feed))
-
-    def list(self) -> AsyncIterator[Podcast]:
-        """Go through all podcasts, page by page."""
-        return self._client.pages(Query.podcasts())
-
-    async def get(self, podcast_id: UUID | str) -> Podcast:
-        """Read one podcast."""
-        return await self._client.send(Query.podcast(podcast_id))
-
-    def episodes(self, podcast_id: UUID | str) -> AsyncIterator[Episode]:
-        """Go through a podcast's episodes, newest first."""
-        return self._client.pages(Query.episodes(podcast_id))
-
-
-class _AsyncAnalytics:
-    def __init__(self, client: AsyncCastledger) -> None:
-        self._client = client
-
-    async def downloads(
-        self,
-        *,
-        start: Moment,
-        end: Moment,
-        podcast_id: UUID | str | None = None,
-        episode_id: UUID | str | None = None,
-        interval: str = "day",
-        by: str | None = None,
-        tz: str | None = None,
-    ) -> DownloadReport:
-        """Report downloads from *start* up to, not including, *end*.
-
-        Args:
-            start: A date, or an aware instant on the quarter hour.
-            end: Likewise.
-            podcast_id: Of one podcast; all of the tenant's when neither this nor an episode is given.
-            episode_id: Of one episode.
-            interval: ``hour``, ``day``, ``week`` or ``month``.
-            by: ``episode``, ``app``, ``device``, ``os``, ``country``, ``region``, ``city``, ``referrer``,
-                ``feed_app`` or ``source``.
-            tz: Time zone of the intervals, such as ``Europe/Berlin``; UTC by default.
-
-        Raises:
-            ValueError: An instant has no time zone.
-            TypeError: *start* or *end* is something else.
-            ValidationError: The API refused a parameter; ``errors`` says which.
-        """
-        return await self._client.send(
-            Query.downloads(
-                podcast_id=podcast_id, episode_id=episode_id, start=start, end=end, interval=interval, by=by, tz=tz
-            )
-        )
-
-    async def explain(
-        self, *, day: dt.date, podcast_id: UUID | str | None = None, episode_id: UUID | str | None = None
-    ) -> Explanation:
-        """Take a UTC day of one episode, or of a whole podcast, apart: every hit with its verdict."""
-        return await self._client.send(Query.explain(podcast_id=podcast_id, episode_id=episode_id, day=day))
-
-    def hits(
-        self,
-        *,
-        start: Moment,
-        end: Moment,
-        podcast_id: UUID | str | None = None,
-        episode_id: UUID | str | None = None,
-        verdict: str | None = None,
-    ) -> AsyncIterator[Hit]:
-        """Go through hits one by one, each with the reason why it counts or does not."""
-        return self._client.pages(
-            Query.hits(podcast_id=podcast_id, episode_id=episode_id, start=start, end=end, verdict=verdict)
-        )
-
-    async def hit(self, hit_id: str) -> Hit:
-        """Read one hit."""
-        return await self._client.send(Query.hit(hit_id))
 
 
 class AsyncCastledger:
@@ -147,8 +53,8 @@ class AsyncCastledger:
         self._http = httpx.AsyncClient(
             base_url=self._options.base_url, headers=self._options.headers(), timeout=timeout, transport=transport
         )
-        self.podcasts = _AsyncPodcasts(self)
-        self.analytics = _AsyncAnalytics(self)
+        self.podcasts = AsyncPodcasts(self)
+        self.analytics = AsyncAnalytics(self)
 
     def __repr__(self) -> str:
         return f"AsyncCastledger({self._options!r})"

@@ -10,9 +10,8 @@ from uuid import UUID, uuid4
 import msgspec
 
 from castledger._errors import UnexpectedAnswer
-from castledger._models import DownloadReport, Episode, Explanation, Hit, Podcast
 
-__all__ = ("Call", "Moment", "Page", "Paged", "Query")
+__all__ = ("Call", "Moment", "Page", "Paged", "given", "write_moment")
 
 T = TypeVar("T")
 Moment = dt.date | dt.datetime
@@ -90,7 +89,7 @@ class Paged(Generic[T]):
         return Call(self._kind, "GET", self._path, params={**self._params, "cursor": cursor})
 
 
-def _moment(name: str, value: object) -> str:
+def write_moment(name: str, value: object) -> str:
     """Write a date or an instant; takes anything, since many callers run without a type checker."""
     if not isinstance(value, dt.date):
         raise TypeError(f"{name}: is a date or an aware datetime, not {type(value).__name__}")
@@ -99,82 +98,6 @@ def _moment(name: str, value: object) -> str:
     return value.isoformat()
 
 
-def _given(**values: str | UUID | None) -> dict[str, str]:
+def given(**values: str | UUID | None) -> dict[str, str]:
+    """Write the parameters that are given."""
     return {name: str(value) for name, value in values.items() if value is not None}
-
-
-class Query:
-    """Every request of the API's surface, named alike in both clients."""
-
-    @staticmethod
-    def create_podcast(feed_url: str) -> Call[Podcast]:
-        """Add a podcast by its feed's address."""
-        content = msgspec.json.encode({"feed_url": feed_url})
-        return Call(Podcast, "POST", "/podcasts", content=content, content_type="application/json")
-
-    @staticmethod
-    def create_podcast_from_feed(feed: bytes) -> Call[Podcast]:
-        """Add a podcast by its feed itself."""
-        return Call(Podcast, "POST", "/podcasts", content=feed, content_type="application/rss+xml")
-
-    @staticmethod
-    def podcasts() -> Paged[Podcast]:
-        """List podcasts."""
-        return Paged(Page[Podcast], "/podcasts")
-
-    @staticmethod
-    def podcast(podcast_id: UUID | str) -> Call[Podcast]:
-        """Read a podcast."""
-        return Call(Podcast, "GET", f"/podcasts/{UUID(str(podcast_id))}")
-
-    @staticmethod
-    def episodes(podcast_id: UUID | str) -> Paged[Episode]:
-        """List a podcast's episodes."""
-        return Paged(Page[Episode], f"/podcasts/{UUID(str(podcast_id))}/episodes")
-
-    @staticmethod
-    def downloads(
-        *,
-        podcast_id: UUID | str | None,
-        episode_id: UUID | str | None,
-        start: Moment,
-        end: Moment,
-        interval: str,
-        by: str | None,
-        tz: str | None,
-    ) -> Call[DownloadReport]:
-        """Report downloads."""
-        params = _given(podcast_id=podcast_id, episode_id=episode_id, interval=interval, by=by, tz=tz)
-        params |= {"from": _moment("start", start), "to": _moment("end", end)}
-        return Call(DownloadReport, "GET", "/analytics/downloads", params=params)
-
-    @staticmethod
-    def explain(*, podcast_id: UUID | str | None, episode_id: UUID | str | None, day: dt.date) -> Call[Explanation]:
-        """Take a day apart."""
-        if (podcast_id is None) == (episode_id is None):
-            raise ValueError("explain: give either podcast_id or episode_id")
-        if isinstance(day, dt.datetime):
-            raise ValueError("day: is a date (UTC), not an instant")
-        params = _given(podcast_id=podcast_id, episode_id=episode_id, day=_moment("day", day))
-        return Call(Explanation, "GET", "/analytics/explain", params=params)
-
-    @staticmethod
-    def hits(
-        *,
-        podcast_id: UUID | str | None,
-        episode_id: UUID | str | None,
-        start: Moment,
-        end: Moment,
-        verdict: str | None,
-    ) -> Paged[Hit]:
-        """List hits."""
-        params = _given(podcast_id=podcast_id, episode_id=episode_id, verdict=verdict)
-        params |= {"from": _moment("start", start), "to": _moment("end", end)}
-        return Paged(Page[Hit], "/analytics/hits", params)
-
-    @staticmethod
-    def hit(hit_id: str) -> Call[Hit]:
-        """Read a hit."""
-        if not hit_id.startswith("h_") or not hit_id.replace("-", "").replace("_", "").isalnum():
-            raise ValueError("hit_id: looks like h_1a-ff")
-        return Call(Hit, "GET", f"/analytics/hits/{hit_id}")
