@@ -11,6 +11,9 @@ from castledger._errors import (
     CastledgerError,
     ConfigurationError,
     Conflict,
+    EventRefused,
+    EventsHeldUp,
+    EventsLost,
     FieldError,
     NotFound,
     PermissionDenied,
@@ -31,6 +34,7 @@ from castledger._models import (
     Podcast,
     VerdictCount,
 )
+from castledger._stats import Stats
 from castledger._version import __version__
 
 __all__ = (
@@ -49,6 +53,9 @@ __all__ = (
     "DownloadRow",
     "Enclosure",
     "Episode",
+    "EventRefused",
+    "EventsHeldUp",
+    "EventsLost",
     "Explanation",
     "FieldError",
     "Hit",
@@ -58,6 +65,7 @@ __all__ = (
     "Podcast",
     "RateLimited",
     "ServerError",
+    "Stats",
     "UnexpectedAnswer",
     "ValidationError",
     "VerdictCount",
