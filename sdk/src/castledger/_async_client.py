@@ -85,11 +85,16 @@ class AsyncCastledger:
             is_strict=strict,
             is_enabled=enabled,
         )
-        self._delivery = TaskDelivery(events, on_error, collector_transport)
+        tls = httpx.create_ssl_context()
+        self._delivery = TaskDelivery(events, on_error, tls=tls, transport=collector_transport)
         self._retries = RetryPolicy(self._options.max_retries)
         self._sleep = sleep
         self._http = httpx.AsyncClient(
-            base_url=self._options.base_url, headers=self._options.headers(), timeout=timeout, transport=transport
+            base_url=self._options.base_url,
+            headers=self._options.headers(),
+            timeout=timeout,
+            verify=tls,
+            transport=transport,
         )
         self.podcasts = AsyncPodcasts(self)
         self.analytics = AsyncAnalytics(self)

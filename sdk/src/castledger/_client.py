@@ -86,12 +86,17 @@ class Castledger:
             is_strict=strict,
             is_enabled=enabled,
         )
-        self._delivery = ThreadDelivery(events, on_error, collector_transport)
+        tls = httpx.create_ssl_context()
+        self._delivery = ThreadDelivery(events, on_error, tls=tls, transport=collector_transport)
         weakref.finalize(self, self._delivery.retire).atexit = False
         self._retries = RetryPolicy(self._options.max_retries)
         self._sleep = sleep
         self._http = httpx.Client(
-            base_url=self._options.base_url, headers=self._options.headers(), timeout=timeout, transport=transport
+            base_url=self._options.base_url,
+            headers=self._options.headers(),
+            timeout=timeout,
+            verify=tls,
+            transport=transport,
         )
         self.podcasts = Podcasts(self)
         self.analytics = Analytics(self)
