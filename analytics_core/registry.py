@@ -19,7 +19,11 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from analytics_core.api_keys import KeyKind
+
 __all__ = (
+    "CollectorKey",
+    "KeyTable",
     "Known",
     "Link",
     "LinkTable",
@@ -33,7 +37,8 @@ __all__ = (
     "write_registry",
 )
 
-_FORMAT: Final = "castledger-registry-2"
+_FORMAT: Final = "castledger-registry-3"
+_SECTIONS: Final = {_FORMAT: 4, "castledger-registry-2": 3}
 _CLICK: Final = "click"
 _LONGEST_HEADER: Final = 1024 * 1024
 
@@ -57,6 +62,32 @@ class LinkTable(Protocol):
         ...
 
 
+class CollectorKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a collector knows of an API key that may send events.
+
+    Attributes:
+        tenant_no: Whose events they are.
+        kind: Secret or publishable.
+        origins: From whose pages a publishable one may be used.
+        expires_us: Microseconds since 1970-01-01 UTC from which on it is refused; ``None`` when it stays.
+        status: The tenant's: ``active``, ``suspended`` or ``closing``.
+    """
+
+    tenant_no: int
+    kind: KeyKind = KeyKind.SECRET
+    origins: tuple[str, ...] = ()
+    expires_us: int | None = None
+    status: str = "active"
+
+
+class KeyTable(Protocol):
+    """Keys by their hash, see :func:`analytics_core.api_keys.hash_key`."""
+
+    def get(self, key_hash: bytes, /) -> CollectorKey | None:
+        """Return a key; ``None`` when there is none that may send events."""
+        ...
+
+
 class Known(Protocol):
     """What trackers know of the ledger, however it is held.
 
@@ -67,6 +98,7 @@ class Known(Protocol):
         deny_hosts: Hosts never redirected to, with their subdomains.
         own_hosts: Host names under which trackers of this installation answer.
         links: What ``/go/<slug>`` leads to, by slug.
+        keys: Who may send events to collectors.
     """
 
     @property
@@ -81,6 +113,8 @@ class Known(Protocol):
     def own_hosts(self) -> frozenset[str]: ...
     @property
     def links(self) -> LinkTable: ...
+    @property
+    def keys(self) -> KeyTable: ...
 
 
 class Registry(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,17 +126,18 @@ class Registry(msgspec.Struct, frozen=True, kw_only=True):
     deny_hosts: frozenset[str] = frozenset()
     own_hosts: frozenset[str] = frozenset()
     links: dict[str, Link] = {}
+    keys: dict[bytes, CollectorKey] = {}
 
 
 class _Header(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot's first line; ``lines`` and ``sizes`` are of hosts, click keys and links, in this order."""
+    """A snapshot's first line; ``lines`` and ``sizes`` are of hosts, click keys, links and API keys, in this order."""
 
     format: str
     version: int
     deny_hosts: list[str]
     own_hosts: list[str]
-    lines: tuple[int, int, int]
-    sizes: tuple[int, int, int]
+    lines: tuple[int, ...]
+    sizes: tuple[int, ...]
     crc: int
 
 
@@ -153,6 +188,18 @@ class _Links(_Lines):
         return Link(target, wish == _CLICK)
 
 
+class _Keys(_Lines):
+    """Lines of API keys: the hash as 64 hex digits, and what is known of the key as JSON."""
+
+    def get(self, key_hash: bytes, /) -> CollectorKey | None:
+        """Return a key; ``None`` when there is none."""
+        found = self._find(key_hash.hex())
+        return None if found is None else _key_decoder.decode(found)
+
+
+_key_decoder: Final = msgspec.json.Decoder(CollectorKey)
+
+
 class Snapshot:
     """:class:`Known` as a file says it.
 
@@ -165,6 +212,9 @@ class Snapshot:
         self.hosts = _Lines(data, starts[0], header.sizes[0], header.lines[0])
         self.click_keys = _Lines(data, starts[1], header.sizes[1], header.lines[1])
         self.links = _Links(data, starts[2], header.sizes[2], header.lines[2])
+        # A snapshot of before there were collectors has no fourth section.
+        size, lines = (header.sizes[3], header.lines[3]) if len(header.sizes) > 3 else (0, 0)
+        self.keys = _Keys(data, starts[3], size, lines)
         self.version = header.version
         self.deny_hosts = frozenset(header.deny_hosts)
         self.own_hosts = frozenset(header.own_hosts)
@@ -192,15 +242,16 @@ def encode_registry(registry: Registry) -> bytes:
         f"{slug.decode()}\t{links[slug].target}" + (f"\t{_CLICK}\n" if links[slug].wants_click_id else "\n")
         for slug in sorted(links)
     ).encode()
-    sections = (_section(keyed[0]), _section(keyed[1]), of_links)
+    of_keys = _section(key.hex().encode() + b"\t" + msgspec.json.encode(registry.keys[key]) for key in registry.keys)
+    sections = (_section(keyed[0]), _section(keyed[1]), of_links, of_keys)
     body = b"".join(sections)
     header = _Header(
         format=_FORMAT,
         version=registry.version,
         deny_hosts=sorted(registry.deny_hosts),
         own_hosts=sorted(registry.own_hosts),
-        lines=(len(registry.hosts), len(registry.click_keys), len(links)),
-        sizes=(len(sections[0]), len(sections[1]), len(sections[2])),
+        lines=(len(registry.hosts), len(registry.click_keys), len(links), len(registry.keys)),
+        sizes=tuple(len(section) for section in sections),
         crc=zlib.crc32(body),
     )
     return msgspec.json.encode(header) + b"\n" + body
@@ -217,8 +268,11 @@ def parse_registry(data: bytes) -> Snapshot:
         header = msgspec.json.decode(data[: max(end, 0)], type=_Header)
     except msgspec.MsgspecError as error:
         raise RegistryDamaged("its first line is no header") from error
-    if header.format != _FORMAT:
+    sections = _SECTIONS.get(header.format)
+    if sections is None:
         raise RegistryDamaged(f"it is written as {header.format!r}, not as {_FORMAT!r}")
+    if not len(header.lines) == len(header.sizes) == sections:
+        raise RegistryDamaged(f"its first line does not tell of {sections} sections")
     start = end + 1
     if len(data) - start != sum(header.sizes):
         raise RegistryDamaged("it is not as long as it says")

@@ -20,6 +20,8 @@ import msgspec
 from analytics_core.hits import Hit, HitKind, Method
 
 __all__ = (
+    "EVENT_ROW",
+    "EVENT_ROW_BYTES",
     "FRAME_HEADER_BYTES",
     "HEADER_BYTES",
     "MAX_FRAME_BYTES",
@@ -33,6 +35,8 @@ __all__ = (
     "SpoolVersion",
     "Totals",
     "decode_hits",
+    "encode_event_row",
+    "encode_events_frame",
     "encode_header",
     "encode_hit",
     "encode_hits_frame",
@@ -64,6 +68,10 @@ _TIME: Final = struct.Struct("<q")
 ROW_REST: Final = struct.Struct("<HHHHHHBBH")
 """A row behind its time and address: a writer that has seen the like before keeps it packed."""
 
+EVENT_ROW: Final = struct.Struct("<q16sI")
+"""received_us, address, the length of the event's text."""
+EVENT_ROW_BYTES: Final = EVENT_ROW.size
+
 _NAME: Final = re.compile(r"([0-9]{19})-([a-z0-9-]{1,30})-([0-9a-f]{32})")
 _SAFE_SOURCE = re.compile(r"[a-z0-9-]{1,30}")
 
@@ -82,6 +90,7 @@ class FrameKind(enum.IntEnum):
     HITS = 1
     TOTALS = 2
     SEAL = 3
+    EVENTS = 4
 
 
 class Totals(msgspec.Struct, kw_only=True, array_like=True):
@@ -116,10 +125,11 @@ class Frame(NamedTuple):
     Attributes:
         start: Offset of its first byte in the segment.
         end: Offset behind its last byte: what a checkpoint commits.
-        hits: Number of hits in it.
+        hits: Number of hits in it, or of events.
         totals: The writer's running totals, these hits included.
-        rows: ``hits`` rows of ``ROW_BYTES``.
-        texts: The rows' texts, one behind the other: target, arguments, agent, referrer, range, hit by hit.
+        rows: ``hits`` rows of ``ROW_BYTES``, or of ``EVENT_ROW_BYTES``.
+        texts: The rows' texts, one behind the other: target, arguments, agent, referrer, range, hit by hit; or event by
+            event what :mod:`analytics_core.events` writes.
     """
 
     start: int
@@ -235,6 +245,22 @@ def encode_hits_frame(rows: Sequence[bytes], texts: Sequence[bytes], totals: Tot
     return _encode_frame(FrameKind.HITS, len(rows), totals, (*rows, *texts))
 
 
+def encode_event_row(received_us: int, address: bytes, text: bytes) -> bytes:
+    """Write the fixed-width row of an event.
+
+    Args:
+        received_us: Microseconds since 1970-01-01 UTC.
+        address: The sender's, 16 bytes; zeros where nobody's address is told.
+        text: What follows among the frame's texts.
+    """
+    return EVENT_ROW.pack(received_us, address, len(text))
+
+
+def encode_events_frame(rows: Sequence[bytes], texts: Sequence[bytes], totals: Totals) -> bytes:
+    """Frame a batch of events; *totals* includes them."""
+    return _encode_frame(FrameKind.EVENTS, len(rows), totals, (*rows, *texts))
+
+
 def encode_totals_frame(kind: FrameKind, totals: Totals) -> bytes:
     """Frame running totals without hits: a heartbeat (``TOTALS``) or a segment's end (``SEAL``)."""
     return _encode_frame(kind, 0, totals, ())
@@ -272,16 +298,20 @@ def read_frames(data: bytes | memoryview, *, offset: int = 0) -> Iterator[Frame]
             frame_kind = FrameKind(kind)
         except (struct.error, msgspec.MsgspecError, ValueError) as error:
             raise SpoolCorrupt(f"the frame at offset {offset + at} cannot be read") from error
-        if count * ROW_BYTES > len(body):
+        split = count * (EVENT_ROW_BYTES if frame_kind is FrameKind.EVENTS else ROW_BYTES)
+        if split > len(body):
             raise SpoolCorrupt(f"the frame at offset {offset + at} says more hits than it holds")
-        split = count * ROW_BYTES
         yield Frame(offset + at, offset + end, frame_kind, count, totals, body[:split], body[split:])
         at = end
 
 
 def holds_its_texts(frame: Frame) -> bool:
     """Say whether a frame's texts are as long as its rows say: a frame whose checksum is right may still lie."""
-    lengths = sum(sum(row[2:7]) for row in ROW.iter_unpack(frame.rows))
+    lengths: int
+    if frame.kind is FrameKind.EVENTS:
+        lengths = sum(row[2] for row in EVENT_ROW.iter_unpack(frame.rows))
+    else:
+        lengths = sum(sum(row[2:7]) for row in ROW.iter_unpack(frame.rows))
     return lengths == len(frame.texts)
 
 

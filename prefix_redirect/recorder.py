@@ -8,10 +8,10 @@ import msgspec
 
 from analytics_core.hits import MAX_AGENT_BYTES, MAX_TEXT_BYTES, HitFlag, HitKind, Method
 from analytics_core.spool import ROW_REST
+from analytics_core.spool_writer import SpoolWriter
 from prefix_redirect.decisions import Decision
 from prefix_redirect.flood import FloodGuard
 from prefix_redirect.requests import HeaderName
-from prefix_redirect.spool_writer import SpoolWriter
 
 __all__ = ("Recorder", "Trace", "flags_of", "trace_of")
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.registry import Known, Registry
 from analytics_core.settings import SyncMode, TrackerSettings
+from analytics_core.spool_writer import SpoolWriter
 from prefix_redirect.clients import Client, Clients
 from prefix_redirect.decisions import Decider, status_line
 from prefix_redirect.flood import FloodGuard
@@ -20,7 +21,6 @@ from prefix_redirect.host_policy import HostPolicy
 from prefix_redirect.recorder import Recorder
 from prefix_redirect.replies import Replies, Reply
 from prefix_redirect.requests import Limits
-from prefix_redirect.spool_writer import SpoolWriter
 from prefix_redirect.turns import Turns
 
 __all__ = ("OpenConnection", "Tracker")

@@ -14,7 +14,7 @@ from typing import Final, Protocol, TypeAlias
 
 from analytics_core.clock import Clock
 from analytics_core.spool import pack_time
-from prefix_redirect.spool_writer import SpoolWriter, SyncWork
+from analytics_core.spool_writer import SpoolWriter, SyncWork
 
 __all__ = ("Answering", "Latencies", "Turns")
 

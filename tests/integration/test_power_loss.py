@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from analytics_core.segments import OsDisk
 from analytics_core.settings import SyncMode
 from analytics_core.spool import HEADER_BYTES
 from ingest.spool_reader import SpoolFolder
-from prefix_redirect.segments import OsDisk
 from tests.integration.test_tracker_protocol import run, serving, until
 from tests.trackers import read_spool
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from analytics_core.hits import Hit
+from analytics_core.segments import Disk, OsDisk
 from analytics_core.spool import (
     HEADER_BYTES,
     Frame,
@@ -21,8 +22,7 @@ from analytics_core.spool import (
     parse_header,
     read_frames,
 )
-from prefix_redirect.segments import Disk, OsDisk
-from prefix_redirect.spool_writer import SpoolWriter
+from analytics_core.spool_writer import SpoolWriter
 
 
 class FailingDisk(OsDisk):

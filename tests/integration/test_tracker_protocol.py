@@ -16,12 +16,12 @@ import uvloop
 
 from analytics_core.addresses import format_address
 from analytics_core.registry import Registry
+from analytics_core.segments import OsDisk
 from analytics_core.settings import HostPolicyMode, Service, SyncMode, TrackerSettings, load_settings
+from analytics_core.spool_writer import SpoolWriter
 from prefix_redirect.acceptor import Acceptor
 from prefix_redirect.app import listen
 from prefix_redirect.requests import Limits
-from prefix_redirect.segments import OsDisk
-from prefix_redirect.spool_writer import SpoolWriter
 from prefix_redirect.tracker import Tracker
 from tests.trackers import read_spool
 

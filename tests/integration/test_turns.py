@@ -15,7 +15,7 @@ import pytest
 from analytics_core.clock import FixedClock
 from analytics_core.hits import Hit
 from analytics_core.spool import encode_hit
-from prefix_redirect.spool_writer import SpoolWriter
+from analytics_core.spool_writer import SpoolWriter
 from prefix_redirect.turns import Turns
 
 _T = TypeVar("_T")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analytics_core.api_keys import KeyKind
 from analytics_core.registry import (
+    CollectorKey,
     Link,
     Registry,
     RegistryDamaged,
@@ -21,6 +24,15 @@ from analytics_core.registry import (
 # Few letters, so that many words begin alike; bytes below and above the tab, a letter of two bytes.
 words = st.text("ab-.\x01é", min_size=1, max_size=6)
 names = st.frozensets(words, max_size=30)
+keys = st.builds(
+    CollectorKey,
+    tenant_no=st.integers(1, 2**31 - 1),
+    kind=st.sampled_from(KeyKind),
+    origins=st.lists(words, max_size=3).map(tuple),
+    expires_us=st.none() | st.integers(0, 2**60),
+    status=st.sampled_from(["active", "suspended", "closing"]),
+)
+hashes = st.binary(min_size=32, max_size=32)
 registries = st.builds(
     Registry,
     version=st.integers(0, 2**40),
@@ -29,6 +41,7 @@ registries = st.builds(
     deny_hosts=names,
     own_hosts=names,
     links=st.dictionaries(words, st.builds(Link, words, st.booleans()), max_size=30),
+    keys=st.dictionaries(hashes, keys, max_size=10),
 )
 
 
@@ -47,12 +60,21 @@ def test_a_snapshot_knows_what_was_written_and_nothing_else(registry: Registry, 
         assert (word in known.hosts) is (word in registry.hosts)
         assert (word in known.click_keys) is (word in registry.click_keys)
         assert known.links.get(word) == registry.links.get(word)
+    for key_hash in {bytes(32), *registry.keys}:
+        assert known.keys.get(key_hash) == registry.keys.get(key_hash)
 
 
 @given(registries, registries)
 def test_digests_are_equal_where_all_but_the_version_is(one: Registry, other: Registry) -> None:
     def content(registry: Registry) -> tuple[object, ...]:
-        return registry.hosts, registry.click_keys, registry.deny_hosts, registry.own_hosts, registry.links
+        return (
+            registry.hosts,
+            registry.click_keys,
+            registry.deny_hosts,
+            registry.own_hosts,
+            registry.links,
+            registry.keys,
+        )
 
     same = parse_registry(encode_registry(one)).digest == parse_registry(encode_registry(other)).digest
     assert same is (content(one) == content(other))
@@ -68,6 +90,17 @@ def test_any_damage_is_told(registry: Registry, data: st.DataObject) -> None:
         parse_registry(bytes(damaged))
     with pytest.raises(RegistryDamaged):
         parse_registry(written[:place])
+
+
+def test_a_snapshot_of_before_there_were_collectors_is_read() -> None:
+    body = b"a.example.com\nkey\nslug\thttps://b.example.com/\n"
+    header = b'{"format":"castledger-registry-2","version":7,"deny_hosts":[],"own_hosts":[],'
+    header += b'"lines":[1,1,1],"sizes":[14,4,28]'
+    known = parse_registry(header + b',"crc":%d}\n' % zlib.crc32(body) + body)
+    assert (set(known.hosts), known.links.get("slug")) == ({"a.example.com"}, Link("https://b.example.com/"))
+    assert known.keys.get(bytes(32)) is None
+    with pytest.raises(RegistryDamaged, match="4 sections"):
+        parse_registry(header.replace(b"-2", b"-3") + b',"crc":%d}\n' % zlib.crc32(body) + body)
 
 
 @given(st.binary(max_size=200))

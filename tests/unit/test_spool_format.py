@@ -10,15 +10,19 @@ from hypothesis import strategies as st
 
 from analytics_core.hits import Hit, HitKind, Method
 from analytics_core.spool import (
+    EVENT_ROW,
     FrameKind,
     SegmentHeader,
     SpoolCorrupt,
     Totals,
     decode_hits,
+    encode_event_row,
+    encode_events_frame,
     encode_header,
     encode_hit,
     encode_hits_frame,
     encode_totals_frame,
+    holds_its_texts,
     parse_header,
     read_frames,
 )
@@ -69,6 +73,22 @@ def test_any_changed_byte_is_noticed(place: int, change: int) -> None:
         return
     # A longer length reads as a torn tail: nothing is taken for a hit that is none.
     assert [decode_hits(frame) for frame in frames] in ([], [decode_hits(next(read_frames(good)))])
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**60), st.binary(min_size=16, max_size=16), st.binary(max_size=50))))
+def test_events_are_read_as_they_were_written(events: list[tuple[int, bytes, bytes]]) -> None:
+    rows = [encode_event_row(*event) for event in events]
+    totals = Totals(answered=len(events), recorded=len(events))
+    (frame,) = read_frames(encode_events_frame(rows, [text for _, _, text in events], totals))
+    assert (frame.kind, frame.hits, frame.totals) == (FrameKind.EVENTS, len(events), totals)
+    assert holds_its_texts(frame)
+    read, at = [], 0
+    for received_us, address, length in EVENT_ROW.iter_unpack(frame.rows):
+        read.append((received_us, address, bytes(frame.texts[at : at + length])))
+        at += length
+    assert read == events
+    (lying,) = read_frames(encode_events_frame(rows, [*(text for _, _, text in events), b"x"], totals))
+    assert not holds_its_texts(lying)
 
 
 def test_a_header_is_read_as_it_was_written_and_damage_is_told() -> None:

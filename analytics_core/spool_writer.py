@@ -15,26 +15,28 @@ from typing import Final
 from uuid import uuid4
 
 from analytics_core.clock import Clock, SystemClock
+from analytics_core.segments import Disk, OsDisk, Reserve, Segment, is_disk_full, remove_stillborn
 from analytics_core.spool import (
     HEADER_BYTES,
     MAX_FRAME_BYTES,
     FrameKind,
     SegmentHeader,
     Totals,
+    encode_events_frame,
     encode_hits_frame,
     encode_totals_frame,
 )
-from prefix_redirect.segments import Disk, OsDisk, Reserve, Segment, is_disk_full, remove_stillborn
 
 __all__ = ("SpoolWriter", "SyncWork")
 
 _HEARTBEAT_S: Final = 60.0
 _RETRY_S: Final = 1.0
 _LOG_S: Final = 60.0
-# A hit's texts stay below 32 KiB, so that this many always fit into a frame.
+# A hit's texts stay below 32 KiB, an event's below 64, so that this many always fit into a frame.
 _HITS_PER_FRAME: Final = MAX_FRAME_BYTES // (32 * 1024)
+_EVENTS_PER_FRAME: Final = MAX_FRAME_BYTES // (64 * 1024)
 
-_log = logging.getLogger("castledger.tracker.spool")
+_log = logging.getLogger("castledger.spool")
 
 
 class SyncWork:
@@ -73,6 +75,7 @@ class SpoolWriter:
         segment_bytes: A segment is sealed at this size.
         segment_s: A segment is sealed this many seconds after its first hit.
         reserve_bytes: Disk space kept for a full disk; 0 keeps none.
+        holds_events: Whether ``rows`` are those of events; else they are of hits.
         clock: Names segments.
         monotonic: Seconds, for ages.
         disk: The disk; tests pass one that fails.
@@ -86,12 +89,15 @@ class SpoolWriter:
         segment_bytes: int = 64 * 1024 * 1024,
         segment_s: float = 60.0,
         reserve_bytes: int = 0,
+        holds_events: bool = False,
         clock: Clock | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         disk: Disk | None = None,
     ) -> None:
         self._folder = folder
         self._source = source
+        self._encode_frame = encode_events_frame if holds_events else encode_hits_frame
+        self._per_frame = _EVENTS_PER_FRAME if holds_events else _HITS_PER_FRAME
         self._segment_bytes = segment_bytes
         self._segment_s = segment_s
         self._clock = clock or SystemClock()
@@ -242,16 +248,16 @@ class SpoolWriter:
 
     def _encode(self, rows: Sequence[bytes], texts: Sequence[bytes]) -> bytes:
         totals, hits = self.totals, len(rows)
-        if 0 < hits <= _HITS_PER_FRAME:
+        if 0 < hits <= self._per_frame:
             totals.recorded += hits
-            return encode_hits_frame(rows, texts, totals)
+            return self._encode_frame(rows, texts, totals)
         if not hits:
             return encode_totals_frame(FrameKind.TOTALS, totals)
         frames = []
-        for start in range(0, len(rows), _HITS_PER_FRAME):
-            some = rows[start : start + _HITS_PER_FRAME]
+        for start in range(0, len(rows), self._per_frame):
+            some = rows[start : start + self._per_frame]
             totals.recorded += len(some)
-            frames.append(encode_hits_frame(some, texts[start : start + len(some)], totals))
+            frames.append(self._encode_frame(some, texts[start : start + len(some)], totals))
         return b"".join(frames)
 
     def _make_folder(self) -> None:
