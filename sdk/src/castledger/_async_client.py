@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -12,13 +12,17 @@ import httpx
 
 from castledger._answers import read_answer
 from castledger._event_options import EventOptions
-from castledger._options import Options
-from castledger._requests import Call, Page, Paged
+from castledger._options import Options, read_proxy
+from castledger._paging import AsyncItems
+from castledger._requests import Call, Paged
 from castledger._retries import Answer, RetryPolicy
 from castledger._stats import Listener, Stats
 from castledger._tasks import TaskDelivery
 from castledger._tracking import track
 from castledger.analytics import AsyncAnalytics
+from castledger.episodes import AsyncEpisodes
+from castledger.keys import AsyncKeys
+from castledger.links import AsyncLinks
 from castledger.podcasts import AsyncPodcasts
 
 __all__ = ("AsyncCastledger",)
@@ -34,9 +38,12 @@ class AsyncCastledger:
         base_url: The API's address; by default ``CASTLEDGER_API_URL``, else this machine's port 8000.
         collector_url: Where events go; by default ``CASTLEDGER_COLLECTOR_URL``, else this machine's port 8001.
         timeout: Seconds for each step of a request: to connect, and for every wait for data.
-        max_retries: How often a read is repeated after a failure that may pass. It is not repeated before the time that
-            the API asks for; where that is more than 30 s away, the error is raised with it as ``retry_after``.
-        transport: How requests are made, for proxies and tests.
+        max_retries: How often a request is repeated after a failure that may pass; a write carries an
+            ``Idempotency-Key``, so that it is done once all the same. None is repeated before the time that the API
+            asks for; where that is more than 30 s away, the error is raised with it as ``retry_after``.
+        proxy: The address of a proxy, such as ``http://proxy.example.com:3128``; by default what ``HTTPS_PROXY``,
+            ``HTTP_PROXY`` and ``NO_PROXY`` say.
+        transport: How requests are made, for tests and what a proxy's address cannot say.
         sleep: How to wait between tries.
         queue_size: Events that wait in memory at most; what comes on top is dropped and counted. 32 MiB at most.
         batch_size: Events of a request at most, up to 500.
@@ -61,6 +68,7 @@ class AsyncCastledger:
         collector_url: str | None = None,
         timeout: float = 10.0,
         max_retries: int = 2,
+        proxy: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         queue_size: int = 10_000,
@@ -93,11 +101,15 @@ class AsyncCastledger:
             base_url=self._options.base_url,
             headers=self._options.headers(),
             timeout=timeout,
+            proxy=read_proxy(proxy, has_transport=transport is not None),
             verify=tls,
             transport=transport,
         )
         self.podcasts = AsyncPodcasts(self)
+        self.episodes = AsyncEpisodes(self)
         self.analytics = AsyncAnalytics(self)
+        self.links = AsyncLinks(self)
+        self.keys = AsyncKeys(self)
 
     def __repr__(self) -> str:
         return f"AsyncCastledger({self._options!r})"
@@ -154,16 +166,6 @@ class AsyncCastledger:
             await self._sleep(wait_s)
             retries += 1
 
-    async def pages(self, paged: Paged[T]) -> AsyncIterator[T]:
-        """Go through a list, page by page.
-
-        Raises:
-            UnexpectedAnswer: A cursor was given twice; what was read until then has been handed out.
-        """
-        seen: set[str] = set()
-        call: Call[Page[T]] | None = paged.first()
-        while call is not None:
-            page = await self.send(call)
-            for item in page.data:
-                yield item
-            call = paged.following(page, seen)
+    def pages(self, paged: Paged[T]) -> AsyncItems[T]:
+        """Go through a list, page by page; for routes that have no method here yet."""
+        return AsyncItems(self.send, paged)

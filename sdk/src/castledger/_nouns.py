@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from typing import Protocol, TypeVar
 
+from castledger._paging import AsyncItems, Items
 from castledger._requests import Call, Paged
 
 __all__ = ("AsyncNoun", "AsyncSender", "Noun", "Sender")
@@ -18,7 +18,7 @@ class Sender(Protocol):
     def send(self, call: Call[T]) -> T:
         """Make a request and read its answer."""
 
-    def pages(self, paged: Paged[T]) -> Iterator[T]:
+    def pages(self, paged: Paged[T]) -> Items[T]:
         """Go through a list."""
 
 
@@ -28,7 +28,7 @@ class AsyncSender(Protocol):
     async def send(self, call: Call[T]) -> T:
         """Make a request and read its answer."""
 
-    def pages(self, paged: Paged[T]) -> AsyncIterator[T]:
+    def pages(self, paged: Paged[T]) -> AsyncItems[T]:
         """Go through a list."""
 
 

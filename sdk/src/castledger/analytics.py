@@ -1,14 +1,15 @@
-"""Figures, and what they are made of."""
+"""Figures, and what they are made of: ``client.analytics``."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Sequence
 from uuid import UUID
 
-from castledger._models import DownloadReport, Explanation, Hit
+from castledger._models import Comparison, DownloadReport, Explanation, Hit, Overview
 from castledger._nouns import AsyncNoun, Noun
-from castledger._requests import Call, Moment, Page, Paged, given, write_moment
+from castledger._paging import AsyncItems, Items
+from castledger._requests import Call, Dimension, Interval, Moment, Paged, given, given_range, write_moment
 
 __all__ = ("Analytics", "AsyncAnalytics")
 
@@ -17,47 +18,63 @@ def _downloads(
     *,
     podcast_id: UUID | str | None,
     episode_id: UUID | str | None,
-    start: Moment,
-    end: Moment,
-    interval: str,
-    by: str | None,
+    start: Moment | None,
+    end: Moment | None,
+    interval: Interval | None,
+    by: Dimension | None,
+    limit: int | None,
     tz: str | None,
 ) -> Call[DownloadReport]:
-    """Report downloads."""
-    params = given(podcast_id=podcast_id, episode_id=episode_id, interval=interval, by=by, tz=tz)
-    params |= {"from": write_moment("start", start), "to": write_moment("end", end)}
-    return Call(DownloadReport, "GET", "/analytics/downloads", params=params)
+    params = given(podcast_id=podcast_id, episode_id=episode_id, interval=interval, by=by, limit=limit, tz=tz)
+    return Call(DownloadReport, "GET", "/analytics/downloads", params=params | given_range(start, end))
+
+
+def _overview(
+    *, podcast_id: UUID | str | None, start: Moment | None, end: Moment | None, limit: int | None, tz: str | None
+) -> Call[Overview]:
+    params = given(podcast_id=podcast_id, limit=limit, tz=tz)
+    return Call(Overview, "GET", "/analytics/overview", params=params | given_range(start, end))
 
 
 def _explain(*, podcast_id: UUID | str | None, episode_id: UUID | str | None, day: dt.date) -> Call[Explanation]:
-    """Take a day apart."""
     if (podcast_id is None) == (episode_id is None):
         raise ValueError("explain: give either podcast_id or episode_id")
-    if isinstance(day, dt.datetime):
-        raise ValueError("day: is a date (UTC), not an instant")
-    params = given(podcast_id=podcast_id, episode_id=episode_id, day=write_moment("day", day))
+    params = given(podcast_id=podcast_id, episode_id=episode_id, day=_write_day("day", day))
     return Call(Explanation, "GET", "/analytics/explain", params=params)
+
+
+def _compare(
+    *, episode_id: UUID | str, start: dt.date | None, end: dt.date | None, profiles: Sequence[str] | None
+) -> Call[Comparison]:
+    if isinstance(profiles, str):
+        raise TypeError("profiles: is a list of names, not one text")
+    days = {name: _write_day(ours, day) for name, ours, day in (("from", "start", start), ("to", "end", end)) if day}
+    params = given(episode_id=episode_id, profiles=None if profiles is None else ",".join(profiles))
+    return Call(Comparison, "GET", "/analytics/compare", params=params | days)
 
 
 def _hits(
     *,
     podcast_id: UUID | str | None,
     episode_id: UUID | str | None,
-    start: Moment,
-    end: Moment,
+    start: Moment | None,
+    end: Moment | None,
     verdict: str | None,
 ) -> Paged[Hit]:
-    """List hits."""
     params = given(podcast_id=podcast_id, episode_id=episode_id, verdict=verdict)
-    params |= {"from": write_moment("start", start), "to": write_moment("end", end)}
-    return Paged(Page[Hit], "/analytics/hits", params)
+    return Paged(Hit, "/analytics/hits", params | given_range(start, end))
 
 
 def _hit(hit_id: str) -> Call[Hit]:
-    """Read a hit."""
     if not hit_id.startswith("h_") or not hit_id.replace("-", "").replace("_", "").isalnum():
         raise ValueError("hit_id: looks like h_1a-ff")
     return Call(Hit, "GET", f"/analytics/hits/{hit_id}")
+
+
+def _write_day(name: str, day: dt.date) -> str:
+    if isinstance(day, dt.datetime):
+        raise ValueError(f"{name}: is a date (UTC), not an instant")
+    return write_moment(name, day)
 
 
 class Analytics(Noun):
@@ -66,25 +83,27 @@ class Analytics(Noun):
     def downloads(
         self,
         *,
-        start: Moment,
-        end: Moment,
+        start: Moment | None = None,
+        end: Moment | None = None,
         podcast_id: UUID | str | None = None,
         episode_id: UUID | str | None = None,
-        interval: str = "day",
-        by: str | None = None,
+        interval: Interval | None = "day",
+        by: Dimension | None = None,
+        limit: int | None = None,
         tz: str | None = None,
     ) -> DownloadReport:
         """Report downloads from *start* up to, not including, *end*.
 
         Args:
-            start: A date, or an aware instant on the quarter hour.
-            end: Likewise.
+            start: A date, or an aware instant on the quarter hour; by default as many days before *end* as the tenant's
+                settings say, 30 unless they do.
+            end: Likewise; by default the end of today.
             podcast_id: Of one podcast; all of the tenant's when neither this nor an episode is given.
             episode_id: Of one episode.
-            interval: ``hour``, ``day``, ``week`` or ``month``.
-            by: ``episode``, ``app``, ``device``, ``os``, ``country``, ``region``, ``city``, ``referrer``,
-                ``feed_app`` or ``source``.
-            tz: Time zone of the intervals, such as ``Europe/Berlin``; UTC by default.
+            interval: How long a row's time is; ``None`` for what the tenant's settings say.
+            by: What to break the figures down by.
+            limit: With *by*: how many values to name, those with the most downloads; all others are one row ``other``.
+            tz: Time zone of the intervals, such as ``Europe/Berlin``; by default the tenant's, UTC unless it is set.
 
         Raises:
             ValueError: An instant has no time zone.
@@ -93,9 +112,36 @@ class Analytics(Noun):
         """
         return self._client.send(
             _downloads(
-                podcast_id=podcast_id, episode_id=episode_id, start=start, end=end, interval=interval, by=by, tz=tz
+                podcast_id=podcast_id,
+                episode_id=episode_id,
+                start=start,
+                end=end,
+                interval=interval,
+                by=by,
+                limit=limit,
+                tz=tz,
             )
         )
+
+    def overview(
+        self,
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        podcast_id: UUID | str | None = None,
+        limit: int | None = None,
+        tz: str | None = None,
+    ) -> Overview:
+        """Show a range at a glance: downloads against the range before, listeners, and what has the most downloads.
+
+        Args:
+            start: As in :meth:`downloads`.
+            end: Likewise.
+            podcast_id: Of one podcast, or of all.
+            limit: How many podcasts, episodes, apps and countries to name, 10 unless given.
+            tz: Time zone.
+        """
+        return self._client.send(_overview(podcast_id=podcast_id, start=start, end=end, limit=limit, tz=tz))
 
     def explain(
         self, *, day: dt.date, podcast_id: UUID | str | None = None, episode_id: UUID | str | None = None
@@ -103,16 +149,34 @@ class Analytics(Noun):
         """Take a UTC day of one episode, or of a whole podcast, apart: every hit with its verdict."""
         return self._client.send(_explain(podcast_id=podcast_id, episode_id=episode_id, day=day))
 
+    def compare(
+        self,
+        *,
+        episode_id: UUID | str,
+        start: dt.date | None = None,
+        end: dt.date | None = None,
+        profiles: Sequence[str] | None = None,
+    ) -> Comparison:
+        """Judge an episode's stored hits again under several profiles, and tell what makes them differ.
+
+        Args:
+            episode_id: Whose hits.
+            start: The first UTC day; by default seven before *end*.
+            end: The day behind the last.
+            profiles: Their names, such as ``castledger-1`` and ``op3``.
+        """
+        return self._client.send(_compare(episode_id=episode_id, start=start, end=end, profiles=profiles))
+
     def hits(
         self,
         *,
-        start: Moment,
-        end: Moment,
+        start: Moment | None = None,
+        end: Moment | None = None,
         podcast_id: UUID | str | None = None,
         episode_id: UUID | str | None = None,
         verdict: str | None = None,
-    ) -> Iterator[Hit]:
-        """Go through hits one by one, each with the reason why it counts or does not."""
+    ) -> Items[Hit]:
+        """Go through hits one by one, each with the reason why it counts or does not; by default of one day."""
         return self._client.pages(
             _hits(podcast_id=podcast_id, episode_id=episode_id, start=start, end=end, verdict=verdict)
         )
@@ -123,30 +187,32 @@ class Analytics(Noun):
 
 
 class AsyncAnalytics(AsyncNoun):
-    """The same, awaited."""
+    """:class:`Analytics`, awaited."""
 
     async def downloads(
         self,
         *,
-        start: Moment,
-        end: Moment,
+        start: Moment | None = None,
+        end: Moment | None = None,
         podcast_id: UUID | str | None = None,
         episode_id: UUID | str | None = None,
-        interval: str = "day",
-        by: str | None = None,
+        interval: Interval | None = "day",
+        by: Dimension | None = None,
+        limit: int | None = None,
         tz: str | None = None,
     ) -> DownloadReport:
         """Report downloads from *start* up to, not including, *end*.
 
         Args:
-            start: A date, or an aware instant on the quarter hour.
-            end: Likewise.
+            start: A date, or an aware instant on the quarter hour; by default as many days before *end* as the tenant's
+                settings say, 30 unless they do.
+            end: Likewise; by default the end of today.
             podcast_id: Of one podcast; all of the tenant's when neither this nor an episode is given.
             episode_id: Of one episode.
-            interval: ``hour``, ``day``, ``week`` or ``month``.
-            by: ``episode``, ``app``, ``device``, ``os``, ``country``, ``region``, ``city``, ``referrer``,
-                ``feed_app`` or ``source``.
-            tz: Time zone of the intervals, such as ``Europe/Berlin``; UTC by default.
+            interval: How long a row's time is; ``None`` for what the tenant's settings say.
+            by: What to break the figures down by.
+            limit: With *by*: how many values to name, those with the most downloads; all others are one row ``other``.
+            tz: Time zone of the intervals, such as ``Europe/Berlin``; by default the tenant's, UTC unless it is set.
 
         Raises:
             ValueError: An instant has no time zone.
@@ -155,9 +221,36 @@ class AsyncAnalytics(AsyncNoun):
         """
         return await self._client.send(
             _downloads(
-                podcast_id=podcast_id, episode_id=episode_id, start=start, end=end, interval=interval, by=by, tz=tz
+                podcast_id=podcast_id,
+                episode_id=episode_id,
+                start=start,
+                end=end,
+                interval=interval,
+                by=by,
+                limit=limit,
+                tz=tz,
             )
         )
+
+    async def overview(
+        self,
+        *,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        podcast_id: UUID | str | None = None,
+        limit: int | None = None,
+        tz: str | None = None,
+    ) -> Overview:
+        """Show a range at a glance: downloads against the range before, listeners, and what has the most downloads.
+
+        Args:
+            start: As in :meth:`downloads`.
+            end: Likewise.
+            podcast_id: Of one podcast, or of all.
+            limit: How many podcasts, episodes, apps and countries to name, 10 unless given.
+            tz: Time zone.
+        """
+        return await self._client.send(_overview(podcast_id=podcast_id, start=start, end=end, limit=limit, tz=tz))
 
     async def explain(
         self, *, day: dt.date, podcast_id: UUID | str | None = None, episode_id: UUID | str | None = None
@@ -165,16 +258,34 @@ class AsyncAnalytics(AsyncNoun):
         """Take a UTC day of one episode, or of a whole podcast, apart: every hit with its verdict."""
         return await self._client.send(_explain(podcast_id=podcast_id, episode_id=episode_id, day=day))
 
+    async def compare(
+        self,
+        *,
+        episode_id: UUID | str,
+        start: dt.date | None = None,
+        end: dt.date | None = None,
+        profiles: Sequence[str] | None = None,
+    ) -> Comparison:
+        """Judge an episode's stored hits again under several profiles, and tell what makes them differ.
+
+        Args:
+            episode_id: Whose hits.
+            start: The first UTC day; by default seven before *end*.
+            end: The day behind the last.
+            profiles: Their names, such as ``castledger-1`` and ``op3``.
+        """
+        return await self._client.send(_compare(episode_id=episode_id, start=start, end=end, profiles=profiles))
+
     def hits(
         self,
         *,
-        start: Moment,
-        end: Moment,
+        start: Moment | None = None,
+        end: Moment | None = None,
         podcast_id: UUID | str | None = None,
         episode_id: UUID | str | None = None,
         verdict: str | None = None,
-    ) -> AsyncIterator[Hit]:
-        """Go through hits one by one, each with the reason why it counts or does not."""
+    ) -> AsyncItems[Hit]:
+        """Go through hits one by one, each with the reason why it counts or does not; by default of one day."""
         return self._client.pages(
             _hits(podcast_id=podcast_id, episode_id=episode_id, start=start, end=end, verdict=verdict)
         )

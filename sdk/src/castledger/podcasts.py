@@ -1,47 +1,49 @@
-"""Podcasts and their episodes."""
+"""Podcasts: ``client.podcasts``."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from urllib.parse import quote
 from uuid import UUID
 
-import msgspec
-
-from castledger._models import Episode, Podcast
+from castledger._models import Episode, Podcast, UnknownHost
 from castledger._nouns import AsyncNoun, Noun
-from castledger._requests import Call, Page, Paged
+from castledger._paging import AsyncItems, Items
+from castledger._requests import Call, Paged, path_id
 
 __all__ = ("AsyncPodcasts", "Podcasts")
 
 
 def _create(feed_url: str) -> Call[Podcast]:
-    """Add a podcast by its feed's address."""
-    content = msgspec.json.encode({"feed_url": feed_url})
-    return Call(Podcast, "POST", "/podcasts", content=content, content_type="application/json")
+    return Call(Podcast, "POST", "/podcasts", json={"feed_url": feed_url})
 
 
 def _create_from_feed(feed: bytes) -> Call[Podcast]:
-    """Add a podcast by its feed itself."""
     return Call(Podcast, "POST", "/podcasts", content=feed, content_type="application/rss+xml")
 
 
 def _list() -> Paged[Podcast]:
-    """List podcasts."""
-    return Paged(Page[Podcast], "/podcasts")
+    return Paged(Podcast, "/podcasts")
 
 
 def _get(podcast_id: UUID | str) -> Call[Podcast]:
-    """Read a podcast."""
-    return Call(Podcast, "GET", f"/podcasts/{UUID(str(podcast_id))}")
+    return Call(Podcast, "GET", f"/podcasts/{path_id(podcast_id)}")
 
 
 def _episodes(podcast_id: UUID | str) -> Paged[Episode]:
-    """List a podcast's episodes."""
-    return Paged(Page[Episode], f"/podcasts/{UUID(str(podcast_id))}/episodes")
+    return Paged(Episode, f"/podcasts/{path_id(podcast_id)}/episodes")
+
+
+def _unknown_hosts(podcast_id: UUID | str) -> Paged[UnknownHost]:
+    return Paged(UnknownHost, f"/podcasts/{path_id(podcast_id)}/unknown-hosts", limit=None)
+
+
+def _accept_host(podcast_id: UUID | str, host: str) -> Call[UnknownHost]:
+    path = f"/podcasts/{path_id(podcast_id)}/unknown-hosts/{quote(host, safe='')}/accept"
+    return Call(UnknownHost, "POST", path)
 
 
 class Podcasts(Noun):
-    """Podcasts, asked for in turn."""
+    """The tenant's podcasts."""
 
     def create(self, *, feed_url: str) -> Podcast:
         """Add a podcast by its feed's address.
@@ -56,21 +58,33 @@ class Podcasts(Noun):
         """Add a podcast by its feed's bytes, for one that the server cannot fetch; it will not be polled."""
         return self._client.send(_create_from_feed(feed))
 
-    def list(self) -> Iterator[Podcast]:
-        """Go through all podcasts, page by page."""
+    def list(self) -> Items[Podcast]:
+        """Go through all podcasts, in the order in which they were added."""
         return self._client.pages(_list())
 
     def get(self, podcast_id: UUID | str) -> Podcast:
         """Read one podcast."""
         return self._client.send(_get(podcast_id))
 
-    def episodes(self, podcast_id: UUID | str) -> Iterator[Episode]:
+    def episodes(self, podcast_id: UUID | str) -> Items[Episode]:
         """Go through a podcast's episodes, newest first."""
         return self._client.pages(_episodes(podcast_id))
 
+    def unknown_hosts(self, podcast_id: UUID | str) -> Items[UnknownHost]:
+        """Go through the hosts that players asked for under the podcast's prefix though no feed has registered them."""
+        return self._client.pages(_unknown_hosts(podcast_id))
+
+    def accept_host(self, podcast_id: UUID | str, host: str) -> UnknownHost:
+        """Make a host known to the trackers, within two seconds.
+
+        Raises:
+            ValidationError: It is an address, a reserved name or the installation's own.
+        """
+        return self._client.send(_accept_host(podcast_id, host))
+
 
 class AsyncPodcasts(AsyncNoun):
-    """The same, awaited."""
+    """:class:`Podcasts`, awaited."""
 
     async def create(self, *, feed_url: str) -> Podcast:
         """Add a podcast by its feed's address.
@@ -85,14 +99,26 @@ class AsyncPodcasts(AsyncNoun):
         """Add a podcast by its feed's bytes, for one that the server cannot fetch; it will not be polled."""
         return await self._client.send(_create_from_feed(feed))
 
-    def list(self) -> AsyncIterator[Podcast]:
-        """Go through all podcasts, page by page."""
+    def list(self) -> AsyncItems[Podcast]:
+        """Go through all podcasts, in the order in which they were added."""
         return self._client.pages(_list())
 
     async def get(self, podcast_id: UUID | str) -> Podcast:
         """Read one podcast."""
         return await self._client.send(_get(podcast_id))
 
-    def episodes(self, podcast_id: UUID | str) -> AsyncIterator[Episode]:
+    def episodes(self, podcast_id: UUID | str) -> AsyncItems[Episode]:
         """Go through a podcast's episodes, newest first."""
         return self._client.pages(_episodes(podcast_id))
+
+    def unknown_hosts(self, podcast_id: UUID | str) -> AsyncItems[UnknownHost]:
+        """Go through the hosts that players asked for under the podcast's prefix though no feed has registered them."""
+        return self._client.pages(_unknown_hosts(podcast_id))
+
+    async def accept_host(self, podcast_id: UUID | str, host: str) -> UnknownHost:
+        """Make a host known to the trackers, within two seconds.
+
+        Raises:
+            ValidationError: It is an address, a reserved name or the installation's own.
+        """
+        return await self._client.send(_accept_host(podcast_id, host))
