@@ -26,6 +26,7 @@ from analytics_core.smtp_url import CONSOLE, parse_smtp_url
 __all__ = (
     "AdminSettings",
     "ApiSettings",
+    "CollectorSettings",
     "DatabaseSettings",
     "FeedSettings",
     "HostPolicyMode",
@@ -74,6 +75,7 @@ class Service(enum.Enum):
     TRACKER = "tracker"
     INGEST = "ingest"
     API = "api"
+    COLLECTOR = "collector"
     MIGRATE = "migrate"
 
 
@@ -426,6 +428,58 @@ _PEOPLE: Final = {
         "The address of the API and the page, such as https://ledger.example.com: links in mail begin with it.",
     ),
 }
+_COLLECTOR: Final = {
+    "host": _Spec("COLLECTOR_HOST", _text, "0.0.0.0", "Address that the collector listens on."),  # noqa: S104
+    "port": _Spec("COLLECTOR_PORT", _integer(0, 65535), "8001", "Port of the collector; 0 takes a free one."),
+    "public_url": _Spec(
+        "COLLECTOR_PUBLIC_URL",
+        parse_public_url,
+        "",
+        "The collector's address as others write it, such as https://events.example.com; by default where it listens.",
+    ),
+    "spool_dir": _Spec(
+        "COLLECTOR_SPOOL_DIR",
+        _path,
+        "",
+        "Folder of events that have not landed; by default `events` in the data folder.",
+    ),
+    "reserve_mb": _Spec(
+        "COLLECTOR_RESERVE_MB",
+        _integer(0, 65536),
+        "64",
+        "Disk space kept for events when the disk is full, in MiB; after it they are refused, and senders keep them.",
+    ),
+    "sync": _Spec(
+        "COLLECTOR_SYNC",
+        _choice(SyncMode),
+        "interval",
+        "`interval` syncs the spool every 100 ms; `always` holds answers until their events are on the disk.",
+    ),
+    "rate": _Spec(
+        "COLLECTOR_RATE",
+        _integer(0, 60_000_000),
+        "600000",
+        "Events a minute for each key, of which it may send a tenth at once after a rest. 0 sets no limit.",
+    ),
+    "network_rate": _Spec(
+        "COLLECTOR_NETWORK_RATE",
+        _integer(0, 1_000_000),
+        "600",
+        "Requests a minute for each IPv4 address or IPv6 /64 that shows no valid secret key. 0 sets no limit.",
+    ),
+    "max_connections": _Spec(
+        "COLLECTOR_MAX_CONNECTIONS",
+        _integer(16, 1_000_000),
+        "4096",
+        "Connections that may wait to be accepted, and requests that are worked on at once.",
+    ),
+    "trusted_proxies": _Spec(
+        "COLLECTOR_TRUSTED_PROXIES",
+        _networks,
+        "",
+        "Networks whose X-Forwarded-For the collector believes; by default those of TRACKER_TRUSTED_PROXIES.",
+    ),
+}
 _SECRETS: Final = ("JWT_SECRET",)
 _ADMIN: Final = {
     "host": _Spec("CASTLEDGER_ADMIN_HOST", _text, "127.0.0.1", "Address of every service's health and metrics."),
@@ -576,6 +630,21 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     profiles: Path | None
 
 
+class CollectorSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The collector's listener, bounds and spool."""
+
+    host: str
+    port: int
+    public_url: str
+    spool_dir: Path
+    reserve_mb: int
+    sync: SyncMode
+    rate: int
+    network_rate: int
+    max_connections: int
+    trusted_proxies: tuple[Network, ...]
+
+
 class PeopleSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How people come in."""
 
@@ -593,7 +662,7 @@ class AdminSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a service may be told. ``database`` is ``None`` only for the tracker, which needs none."""
+    """Everything a service may be told. ``database`` is ``None`` only for trackers and collectors, which need none."""
 
     data_dir: Path
     log_level: str
@@ -604,6 +673,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ingest: IngestSettings
     feed: FeedSettings
     api: ApiSettings
+    collector: CollectorSettings
     people: PeopleSettings
     admin: AdminSettings
 
@@ -642,7 +712,7 @@ def variables() -> Iterator[Variable]:
     yield from _DATABASE
     yield from _REDIS
     yield from _MAIL
-    for part in (_TRACKER, _INGEST, _FEED, _API, _PEOPLE, _ADMIN):
+    for part in (_TRACKER, _INGEST, _FEED, _API, _COLLECTOR, _PEOPLE, _ADMIN):
         for spec in part.values():
             yield Variable(spec.name, spec.default, spec.help, spec.name in _SECRETS)
     yield from _COMMANDS
@@ -772,7 +842,7 @@ def load_settings(
 
     Args:
         environ: The environment, such as ``os.environ``.
-        service: Who asks: everyone but the tracker needs a database.
+        service: Who asks: everyone but the tracker and the collector needs a database.
         data_dir: Wins over ``CASTLEDGER_DATA_DIR``.
 
     Returns:
@@ -795,17 +865,21 @@ def load_settings(
         storage = _choice(Storage)(environ.get("CASTLEDGER_STORAGE", "").strip() or "auto")
     except ValueError as error:
         faults.append(f"CASTLEDGER_STORAGE: is not {error}")
-    if url is None and service not in (None, Service.TRACKER) and not any("POSTGRES_" in fault for fault in faults):
+    is_needed = service not in (None, Service.TRACKER, Service.COLLECTOR)
+    if url is None and is_needed and not any("POSTGRES_" in fault for fault in faults):
         faults.append("DATABASE_URL: is required, such as postgresql://user:password@host:5432/castledger")
     tracker = _read_part(_TRACKER, environ, faults)
     ingest = _read_part(_INGEST, environ, faults)
     feed = _read_part(_FEED, environ, faults)
     api = _read_part(_API, environ, faults)
+    collector = _read_part(_COLLECTOR, environ, faults)
     people = _read_part(_PEOPLE, environ, faults)
     admin = _read_part(_ADMIN, environ, faults)
     tracker["spool_dir"] = tracker["spool_dir"] or folder / "spool"
     tracker["registry_path"] = tracker["registry_path"] or folder / "registry.snapshot"
     api["trusted_proxies"] = api["trusted_proxies"] or tracker["trusted_proxies"]
+    collector["trusted_proxies"] = collector["trusted_proxies"] or tracker["trusted_proxies"]
+    collector["spool_dir"] = collector["spool_dir"] or folder / "events"
     ingest["agent_lists_kept"] = folder / "agent-lists.json"
     ingest["lists_dir"] = ingest["lists_dir"] or folder / "lists"
     if tracker["proxy_protocol"] and tracker["trusted_proxies"]:
@@ -829,6 +903,7 @@ def load_settings(
         ingest=IngestSettings(**ingest),
         feed=FeedSettings(**feed),
         api=ApiSettings(**api),
+        collector=CollectorSettings(**collector),
         people=PeopleSettings(**people),
         admin=AdminSettings(**admin),
     )
