@@ -174,6 +174,7 @@ class Ingest:
             self.poll_wanted.set,
         ):
             self._watch.subscribe(callback)
+        self._watch.subscribe_to_keys(self.registry_wanted.set)
         self._silence = SilenceWatch(metrics)
         self._conn: Connection | None = None
         self._landed = 0
@@ -219,7 +220,7 @@ class Ingest:
         return _POLL_S
 
     async def write_registry(self) -> float:
-        """Bring the trackers' snapshot up to date."""
+        """Bring the snapshot of trackers and collectors up to date."""
         async with connection(self._pool) as conn:
             await self._registry.write(conn)
         self.pipeline.unknown_hosts.know(self._registry.hosts)

@@ -498,6 +498,8 @@ LEFT_OUT: Final[Mapping[str, str]] = MappingProxyType(
         "app.podcast_transfers": "a transfer is between tenants of one installation",
         "app.podcast_daily": "it is made of metrics_daily, on import as well",
         "app.podcast_months": "it is made of metrics_daily, on import as well",
+        "ops.event_ids": "import makes them of the events",
+        "ops.event_secrets": "secrets stay where they are: customers are keyed anew elsewhere",
         "ops.listener_secrets": "secrets stay where they are, so that they can be destroyed",
         "ops.dead_letters": "it is for whoever runs the installation, and kept for 30 days; none of it has landed",
         "app.erasure_requests": "what is to be erased goes here, and is not taken elsewhere first",
