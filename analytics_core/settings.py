@@ -882,6 +882,8 @@ def load_settings(
     collector["spool_dir"] = collector["spool_dir"] or folder / "events"
     ingest["agent_lists_kept"] = folder / "agent-lists.json"
     ingest["lists_dir"] = ingest["lists_dir"] or folder / "lists"
+    if collector["spool_dir"] == tracker["spool_dir"]:
+        faults.append("COLLECTOR_SPOOL_DIR: is the folder of SPOOL_DIR; hits and events need one each")
     if tracker["proxy_protocol"] and tracker["trusted_proxies"]:
         faults.append("TRACKER_TRUSTED_PROXIES: contradicts TRACKER_PROXY_PROTOCOL; say which one names the client")
     faults += [

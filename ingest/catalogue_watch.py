@@ -18,7 +18,9 @@ _AT_LEAST_S: Final = 60.0
 
 
 class CatalogueWatch:
-    """Listens for the channels of the catalogue and of keys; also tells whenever it may have missed something, and once a minute.
+    """Listens for the channels of the catalogue and of keys.
+
+    It also tells whenever it may have missed something, and once a minute.
 
     Args:
         settings: The database's.
