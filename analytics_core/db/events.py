@@ -20,6 +20,7 @@ __all__ = (
     "drop_event_days",
     "drop_event_ids",
     "drop_tenant_events",
+    "ensure_event_partitions",
     "ensure_event_secrets",
     "find_tenants",
 )
@@ -126,6 +127,11 @@ def _count(status: object) -> int:
     return int(str(status).split()[-1])
 
 
+async def ensure_event_partitions(conn: Connection, days: Collection[dt.date]) -> None:
+    """Have room for events that were received on some UTC days, as ingest or the owner."""
+    await conn.execute(_PARTITIONS, sorted(days))
+
+
 async def add_events(conn: Connection, events: Sequence[StoredEvent]) -> set[tuple[int, UUID]]:
     """Add those events that were not there yet, by COPY, with their ids.
 
@@ -147,7 +153,7 @@ async def add_events(conn: Connection, events: Sequence[StoredEvent]) -> set[tup
     new = {(row["tenant_no"], UUID(int=row["event_id"].int)) for row in rows}
     added = [event for event in events if event.key in new]
     if added:
-        await conn.execute(_PARTITIONS, sorted({event.received_at.date() for event in added}))
+        await ensure_event_partitions(conn, {event.received_at.date() for event in added})
         await conn.copy_records_to_table(
             "attribution_events",
             schema_name="ts",
