@@ -7,28 +7,30 @@ import datetime as dt
 import random
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from analytics_core.accounts import difference
 from analytics_core.addresses import pack_address
+from analytics_core.db.customer_erasure import find_customer_secret
 from analytics_core.db.erasure import erase_tenant
+from analytics_core.db.erasure_requests import ask_for_customer, list_erasures
 from analytics_core.db.ledger import read_accounts
 from analytics_core.db.pool import Connection, Tenant, connect, open_pool, tenant_transaction
 from analytics_core.db.segments import read_cutoff
+from analytics_core.erasures import is_about
 from analytics_core.errors import Unavailable
 from analytics_core.event_pages import customer_key
 from analytics_core.events import EventSource
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
-from analytics_core.spool import FrameKind
-from ingest.dictionaries import AgentNumbers
-from ingest.events.shipper import EventShipper
-from ingest.spool_reader import SpoolFolder
+from ingest.erasures import work_off
+from ingest.retention import drop_old
 from tests.event_factories import event_segment_bytes, make_event, write_event_segment
+from tests.event_ledgers import Events
 from tests.factories import make_header, make_hit, make_tenant, micros, write_segment
+from tests.integration.ingest.erasing import Eraser
 from tests.ledgers import NOW, Ledger, minute
 
 pytestmark = pytest.mark.anyio
@@ -37,51 +39,6 @@ _DAY = dt.timedelta(days=1)
 BROWSER = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"
 )
-
-
-class Events:
-    """A shipper of events of one's own on a database and a spool."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self.folder = ledger.folder.with_name("events")
-        self.shipper = self.make_shipper()
-
-    def make_shipper(self, *, batch_events: int = 5_000) -> EventShipper:
-        return EventShipper(
-            SpoolFolder(self.folder, kind=FrameKind.EVENTS),
-            agents=AgentNumbers(self.ledger.clock),
-            places=lambda: self.ledger.pipeline.places,
-            clock=self.ledger.clock,
-            metrics=self.ledger.metrics,
-            batch_events=batch_events,
-        )
-
-    async def ship_all(self, *, shipper: EventShipper | None = None, conn: Connection | None = None) -> int:
-        """Ship until nothing is left; return the events that were read."""
-        read = 0
-        for _ in range(1000):
-            shipped = await (shipper or self.shipper).ship(conn or self.ledger.conn)
-            read += shipped.hits
-            if shipped.caught_up and not shipped.moved:
-                return read
-        raise AssertionError("the shipper never catches up")
-
-    async def rows(self) -> list[dict[str, Any]]:
-        rows = await self.ledger.conn.fetch(
-            "select * from ts.attribution_events order by tenant_no, occurred_at, event_id"
-        )
-        return [dict(row) for row in rows]
-
-    async def ids(self) -> set[UUID]:
-        return {UUID(int=row["event_id"].int) for row in await self.rows()}
-
-    async def accounts(self) -> dict[str, int]:
-        """What became of everything, of all times; it balances."""
-        start, end = NOW - 3 * 365 * _DAY, NOW + _DAY
-        accounts = {what: n for what, n in (await read_accounts(self.ledger.conn, start=start, end=end)).items() if n}
-        assert difference(accounts) == 0
-        return accounts
 
 
 @pytest.fixture
@@ -349,6 +306,87 @@ async def test_how_far_hits_have_landed_does_not_wait_for_events(events: Events,
     assert await read_cutoff(events.ledger.conn) == before
     rows = await events.ledger.conn.fetch("select source, cutoff_at from ops.ingest_status order by source")
     assert [tuple(row) for row in rows] == [("events", NOW), ("spool", NOW)]
+
+
+async def test_events_go_when_their_time_is_over_and_their_ids_when_nobody_sends_them_any_more(
+    events: Events, tenant: Tenant, database: DatabaseSettings
+) -> None:
+    short = await make_tenant(database, "short")
+    superuser = await asyncpg.connect(str(database.url))
+    await superuser.execute("update app.tenants set retention_hits_days = 30 where tenant_no = $1", short.tenant_no)
+    await superuser.close()
+    told = [
+        (NOW - age * _DAY, make_event(whose.tenant_no, type=f"aged_{age}", occurred_us=micros(NOW - age * _DAY)))
+        for age in (0, 29, 31, 45, 200, 800)
+        for whose in (tenant, short)
+    ]
+    write_event_segment(events.folder, told)
+    await events.ship_all()
+
+    async def run(now: dt.datetime) -> dict[str, int]:
+        gone = await drop_old(events.ledger.conn, now=now, hits_months=25)
+        return {what: count for what, count in gone.items() if count}
+
+    assert await run(NOW) == {"days of events": 1, "events": 3, "ids of events": 4}
+    assert [(row["tenant_no"], row["type"]) for row in await events.rows()] == [
+        *((tenant.tenant_no, f"aged_{age}") for age in (200, 45, 31, 29, 0)),
+        *((short.tenant_no, f"aged_{age}") for age in (29, 0)),
+    ]
+    assert await run(NOW) == {}
+    assert await run(NOW + 180 * _DAY) == {"events": 2, "ids of events": 6}
+    assert await run(NOW + 181 * _DAY) == {"ids of events": 2}
+
+
+async def test_events_that_are_read_keep_the_job_waiting_for_a_moment_only(
+    events: Events, tenant: Tenant, database: DatabaseSettings
+) -> None:
+    write_event_segment(events.folder, [(NOW - 800 * _DAY, make_event(tenant.tenant_no))])
+    await events.ship_all()
+    superuser = await asyncpg.connect(str(database.url))
+    async with superuser.transaction():
+        await superuser.execute("lock table ts.attribution_events in access share mode")
+        gone = await drop_old(events.ledger.conn, now=NOW, hits_months=25)
+    await superuser.close()
+    assert gone["days of events"] == 0
+    assert (await drop_old(events.ledger.conn, now=NOW, hits_months=25))["days of events"] == 1
+
+
+async def test_a_customer_is_erased_with_proof_and_does_not_come_back(
+    events: Events, tenant: Tenant, database: DatabaseSettings, eraser: Eraser
+) -> None:
+    two = await make_tenant(database, "two")
+    told = [
+        (NOW - age * _DAY, make_event(whose.tenant_no, customer_id=name))
+        for age in (0, 40, 400)
+        for whose in (tenant, two)
+        for name in ("u_1", "u_2", None)
+    ]
+    write_event_segment(events.folder, told)
+    await events.ship_all()
+    secret = await find_customer_secret(events.ledger.conn, tenant.tenant_no)
+    assert secret is not None
+    key = customer_key("u_1", secret)
+    async with tenant_transaction(eraser.api, tenant) as conn:
+        stored = await ask_for_customer(conn, tenant, key, now=NOW)
+        assert await ask_for_customer(conn, tenant, key, now=NOW) == stored
+    assert await work_off(events.ledger.conn, eraser.ingest, now=NOW) == {"done": 1, "left": 0}
+    assert len(await events.rows()) == 15
+    assert key not in {row["customer_key"] for row in await events.rows()}
+    async with tenant_transaction(eraser.api, tenant) as conn:
+        (proof,) = await list_erasures(conn, tenant)
+        assert await conn.fetchval("select count(*) from app.erasure_requests") == 0
+    assert proof.is_whole
+    assert proof.record.kind == "customer"
+    assert (proof.record.removed, proof.record.remaining) == ({"events": 3}, {"events": 0})
+    assert is_about(proof.record, key.bytes)
+    # Sent again, by a client that never heard of it, it stays away.
+    write_event_segment(events.folder, told, source="collector-1")
+    await events.ship_all()
+    assert len(await events.rows()) == 15
+    # What is new of the same customer is asked for anew.
+    write_event_segment(events.folder, [(minute(9), make_event(tenant.tenant_no, customer_id="u_1"))])
+    await events.ship_all()
+    assert len(await events.rows()) == 16
 
 
 async def test_any_order_and_any_repetition_makes_the_same_rows(events: Events, tenant: Tenant) -> None:
