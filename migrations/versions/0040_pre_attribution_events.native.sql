@@ -59,9 +59,13 @@ grant select, insert on ops.event_secrets to castledger_ingest;
 create view api.attribution_events with (security_barrier) as
     select e.received_at, e.occurred_at, e.event_id, e.source, e.type, e.click_id, e.promo_code, e.link, e.customer_key,
         e.external_id, e.value_amount, e.currency, e.new_customer, e.page_host, e.page_path, e.referrer_host, e.utm,
-        e.properties, e.country, e.networks, e.is_bot, coalesce(a.app, '') as app, coalesce(a.device, '') as device
-    from ts.attribution_events e left join ops.agents a using (agent_no)
-    where e.tenant_no = (select app.tenant_no());
+        e.properties, e.country, e.networks, e.is_bot,
+        -- Not by a join, which would go through all events before the first is shown.
+        (select a.app from ops.agents a where a.agent_no = e.agent_no) as app,
+        (select a.device from ops.agents a where a.agent_no = e.agent_no) as device
+    from ts.attribution_events e where e.tenant_no = (select app.tenant_no())
+    -- In the order of the index: from outside of a security barrier nothing else asks for it, and a page would sort all.
+    order by e.received_at, e.event_id;
 grant select on api.attribution_events to castledger_api;
 
 -- How far hits have landed does not wait for events.
