@@ -431,12 +431,6 @@ _PEOPLE: Final = {
 _COLLECTOR: Final = {
     "host": _Spec("COLLECTOR_HOST", _text, "0.0.0.0", "Address that the collector listens on."),  # noqa: S104
     "port": _Spec("COLLECTOR_PORT", _integer(0, 65535), "8001", "Port of the collector; 0 takes a free one."),
-    "public_url": _Spec(
-        "COLLECTOR_PUBLIC_URL",
-        parse_public_url,
-        "",
-        "The collector's address as others write it, such as https://events.example.com; by default where it listens.",
-    ),
     "spool_dir": _Spec(
         "COLLECTOR_SPOOL_DIR",
         _path,
@@ -471,7 +465,7 @@ _COLLECTOR: Final = {
         "COLLECTOR_MAX_CONNECTIONS",
         _integer(16, 1_000_000),
         "4096",
-        "Connections that may wait to be accepted, and requests that are worked on at once.",
+        "Open connections; further clients wait until one closes.",
     ),
     "trusted_proxies": _Spec(
         "COLLECTOR_TRUSTED_PROXIES",
@@ -635,7 +629,6 @@ class CollectorSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str
     port: int
-    public_url: str
     spool_dir: Path
     reserve_mb: int
     sync: SyncMode
