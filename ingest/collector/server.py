@@ -29,7 +29,8 @@ __all__ = ("SOURCE", "serve")
 SOURCE: Final = "collector-0"
 """Who writes, as the spool and the ledger know it."""
 
-_STOP_S: Final = 5.0
+# Below the three seconds that `up` gives, so that the spool is sealed as well.
+_STOP_S: Final = 2.0
 _HEADER_S: Final = 15.0
 _RESERVE_EVERY_S: Final = 60
 _log: Final = logging.getLogger("castledger.collector")
