@@ -102,7 +102,7 @@ async def get_script(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Serve the script as it is written."""
     return Response(
         request.app.state.script,
-        media_type="text/javascript; charset=utf-8",
+        media_type="text/javascript",
         headers={**_EMBEDDED, "Cache-Control": "public, max-age=3600"},
     )
 
