@@ -31,7 +31,7 @@ _LEAST_CORRECTION_US: Final = 5_000_000
 _ENVELOPE: Final = frozenset({"sent_at", "library", "lost", "events"})
 _MAX_IGNORED: Final = 20
 _MAX_NAME_CHARS: Final = 64
-_MAX_REASONS: Final = 20
+_MAX_REASONS: Final = 100
 
 _BLANKS: Final = (b" ", b"\n", b"\t", b"\r")
 _BLANK_COLON: Final = re.compile(rb'"[ \t\r\n]+:')

@@ -53,6 +53,11 @@ class Recorder:
         self._waiting.append(synced)
         return await synced
 
+    def plan_sync(self) -> None:
+        """See to it that what was written beside events is synced too: heartbeats, and segments that have grown old."""
+        if self.writer.is_dirty:
+            self._written.set()
+
     async def run(self) -> None:
         """Sync until :meth:`close`; never to be cancelled, as answers may be waiting for a sync."""
         while not self._is_closing:

@@ -43,6 +43,7 @@ async def _keep_house(collector: Collector) -> None:
         await asyncio.sleep(1.0)
         seconds += 1
         collector.writer.tick()
+        collector.recorder.plan_sync()
         if seconds % _RESERVE_EVERY_S == 0:
             for fault in collector.not_ready():
                 _log.warning("%s", fault)

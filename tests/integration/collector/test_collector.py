@@ -56,6 +56,14 @@ def test_a_stop_seals_the_spool_and_a_new_life_begins_a_segment_of_its_own(tmp_p
     assert len(read_events(spool)[0]) == 2
 
 
+def test_a_segment_is_sealed_by_its_age_though_nothing_else_comes(tmp_path: Path) -> None:
+    keys = write_keys(tmp_path)
+    with CollectorProcess(tmp_path, SPOOL_SEGMENT_SECONDS="1") as collector:
+        assert collector.send(keys.secret, batch()).status_code == 202
+        wait(lambda: [path.suffix for path in collector.spool_dir.iterdir()] == [".sealed"], "it stays open")
+        assert len(collector.events()) == 1
+
+
 def test_events_that_cannot_be_recorded_are_refused_until_they_can(tmp_path: Path) -> None:
     keys = write_keys(tmp_path)
     blocked = tmp_path / "blocked"
