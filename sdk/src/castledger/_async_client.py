@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, TypeVar
@@ -23,6 +22,13 @@ from castledger.podcasts import AsyncPodcasts
 __all__ = ("AsyncCastledger",)
 
 T = TypeVar("T")
+
+
+async def _sleep(wait_s: float) -> None:
+    # Half of what an import of the package would take, for those who never use this client.
+    import asyncio
+
+    await asyncio.sleep(wait_s)
 
 
 class AsyncCastledger:
@@ -53,7 +59,7 @@ class AsyncCastledger:
         max_retries: int = 2,
         proxy: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[object]] = _sleep,
     ) -> None:
         self._options = Options.read(api_key=api_key, base_url=base_url, timeout=timeout, max_retries=max_retries)
         self._retries = RetryPolicy(self._options.max_retries)
