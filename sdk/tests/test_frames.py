@@ -201,6 +201,7 @@ def test_lists_become_frames_page_by_page() -> None:
         assert len(podcasts.to_pandas()) == 4
         # What is read is read; its columns stay.
         assert podcasts.to_polars().schema == client.podcasts.list().to_polars().schema
+        assert to_polars(podcasts).schema == to_polars(client.podcasts.list()).schema
 
     async def read() -> list[int]:
         async with AsyncCastledger(KEY, transport=httpx.MockTransport(API())) as ledger:

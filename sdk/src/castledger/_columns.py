@@ -24,13 +24,13 @@ class Column(NamedTuple):
         path: Fields to follow from a row to the value.
         kind: ``int``, ``float``, ``bool``, ``text``, ``day``, ``instant`` or ``list``.
         optional: Whether values may be missing.
-        inner: Of a list: what its items are.
+        inner: What a value is that is there.
     """
 
     path: tuple[str, ...]
     kind: str
     optional: bool
-    inner: Any = None
+    inner: Any
 
     @property
     def name(self) -> str:
@@ -39,7 +39,7 @@ class Column(NamedTuple):
 
 
 def strip_optional(annotation: Any) -> tuple[Any, bool]:
-    """Take ``None`` and ``Annotated`` off a type; tell whether the former was there."""
+    """Take ``None`` off a type; tell whether it was there."""
     if annotation is Instant:
         return Instant, False
     if typing.get_origin(annotation) in (types.UnionType, typing.Union):

@@ -20,6 +20,7 @@ from castledger._columns import Column, columns_of, kind_of, strip_optional
 from castledger._errors import MissingExtra
 from castledger._models import Curve, CurvePoint
 from castledger._models.common import Instant, Table, Tabular
+from castledger._paging import Items
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +62,8 @@ def _flatten_curves(curves: Sequence[Any]) -> Table:
 def _read(source: Tabular | Iterable[Any], kind: type[Any] | None) -> Table:
     if isinstance(source, Tabular):
         return source.as_table()
+    if isinstance(source, Items):
+        kind = source.kind
     rows = list(source)
     kind = kind or (type(rows[0]) if rows else None)
     if kind is None:
@@ -86,9 +89,7 @@ def _values(column: Column, rows: Sequence[Any]) -> Any:
         case "instant":
             return [None if value is None else value.astimezone(dt.UTC) for value in values]
         case "list":
-            return [
-                None if value is None else msgspec.to_builtins(value, builtin_types=(dt.datetime,)) for value in values
-            ]
+            return msgspec.to_builtins(values, builtin_types=(dt.datetime,))
         case _:
             return values
 
@@ -107,7 +108,7 @@ def to_polars(source: Tabular | Iterable[Any], *, kind: type[Any] | None = None)
 
     Args:
         source: A report, or what the API listed. Of curves, a row is a point.
-        kind: What a list is of; needed where it may be empty.
+        kind: What a list of your own is of; needed where it may be empty.
 
     Raises:
         MissingExtra: Polars is not installed.
