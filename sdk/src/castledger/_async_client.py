@@ -14,6 +14,7 @@ from castledger._paging import AsyncItems
 from castledger._requests import Call, Paged
 from castledger._retries import Answer, RetryPolicy
 from castledger.analytics import AsyncAnalytics
+from castledger.attribution import AsyncAttribution
 from castledger.episodes import AsyncEpisodes
 from castledger.keys import AsyncKeys
 from castledger.links import AsyncLinks
@@ -74,6 +75,7 @@ class AsyncCastledger:
         self.podcasts = AsyncPodcasts(self)
         self.episodes = AsyncEpisodes(self)
         self.analytics = AsyncAnalytics(self)
+        self.attribution = AsyncAttribution(self)
         self.links = AsyncLinks(self)
         self.keys = AsyncKeys(self)
 

@@ -15,6 +15,7 @@ from castledger._paging import Items
 from castledger._requests import Call, Paged
 from castledger._retries import Answer, RetryPolicy
 from castledger.analytics import Analytics
+from castledger.attribution import Attribution
 from castledger.episodes import Episodes
 from castledger.keys import Keys
 from castledger.links import Links
@@ -68,6 +69,7 @@ class Castledger:
         self.podcasts = Podcasts(self)
         self.episodes = Episodes(self)
         self.analytics = Analytics(self)
+        self.attribution = Attribution(self)
         self.links = Links(self)
         self.keys = Keys(self)
 
