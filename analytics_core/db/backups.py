@@ -40,6 +40,7 @@ SECRET_TABLES: Final = (
     "app.api_keys",
     "app.auth_tokens",
     "app.idempotency_keys",
+    "app.own_idempotency_keys",
     "app.invitations",
     "app.outbox",
     "app.passwords",
