@@ -98,6 +98,7 @@ from api.routes.users import (
     delete_me,
     end_my_session,
     export_me,
+    found_my_tenant,
     get_me,
     list_my_sessions,
 )
@@ -124,6 +125,7 @@ _PERSONAL: Final = (
     delete_me,
     end_my_session,
     export_me,
+    found_my_tenant,
     get_me,
     list_my_sessions,
     sign_out,

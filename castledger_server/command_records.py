@@ -22,7 +22,7 @@ AS_COMMAND: Final[LiteralString] = "set local role castledger_ingest"
 async def _add(database: DatabaseSettings, action: str, resource_id: str, after: Changes | None) -> None:
     from analytics_core.db.audit import add_command
     from analytics_core.db.pool import connect
-    from analytics_core.db.tenants import find_installation
+    from analytics_core.db.tenant_states import find_installation
     from analytics_core.roles import Role
 
     conn = await connect(database, Role.AUTH, application_name="castledger record")
@@ -32,7 +32,7 @@ async def _add(database: DatabaseSettings, action: str, resource_id: str, after:
             if home is None:
                 raise ConfigError(["the database has no tenant yet; `castledger owner-key` makes the first"])
             await conn.execute(AS_COMMAND)
-            await add_command(conn, home.tenant.tenant_no, action=action, resource_id=resource_id, after=after)
+            await add_command(conn, home.tenant_no, action=action, resource_id=resource_id, after=after)
     finally:
         await conn.close()
 

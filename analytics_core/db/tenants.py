@@ -19,7 +19,6 @@ __all__ = (
     "create_key",
     "create_tenant",
     "ensure_owner_key",
-    "find_installation",
     "find_key",
     "find_tenant",
     "find_tenant_name",
@@ -126,12 +125,6 @@ async def find_tenant(conn: Connection, slug: str) -> TenantRow | None:
     return None if row is None else msgspec.convert(row, TenantRow)
 
 
-async def find_installation(conn: Connection) -> TenantRow | None:
-    """Find the installation's own tenant; ``None`` before its first start. As the role that authenticates."""
-    row = await conn.fetchrow(_INSTALLATION)
-    return None if row is None else msgspec.convert(row, TenantRow)
-
-
 async def find_tenant_name(conn: Connection, tenant: Tenant) -> str:
     """Read how a tenant is called, in a transaction of it."""
     return str(await conn.fetchval(_NAME, tenant.tenant_id))
@@ -183,9 +176,11 @@ async def ensure_owner_key(conn: Connection, existing: str | None) -> str:
         existing: The key of an earlier start; it is returned when it is still valid and the installation's.
     """
     async with conn.transaction():
-        tenant = await find_installation(conn)
-        if tenant is None:
+        row = await conn.fetchrow(_INSTALLATION)
+        if row is None:
             tenant = await create_tenant(conn, slug="home", name="Home", is_installation=True)
+        else:
+            tenant = msgspec.convert(row, TenantRow)
         if existing is not None:
             found = await find_key(conn, existing)
             if found is not None and found.tenant_id == tenant.tenant_id:
