@@ -263,6 +263,6 @@ def create_app(
     publish(app, version=software_version())
     # Outermost, so that what no route answers is observed as well.
     methods = {route.path_format: route.methods for route in app.routes if isinstance(route, HTTPRoute)}
-    gate = Gate(CrossOrigin(app, app.asgi_handler), resources.settings.api)
+    gate = Gate(CrossOrigin(app, app.asgi_handler, resources.settings.api.origins), resources.settings.api)
     app.asgi_handler = Observer(gate, log, metrics, methods=methods)
     return app
