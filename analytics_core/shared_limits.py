@@ -108,15 +108,16 @@ class RedisLimiter:
                 batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
                 try:
                     admissions = await self._exchange(batch)
-                except (RedisError, OSError, ValueError) as error:
+                except Exception as error:
+                    # Whatever it is, it is theirs who wait: nobody is left waiting.
                     for asked in batch:
                         if not asked.answer.done():
                             asked.answer.set_exception(error)
-                else:
-                    for asked, admission in zip(batch, admissions, strict=True):
-                        # Whose request was given up meanwhile has spent all the same.
-                        if not asked.answer.done():
-                            asked.answer.set_result(admission)
+                    continue
+                for asked, admission in zip(batch, admissions, strict=True):
+                    # Whose request was given up meanwhile has spent all the same.
+                    if not asked.answer.done():
+                        asked.answer.set_result(admission)
         finally:
             self._asking = None
 
@@ -124,6 +125,8 @@ class RedisLimiter:
         arguments = [argument for asked in batch for argument in asked.arguments]
         text = await self._script(keys=[asked.key for asked in batch], args=arguments)
         numbers = [int(part) for part in text.split()]
+        if len(numbers) != 4 * len(batch):
+            raise ValueError("this is no answer to the script")
         return [
             Admission(numbers[at] == 1, numbers[at + 1], numbers[at + 2], numbers[at + 3])
             for at in range(0, 4 * len(batch), 4)
