@@ -38,6 +38,10 @@ __all__ = (
     "INGEST_DAMAGED_HITS",
     "INGEST_DAMAGED_SEGMENTS",
     "INGEST_DEAD_LETTERS",
+    "INGEST_EVENTS",
+    "INGEST_EVENT_BACKLOG_BYTES",
+    "INGEST_EVENT_BATCHES",
+    "INGEST_EVENT_LAG_SECONDS",
     "INGEST_HITS",
     "INGEST_JOBS_OVERDUE_SECONDS",
     "INGEST_JOB_RUNS",
@@ -207,6 +211,25 @@ INGEST_BATCHES: Final = Metric(
     "Batches by what became of them: landed, fenced (another shipper had landed it), retried, failed, rejudged (a "
     "podcast had moved to another tenant), split (some of their hits were refused).",
     ("outcome",),
+)
+INGEST_EVENTS: Final = Metric(
+    "castledger_ingest_events",
+    _COUNTER,
+    "Attribution events by what became of them: event (it landed), duplicate (its id had landed before), "
+    "lost:no_tenant (the tenant was erased meanwhile).",
+    ("account",),
+)
+INGEST_EVENT_BATCHES: Final = Metric(
+    "castledger_ingest_event_batches",
+    _COUNTER,
+    "Batches of events by what became of them: landed, fenced (another shipper had landed it), retried.",
+    ("outcome",),
+)
+INGEST_EVENT_LAG_SECONDS: Final = Metric(
+    "castledger_ingest_event_lag_seconds", _GAUGE, "Age of the oldest event that has not landed."
+)
+INGEST_EVENT_BACKLOG_BYTES: Final = Metric(
+    "castledger_ingest_event_backlog_bytes", _GAUGE, "Bytes in the spools of collectors that have not landed."
 )
 INGEST_STEP_SECONDS: Final = Metric(
     "castledger_ingest_step_seconds", _COUNTER, "Seconds spent in each step.", ("step",)
@@ -400,6 +423,10 @@ METRICS: Final[tuple[Metric, ...]] = (
     TRACKER_REGISTRY_STALE,
     INGEST_HITS,
     INGEST_BATCHES,
+    INGEST_EVENTS,
+    INGEST_EVENT_BATCHES,
+    INGEST_EVENT_LAG_SECONDS,
+    INGEST_EVENT_BACKLOG_BYTES,
     INGEST_STEP_SECONDS,
     INGEST_LAG_SECONDS,
     INGEST_BACKLOG_BYTES,

@@ -162,6 +162,8 @@ def load_settings(
     api["trusted_proxies"] = api["trusted_proxies"] or tracker["trusted_proxies"]
     collector["trusted_proxies"] = collector["trusted_proxies"] or tracker["trusted_proxies"]
     collector["spool_dir"] = collector["spool_dir"] or folder / "events"
+    if collector["spool_dir"] == tracker["spool_dir"]:
+        faults.append("COLLECTOR_SPOOL_DIR: is the folder of SPOOL_DIR; hits and events need one each")
     ingest["agent_lists_kept"] = folder / "agent-lists.json"
     ingest["lists_dir"] = ingest["lists_dir"] or folder / "lists"
     if tracker["proxy_protocol"] and tracker["trusted_proxies"]:
