@@ -1,0 +1,63 @@
+"""The pages about the SDK: their examples are run as they stand."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from django.core.handlers.wsgi import WSGIHandler
+from django.test import override_settings
+
+from castledger.integrations import Capture
+from sdk.tests.integrations import django_shop  # noqa: F401 - gives Django its settings
+
+ROOT = Path(__file__).parents[2]
+INTEGRATIONS = (ROOT / "docs" / "sdk-integrations.md").read_text()
+
+
+def examples(page: str) -> list[str]:
+    """Give a page's examples in Python."""
+    return re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+
+
+def test_the_examples_of_each_framework_install_the_middleware(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CASTLEDGER_API_KEY", "cl_live_" + "a" * 38)
+    first, in_django, *others = examples(INTEGRATIONS)
+    exec(first, {})
+    settings: dict[str, Any] = {}
+    exec(in_django, settings)
+    with override_settings(
+        MIDDLEWARE=settings["MIDDLEWARE"], CASTLEDGER_ATTRIBUTION=settings["CASTLEDGER_ATTRIBUTION"]
+    ):
+        transports: list[Any] = [httpx.WSGITransport(WSGIHandler())]
+    assert len(others) == 3
+    for example in others:
+        names: dict[str, Any] = {"__name__": "shop"}
+        exec(example, names)
+        is_flask = "flask" in example
+        transports.append(httpx.WSGITransport(names["app"]) if is_flask else httpx.ASGITransport(names["app"]))
+    for transport in transports:
+        assert "cl_attribution=" in ask(transport).headers["set-cookie"]
+
+
+def ask(transport: Any) -> httpx.Response:
+    """Ask a shop for the page to which a link leads."""
+    request = httpx.Request("GET", "https://shop.example.com/?promo=SAVE20")
+    if isinstance(transport, httpx.BaseTransport):
+        return transport.handle_request(request)
+    answer: httpx.Response = asyncio.run(transport.handle_async_request(request))
+    return answer
+
+
+def test_the_table_of_options_gives_those_that_there_are_and_their_defaults() -> None:
+    listed = re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", INTEGRATIONS, re.MULTILINE)
+    parameters = inspect.signature(Capture).parameters.values()
+    assert [name for name, _ in listed] == [parameter.name for parameter in parameters]
+    for (_, default), parameter in zip(listed, parameters, strict=True):
+        given = parameter.default
+        assert eval(default) == (list(given) if isinstance(given, tuple) else given)
