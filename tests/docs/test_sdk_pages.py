@@ -17,6 +17,8 @@ from django.test import override_settings
 
 from castledger.integrations import Capture
 from sdk.tests.integrations import django_shop  # noqa: F401 - gives Django its settings
+from tests.docs.generate import SDK_REFERENCE
+from tests.docs.sdk_reference import public_modules, write_reference
 
 ROOT = Path(__file__).parents[2]
 INTEGRATIONS = (ROOT / "docs" / "sdk-integrations.md").read_text()
@@ -64,3 +66,22 @@ def test_the_table_of_options_gives_those_that_there_are_and_their_defaults() ->
     for (_, default), parameter in zip(listed, parameters, strict=True):
         given = parameter.default
         assert eval(default) == (list(given) if isinstance(given, tuple) else given)
+
+
+def test_the_reference_is_generated_and_has_every_public_name() -> None:
+    page = write_reference()
+    assert SDK_REFERENCE.read_text() == page
+    _, *sections = re.split(r"^## (.*)$", page, flags=re.MULTILINE)
+    found = dict(zip(sections[::2], sections[1::2], strict=True))
+    assert set(found) == {module.__name__ for module in public_modules()}
+    for module in public_modules():
+        headings = re.findall(r"^### (.*)$", found[module.__name__], re.MULTILINE)
+        assert set(headings) == {name for name in module.__all__ if callable(getattr(module, name))}
+        assert "__version__" not in headings
+
+
+def test_the_reference_says_something_of_every_name_and_leaves_nothing_of_its_sources_markup() -> None:
+    page = SDK_REFERENCE.read_text()
+    assert re.findall(r"``(?!`)\w|:\w+:`", page.replace("```", "")) == []
+    for heading, what in re.findall(r"^####? (.+)\n\n(?:```python\n(?:.+\n)+```\n\n)?(.*)$", page, re.MULTILINE):
+        assert re.match(r"[A-Z*`]", what), heading
