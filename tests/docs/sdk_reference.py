@@ -129,7 +129,8 @@ def _signature(name: str, value: Any) -> list[str]:
         bases = ", ".join(base.__name__ for base in value.__bases__ if base.__module__.startswith("castledger"))
         fields = msgspec.structs.fields(value) if issubclass(value, msgspec.Struct) else ()
         own = [_field(field, value) for field in fields if field.name in value.__annotations__]
-        lines = [f"class {name}({bases}):" if bases else f"class {name}:", *(own or ["    ..."])]
+        head = f"class {name}({bases}):" if bases else f"class {name}:"
+        lines = [head, *own] if own else [f"{head} ..."]
     elif isinstance(value, (type, FunctionType)):
         parts, returned = _parameters(value)
         prefix = "class " if isinstance(value, type) else "async def " if inspect.iscoroutinefunction(value) else "def "
