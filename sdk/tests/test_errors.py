@@ -20,6 +20,7 @@ from castledger import (
     ConfigurationError,
     Conflict,
     FieldError,
+    MissingExtra,
     NotFound,
     PermissionDenied,
     RateLimited,
@@ -47,7 +48,7 @@ KINDS: list[tuple[int, type[APIError]]] = [
 def test_refusals_are_typed_and_carry_what_to_quote(caller: type[Caller], status: int, kind: type[APIError]) -> None:
     fault = {"pointer": "/feed_url", "code": "not_a_feed", "message": "No RSS."}
     with pytest.raises(APIError) as caught:
-        caller(API(problem(status, "some_code", errors=[fault]))).create()
+        caller(API(problem(status, "some_code", errors=[fault])), max_retries=0).create()
     error = caught.value
     assert type(error) is kind
     assert (error.status, error.code, error.request_id, error.retry_after) == (status, "some_code", "r-1", None)
@@ -140,7 +141,7 @@ def _errors() -> list[CastledgerError]:
         kind(status=status, code="c", detail="d", request_id="r", errors=(FieldError("/a", "b", "c"),), retry_after=7.0)
         for status, kind in KINDS
     ]
-    others = [ConfigurationError("x"), APIConnectionError("x"), APITimeout("x")]
+    others = [ConfigurationError("x"), MissingExtra("polars"), APIConnectionError("x"), APITimeout("x")]
     return [*refusals, *others, UnexpectedAnswer("x", status=302, request_id="r")]
 
 

@@ -2,6 +2,7 @@
 
 * ``CastledgerError``
     * ``ConfigurationError``: the client cannot be used as it was made
+    * ``MissingExtra``: a library that is not installed is needed
     * ``APIConnectionError``: no answer came
         * ``APITimeout``: none came in time
     * ``UnexpectedAnswer``: something answered, but not as the API does
@@ -27,6 +28,7 @@ __all__ = (
     "ConfigurationError",
     "Conflict",
     "FieldError",
+    "MissingExtra",
     "NotFound",
     "PermissionDenied",
     "RateLimited",
@@ -43,6 +45,16 @@ class CastledgerError(Exception):
 
 class ConfigurationError(CastledgerError, ValueError):
     """The client was made with something that cannot work."""
+
+
+class MissingExtra(CastledgerError, ImportError):
+    """A library is needed that an extra installs; the text says how."""
+
+    def __init__(self, extra: str) -> None:
+        super().__init__(f"{extra} is not installed: pip install 'castledger[{extra}]'", name=extra)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name,), self.__dict__
 
 
 class APIConnectionError(CastledgerError):
