@@ -112,9 +112,7 @@ class Api:
         if not wanted.url.startswith(("https://", "http://")):
             raise fault("/url", "url_invalid", "has to be a web address that begins with https:// and holds no space")
         taken = {link.slug for link in self.links}
-        slug = wanted.slug or next(
-            name for number in itertools.count(1) if (name := f"link-{number}") not in taken
-        )
+        slug = wanted.slug or next(name for number in itertools.count(1) if (name := f"link-{number}") not in taken)
         if slug in taken:
             raise Problem(409, "slug_taken", f"{slug} is in use")
         utm = "&".join(f"utm_{name}={value}" for name, value in msgspec.structs.asdict(wanted.utm).items() if value)

@@ -83,9 +83,7 @@ class Collector:
         self.lost.update(envelope.lost)
         accepted = sum(result["status"] == 202 for result in results)
         refused = len(results) - accepted
-        return answer(
-            202, {"results": results, "accepted": accepted, "refused": refused, "ignored": sorted(ignored)}
-        )
+        return answer(202, {"results": results, "accepted": accepted, "refused": refused, "ignored": sorted(ignored)})
 
     def _judge(
         self, number: int, raw: bytes, received_at: dt.datetime, offset: dt.timedelta, ignored: set[str]

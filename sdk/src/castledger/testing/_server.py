@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import threading
-from collections.abc import Iterable, Iterator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -21,7 +20,7 @@ from castledger.testing._collector import Collector, Refusal
 from castledger.testing._events import RecordedEvent, find_events
 from castledger.testing._ledger import Downloads
 
-__all__ = ("API_KEY", "Server", "ServedRequest")
+__all__ = ("API_KEY", "ServedRequest", "Server")
 
 API_KEY: Final = "cl_live_" + "t" * 38
 """The key of a server for which none was chosen; good nowhere else."""
@@ -157,7 +156,12 @@ class Server:
             self._failures += [_Failure(failure, code, retry_after, path)] * times
 
     def refuse(
-        self, type: str | None = None, *, status: int = 422, code: str = "validation_failed", times: int = 1  # noqa: A002
+        self,
+        type: str | None = None,  # noqa: A002 - as the event's own field
+        *,
+        status: int = 422,
+        code: str = "validation_failed",
+        times: int = 1,
     ) -> None:
         """Have single events refused, in an answer that takes the others.
 

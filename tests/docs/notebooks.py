@@ -1,0 +1,95 @@
+"""Run the notebooks of the documentation, with a ledger of samples: `python -m tests.docs.notebooks [--write]`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+
+from castledger.testing import Downloads, Server, make_episode, make_podcast
+
+FOLDER = Path(__file__).parents[2] / "docs" / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+
+_DEADLINE_S = 120
+# What is written of a kernel differs from machine to machine.
+_METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+# Downloads of an episode by the day since it appeared, and how apps share them.
+_DECAY = (96, 41, 22, 15, 11, 9, 8)
+_APPS = {"Apple Podcasts": 5, "Pocket Casts": 3, "AntennaPod": 2}
+
+
+def sample_server() -> Server:
+    """Make the ledger that the notebooks read: two podcasts, and a fortnight of downloads."""
+    tides = make_podcast("Tide Tables", episodes=2)
+    talk = make_podcast("Castle Talk", episodes=1)
+    episodes = [
+        make_episode(tides, "Neap and spring", published_at=dt.datetime(2026, 11, 8, 5, tzinfo=dt.UTC)),
+        make_episode(tides, "What the moon does", published_at=dt.datetime(2026, 11, 1, 5, tzinfo=dt.UTC)),
+        make_episode(talk, "Pilot", published_at=dt.datetime(2026, 11, 4, 5, tzinfo=dt.UTC)),
+    ]
+    downloads = [
+        Downloads(
+            podcast_id=episode.podcast_id,
+            episode_id=episode.episode_id,
+            at=published_at + dt.timedelta(days=day, hours=2),
+            app=app,
+            count=count * share // 10,
+        )
+        for episode in episodes
+        if (published_at := episode.published_at) is not None
+        for day, count in enumerate(_DECAY)
+        for app, share in _APPS.items()
+    ]
+    return Server(podcasts=[tides, talk], episodes=episodes, downloads=downloads)
+
+
+def execute(path: Path) -> tuple[Any, Server]:
+    """Run a notebook in a kernel of its own.
+
+    Returns:
+        It with its outputs, and the server that it talked to.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    server = sample_server()
+    with server.listen() as url:
+        environ = {
+            "CASTLEDGER_API_KEY": server.api_key,
+            "CASTLEDGER_API_URL": url,
+            "CASTLEDGER_COLLECTOR_URL": url,
+        }
+        NotebookClient(notebook, timeout=_DEADLINE_S, kernel_name="python3", record_timing=False).execute(env=environ)
+    notebook.metadata = nbformat.from_dict(_METADATA)
+    return notebook, server
+
+
+def texts(notebook: Any) -> Iterator[str]:
+    """Give what the cells say, cell by cell."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            yield "".join(
+                output.text if output.output_type == "stream" else output.get("data", {}).get("text/plain", "")
+                for output in cell.outputs
+            )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the notebooks with `--write`, else tell whether they say what they would say now."""
+    is_stale = False
+    for path in NOTEBOOKS:
+        notebook, _ = execute(path)
+        if "--write" in argv:
+            nbformat.write(notebook, path)
+        elif list(texts(notebook)) != list(texts(nbformat.read(path, as_version=4))):
+            sys.stderr.write(f"{path.name} is out of date: run `python -m tests.docs.notebooks --write`\n")
+            is_stale = True
+    return int(is_stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
