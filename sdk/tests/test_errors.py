@@ -108,7 +108,7 @@ def test_silence_is_said_with_the_address(caller: type[Caller]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(APITimeout, match=rf"{url} did not answer in time \(ReadTimeout\)"):
-            caller(API(), base_url=url, transport=None, timeout=0.05, max_retries=0).titles()
+            caller(API(), base_url=url, transport=None, timeout=0.5, max_retries=0).titles()
 
 
 @pytest.mark.parametrize(
