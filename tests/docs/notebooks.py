@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,8 +20,8 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 _DEADLINE_S = 120
 # What is written of a kernel differs from machine to machine.
 _METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-# Downloads of an episode by the day since it appeared, and how apps share them.
-_DECAY = (96, 41, 22, 15, 11, 9, 8)
+# Per cent of an episode's downloads by the day since it appeared, and how apps share them.
+_DECAY = (50, 20, 12, 8, 5, 3, 2)
 _APPS = {"Apple Podcasts": 5, "Pocket Casts": 3, "AntennaPod": 2}
 
 
@@ -28,25 +29,23 @@ def sample_server() -> Server:
     """Make the ledger that the notebooks read: two podcasts, and a fortnight of downloads."""
     tides = make_podcast("Tide Tables", episodes=2)
     talk = make_podcast("Castle Talk", episodes=1)
-    episodes = [
-        make_episode(tides, "Neap and spring", published_at=dt.datetime(2026, 11, 8, 5, tzinfo=dt.UTC)),
-        make_episode(tides, "What the moon does", published_at=dt.datetime(2026, 11, 1, 5, tzinfo=dt.UTC)),
-        make_episode(talk, "Pilot", published_at=dt.datetime(2026, 11, 4, 5, tzinfo=dt.UTC)),
-    ]
+    first, second, pilot = (
+        make_episode(podcast, title, published_at=dt.datetime(2026, 11, day, 5, tzinfo=dt.UTC))
+        for podcast, title, day in ((tides, "What the moon does", 1), (tides, "Neap and spring", 8), (talk, "Pilot", 4))
+    )
     downloads = [
         Downloads(
             podcast_id=episode.podcast_id,
             episode_id=episode.episode_id,
-            at=published_at + dt.timedelta(days=day, hours=2),
+            at=dt.datetime(2026, 11, first_day + number, 7, tzinfo=dt.UTC),
             app=app,
-            count=count * share // 10,
+            count=total * percent // 100 * share // 10,
         )
-        for episode in episodes
-        if (published_at := episode.published_at) is not None
-        for day, count in enumerate(_DECAY)
+        for episode, first_day, total in ((first, 1, 1_000), (second, 8, 1_400), (pilot, 4, 300))
+        for number, percent in enumerate(_DECAY)
         for app, share in _APPS.items()
     ]
-    return Server(podcasts=[tides, talk], episodes=episodes, downloads=downloads)
+    return Server(podcasts=[tides, talk], episodes=[second, first, pilot], downloads=downloads)
 
 
 def execute(path: Path) -> tuple[Any, Server]:
@@ -59,6 +58,7 @@ def execute(path: Path) -> tuple[Any, Server]:
     server = sample_server()
     with server.listen() as url:
         environ = {
+            **os.environ,
             "CASTLEDGER_API_KEY": server.api_key,
             "CASTLEDGER_API_URL": url,
             "CASTLEDGER_COLLECTOR_URL": url,

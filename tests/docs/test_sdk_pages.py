@@ -22,6 +22,7 @@ from tests.docs.sdk_reference import public_modules, write_reference
 
 ROOT = Path(__file__).parents[2]
 INTEGRATIONS = (ROOT / "docs" / "sdk-integrations.md").read_text()
+TESTING = (ROOT / "docs" / "sdk-testing.md").read_text()
 
 
 def examples(page: str) -> list[str]:
@@ -66,6 +67,11 @@ def test_the_table_of_options_gives_those_that_there_are_and_their_defaults() ->
     for (_, default), parameter in zip(listed, parameters, strict=True):
         given = parameter.default
         assert eval(default) == (list(given) if isinstance(given, tuple) else given)
+
+
+@pytest.mark.parametrize("number", range(len(examples(TESTING))))
+def test_the_examples_about_testing_do_what_they_assert(number: int) -> None:
+    exec(examples(TESTING)[number], {"__name__": "example"})
 
 
 def test_the_reference_is_generated_and_has_every_public_name() -> None:

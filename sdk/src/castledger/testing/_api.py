@@ -20,7 +20,7 @@ from castledger.testing._ledger import DIMENSIONS, INTERVALS, Downloads, bucket_
 __all__ = ("Api",)
 
 _PAGE: Final = 200
-_MAX_ROWS: Final = 100_000
+_MAX_ROWS: Final = 10_000
 _DEFAULT_DAYS: Final = 30
 _UUID: Final = r"([0-9a-fA-F-]{32,36})"
 
