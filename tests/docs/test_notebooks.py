@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tests.docs.notebooks import NOTEBOOKS, execute, texts
+from tests.docs.notebooks import NOTEBOOKS, execute, load, texts
 
 # What arrives at the collector.
 EVENTS = {"first_report": [("purchase", "order-77")]}
@@ -15,7 +15,7 @@ EVENTS = {"first_report": [("purchase", "order-77")]}
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_says_what_it_says_in_the_documentation(path: Path) -> None:
-    committed = nbformat.read(path, as_version=4)
+    committed = load(path)
     nbformat.validate(committed)
     executed, server = execute(path)
     said = list(texts(executed))

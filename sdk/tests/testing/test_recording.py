@@ -34,7 +34,7 @@ def test_the_methods_are_called_as_those_of_the_real_client(kind: Any, real: Any
 
 
 def test_events_are_kept_in_their_order_as_they_would_be_sent() -> None:
-    properties = {"plan": "pro", "seats": 3}
+    properties: dict[str, str | int] = {"plan": "pro", "seats": 3}
     occurred_at = dt.datetime.now(dt.timezone(dt.timedelta(hours=1)))
     with RecordingClient() as client:
         first = client.track("signup", click_id=UUID(int=1), properties=properties, occurred_at=occurred_at)

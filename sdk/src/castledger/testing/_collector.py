@@ -113,14 +113,13 @@ class Collector:
 
     def _read(self, given: Mapping[str, Any], received_at: dt.datetime, offset: dt.timedelta) -> RecordedEvent:
         fields = {name: given.get(name) for name in _FIELDS}
-        occurred_at = fields["occurred_at"]
-        if occurred_at is not None:
+        if fields["occurred_at"] is not None:
             try:
-                fields["occurred_at"] = msgspec.convert(occurred_at, dt.datetime)
+                at = msgspec.convert(fields["occurred_at"], dt.datetime)
             except msgspec.ValidationError:
                 raise EventRefused("occurred_at", "invalid", "occurred_at: is no instant of RFC 3339") from None
-            if fields["occurred_at"].utcoffset() is not None:
-                fields["occurred_at"] += offset
+            # One without a time zone is refused below.
+            fields["occurred_at"] = at if at.utcoffset() is None else at + offset
         payload = encode_event(Event(**fields), ids=self._ids, now=received_at)
         return msgspec.json.decode(payload, type=RecordedEvent)
 
