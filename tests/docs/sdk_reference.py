@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import importlib
 import inspect
+import itertools
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
-from itertools import compress
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
@@ -24,7 +27,7 @@ Every public name of the distribution `castledger`, by module, with what its doc
 the code. For a start read the [README](../sdk/README.md).
 """
 # What is run rather than imported.
-_COMMANDS: Final = frozenset(("castledger.__main__", "castledger.cli"))
+_COMMAND: Final = "castledger.cli"
 _WIDTH: Final = 110
 _SECTIONS: Final = ("Args", "Attributes", "Raises", "Returns", "Source", "Yields")
 _ENTRY: Final = re.compile(r"^(\*{0,2}[\w.]+): (.*)$")
@@ -32,9 +35,9 @@ _ENTRY: Final = re.compile(r"^(\*{0,2}[\w.]+): (.*)$")
 
 def public_modules() -> tuple[ModuleType, ...]:
     """Find the modules that one may import, the package itself first."""
-    names = [info.name for info in pkgutil.walk_packages(castledger.__path__, "castledger.")]
-    is_public = [not any(part.startswith("_") for part in name.split(".")) for name in names]
-    return castledger, *(importlib.import_module(name) for name in compress(names, is_public) if name not in _COMMANDS)
+    names = (info.name for info in pkgutil.walk_packages(castledger.__path__, "castledger."))
+    public = (name for name in names if "._" not in name and not name.startswith(_COMMAND))
+    return castledger, *(importlib.import_module(name) for name in public)
 
 
 def write_reference() -> str:
@@ -45,9 +48,9 @@ def write_reference() -> str:
         lines.append(f"## {module.__name__}\n")
         lines += [*_prose(module.__doc__ or ""), ""]
         for name in sorted(module.__all__, key=lambda name: (name.lower(), name)):
-            value = getattr(module, name)
-            if not callable(value):
+            if name.startswith("__"):
                 continue
+            value = getattr(module, name)
             first = described.setdefault(id(value), module.__name__)
             lines.append(f"### {name}\n")
             lines += [f"That of `{first}`.", ""] if first != module.__name__ else _describe(module, name, value)
@@ -55,7 +58,7 @@ def write_reference() -> str:
 
 
 def _describe(module: ModuleType, name: str, value: Any) -> list[str]:
-    lines = [*_signature(name, value), *_prose(_own_doc(value)), ""]
+    lines = [*_signature(name, value), *_prose(_own_doc(name, value)), ""]
     if not isinstance(value, type):
         return lines
     twin = getattr(module, name.removeprefix("Async"), None) if name.startswith("Async") else None
@@ -73,9 +76,24 @@ def _describe(module: ModuleType, name: str, value: Any) -> list[str]:
     return lines
 
 
-def _own_doc(value: Any) -> str:
-    """Give a docstring that was written for this very name; an alias of typing has one of its class's."""
-    return inspect.cleandoc(value.__doc__) if isinstance(value, (type, FunctionType)) and value.__doc__ else ""
+def _own_doc(name: str, value: Any) -> str:
+    if isinstance(value, (type, FunctionType)):
+        return inspect.cleandoc(value.__doc__ or "")
+    return _constant_docs()[name]
+
+
+@functools.cache
+def _constant_docs() -> dict[str, str]:
+    """Read what is said below constants and aliases, which is in their source alone."""
+    found: dict[str, str] = {}
+    for path in sorted(Path(castledger.__file__).parent.rglob("*.py")):
+        body = ast.parse(path.read_text()).body
+        for statement, below in itertools.pairwise(body):
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                match below:
+                    case ast.Expr(ast.Constant(str(text))):
+                        found[statement.target.id] = inspect.cleandoc(text)
+    return found
 
 
 def _methods(kind: type) -> Iterator[tuple[str, Any]]:
@@ -141,7 +159,8 @@ def _signature(name: str, value: Any) -> list[str]:
         else:
             lines = [line]
     else:
-        lines = [f"{name} = {inspect.formatannotation(value)}"]
+        shown = _default(value) if isinstance(value, str) else inspect.formatannotation(value)
+        lines = [f"{name} = {shown}"]
     return ["```python", *lines, "```", ""]
 
 
