@@ -23,13 +23,12 @@ from castledger import (
     APIConnectionError,
     AuthenticationError,
     Castledger,
-    Conflict,
     Episode,
+    Link,
     NotFound,
     RateLimited,
     ServerError,
     Utm,
-    ValidationError,
 )
 from castledger.testing import Downloads, Server, _ledger, _server, make_episode, make_podcast
 from castledger.testing._ledger import DIMENSIONS, INTERVALS, bucket_starts, sum_up
@@ -196,26 +195,33 @@ def test_every_dimension_is_one_of_downloads() -> None:
         Downloads(podcast_id=UUID(int=1), at=dt.datetime(2026, 11, 1))  # noqa: DTZ001 - that is what is wrong
 
 
-def test_links_are_made_and_read() -> None:
-    ledger = server()
+def test_links_are_read_and_what_a_server_is_made_with_is_its_own() -> None:
+    link = Link(
+        link_id=UUID(int=4),
+        slug="sale",
+        url="https://shop.example.com/",
+        target="https://shop.example.com/?utm_source=talk",
+        click_id=True,
+        clicks=3,
+        bots=1,
+        created_at=NOW,
+        utm=Utm(source="talk"),
+        sponsor_id=UUID(int=9),
+    )
+    given_links = [link, msgspec.structs.replace(link, link_id=UUID(int=5), slug="other", sponsor_id=None)]
+    ledger = server(links=given_links)
+    given_links.clear()
     with ledger.client() as client:
-        link = client.links.create(url="https://shop.example.com/a?b=1", slug="sale", utm=Utm(source="talk"))
-        assert (link.target, link.click_id) == ("https://shop.example.com/a?b=1&utm_source=talk", False)
         assert client.links.get(link.link_id) == link
-        assert client.links.create(url="https://shop.example.com/").slug == "link-1"
-        with pytest.raises(Conflict, match="slug_taken"):
-            client.links.create(url="https://shop.example.com/", slug="sale")
-        with pytest.raises(ValidationError, match="/url"):
-            client.links.create(url="ftp://shop.example.com/")
-        assert [one.slug for one in client.links.list()] == ["sale", "link-1"]
-    # What a server is made with is its own from then on.
-    with server(links=[link]).client() as another:
-        assert list(another.links.list()) == [link]
+        assert [one.slug for one in client.links.list()] == ["sale", "other"]
+        assert list(client.links.list(sponsor_id=UUID(int=9))) == [link]
 
 
 def test_what_it_does_not_have_is_said() -> None:
     with server().client() as client, pytest.raises(ServerError, match=r"501 not_in_testing.*GET /api/v1/api-keys"):
         list(client.keys.list())
+    with server().client() as client, pytest.raises(ServerError, match=r"POST /api/v1/links"):
+        client.links.create(url="https://shop.example.com/")
 
 
 def test_events_arrive_once_and_can_be_found() -> None:
@@ -357,8 +363,6 @@ def test_it_listens_for_clients_that_bring_no_transport(listening: tuple[Server,
     ledger, url = listening
     with Castledger(ledger.api_key, base_url=url, collector_url=url) as client:
         assert client.podcasts.get(talk.podcast_id) == talk
-        link = client.links.create(url="https://shop.example.com/")
-        assert list(client.links.list()) == [link]
         client.track("signup")
         assert client.flush()
         assert [one.type for one in ledger.events] == ["signup"]

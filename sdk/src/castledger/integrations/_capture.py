@@ -14,10 +14,7 @@ import msgspec
 
 from castledger._errors import ConfigurationError
 
-__all__ = ("FORGET", "Attribution", "Capture", "Visit", "format_cookie", "parse_cookie", "set_cookie")
-
-FORGET: Final = ""
-"""The cookie's value of a visitor who asks not to be tracked: it is deleted."""
+__all__ = ("Attribution", "Capture", "Visit", "format_cookie", "parse_cookie")
 
 # Longer queries belong to no link that somebody follows, and reading them would cost.
 _MAX_QUERY_CHARS: Final = 8192
@@ -74,11 +71,11 @@ class Visit(NamedTuple):
 
     Attributes:
         attribution: For the request.
-        cookie: The cookie's new value; ``FORGET`` to delete it, ``None`` to leave it.
+        set_cookie: The answer's header of that name, where it is to have one.
     """
 
     attribution: Attribution
-    cookie: str | None
+    set_cookie: str | None
 
 
 def _format_click_id(click_id: UUID) -> str:
@@ -176,16 +173,6 @@ def _find_cookie(header: str, name: str) -> str | None:
     return None
 
 
-def set_cookie(name: str, value: str, *, max_age_s: int, is_secure: bool) -> str:
-    """Write the header ``Set-Cookie``.
-
-    >>> set_cookie("cl_attribution", FORGET, max_age_s=60, is_secure=True)
-    'cl_attribution=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax; Secure'
-    """
-    age = 0 if value == FORGET else max_age_s
-    return f"{name}={value}; Max-Age={age}; Path=/; HttpOnly; SameSite=Lax{'; Secure' if is_secure else ''}"
-
-
 class Capture:
     """What is captured, and whether it is remembered.
 
@@ -220,8 +207,8 @@ class Capture:
         self._click_parameters = tuple(click_parameters)
         self._promo_parameters = tuple(promo_parameters)
         self._remember = remember
-        self.cookie = cookie
-        self.max_age_s = days * _DAY_S
+        self._cookie = cookie
+        self._max_age_s = days * _DAY_S
 
     def read(self, *, scheme: str, path: str, query: str, headers: Mapping[str, str]) -> Visit:
         """Read a request. Whatever is malformed is ignored: a visitor may send anything.
@@ -235,16 +222,20 @@ class Capture:
         asked = self._asked(scheme, path, query, headers)
         if not self._remember:
             return Visit(asked, None)
-        value = _find_cookie(headers.get("cookie", ""), self.cookie)
+        value = _find_cookie(headers.get("cookie", ""), self._cookie)
         if "1" in (headers.get("dnt"), headers.get("sec-gpc")):
-            return Visit(asked, None if value is None else FORGET)
+            return Visit(asked, None if value is None else self._set_cookie("", 0, scheme))
         remembered = None if value is None else parse_cookie(value)
         if asked.click_id is None and asked.promo_code is None:
             return Visit(remembered or asked, None)
         if asked.click_id is None and remembered is not None:
             # A code on the way to the till belongs to the visit; another click begins a new one.
             asked = msgspec.structs.replace(remembered, promo_code=asked.promo_code)
-        return Visit(asked, format_cookie(asked))
+        return Visit(asked, self._set_cookie(format_cookie(asked), self._max_age_s, scheme))
+
+    def _set_cookie(self, value: str, max_age_s: int, scheme: str) -> str:
+        secure = "; Secure" if scheme == "https" else ""
+        return f"{self._cookie}={value}; Max-Age={max_age_s}; Path=/; HttpOnly; SameSite=Lax{secure}"
 
     def _asked(self, scheme: str, path: str, query: str, headers: Mapping[str, str]) -> Attribution:
         pairs = _pairs(query)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from castledger.integrations._capture import Capture, set_cookie
+from castledger.integrations._capture import Capture
 from castledger.integrations._context import attributed
 
 __all__ = ("AttributionMiddleware",)
@@ -39,15 +39,9 @@ class AttributionMiddleware:
         )
 
         async def send_with_cookie(message: Any) -> None:
-            if message["type"] == "http.response.start" and visit.cookie is not None:
-                is_secure = scope.get("scheme") == "https"
-                cookie = set_cookie(
-                    self._capture.cookie, visit.cookie, max_age_s=self._capture.max_age_s, is_secure=is_secure
-                )
-                message = {
-                    **message,
-                    "headers": [*message.get("headers", ()), (b"set-cookie", cookie.encode("latin-1"))],
-                }
+            if message["type"] == "http.response.start" and visit.set_cookie is not None:
+                cookie = b"set-cookie", visit.set_cookie.encode("ascii")
+                message = {**message, "headers": [*message.get("headers", ()), cookie]}
             await send(message)
 
         with attributed(visit.attribution):

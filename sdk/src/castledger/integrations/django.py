@@ -10,7 +10,7 @@ from django import conf
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from castledger.integrations._capture import FORGET, Capture, Visit
+from castledger.integrations._capture import Capture, Visit
 from castledger.integrations._context import Streamed, attributed, streamed
 
 __all__ = ("AttributionMiddleware",)
@@ -46,12 +46,12 @@ class AttributionMiddleware:
             return self._serve(request, visit)
         with attributed(visit.attribution):
             response: HttpResponseBase = self._get_response(request)
-        return self._finish(response, visit, request)
+        return self._finish(response, visit)
 
     async def _serve(self, request: HttpRequest, visit: Visit) -> HttpResponseBase:
         with attributed(visit.attribution):
             response: HttpResponseBase = await self._get_response(request)
-        return self._finish(response, visit, request)
+        return self._finish(response, visit)
 
     def _read(self, request: HttpRequest) -> Visit:
         return self._capture.read(
@@ -61,16 +61,9 @@ class AttributionMiddleware:
             headers={name: request.headers[name] for name in _HEADERS if name in request.headers},
         )
 
-    def _finish(self, response: HttpResponseBase, visit: Visit, request: HttpRequest) -> HttpResponseBase:
-        if visit.cookie is not None:
-            response.set_cookie(
-                self._capture.cookie,
-                visit.cookie,
-                max_age=0 if visit.cookie == FORGET else self._capture.max_age_s,
-                secure=request.is_secure(),
-                httponly=True,
-                samesite="Lax",
-            )
+    def _finish(self, response: HttpResponseBase, visit: Visit) -> HttpResponseBase:
+        if visit.set_cookie is not None:
+            response.cookies.load(visit.set_cookie)
         # A server may send a file without reading it.
         if response.streaming and getattr(response, "file_to_stream", None) is None:
             pieces: Any = response

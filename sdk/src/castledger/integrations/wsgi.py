@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from castledger.integrations._capture import Capture, set_cookie
+from castledger.integrations._capture import Capture
 from castledger.integrations._context import Streamed, attributed
 
 if TYPE_CHECKING:
@@ -40,9 +40,8 @@ class AttributionMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
-        scheme = environ["wsgi.url_scheme"]
         visit = self._capture.read(
-            scheme=scheme,
+            scheme=environ["wsgi.url_scheme"],
             path=_text(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")),
             query=environ.get("QUERY_STRING", ""),
             headers={name: environ[key] for name, key in _HEADERS.items() if key in environ},
@@ -54,14 +53,8 @@ class AttributionMiddleware:
             failure: tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None] | None = None,
             /,
         ) -> Callable[[bytes], object]:
-            if visit.cookie is not None:
-                cookie = set_cookie(
-                    self._capture.cookie,
-                    visit.cookie,
-                    max_age_s=self._capture.max_age_s,
-                    is_secure=scheme == "https",
-                )
-                headers = [*headers, ("Set-Cookie", cookie)]
+            if visit.set_cookie is not None:
+                headers = [*headers, ("Set-Cookie", visit.set_cookie)]
             return start_response(status, headers) if failure is None else start_response(status, headers, failure)
 
         with attributed(visit.attribution):

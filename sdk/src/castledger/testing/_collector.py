@@ -15,7 +15,7 @@ import msgspec
 from castledger._errors import EventRefused
 from castledger._events import MAX_EVENT_BYTES, Event, EventIds, encode_event
 from castledger.testing._answers import Problem, answer
-from castledger.testing._events import RecordedEvent
+from castledger.testing._recording import RecordedEvent
 
 __all__ = ("Collector", "Refusal")
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import bisect
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, get_args
 from uuid import NAMESPACE_URL, UUID, uuid5
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from castledger import Enclosure, Episode, Podcast
+from castledger import Dimension, Enclosure, Episode, Interval, Podcast
 
 __all__ = ("DIMENSIONS", "INTERVALS", "Downloads", "bucket_starts", "make_episode", "make_podcast", "sum_up")
 
-Interval: TypeAlias = Literal["hour", "day", "week", "month"]
 INTERVALS: Final[tuple[str, ...]] = get_args(Interval)
-DIMENSIONS: Final = ("episode", "app", "device", "os", "country", "region", "city", "referrer", "feed_app", "source")
+DIMENSIONS: Final[tuple[str, ...]] = get_args(Dimension)
 _CREATED_AT: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 

@@ -1,10 +1,13 @@
-"""Clients that keep events instead of sending them."""
+"""Events as tests see them, and clients that keep them instead of sending them."""
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
@@ -13,13 +16,43 @@ from castledger._event_options import EventOptions
 from castledger._options import Options
 from castledger._stats import Listener, Stats
 from castledger._tracking import track
-from castledger.testing._events import RecordedEvent, find_events
 
-__all__ = ("AsyncRecordingClient", "RecordingClient")
+__all__ = ("AsyncRecordingClient", "RecordedEvent", "RecordingClient", "find_events")
 
 # Nothing is ever sent there.
 _NOWHERE: Final = "http://castledger.test"
 _KEY: Final = "cl_live_" + "r" * 38
+
+
+class RecordedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as it goes over the wire; what was not given is ``None``."""
+
+    event_id: UUID
+    type: str
+    occurred_at: dt.datetime | None = None
+    click_id: str | None = None
+    promo_code: str | None = None
+    link: str | None = None
+    customer_id: str | None = None
+    external_id: str | None = None
+    value_amount: int | None = None
+    currency: str | None = None
+    new_customer: bool | None = None
+    url: str | None = None
+    referrer: str | None = None
+    properties: dict[str, str | int | float | bool | None] | None = None
+
+
+def find_events(events: Iterable[RecordedEvent], fields: dict[str, Any]) -> list[RecordedEvent]:
+    """Find the events whose fields are all as given.
+
+    Raises:
+        TypeError: A name is no field of an event; a slip must not look like an event that is missing.
+    """
+    unknown = sorted(fields.keys() - set(RecordedEvent.__struct_fields__))
+    if unknown:
+        raise TypeError(f"find: an event has no field {', '.join(unknown)}")
+    return [event for event in events if all(getattr(event, name) == value for name, value in fields.items())]
 
 
 class _Recorder(Delivery):

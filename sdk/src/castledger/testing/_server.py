@@ -17,8 +17,8 @@ from castledger._wire import PATH
 from castledger.testing._answers import Problem
 from castledger.testing._api import Api
 from castledger.testing._collector import Collector, Refusal
-from castledger.testing._events import RecordedEvent, find_events
 from castledger.testing._ledger import Downloads
+from castledger.testing._recording import RecordedEvent, find_events
 
 __all__ = ("API_KEY", "ServedRequest", "Server")
 
@@ -54,7 +54,7 @@ class Server:
         podcasts: What there is; :func:`make_podcast` makes one with little to say.
         episodes: Likewise, by :func:`make_episode`.
         downloads: What reports are summed up from.
-        links: Links that there are; ``client.links.create`` makes more.
+        links: Likewise.
         api_key: The key that is good; any other is answered 401.
         clock: Gives an aware instant; what "now" is for defaults and for events that are too old.
 
