@@ -30,7 +30,7 @@ from castledger import (
     ServerError,
     Utm,
 )
-from castledger.testing import Downloads, Server, _ledger, _server, make_episode, make_podcast
+from castledger.testing import Downloads, RecordedEvent, Server, _ledger, _server, make_episode, make_podcast
 from castledger.testing._ledger import DIMENSIONS, INTERVALS, bucket_starts, sum_up
 
 UTC = dt.UTC
@@ -256,6 +256,7 @@ def test_the_asynchronous_client_is_answered_as_well() -> None:
         (b"{", {}, 400, "malformed"),
         ({"events": {}}, {}, 400, "malformed"),
         (b"\xff", {}, 400, "malformed"),
+        ({"sent_at": "2026-11-30T06:00:00", "events": []}, {}, 400, "malformed"),
         ({"events": [event()] * 501}, {}, 413, "too_many_events"),
         (b" " * (2 * 1024 * 1024 + 1), {}, 413, "too_large"),
         (gzip.compress(b" " * (64 * 1024 * 1024)), {"Content_Encoding": "gzip"}, 413, "too_large"),
@@ -297,6 +298,35 @@ def test_each_event_has_its_verdict_and_what_is_unknown_is_named() -> None:
     assert (answer["accepted"], answer["refused"], answer["ignored"]) == (1, 5, ["mood", "nickname"])
     assert ledger.lost == {"queue_full": 12}
     assert len(ledger.events) == 1
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20) | st.just(NOW.isoformat()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from([*RecordedEvent.__struct_fields__, "x"]), json_values, max_size=6)
+        | json_values,
+        max_size=4,
+    ),
+    st.datetimes().map(lambda at: at.replace(tzinfo=UTC)),
+)
+def test_whatever_is_sent_each_event_has_a_verdict(events: list[Any], sent_at: dt.datetime) -> None:
+    ledger = server()
+    answer = post(ledger, {"sent_at": sent_at, "events": events}).json()
+    assert len(answer["results"]) == len(events)
+    assert answer["accepted"] + answer["refused"] == len(events)
+    accepted = {one["event_id"] for one in answer["results"] if one["status"] == 202}
+    assert {str(one.event_id) for one in ledger.events} == {str(UUID(text)) for text in accepted}
+
+
+def test_an_event_that_is_no_text_is_refused_alone() -> None:
+    answer = post(Server(), b'{"events":[{"type":"\xff"},' + msgspec.json.encode(event()) + b"]}")
+    assert [one["status"] for one in answer.json()["results"]] == [422, 202]
 
 
 def test_a_clock_that_is_wrong_is_corrected() -> None:

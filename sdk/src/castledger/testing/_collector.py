@@ -6,7 +6,7 @@ import datetime as dt
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 from uuid import UUID
 
 import httpx
@@ -22,6 +22,7 @@ __all__ = ("Collector", "Refusal")
 _MAX_BODY_BYTES: Final = 2 * 1024 * 1024
 _MAX_EVENTS: Final = 500
 _ENVELOPE: Final = frozenset(("sent_at", "library", "lost", "events"))
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _FIELDS: Final = Event.__struct_fields__
 # A clock that is off by less is let be.
 _OFFSET_S: Final = 5.0
@@ -37,7 +38,7 @@ class Refusal(NamedTuple):
 
 class _Envelope(msgspec.Struct):
     events: list[msgspec.Raw]
-    sent_at: dt.datetime | None = None
+    sent_at: Annotated[dt.datetime, msgspec.Meta(tz=True)] | None = None
     library: str | None = None
     lost: dict[str, int] = {}
 
@@ -68,7 +69,7 @@ class Collector:
         try:
             envelope = msgspec.json.decode(body, type=_Envelope)
             known = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except _UNREADABLE as error:
             raise Problem(400, "malformed", f"the body is no batch of events: {error}") from error
         if len(envelope.events) > _MAX_EVENTS:
             raise Problem(413, "too_many_events", f"a request holds at most {_MAX_EVENTS} events")
@@ -92,9 +93,10 @@ class Collector:
             return {"event_id": None, "status": 413, "code": "event_too_large"}
         event_id: str | None = None
         try:
-            given = msgspec.json.decode(raw)
-            if not isinstance(given, dict):
-                raise EventRefused("", "invalid", "an event is an object")
+            try:
+                given = msgspec.json.decode(raw, type=dict[str, Any])
+            except _UNREADABLE as error:
+                raise EventRefused("", "invalid", f"an event is an object: {error}") from error
             ignored |= given.keys() - set(_FIELDS)
             if not isinstance(given.get("event_id"), str):
                 raise EventRefused("event_id", "missing", "event_id: is required, a UUID")
@@ -116,10 +118,10 @@ class Collector:
         if fields["occurred_at"] is not None:
             try:
                 at = msgspec.convert(fields["occurred_at"], dt.datetime)
-            except msgspec.ValidationError:
+                # One without a time zone is refused below.
+                fields["occurred_at"] = at if at.utcoffset() is None else at + offset
+            except (msgspec.ValidationError, OverflowError):
                 raise EventRefused("occurred_at", "invalid", "occurred_at: is no instant of RFC 3339") from None
-            # One without a time zone is refused below.
-            fields["occurred_at"] = at if at.utcoffset() is None else at + offset
         payload = encode_event(Event(**fields), ids=self._ids, now=received_at)
         return msgspec.json.decode(payload, type=RecordedEvent)
 
