@@ -16,6 +16,7 @@ from castledger._event_options import EventOptions
 from castledger._events import EventIds
 from castledger._posting import post
 from castledger._queue import EventQueue
+from castledger._spool import Spool, open_folder
 from castledger._stats import Counts, Listener, Stats
 from castledger._worker import MemorySource, Post, Worker
 
@@ -47,21 +48,42 @@ class Delivery(ABC):
         self.counts = counts
         self.ids = EventIds()
         self.queue = EventQueue(self.options.queue_size, batch_size=self.options.batch_size)
+        self.spool = self._open_spool()
         self.worker = Worker(
-            MemorySource(self.queue),
+            MemorySource(self.queue) if self.spool is None else self.spool,
             counts,
             batch_size=self.options.batch_size,
             flush_interval=self.options.flush_interval,
         )
         self._hurry_until = 0.0
 
+    def _open_spool(self) -> Spool | None:
+        options = self.options
+        if options.spool_dir is None or not options.is_enabled:
+            return None
+        return Spool(
+            open_folder(options.spool_dir),
+            queue=self.queue,
+            counts=self.counts,
+            batch_size=options.batch_size,
+            most_bytes=options.spool_bytes,
+            api_key=options.api_key,
+            notify=self.notify,
+        )
+
     def after_fork(self) -> None:
         """Begin anew in a forked process; the events belong to its parent, whose worker goes on."""
+        if self.spool is not None:
+            self.spool.close_copies()
         self._begin(self.counts.after_fork())
 
     @abstractmethod
     def wake(self) -> None:
         """Have waiting events looked at; starts whoever does that. Never waits, never raises."""
+
+    @abstractmethod
+    def notify(self) -> None:
+        """Tell whoever sends, if anybody does, that there is something; from any thread."""
 
     @abstractmethod
     def close(self, timeout: float) -> None:
@@ -98,10 +120,18 @@ class Delivery(ABC):
         """Send without waiting for full batches until an instant.
 
         Returns:
-            Whether waiting until then makes sense: there is something, and no longer pause.
+            Whether waiting until then makes sense: there is something, or may be on disk, and no longer pause.
         """
         self._hurry_until = max(self._hurry_until, until)
-        return self.worker.waiting > 0 and self.worker.paused_until < until
+        may_find_more = self.options.is_enabled and self.spool is not None and not self.spool.has_looked
+        return (may_find_more or self.worker.waiting > 0) and self.worker.paused_until < until
+
+    def end(self) -> None:
+        """Write down what waits where it survives, and count what does not."""
+        if self.spool is not None:
+            self.spool.close()
+        self.worker.give_up()
+        self.counts.tell_of_losses()
 
     @property
     def is_in_hurry(self) -> bool:
@@ -111,10 +141,14 @@ class Delivery(ABC):
     def stats(self) -> Stats:
         """Say what became of events."""
         counts = self.counts
+        on_disk = 0 if self.spool is None else self.spool.on_disk
         return Stats(
             tracked=self.queue.tracked,
-            queued=self.worker.waiting,
+            queued=max(self.worker.waiting - on_disk, 0),
+            on_disk=on_disk,
             sent=counts.sent,
+            spooled=counts.spooled,
+            adopted=counts.adopted,
             refused=counts.refusals(),
             lost=counts.losses(),
             requests=counts.requests,
@@ -128,6 +162,8 @@ class Delivery(ABC):
         left_s = deadline - time.monotonic()
         if left_s <= 0 or not self.worker.waiting:
             return
+        if self.spool is not None:
+            self.spool.tick()
         options = self.options
         with httpx.Client(
             base_url=options.collector_url,

@@ -46,6 +46,8 @@ class TaskDelivery(Delivery):
             running = asyncio.get_running_loop()
         except RuntimeError:
             running = None
+        if self.spool is not None:
+            self.spool.wake()
         if self._is_at_work:
             self.queue.asleep = False
             self._notify(running)
@@ -54,6 +56,11 @@ class TaskDelivery(Delivery):
             self._loop = running
             self._signal = asyncio.Event()
             self._task = running.create_task(self._run(), name="castledger-events")
+
+    def notify(self) -> None:
+        """Tell the task, where there is one, that there is something."""
+        if self._is_at_work:
+            self._notify(None)
 
     @property
     def _is_at_work(self) -> bool:
@@ -101,7 +108,8 @@ class TaskDelivery(Delivery):
                 # A task is cancelled when its loop ends; the events wait for another one.
                 self.worker.answered(reply, time.monotonic())
             return
-        if step is None:
+        # With a spool it is the spool that the next event has to wake.
+        if step is None and self.spool is None:
             self.queue.asleep = True
             if len(self.queue):
                 return
@@ -128,14 +136,17 @@ class TaskDelivery(Delivery):
         if self._is_stopping:
             return
         self.is_taking = False
-        await self.flush_async(within_s)
+        if self.worker.waiting:
+            await self.flush_async(within_s)
         self._is_stopping = True
         if self._is_at_work and self._task is not None and self._loop is asyncio.get_running_loop():
             self._signal.set()
             await asyncio.wait([self._task], timeout=_STOP_S)
             self._task.cancel()
             await asyncio.wait([self._task])
-        self._finish()
+        if self.spool is not None:
+            await asyncio.to_thread(self.spool.close)
+        self.end()
 
     def close(self, timeout: float) -> None:
         """Send what waits from here: at the interpreter's end, when the loop does not run any more."""
@@ -144,8 +155,4 @@ class TaskDelivery(Delivery):
         self.is_taking = False
         self._is_stopping = True
         self.send_here(time.monotonic() + timeout)
-        self._finish()
-
-    def _finish(self) -> None:
-        self.worker.give_up()
-        self.counts.tell_of_losses()
+        self.end()

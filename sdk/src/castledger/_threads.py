@@ -13,35 +13,14 @@ from castledger._delivery import EXIT_S, Delivery
 from castledger._event_options import EventOptions
 from castledger._posting import post
 from castledger._stats import Counts, Listener
+from castledger._wake import Wake
 from castledger._worker import Post
 
-__all__ = ("ThreadDelivery", "Wake")
+__all__ = ("ThreadDelivery",)
 
 _LOOK_S: Final = 0.01
 # Losses of a full queue are told of that late while the worker pauses.
 _LONGEST_NAP_S: Final = 5.0
-
-
-class Wake:
-    """A signal that one thread waits for and that any code may give, a signal's handler and a destructor too.
-
-    ``threading.Event`` takes a lock in ``set``, for which a handler that interrupts ``set`` would wait for ever.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def set(self) -> None:
-        """Wake whoever waits, or will."""
-        try:
-            self._lock.release()
-        except RuntimeError:
-            return
-
-    def wait(self, timeout_s: float | None) -> None:
-        """Wait for the signal, or for so long."""
-        self._lock.acquire(timeout=-1 if timeout_s is None else max(timeout_s, 0.0))
 
 
 class ThreadDelivery(Delivery):
@@ -64,8 +43,14 @@ class ThreadDelivery(Delivery):
     def wake(self) -> None:
         """Have waiting events looked at."""
         self.queue.asleep = False
+        if self.spool is not None:
+            self.spool.wake()
         if self._thread is None:
             self._start()
+        self._signal.set()
+
+    def notify(self) -> None:
+        """Tell the thread that there is something."""
         self._signal.set()
 
     def _start(self) -> None:
@@ -109,7 +94,8 @@ class ThreadDelivery(Delivery):
         if isinstance(step, Post):
             self.worker.answered(post(http, step, self.counts), time.monotonic())
             return
-        if step is None:
+        # With a spool it is the spool that the next event has to wake.
+        if step is None and self.spool is None:
             self.queue.asleep = True
             if len(self.queue):
                 # It came between the look and the nap.
@@ -128,8 +114,6 @@ class ThreadDelivery(Delivery):
             # A listener's call: it would wait for itself.
             return not self.worker.waiting
         deadline = time.monotonic() + timeout
-        if not self.worker.waiting:
-            return True
         # Looked at again and again: a lock that a thread holds when the interpreter ends is never released.
         while self.hurry(deadline) and time.monotonic() < deadline:
             self.wake()
@@ -145,12 +129,12 @@ class ThreadDelivery(Delivery):
             return
         self.is_taking = False
         deadline = time.monotonic() + timeout
-        self.flush(timeout)
+        if self.worker.waiting:
+            self.flush(timeout)
         self._is_stopping = True
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             self._signal.set()
             # One that waits for an answer goes with the process.
             thread.join(max(deadline - time.monotonic(), 0.1))
-        self.worker.give_up()
-        self.counts.tell_of_losses()
+        self.end()
