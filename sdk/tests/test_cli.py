@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from castledger import Castledger
 from castledger.cli import main
-from castledger.cli.terminal import Terminal
+from castledger.cli._terminal import Terminal
 from sdk.tests.servers import ENVIRON, Installation
 from sdk.tests.twin import KEY, NOW, PODCASTS, REPORT, problem
 

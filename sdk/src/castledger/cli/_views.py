@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, TextIO, TypeAlias
 
 import msgspec
 
-from castledger.cli.terminal import Terminal
+from castledger.cli._terminal import Terminal
 
 __all__ = ("Column", "Row", "View", "flatten", "write_view")
 

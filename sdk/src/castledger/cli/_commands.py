@@ -12,8 +12,8 @@ import msgspec
 
 from castledger._client import Castledger
 from castledger._models import DownloadReport, DownloadRow, Link, Podcast
-from castledger.cli.choosing import choose_episode, choose_podcast
-from castledger.cli.views import Column, Row, View, flatten
+from castledger.cli._choosing import choose_episode, choose_podcast
+from castledger.cli._views import Column, Row, View, flatten
 
 __all__ = ("show_downloads", "show_episodes", "show_explanation", "show_links", "show_podcasts")
 
@@ -135,7 +135,7 @@ def show_downloads(client: Castledger, options: argparse.Namespace) -> View:
         fields.append("title")
     columns = []
     if not is_summed:
-        columns.append(Column("start", lambda row: _when(dt.datetime.fromisoformat(row["start"]))))
+        columns.append(Column("start", lambda row: _when(dt.datetime.fromisoformat(row["start"])), is_whole=True))
     if options.by is not None:
         columns.append(Column(options.by.replace("_", " "), _name_key))
     columns.append(Column("downloads", lambda row: row["downloads"]))
@@ -196,7 +196,7 @@ def show_episodes(client: Castledger, options: argparse.Namespace) -> View:
         rows.append(row | {f"downloads_{point.day}d": point.downloads for point in curve.points})
     fields = list(rows[0]) if rows else ["episode_id", "title", "published_at", "starts_at"]
     columns = [
-        Column("published", lambda row: _day(row["published_at"])),
+        Column("published", lambda row: _day(row["published_at"]), is_whole=True),
         Column("title", lambda row: row["title"]),
         *(_curve_column(days) for days in _CURVE_DAYS),
         Column("id", lambda row: row["episode_id"], is_whole=True),
