@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from castledger.integrations._capture import Capture
@@ -47,15 +46,10 @@ class AttributionMiddleware:
             headers={name: environ[key] for name, key in _HEADERS.items() if key in environ},
         )
 
-        def start_with_cookie(
-            status: str,
-            headers: list[tuple[str, str]],
-            failure: tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None] | None = None,
-            /,
-        ) -> Callable[[bytes], object]:
+        def start_with_cookie(status: str, headers: list[tuple[str, str]], *failure: Any) -> Callable[[bytes], object]:
             if visit.set_cookie is not None:
                 headers = [*headers, ("Set-Cookie", visit.set_cookie)]
-            return start_response(status, headers) if failure is None else start_response(status, headers, failure)
+            return start_response(status, headers, *failure)
 
         with attributed(visit.attribution):
             answer = self._app(environ, start_with_cookie)

@@ -13,7 +13,7 @@ import httpx
 
 from castledger import Episode, Link, Podcast
 from castledger.testing._answers import Problem, answer, fault
-from castledger.testing._ledger import DIMENSIONS, INTERVALS, Downloads, bucket_starts, sum_up
+from castledger.testing._ledger import DIMENSIONS, INTERVALS, Downloads, bucket_starts, start_of_day, sum_up
 
 __all__ = ("Api",)
 
@@ -97,8 +97,8 @@ class Api:
         limit = _whole_number("limit", params.get("limit"), 1000)
         now = self._clock()
         today = now.astimezone(tz).date()
-        end = _moment("to", params.get("to"), tz) or _start_of(today + dt.timedelta(days=1), tz)
-        start = _moment("from", params.get("from"), tz) or _start_of(
+        end = _moment("to", params.get("to"), tz) or start_of_day(today + dt.timedelta(days=1), tz)
+        start = _moment("from", params.get("from"), tz) or start_of_day(
             end.astimezone(tz).date() - dt.timedelta(days=_DEFAULT_DAYS), tz
         )
         if end <= start:
@@ -164,16 +164,12 @@ def _time_zone(name: str) -> ZoneInfo:
         raise fault("tz", "unknown", "is a time zone such as Europe/Berlin") from None
 
 
-def _start_of(day: dt.date, tz: ZoneInfo) -> dt.datetime:
-    return dt.datetime.combine(day, dt.time(), tz).astimezone(dt.UTC)
-
-
 def _moment(name: str, text: str | None, tz: ZoneInfo) -> dt.datetime | None:
     if text is None:
         return None
     try:
         if len(text) == len("2026-11-01"):
-            return _start_of(dt.date.fromisoformat(text), tz)
+            return start_of_day(dt.date.fromisoformat(text), tz)
         at = dt.datetime.fromisoformat(text)
     except ValueError:
         raise fault(name, "invalid", "is a date, or an instant with an offset") from None

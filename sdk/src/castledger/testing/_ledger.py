@@ -13,7 +13,16 @@ import msgspec
 
 from castledger import Dimension, Enclosure, Episode, Interval, Podcast
 
-__all__ = ("DIMENSIONS", "INTERVALS", "Downloads", "bucket_starts", "make_episode", "make_podcast", "sum_up")
+__all__ = (
+    "DIMENSIONS",
+    "INTERVALS",
+    "Downloads",
+    "bucket_starts",
+    "make_episode",
+    "make_podcast",
+    "start_of_day",
+    "sum_up",
+)
 
 INTERVALS: Final[tuple[str, ...]] = get_args(Interval)
 DIMENSIONS: Final[tuple[str, ...]] = get_args(Dimension)
@@ -98,7 +107,8 @@ def make_episode(podcast: Podcast, title: str = "Pilot", **fields: Any) -> Episo
     return Episode(title=title, **{**usual, **fields})
 
 
-def _midnight(day: dt.date, tz: ZoneInfo) -> dt.datetime:
+def start_of_day(day: dt.date, tz: ZoneInfo) -> dt.datetime:
+    """Give a day's first instant."""
     return dt.datetime.combine(day, dt.time(), tz).astimezone(dt.UTC)
 
 
@@ -108,10 +118,10 @@ def _next_start(at: dt.datetime, interval: str, tz: ZoneInfo) -> dt.datetime:
         return at + dt.timedelta(hours=1) - dt.timedelta(minutes=local.minute, seconds=local.second)
     day = local.date()
     if interval == "day":
-        return _midnight(day + dt.timedelta(days=1), tz)
+        return start_of_day(day + dt.timedelta(days=1), tz)
     if interval == "week":
-        return _midnight(day + dt.timedelta(days=7 - day.weekday()), tz)
-    return _midnight((day.replace(day=1) + dt.timedelta(days=32)).replace(day=1), tz)
+        return start_of_day(day + dt.timedelta(days=7 - day.weekday()), tz)
+    return start_of_day((day.replace(day=1) + dt.timedelta(days=32)).replace(day=1), tz)
 
 
 def bucket_starts(start: dt.datetime, end: dt.datetime, *, interval: str, tz: ZoneInfo) -> Iterator[dt.datetime]:

@@ -6,22 +6,18 @@ import datetime as dt
 import threading
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
 
 from castledger._delivery import Delivery
-from castledger._event_options import EventOptions
-from castledger._options import Options
-from castledger._stats import Listener, Stats
+from castledger._errors import EventRefused
+from castledger._events import EventIds
+from castledger._stats import Counts, Listener, Stats
 from castledger._tracking import track
 
 __all__ = ("AsyncRecordingClient", "RecordedEvent", "RecordingClient", "find_events")
-
-# Nothing is ever sent there.
-_NOWHERE: Final = "http://castledger.test"
-_KEY: Final = "cl_live_" + "r" * 38
 
 
 class RecordedEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,45 +51,67 @@ def find_events(events: Iterable[RecordedEvent], fields: dict[str, Any]) -> list
     return [event for event in events if all(getattr(event, name) == value for name, value in fields.items())]
 
 
-class _Recorder(Delivery):
-    """Keeps what other deliveries send; each event as soon as it is tracked."""
+class _Recorder:
+    """Stands where ``track`` finds a client's delivery, and has what it uses of one; nothing ever waits here."""
 
-    def __init__(self, options: EventOptions, on_error: Listener | None) -> None:
+    def __init__(self, *, is_strict: bool, is_enabled: bool, on_error: Listener | None) -> None:
         self._lock = threading.RLock()
         self.events: list[RecordedEvent] = []
-        super().__init__(options, on_error)
+        self.tracked = 0
+        self.is_taking = is_enabled
+        self.ids = EventIds()
+        self.counts = Counts(on_error)
+        self._is_strict = is_strict
+        self._is_enabled = is_enabled
 
-    def wake(self) -> None:
-        """Keep what waits."""
-        # Whoever has woken this sees its event afterwards, also when another thread took it.
+    @property
+    def queue(self) -> _Recorder:
+        """Where events are left."""
+        return self
+
+    def put(self, payload: bytes) -> bool:
+        """Keep an event; nobody is to be woken."""
+        event = msgspec.json.decode(payload, type=RecordedEvent)
         with self._lock:
-            while taken := self.queue.take(1):
-                self.events.append(msgspec.json.decode(taken[0], type=RecordedEvent))
+            self.events.append(event)
+            self.tracked += 1
+        return False
 
-    def stats(self) -> Stats:
-        """What is kept counts as sent."""
-        stats = super().stats()
-        return msgspec.structs.replace(stats, queued=0, sent=stats.tracked)
+    def turn_away(self) -> None:
+        """Count an event that came after the end."""
+        if self._is_enabled:
+            self.counts.lose("closed")
+            self.counts.tell_of_losses()
 
-    def close(self, timeout: float) -> None:
-        """Take no more events."""
-        self.is_taking = False
+    def refuse(self, error: Exception) -> None:
+        """Count an event that is out of bounds.
+
+        Raises:
+            EventRefused: The client is strict.
+        """
+        if not isinstance(error, EventRefused):
+            error = EventRefused("event", "invalid", f"event: cannot be read ({type(error).__name__})")
+        self.counts.refuse(error)
+        if self._is_strict:
+            raise error
 
 
 class _Recording:
     """What both recording clients have."""
 
     def __init__(self, *, strict: bool = True, on_error: Listener | None = None, enabled: bool = True) -> None:
-        options = Options.read(api_key=_KEY, base_url=_NOWHERE, timeout=1.0, max_retries=0)
-        events = EventOptions(options, collector_url=_NOWHERE, is_strict=strict, is_enabled=enabled)
-        self._delivery = _Recorder(events, on_error)
+        self._recorder = _Recorder(is_strict=strict, is_enabled=enabled, on_error=on_error)
+
+    @property
+    def _delivery(self) -> Delivery:
+        return cast(Delivery, self._recorder)
 
     track = track
 
     @property
     def events(self) -> tuple[RecordedEvent, ...]:
         """All events, in the order in which they were tracked."""
-        return tuple(self._delivery.events)
+        return tuple(self._recorder.events)
 
     def find(self, **fields: Any) -> list[RecordedEvent]:
         """Find the events with all of these fields.
@@ -105,11 +123,18 @@ class _Recording:
 
     def clear(self) -> None:
         """Forget all events; ``stats()`` goes on counting them."""
-        self._delivery.events.clear()
+        self._recorder.events.clear()
 
     def stats(self) -> Stats:
         """Say what became of events: those that are kept count as sent."""
-        return self._delivery.stats()
+        recorder = self._recorder
+        return Stats(
+            tracked=recorder.tracked,
+            sent=recorder.tracked,
+            refused=recorder.counts.refusals(),
+            lost=recorder.counts.losses(),
+            listener_faults=recorder.counts.listener_faults,
+        )
 
 
 class RecordingClient(_Recording):
@@ -135,7 +160,7 @@ class RecordingClient(_Recording):
 
     def close(self, timeout: float = 5.0) -> None:
         """Take no more events; those that there are stay."""
-        self._delivery.close(timeout)
+        self._recorder.is_taking = False
 
 
 class AsyncRecordingClient(_Recording):
@@ -155,4 +180,4 @@ class AsyncRecordingClient(_Recording):
 
     async def aclose(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - as the client has it
         """Take no more events; those that there are stay."""
-        self._delivery.close(timeout)
+        self._recorder.is_taking = False
