@@ -7,8 +7,8 @@ from typing import Any, Final
 from litestar.connection import ASGIConnection, Request
 from litestar.handlers import BaseRouteHandler
 
-from analytics_core.api_keys import KeyKind, is_well_formed
-from analytics_core.db.tenants import KeyRow, find_key
+from analytics_core.api_keys import KeyKind
+from analytics_core.db.tenants import KeyRow
 from analytics_core.db.user_sessions import find_member_session, find_person_session
 from analytics_core.errors import Forbidden, Unauthenticated
 from analytics_core.origins import check_origin
@@ -60,12 +60,8 @@ def _read_token(connection: ASGIConnection[Any, Any, Any, Any], text: str) -> Ac
 
 
 async def _find_key(connection: ASGIConnection[Any, Any, Any, Any], text: str) -> KeyRow:
-    key = None
     resources: Resources = connection.app.state.resources
-    # What was mistyped or made up costs no connection.
-    if is_well_formed(text):
-        async with resources.database.auth() as conn:
-            key = await find_key(conn, text)
+    key = await resources.known_keys.find(text)
     if key is None:
         raise Unauthenticated(_BAD_KEY)
     _check_origin(connection, key)
@@ -90,7 +86,7 @@ async def _find_member(connection: ASGIConnection[Any, Any, Any, Any], text: str
 async def require_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Let a request pass that has a valid key or access token; who showed it becomes its ``auth``, a :class:`Caller`.
 
-    Either is looked up for each request (one read by primary keys over a local connection), so that a revoked key, an
+    Sessions are looked up for each request, keys until the database tells of a change to any, so that a revoked key, an
     ended session and a removed member are refused at once.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,9 +19,11 @@ from analytics_core.db.pool import (
     Pool,
     Tenant,
     check_role,
+    connect,
     connection,
     open_pool,
     set_tenant,
+    tenant_reading,
     tenant_transaction,
 )
 from analytics_core.errors import ConfigError, Unavailable
@@ -33,12 +36,14 @@ from analytics_core.settings import DatabaseSettings, Settings
 from analytics_core.token_secrets import load_token_keys
 from analytics_core.tokens import TokenKeys
 from api.key_uses import KeyUses
+from api.known_keys import KnownKeys
 from api.lists import ListVersions
 
 __all__ = ("Database", "Resources", "open_resources", "resources_of")
 
 _MAX_API_CONNECTIONS = 8
 _MAX_AUTH_CONNECTIONS = 4
+_MAX_READING_CONNECTIONS = 8
 
 _NOT_OURS = (
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -56,8 +61,9 @@ class Database:
     It opens without a database and finds one as soon as it answers. Each role is checked before its first use.
     """
 
-    def __init__(self, *, api: Pool, auth: Pool) -> None:
+    def __init__(self, *, api: Pool, auth: Pool, reading: Pool) -> None:
         self._pools = {Role.API: api, Role.AUTH: auth}
+        self._reading = reading
         self._checked: set[Role] = set()
 
     async def _check(self, role: Role) -> None:
@@ -101,6 +107,16 @@ class Database:
             self._usable(Role.API) as pool,
             tenant_transaction(pool, tenant, readonly=True, snapshot=snapshot) as conn,
         ):
+            yield conn
+
+    @contextlib.asynccontextmanager
+    async def reading(self, tenant: Tenant) -> AsyncIterator[Connection]:
+        """Lend a connection that reads one tenant's rows, each statement by itself: for what one statement answers.
+
+        Raises:
+            Unavailable: The database does not answer, or not in the role it has to.
+        """
+        async with self._usable(Role.API), tenant_reading(self._reading, tenant) as conn:
             yield conn
 
     @contextlib.asynccontextmanager
@@ -151,6 +167,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
         passwords: Hashes and compares them.
         tokens: Signs access tokens, and reads them.
         profiles: All that can be compared, by name: ours and the installation's own.
+        known_keys: Keys that were looked up lately.
         key_uses: When keys were used last.
     """
 
@@ -164,6 +181,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     tokens: TokenKeys
     profiles: Mapping[str, Profile]
     lists: ListVersions
+    known_keys: KnownKeys
     key_uses: KeyUses
 
     @property
@@ -189,6 +207,7 @@ async def open_resources(
             no secret to sign access tokens with.
     """
     where = database or settings.require_database()
+    clock = clock or SystemClock()
     profiles = load_profiles(settings.api.profiles)
     tokens = load_token_keys(settings.people.jwt_secrets, settings.data_dir)
     async with contextlib.AsyncExitStack() as stack:
@@ -197,10 +216,16 @@ async def open_resources(
             pool = await open_pool(where, role, application_name="castledger-api", max_size=size)
             stack.push_async_callback(_close, pool)
             pools[role] = pool
-        ours = Database(api=pools[Role.API], auth=pools[Role.AUTH])
+        reading = await open_pool(
+            where, Role.API, application_name="castledger-api", max_size=_MAX_READING_CONNECTIONS, only_reads=True
+        )
+        stack.push_async_callback(_close, reading)
+        ours = Database(api=pools[Role.API], auth=pools[Role.AUTH], reading=reading)
+        reach = functools.partial(connect, where, Role.AUTH, application_name="castledger-api-access")
+        known_keys = KnownKeys(reach, ours.auth, clock=clock)
+        await stack.enter_async_context(known_keys.running())
         key_uses = KeyUses(ours.auth)
         await stack.enter_async_context(key_uses.running())
-        clock = clock or SystemClock()
         limiter: Limiter = MemoryLimiter(clock.now_us)
         if settings.redis is not None:
             # Imported where there is one: most installations have none.
@@ -220,6 +245,7 @@ async def open_resources(
             tokens=tokens,
             profiles=profiles,
             lists=ListVersions(settings.ingest, clock=clock),
+            known_keys=known_keys,
             key_uses=key_uses,
         )
 

@@ -29,6 +29,9 @@ T = TypeVar("T")
 _SEEN_ONCE: Final = ("api_key", "key", "password", "secret")
 """Fields of answers that hold a credential where they hold anything."""
 
+_ACCESS: Final = ("key.", "tenant.")
+"""Actions that change whom we know: the word of the database would come a moment after the answer."""
+
 Described = msgspec.Struct | Mapping[str, Any] | None
 
 
@@ -151,6 +154,8 @@ async def writing(
         )
         if keyed is not None:
             await keyed.keep(conn, request, caller, resource_id, work.answer)
+    if action.startswith(_ACCESS):
+        resources_of(request).known_keys.forget()
 
 
 class OwnWork:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Final, LiteralString, TypeAlias
+from typing import Any, Final, LiteralString, TypeAlias, cast
 from uuid import UUID
 
 import asyncpg
@@ -21,12 +21,14 @@ __all__ = (
     "CONNECTION_LOST",
     "Connection",
     "Pool",
+    "ReadingConnection",
     "Tenant",
     "check_role",
     "connect",
     "connection",
     "open_pool",
     "set_tenant",
+    "tenant_reading",
     "tenant_transaction",
 )
 
@@ -55,8 +57,8 @@ select current_user::text as name, r.rolsuper as is_super, r.rolbypassrls as byp
 from pg_roles r where r.rolname = current_user"""
 
 _SET_TENANT: Final[LiteralString] = """/* pool.set_tenant */
-select set_config('app.tenant_id', $1::text, true), set_config('app.tenant_no', $2::text, true),
-    set_config('app.sponsor_ids', $3::text, true)"""
+select set_config('app.tenant_id', $1::text, $4::boolean), set_config('app.tenant_no', $2::text, $4::boolean),
+    set_config('app.sponsor_ids', $3::text, $4::boolean)"""
 
 
 class Tenant(msgspec.Struct, frozen=True):
@@ -70,6 +72,24 @@ class Tenant(msgspec.Struct, frozen=True):
     tenant_id: TenantId
     tenant_no: TenantNo
     sponsor_ids: frozenset[UUID] | None = None
+
+
+class ReadingConnection(asyncpg.Connection):
+    """One of a pool that only reads, which knows whose rows it sees from one lending to the next."""
+
+    __slots__ = ("_tenant",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._tenant: Tenant | None = None
+
+    async def turn_to(self, tenant: Tenant) -> None:
+        """See a tenant's rows from now on, and nobody's where that fails."""
+        if self._tenant == tenant:
+            return
+        self._tenant = None
+        await set_tenant(self, tenant, is_local=False)
+        self._tenant = tenant
 
 
 def _session_settings(role: Role, application_name: str) -> dict[str, str]:
@@ -146,9 +166,17 @@ async def connect(
 
 
 async def open_pool(
-    settings: DatabaseSettings, role: Role, *, application_name: str, min_size: int = 0, max_size: int = 8
+    settings: DatabaseSettings,
+    role: Role,
+    *,
+    application_name: str,
+    min_size: int = 0,
+    max_size: int = 8,
+    only_reads: bool = False,
 ) -> Pool:
     """Open a pool whose connections all act in one role; with ``min_size=0`` it opens without a database.
+
+    With *only_reads* the server refuses to write over any of them; they are for :func:`tenant_reading`.
 
     Raises:
         ConfigError: The login may not take the role.
@@ -160,8 +188,10 @@ async def open_pool(
             min_size=min_size,
             max_size=max_size,
             max_inactive_connection_lifetime=60.0,
-            server_settings=_session_settings(role, application_name),
+            server_settings=_session_settings(role, application_name)
+            | ({"default_transaction_read_only": "on"} if only_reads else {}),
             timeout=_TIMEOUT_S,
+            connection_class=ReadingConnection if only_reads else asyncpg.Connection,
             init=_init,
             reset=_keep,
         )
@@ -193,13 +223,16 @@ async def connection(pool: Pool) -> AsyncIterator[Connection]:
         raise quota_exceeded(error.detail) from error
 
 
-async def set_tenant(conn: Connection, tenant: Tenant) -> None:
-    """Have the rest of a transaction see a tenant's rows; who makes a tenant says so once it has a number."""
+async def set_tenant(conn: Connection, tenant: Tenant, *, is_local: bool = True) -> None:
+    """Have the rest of a transaction see a tenant's rows; who makes a tenant says so once it has a number.
+
+    Otherwise than for the rest of a transaction it is set by :class:`ReadingConnection` alone.
+    """
     sponsors = ""
     if tenant.sponsor_ids is not None:
         # As PostgreSQL writes an array; what is empty is not what is not set.
         sponsors = f"{{{','.join(sorted(str(UUID(int=one.int)) for one in tenant.sponsor_ids))}}}"
-    await conn.execute(_SET_TENANT, str(tenant.tenant_id), str(tenant.tenant_no), sponsors)
+    await conn.execute(_SET_TENANT, str(tenant.tenant_id), str(tenant.tenant_no), sponsors, is_local)
 
 
 @contextlib.asynccontextmanager
@@ -222,4 +255,24 @@ async def tenant_transaction(
         conn.transaction(isolation="repeatable_read" if snapshot else None, readonly=readonly),
     ):
         await set_tenant(conn, tenant)
+        yield conn
+
+
+@contextlib.asynccontextmanager
+async def tenant_reading(pool: Pool, tenant: Tenant) -> AsyncIterator[Connection]:
+    """Lend a connection that reads one tenant's rows, each statement by itself.
+
+    For requests that one statement answers: beginning a transaction, naming the tenant and ending it are three more
+    ways to the server and back. Here it is named once, as long as the same tenant asks, and always before anybody gets
+    the connection.
+
+    Args:
+        pool: In the role of the API, opened to read only.
+        tenant: Whose rows.
+
+    Raises:
+        Unavailable: The database does not answer, or went away.
+    """
+    async with connection(pool) as conn:
+        await cast(ReadingConnection, conn).turn_to(tenant)
         yield conn

@@ -34,7 +34,8 @@ delete from app.sessions where created_at < $3 or seen_at < $4 or token_hash in 
     order by seen_at desc, token_hash offset $5)"""
 
 _FIND: Final[LiteralString] = """/* sessions.find */
-select k.key_id, k.tenant_id, t.tenant_no, t.is_installation, t.status, k.kind, k.scopes, k.origins, s.seen_at
+select k.key_id, k.tenant_id, t.tenant_no, t.is_installation, t.status, k.kind, k.scopes, k.origins, k.expires_at,
+    s.seen_at
 from app.sessions s join app.api_keys k using (tenant_id, key_id) join app.tenants t using (tenant_id)
 where s.token_hash = $1 and s.created_at >= $2 and s.seen_at >= $3 and k.revoked_at is null
     and (k.expires_at is null or k.expires_at > now()) and t.status <> 'closed'"""

@@ -13,6 +13,7 @@ from analytics_core.db.pool import Connection, Tenant
 from analytics_core.ids import KeyId, TenantId, TenantNo, new_id
 
 __all__ = (
+    "ACCESS_CHANNEL",
     "KeyRow",
     "TenantRow",
     "create_key",
@@ -25,6 +26,10 @@ __all__ = (
     "note_uses",
     "revoke_key",
 )
+
+
+ACCESS_CHANNEL: Final = "castledger_access"
+"""Where the database tells that something about keys or tenants has changed (migration 0042)."""
 
 
 class TenantRow(msgspec.Struct, frozen=True):
@@ -48,6 +53,7 @@ class KeyRow(msgspec.Struct, frozen=True):
     Attributes:
         scopes: What it may do; ``None`` is everything.
         origins: On whose pages it may be used, for a publishable one.
+        expires_at: From when on it is no longer valid.
     """
 
     key_id: KeyId
@@ -58,6 +64,7 @@ class KeyRow(msgspec.Struct, frozen=True):
     kind: KeyKind
     scopes: tuple[str, ...] | None
     origins: tuple[str, ...]
+    expires_at: dt.datetime | None
 
     @property
     def tenant(self) -> Tenant:
@@ -83,7 +90,7 @@ _CREATE_KEY: Final[LiteralString] = """/* api_keys.create */
 insert into app.api_keys (tenant_id, key_id, name, hint, key_hash) values ($1, $2, $3, $4, $5)"""
 
 _FIND_KEY: Final[LiteralString] = """/* api_keys.find */
-select k.key_id, k.tenant_id, t.tenant_no, t.is_installation, t.status, k.kind, k.scopes, k.origins
+select k.key_id, k.tenant_id, t.tenant_no, t.is_installation, t.status, k.kind, k.scopes, k.origins, k.expires_at
 from app.api_keys k join app.tenants t using (tenant_id)
 where k.key_hash = $1 and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
     and t.status <> 'closed'"""

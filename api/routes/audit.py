@@ -102,7 +102,7 @@ async def list_audit(request: Request[Any, Any, Any]) -> Page[AuditRecord]:
         query.refuse("to", "empty_range", "has to lie behind `from`")
     query.finish()
     tenant = caller_of(request).tenant
-    async with resources_of(request).database.tenant(tenant) as conn:
+    async with resources_of(request).database.reading(tenant) as conn:
         rows = await list_entries(conn, tenant, wanted, after=after, limit=limit + 1)
     last = rows[limit - 1] if len(rows) > limit else None
     cursor = None if last is None else write_cursor(_LIST, last.at, last.entry_id)
@@ -113,7 +113,7 @@ async def _write_lines(resources: Resources, tenant: Tenant) -> AsyncIterator[by
     """Write the sealed entries a page at a time; no connection is held while a client takes its time."""
     seq = 0
     while True:
-        async with resources.database.tenant(tenant) as conn:
+        async with resources.database.reading(tenant) as conn:
             links = await read_sealed(conn, tenant.tenant_id, after=seq, limit=_PAGE)
         if not links:
             return

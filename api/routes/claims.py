@@ -44,7 +44,7 @@ async def list_podcast_claims(request: Request[Any, Any, Any]) -> Page[Claim]:
     limit, after = query.get(LIMIT), query.get(_CURSOR)
     query.finish()
     resources = resources_of(request)
-    async with resources.database.tenant(caller_of(request).tenant) as conn:
+    async with resources.database.reading(caller_of(request).tenant) as conn:
         rows = await read_claims(conn, after=after, limit=limit + 1)
     last = rows[limit - 1] if len(rows) > limit else None
     cursor = None if last is None else write_cursor(_CLAIMS, last.created_at, last.claim_id)
@@ -52,7 +52,7 @@ async def list_podcast_claims(request: Request[Any, Any, Any]) -> Page[Claim]:
 
 
 async def _find_claim(resources: Resources, caller: Caller, claim_id: UUID) -> ClaimRow:
-    async with resources.database.tenant(caller.tenant) as conn:
+    async with resources.database.reading(caller.tenant) as conn:
         row = await read_claim(conn, claim_id)
     if row is None:
         raise NotFound("claim")
@@ -80,7 +80,7 @@ async def claim_podcast(request: Request[Any, Any, Any]) -> Claim:
     """
     caller, resources = caller_of(request), resources_of(request)
     wanted = path_id(request, "podcast_id", what="podcast")
-    async with resources.database.tenant(caller.tenant) as conn:
+    async with resources.database.reading(caller.tenant) as conn:
         podcast = await find_podcast(conn, wanted)
     if podcast.verified_at is not None:
         raise Conflict("already_verified", "this podcast is verified: there is nothing to prove")

@@ -132,7 +132,7 @@ async def list_erasures(request: Request[Any, Any, Any]) -> Page[Erasure]:
     limit, after = query.get(LIMIT), query.get(_CURSOR)
     query.finish()
     tenant = caller_of(request).tenant
-    async with resources_of(request).database.tenant(tenant) as conn:
+    async with resources_of(request).database.reading(tenant) as conn:
         found = await read_erasures(conn, tenant, after=after, limit=limit + 1)
     last = found[limit - 1].record if len(found) > limit else None
     cursor = None if last is None else write_cursor(_LIST, last.started_at, last.erasure_id)
@@ -144,7 +144,7 @@ async def get_erasure(request: Request[Any, Any, Any]) -> Erasure:
     """Read one erasure, with its proof once it is done."""
     wanted = path_id(request, "erasure_id", what="erasure")
     tenant = caller_of(request).tenant
-    async with resources_of(request).database.tenant(tenant) as conn:
+    async with resources_of(request).database.reading(tenant) as conn:
         stored = await find_erasure(conn, tenant, wanted)
     if stored is None:
         raise NotFound("erasure")

@@ -65,7 +65,7 @@ async def list_invitations(request: Request[Any, Any, Any]) -> Page[Invitation]:
     limit, after = query.get(LIMIT), query.get(_CURSOR)
     query.finish()
     resources, tenant = resources_of(request), caller_of(request).tenant
-    async with resources.database.tenant(tenant) as conn:
+    async with resources.database.reading(tenant) as conn:
         rows = await read_invitations(conn, tenant, after=after, limit=limit + 1)
     last = rows[limit - 1] if len(rows) > limit else None
     cursor = None if last is None else write_cursor(_LIST, last.created_at, last.invitation_id)

@@ -59,7 +59,7 @@ async def list_api_keys(request: Request[Any, Any, Any]) -> Page[ApiKey]:
     query = Query.of(request)
     limit, after = query.get(LIMIT), query.get(_CURSOR)
     query.finish()
-    async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+    async with resources_of(request).database.reading(caller_of(request).tenant) as conn:
         rows = await list_keys(conn, after=after, limit=limit + 1)
     last = rows[limit - 1] if len(rows) > limit else None
     cursor = None if last is None else write_cursor(_LIST, last.created_at, last.key_id)
@@ -70,7 +70,7 @@ async def list_api_keys(request: Request[Any, Any, Any]) -> Page[ApiKey]:
 async def get_api_key(request: Request[Any, Any, Any]) -> ApiKey:
     """Read one API key, a revoked one too."""
     wanted = _wanted(request)
-    async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+    async with resources_of(request).database.reading(caller_of(request).tenant) as conn:
         row = await get_key(conn, wanted)
     if row is None:
         raise NotFound("API key")

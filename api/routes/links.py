@@ -116,8 +116,9 @@ async def get_link(request: Request[Any, Any, Any]) -> Link:
     """Read one link."""
     wanted = path_id(request, "link_id", what="link")
     resources = resources_of(request)
-    async with resources.database.tenant(caller_of(request).tenant) as conn:
-        return _show(await _find(conn, wanted), resources)
+    async with resources.database.reading(caller_of(request).tenant) as conn:
+        row = await _find(conn, wanted)
+    return _show(row, resources)
 
 
 @patch(

@@ -31,7 +31,7 @@ async def list_members(request: Request[Any, Any, Any]) -> Page[Member]:
     limit, after = query.get(LIMIT), query.get(_CURSOR)
     query.finish()
     tenant = caller_of(request).tenant
-    async with resources_of(request).database.tenant(tenant) as conn:
+    async with resources_of(request).database.reading(tenant) as conn:
         rows = await read_members(conn, tenant.tenant_id, after=after, limit=limit + 1)
     last = rows[limit - 1] if len(rows) > limit else None
     cursor = None if last is None else write_cursor(_LIST, last.created_at, last.user_id)

@@ -92,7 +92,7 @@ async def list_podcasts(request: Request[Any, Any, Any]) -> Page[Podcast]:
     limit, after = query.get(LIMIT), query.get(_PODCAST_CURSOR)
     query.finish()
     resources = resources_of(request)
-    async with resources.database.tenant(caller_of(request).tenant) as conn:
+    async with resources.database.reading(caller_of(request).tenant) as conn:
         rows = await read_podcasts(conn, after=after, limit=limit + 1)
     last = rows[limit - 1] if len(rows) > limit else None
     cursor = None if last is None else write_cursor(_PODCASTS, last.created_at, last.podcast_id)
@@ -104,7 +104,7 @@ async def get_one_podcast(request: Request[Any, Any, Any]) -> Podcast:
     """Read one podcast."""
     resources = resources_of(request)
     wanted = path_id(request, "podcast_id", what="podcast")
-    async with resources.database.tenant(caller_of(request).tenant) as conn:
+    async with resources.database.reading(caller_of(request).tenant) as conn:
         return _show(await find_podcast(conn, wanted), resources)
 
 

@@ -37,7 +37,7 @@ async def list_restatements(request: Request[Any, Any, Any]) -> Page[Restatement
     query = Query.of(request)
     limit, after = query.get(LIMIT), query.get(_CURSOR)
     query.finish()
-    async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+    async with resources_of(request).database.reading(caller_of(request).tenant) as conn:
         rows = await read_restatements(conn, after=after, limit=limit + 1)
     last = rows[limit - 1] if len(rows) > limit else None
     cursor = None if last is None else write_cursor(_LIST, last.started_at, last.restatement_id)

@@ -68,7 +68,7 @@ async def list_roles(request: Request[Any, Any, Any]) -> Page[CustomRole]:
     limit, after = query.get(LIMIT), query.get(_CURSOR)
     query.finish()
     tenant = caller_of(request).tenant
-    async with resources_of(request).database.tenant(tenant) as conn:
+    async with resources_of(request).database.reading(tenant) as conn:
         rows = await read_roles(conn, tenant, after=after, limit=limit + 1)
     last = rows[limit - 1] if len(rows) > limit else None
     cursor = None if last is None else write_cursor(_LIST, last.created_at, last.role_id)
@@ -79,7 +79,7 @@ async def list_roles(request: Request[Any, Any, Any]) -> Page[CustomRole]:
 async def get_role(request: Request[Any, Any, Any]) -> CustomRole:
     """Read one custom role."""
     wanted, tenant = path_id(request, "role_id", what="role"), caller_of(request).tenant
-    async with resources_of(request).database.tenant(tenant) as conn:
+    async with resources_of(request).database.reading(tenant) as conn:
         return CustomRole.of(await find_role(conn, tenant, wanted))
 
 

@@ -85,7 +85,7 @@ async def list_sponsors(request: Request[Any, Any, Any]) -> Page[Sponsor]:
     query = Query.of(request)
     archived, limit, after = query.get(_STATE), query.get(LIMIT), query.get(_CURSOR)
     query.finish()
-    async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+    async with resources_of(request).database.reading(caller_of(request).tenant) as conn:
         rows = await read_sponsors(conn, after=after, limit=limit + 1, archived=archived)
     last = rows[limit - 1] if len(rows) > limit else None
     cursor = None if last is None else write_cursor(_LIST, last.created_at, last.sponsor_id)
@@ -96,7 +96,7 @@ async def list_sponsors(request: Request[Any, Any, Any]) -> Page[Sponsor]:
 async def get_sponsor(request: Request[Any, Any, Any]) -> Response[Sponsor]:
     """Read one sponsor, with all that is kept of the people to ask there."""
     wanted = _sponsor_id(request)
-    async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+    async with resources_of(request).database.reading(caller_of(request).tenant) as conn:
         return _show(await find_sponsor(conn, wanted))
 
 

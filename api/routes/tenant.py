@@ -49,7 +49,7 @@ async def _own(conn: Connection, caller: Caller) -> TenantState:
 async def get_own_tenant(request: Request[Any, Any, Any]) -> Tenant:
     """Read the tenant that asks."""
     caller = caller_of(request)
-    async with resources_of(request).database.tenant(caller.tenant) as conn:
+    async with resources_of(request).database.reading(caller.tenant) as conn:
         return Tenant.of(await _own(conn, caller))
 
 
@@ -72,7 +72,7 @@ async def rename_own_tenant(request: Request[Any, Any, Any]) -> Tenant:
 async def get_usage(request: Request[Any, Any, Any]) -> UsageAnswer:
     """Tell how many there are of everything that is counted, how many were made, and how many there may be."""
     caller, resources = caller_of(request), resources_of(request)
-    async with resources.database.tenant(caller.tenant) as conn:
+    async with resources.database.reading(caller.tenant) as conn:
         return UsageAnswer.of(await read_usage(conn, caller.tenant.tenant_id, now=resources.clock.now()))
 
 
@@ -83,7 +83,7 @@ def _shown(settings: TenantSettings) -> Response[TenantSettings]:
 @get("/tenant/settings", tags=["tenant"], opt={"permission": Permission.TENANT_READ})
 async def get_settings(request: Request[Any, Any, Any]) -> Response[TenantSettings]:
     """Read all settings, and where each value is from."""
-    async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+    async with resources_of(request).database.reading(caller_of(request).tenant) as conn:
         return _shown(TenantSettings.of(await read_settings(conn)))
 
 

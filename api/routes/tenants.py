@@ -162,7 +162,7 @@ async def list_tenants(request: Request[Any, Any, Any]) -> Page[Tenant]:
     query = Query.of(request)
     limit, slug, after = query.get(LIMIT), query.get(_SLUG), query.get(_CURSOR)
     query.finish()
-    async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+    async with resources_of(request).database.reading(caller_of(request).tenant) as conn:
         rows = await read_tenants(conn, slug=slug, after=after, limit=limit + 1)
     last = rows[limit - 1] if len(rows) > limit else None
     cursor = None if last is None else write_cursor(_LIST, last.created_at, last.tenant_id)
@@ -172,7 +172,7 @@ async def list_tenants(request: Request[Any, Any, Any]) -> Page[Tenant]:
 @get("/tenants/{tenant_id:str}", tags=["tenants"], opt={"permission": Permission.TENANTS_READ, "refusals": (403,)})
 async def get_tenant(request: Request[Any, Any, Any]) -> Tenant:
     """Read one tenant. Only for the installation's own tenant."""
-    async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+    async with resources_of(request).database.reading(caller_of(request).tenant) as conn:
         return Tenant.of(await _find(conn, request))
 
 

@@ -52,6 +52,11 @@ def verdicts(events: list[Event], statuses: dict[int, int] | None = None) -> Ans
     return Answer(202, {"results": results, "accepted": 1, "refused": 0, "ignored": [], "something_new": {"a": 1}})
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
 class Collector:
     """Accepts, unless something else was scripted first.
 
@@ -60,7 +65,7 @@ class Collector:
         accepted: Events that were accepted, as often as they were.
     """
 
-    def __init__(self, *script: Scripted, port: int = 0) -> None:
+    def __init__(self, *script: Scripted) -> None:
         self.script = list(script)
         self.bodies: list[Any] = []
         self.headers: list[dict[str, str]] = []
@@ -79,8 +84,7 @@ class Collector:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 collector.answer(self, body)
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()

@@ -31,7 +31,7 @@ def configuration() -> str:
         "# Configuration",
         "",
         "Settings are environment variables. A service that finds one malformed or contradictory refuses to start and",
-        "lists all faults at once. This page is generated from `analytics_core/settings.py`.",
+        "lists all faults at once. This page is generated from `analytics_core/settings`.",
         "",
         "| variable | default | meaning |",
         "|---|---|---|",
@@ -47,7 +47,7 @@ def environment() -> str:
     """Write the file of all settings that is copied to `.env`; each is commented out, with its default."""
     lines = [
         "# All settings with their defaults: copy this to .env and take the # away from what you change.",
-        "# Generated from analytics_core/settings.py; `castledger doctor` checks what is set.",
+        "# Generated from analytics_core/settings; `castledger doctor` checks what is set.",
     ]
     for variable in variables():
         lines += ["", *textwrap.wrap(variable.help.replace("`", ""), 118, initial_indent="# ", subsequent_indent="# ")]

@@ -93,7 +93,8 @@ class AsyncCastledger:
             is_strict=strict,
             is_enabled=enabled,
         )
-        self._delivery = TaskDelivery(events, on_error, collector_transport)
+        tls = httpx.create_ssl_context()
+        self._delivery = TaskDelivery(events, on_error, tls=tls, transport=collector_transport)
         self._retries = RetryPolicy(self._options.max_retries)
         self._sleep = sleep
         self._http = httpx.AsyncClient(
@@ -101,6 +102,7 @@ class AsyncCastledger:
             headers=self._options.headers(),
             timeout=timeout,
             proxy=read_proxy(proxy, has_transport=transport is not None),
+            verify=tls,
             transport=transport,
         )
         self.podcasts = AsyncPodcasts(self)

@@ -94,7 +94,8 @@ class Castledger:
             is_strict=strict,
             is_enabled=enabled,
         )
-        self._delivery = ThreadDelivery(events, on_error, collector_transport)
+        tls = httpx.create_ssl_context()
+        self._delivery = ThreadDelivery(events, on_error, tls=tls, transport=collector_transport)
         weakref.finalize(self, self._delivery.retire).atexit = False
         self._retries = RetryPolicy(self._options.max_retries)
         self._sleep = sleep
@@ -103,6 +104,7 @@ class Castledger:
             headers=self._options.headers(),
             timeout=timeout,
             proxy=read_proxy(proxy, has_transport=transport is not None),
+            verify=tls,
             transport=transport,
         )
         self.podcasts = Podcasts(self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import ssl
 import time
 import weakref
 from abc import ABC, abstractmethod
@@ -36,8 +37,11 @@ class Delivery(ABC):
         is_taking: Whether events are taken: enabled, and not closed.
     """
 
-    def __init__(self, options: EventOptions, on_error: Listener | None) -> None:
+    def __init__(self, options: EventOptions, on_error: Listener | None, *, tls: ssl.SSLContext) -> None:
         self.options = options
+        # Made by the client, on its own thread: a fork while a worker's thread reads certificates would leave OpenSSL's
+        # locks held in the child for ever. And one serves all connections.
+        self.tls = tls
         self._begin(Counts(on_error))
         self.is_taking = options.is_enabled
         _live.add(self)
@@ -169,6 +173,7 @@ class Delivery(ABC):
             base_url=options.collector_url,
             headers=options.headers,
             timeout=min(options.timeout, left_s),
+            verify=self.tls,
             transport=transport,
         ) as http:
             while (now := time.monotonic()) < deadline and self.worker.paused_until < deadline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from typing import Final
 
@@ -28,10 +29,15 @@ class TaskDelivery(Delivery):
     """
 
     def __init__(
-        self, options: EventOptions, on_error: Listener | None, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        options: EventOptions,
+        on_error: Listener | None,
+        *,
+        tls: ssl.SSLContext,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._transport = transport
-        super().__init__(options, on_error)
+        super().__init__(options, on_error, tls=tls)
 
     def _begin(self, counts: Counts) -> None:
         super()._begin(counts)
@@ -78,17 +84,14 @@ class TaskDelivery(Delivery):
             # It was closed meanwhile; the next event finds that out.
             self.queue.asleep = True
 
-    def _connect(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
+    async def _run(self) -> None:
+        http = httpx.AsyncClient(
             base_url=self.options.collector_url,
             headers=self.options.headers,
             timeout=self.options.timeout,
+            verify=self.tls,
             transport=self._transport,
         )
-
-    async def _run(self) -> None:
-        # Reading the system's certificates takes a while, in which the host's loop would stand still.
-        http = await asyncio.to_thread(self._connect)
         try:
             while not self._is_stopping:
                 await self._do_next(http)

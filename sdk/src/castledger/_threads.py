@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 import threading
 import time
@@ -27,10 +28,15 @@ class ThreadDelivery(Delivery):
     """Sends events from a thread that the first event starts."""
 
     def __init__(
-        self, options: EventOptions, on_error: Listener | None, transport: httpx.BaseTransport | None = None
+        self,
+        options: EventOptions,
+        on_error: Listener | None,
+        *,
+        tls: ssl.SSLContext,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._transport = transport
-        super().__init__(options, on_error)
+        super().__init__(options, on_error, tls=tls)
 
     def _begin(self, counts: Counts) -> None:
         super()._begin(counts)
@@ -80,6 +86,7 @@ class ThreadDelivery(Delivery):
             base_url=self.options.collector_url,
             headers=self.options.headers,
             timeout=self.options.timeout,
+            verify=self.tls,
             transport=self._transport,
         )
         try:

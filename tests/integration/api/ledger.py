@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime as dt
 import io
@@ -16,6 +17,7 @@ from litestar import Litestar
 from analytics_core.db.dictionaries import number_places
 from analytics_core.db.pool import Tenant, connect
 from analytics_core.db.tenants import create_key, create_tenant
+from analytics_core.errors import Unavailable
 from analytics_core.hits import HitKind
 from analytics_core.places import Place
 from analytics_core.roles import Role
@@ -75,6 +77,13 @@ class Api:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    async def refusal(self, path: str, *, key: str) -> httpx.Response:
+        """Ask until a key that was changed behind the API's back is refused: word of it takes a moment."""
+        async with asyncio.timeout(20):
+            while (answer := await self.get(path, key=key)).status_code == 200:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+        return answer
+
     async def add_podcast(self, number: int = 1, *, episodes: int = 2, key: str | None = None) -> dict[str, Any]:
         """Send the feed of podcast *number*."""
         answer = await self.request(
@@ -106,6 +115,11 @@ def codes(answer: httpx.Response) -> set[tuple[str, str]]:
     """List what an answer finds fault with."""
     assert answer.status_code == 422, answer.text
     return {(fault["pointer"], fault["code"]) for fault in answer.json()["errors"]}
+
+
+async def unreachable() -> _Connection:
+    """Stand for a database that nobody can listen to, so that every key is looked up."""
+    raise Unavailable("nobody listens here")
 
 
 class Ledger:

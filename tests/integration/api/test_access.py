@@ -17,10 +17,11 @@ from analytics_core.errors import ConfigError
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, Secret, Settings
 from api.app import create_app
+from api.known_keys import KnownKeys
 from api.logs import RequestLog
 from api.openapi import list_operations
 from api.resources import Database, Resources, open_resources
-from tests.integration.api.ledger import Api, Ledger, codes, lines_of, problem
+from tests.integration.api.ledger import Api, Ledger, codes, lines_of, problem, unreachable
 
 pytestmark = pytest.mark.anyio
 
@@ -242,11 +243,12 @@ async def test_a_database_that_lets_us_act_as_someone_else_is_not_used(
         for role in (Role.API, Role.INGEST):
             pools[role] = await open_pool(database, role, application_name="test")
             stack.push_async_callback(pools[role].close)
-        swapped = Database(api=pools[Role.API], auth=pools[Role.INGEST])
+        swapped = Database(api=pools[Role.API], auth=pools[Role.INGEST], reading=pools[Role.API])
         with pytest.raises(ConfigError, match="castledger_ingest"):
             await swapped.check()
         async with open_resources(settings, clock=clock) as resources:
-            resources = msgspec.structs.replace(resources, database=swapped)
+            known_keys = KnownKeys(unreachable, swapped.auth, clock=clock)
+            resources = msgspec.structs.replace(resources, database=swapped, known_keys=known_keys)
             async with Api.open(create_app(resources, log=RequestLog(log_stream)), new_key()) as api:
                 problem(await api.get("/podcasts"), 503, "unavailable")
 

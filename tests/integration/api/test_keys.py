@@ -23,9 +23,10 @@ from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, Secret, Settings
 from api.app import create_app
 from api.key_uses import KeyUses
+from api.known_keys import KnownKeys
 from api.logs import RequestLog
 from api.resources import Database, Resources, open_resources
-from tests.integration.api.ledger import Api, Ledger, codes, problem
+from tests.integration.api.ledger import Api, Ledger, codes, problem, unreachable
 
 pytestmark = pytest.mark.anyio
 
@@ -129,7 +130,7 @@ async def test_a_key_ends_when_it_was_said_to(api: Api, ledger: Ledger) -> None:
     assert made["expires_at"] == "2036-11-01T10:00:00Z"
     assert (await api.get("/podcasts", key=made["key"])).status_code == 200
     await ledger.operator.execute("update app.api_keys set expires_at = now() where key_id = $1", UUID(made["key_id"]))
-    problem(await api.get("/podcasts", key=made["key"]), 401, "unauthenticated")
+    problem(await api.refusal("/podcasts", key=made["key"]), 401, "unauthenticated")
     problem(await rotate(api, made["key_id"]), 409, "key_expired")
 
 
@@ -175,7 +176,7 @@ async def test_a_rotated_key_and_its_successor_overlap(api: Api, ledger: Ledger)
     await ledger.operator.execute(
         "update app.api_keys set expires_at = expires_at - interval '1 hour' where key_id = $1", UUID(old["key_id"])
     )
-    problem(await api.get("/podcasts", key=old["key"]), 401, "unauthenticated")
+    problem(await api.refusal("/podcasts", key=old["key"]), 401, "unauthenticated")
     assert (await api.get("/podcasts", key=new["key"])).status_code == 200
     again = problem(await rotate(api, old["key_id"]), 409, "already_replaced")
     assert new["key_id"] in again["detail"]
@@ -336,7 +337,10 @@ async def test_a_request_costs_one_statement_to_authenticate_and_a_made_up_key_n
     try:
         async with auth_pool.acquire() as conn:
             conn.add_query_logger(lambda record: sent.append(record.query))
-        watched = msgspec.structs.replace(resources, database=Database(api=api_pool, auth=auth_pool))
+        ours = Database(api=api_pool, auth=auth_pool, reading=api_pool)
+        # It listens to nobody, so that every key is looked up.
+        known_keys = KnownKeys(unreachable, ours.auth, clock=resources.clock)
+        watched = msgspec.structs.replace(resources, database=ours, known_keys=known_keys)
         app = create_app(watched, log=RequestLog(io.StringIO()))
         async with Api.open(app, await ledger.make_key("home", is_installation=True)) as api:
             await api.data("/podcasts")

@@ -23,10 +23,11 @@ from analytics_core.db.pool import Connection, Tenant, open_pool, tenant_transac
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from api.app import create_app
+from api.known_keys import KnownKeys
 from api.logs import RequestLog
 from api.openapi import list_operations
 from api.resources import Database, Resources
-from tests.integration.api.ledger import Api, Ledger
+from tests.integration.api.ledger import Api, Ledger, unreachable
 
 pytestmark = pytest.mark.anyio
 
@@ -128,11 +129,15 @@ async def filled(resources: Resources, ledger: Ledger, database: DatabaseSetting
         return lambda record: sent.append(Statement(role, record.query, tuple(record.args or ())))
 
     pools = {}
-    for role in (Role.API, Role.AUTH):
-        pools[role] = await open_pool(database, role, application_name="castledger-api", max_size=1)
-        async with pools[role].acquire() as conn:
+    for name, role in (("api", Role.API), ("auth", Role.AUTH), ("reading", Role.API)):
+        pools[name] = await open_pool(
+            database, role, application_name="castledger-api", max_size=1, only_reads=name == "reading"
+        )
+        async with pools[name].acquire() as conn:
             conn.add_query_logger(note(role))
-    watched = msgspec.structs.replace(resources, database=Database(api=pools[Role.API], auth=pools[Role.AUTH]))
+    ours = Database(**pools)
+    known_keys = KnownKeys(unreachable, ours.auth, clock=resources.clock)
+    watched = msgspec.structs.replace(resources, database=ours, known_keys=known_keys)
     app = create_app(watched, log=RequestLog(io.StringIO()))
     try:
         async with Api.open(app, await ledger.make_key("home", is_installation=True)) as api:

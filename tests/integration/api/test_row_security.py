@@ -5,12 +5,23 @@ from __future__ import annotations
 import ast
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
+from uuid import UUID
 
 import asyncpg
+import msgspec
 import pytest
 
-from analytics_core.db.pool import Connection, Tenant, connect, set_tenant
+from analytics_core.db.pool import (
+    Connection,
+    ReadingConnection,
+    Tenant,
+    connect,
+    open_pool,
+    set_tenant,
+    tenant_reading,
+)
+from analytics_core.ids import TenantId, TenantNo
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from tests.integration.api.ledger import Ledger
@@ -158,6 +169,43 @@ async def test_another_tenants_session_sees_and_changes_its_own_rows_alone(
     assert empty == set(), "no row of one of the tenants: make one in nouns.py or tables.py"
 
 
+async def test_a_connection_that_only_reads_sees_whoever_asked_last_and_writes_nothing(
+    database: DatabaseSettings, filled: tuple[Tenant, Tenant]
+) -> None:
+    pool = await open_pool(database, Role.API, application_name="test", max_size=1, only_reads=True)
+    nobody = Tenant(TenantId(UUID(int=0)), TenantNo(0))
+    held = msgspec.structs.replace(filled[0], sponsor_ids=frozenset())
+    try:
+        for tenant in (*filled, nobody, held, *filled, filled[1]):
+            async with tenant_reading(pool, tenant) as conn:
+                seen = {row["tenant_id"] for row in await conn.fetch("select tenant_id from app.api_keys")}
+                assert seen == (set() if tenant in (nobody, held) else {tenant.tenant_id})
+                with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+                    await conn.execute("update app.links set target = target")
+    finally:
+        await pool.close()
+
+
+async def test_a_connection_whose_tenant_could_not_be_set_is_asked_again_for_whom(
+    database: DatabaseSettings, filled: tuple[Tenant, Tenant]
+) -> None:
+    ours, theirs = filled
+    pool = await open_pool(database, Role.API, application_name="test", max_size=1, only_reads=True)
+    try:
+        async with tenant_reading(pool, ours) as conn, conn.transaction():
+            with pytest.raises(asyncpg.UndefinedTableError):
+                await conn.execute("select from nothing")
+            with pytest.raises(asyncpg.InFailedSQLTransactionError):
+                await cast(ReadingConnection, conn).turn_to(theirs)
+        async with tenant_reading(pool, ours) as conn:
+            assert await conn.fetchval("select current_setting('app.tenant_id')") == str(ours.tenant_id)
+            assert {row["tenant_id"] for row in await conn.fetch("select tenant_id from app.api_keys")} == {
+                ours.tenant_id
+            }
+    finally:
+        await pool.close()
+
+
 async def test_what_is_written_for_another_tenant_is_refused(
     ledger: Ledger, session: Connection, filled: tuple[Tenant, Tenant]
 ) -> None:
@@ -216,7 +264,16 @@ def _calls(path: Path) -> set[str]:
 
 
 def test_there_is_one_way_to_a_tenants_connection() -> None:
-    ways = {"open_pool", "connect", "connection", "tenant_transaction", "set_tenant", "acquire", "create_pool"}
+    ways = {
+        "open_pool",
+        "connect",
+        "connection",
+        "tenant_reading",
+        "tenant_transaction",
+        "set_tenant",
+        "acquire",
+        "create_pool",
+    }
     modules = sorted((ROOT / "api").rglob("*.py"))
     assert len(modules) > 60
     users = {str(path.relative_to(ROOT)) for path in modules if ways & _calls(path)}
