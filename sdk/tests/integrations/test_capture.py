@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from castledger.integrations import Attribution, Capture, _capture, _context
 from castledger.integrations._capture import Visit, format_cookie, parse_cookie
+from castledger.testing import RecordingClient
 
 _COOKIE_OCTETS = set(string.ascii_letters + string.digits + "!#$%&'()*+-./:<=>?@[]^_`{|}~")
 
@@ -66,6 +67,14 @@ def test_no_request_is_too_odd_and_what_comes_of_it_is_within_bounds(
     if header is not None and "Max-Age=0;" not in header:
         assert remember
         assert parse_cookie(cookie_in(header)) == attribution
+
+
+@given(query=queries, path=anything, headers=headers)
+def test_whatever_is_captured_can_be_tracked(query: str, path: str, headers: dict[str, str]) -> None:
+    visit = Capture().read(scheme="https", path=path, query=query, headers=headers)
+    client = RecordingClient()
+    client.track("purchase", **visit.attribution.fields())
+    assert len(client.events) == 1
 
 
 @given(attributions)

@@ -23,6 +23,14 @@ _MAX_BODY_BYTES: Final = 2 * 1024 * 1024
 _MAX_EVENTS: Final = 500
 _ENVELOPE: Final = frozenset(("sent_at", "library", "lost", "events"))
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+# The client's words for what is wrong, and the collector's where it has any but "invalid".
+_CODES: Final = {
+    "in_future": "too_new",
+    "missing": "missing",
+    "naive": "naive_time",
+    "too_many": "too_many",
+    "too_old": "too_old",
+}
 _FIELDS: Final = Event.__struct_fields__
 # A clock that is off by less is let be.
 _OFFSET_S: Final = 5.0
@@ -70,7 +78,8 @@ class Collector:
             envelope = msgspec.json.decode(body, type=_Envelope)
             known = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         except _UNREADABLE as error:
-            raise Problem(400, "malformed", f"the body is no batch of events: {error}") from error
+            code = "invalid" if isinstance(error, msgspec.ValidationError) else "malformed_json"
+            raise Problem(400, code, f"the body is no batch of events: {error}") from error
         if len(envelope.events) > _MAX_EVENTS:
             raise Problem(413, "too_many_events", f"a request holds at most {_MAX_EVENTS} events")
         ignored = known.keys() - _ENVELOPE
@@ -84,7 +93,9 @@ class Collector:
         self.lost.update(envelope.lost)
         accepted = sum(result["status"] == 202 for result in results)
         refused = len(results) - accepted
-        return answer(202, {"results": results, "accepted": accepted, "refused": refused, "ignored": sorted(ignored)})
+        return answer(
+            202, {"results": results, "accepted": accepted, "refused": refused, "ignored": sorted(ignored)[:20]}
+        )
 
     def _judge(
         self, number: int, raw: bytes, received_at: dt.datetime, offset: dt.timedelta, ignored: set[str]
@@ -98,13 +109,16 @@ class Collector:
             except _UNREADABLE as error:
                 raise EventRefused("", "invalid", f"an event is an object: {error}") from error
             ignored |= given.keys() - set(_FIELDS)
-            if not isinstance(given.get("event_id"), str):
-                raise EventRefused("event_id", "missing", "event_id: is required, a UUID")
-            event_id = given["event_id"]
+            if given.get("event_id") is None:
+                raise EventRefused("event_id", "missing", "event_id: is required")
+            try:
+                event_id = str(msgspec.convert(given["event_id"], UUID))
+            except msgspec.ValidationError:
+                raise EventRefused("event_id", "invalid", "event_id: has to be a UUID") from None
             event = self._read(given, received_at, offset)
         except EventRefused as error:
             pointer = "/".join((f"/events/{number}", *error.field.split(".", 1))).rstrip("/")
-            fault = {"pointer": pointer, "code": error.code, "message": str(error)}
+            fault = {"pointer": pointer, "code": _CODES.get(error.code, "invalid"), "message": str(error)}
             return {"event_id": event_id, "status": 422, "code": "validation_failed", "errors": [fault]}
         for refusal in self.refusals:
             if refusal.type in (None, event.type):
@@ -135,7 +149,7 @@ def _read_body(request: httpx.Request) -> bytes:
         try:
             body = zlib.decompressobj(wbits=31).decompress(body, _MAX_BODY_BYTES + 1)
         except zlib.error as error:
-            raise Problem(400, "malformed", f"the body is not gzip: {error}") from error
+            raise Problem(400, "malformed_encoding", f"the body is not gzip: {error}") from error
     elif encoding != "identity":
         raise Problem(415, "unsupported_encoding", "this server of tests reads gzip and plain bodies alone")
     if len(body) > _MAX_BODY_BYTES:
