@@ -43,6 +43,13 @@ def tests(session: nox.Session) -> None:
     )
 
 
+@nox.session(python=["3.11", "3.12", "3.13", "3.14"])
+def sdk(session: nox.Session) -> None:
+    """Run the SDK's tests, without the server, on every interpreter that is there; others are skipped."""
+    session.install("-q", "-e", "./sdk", *nox.project.dependency_groups(PROJECT, "sdk"))
+    session.run("pytest", "sdk/tests", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and who imports whom."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sdk.tests.servers import Installation, serve_installation, serve_twin
+from castledger import Podcast
+from sdk.tests.servers import Installation, add_show, serve_installation, serve_twin
 from sdk.tests.twin import Asynchronous, Blocking, Caller
 
 
@@ -32,3 +33,9 @@ def twin() -> Iterator[str]:
 def installation() -> Iterator[Installation]:
     """The real thing, where it is installed beside the SDK."""
     yield from serve_installation()
+
+
+@pytest.fixture(scope="session")
+def show(installation: Installation) -> Podcast:
+    """The real thing's podcast, whose one episode was downloaded once."""
+    return add_show(installation)

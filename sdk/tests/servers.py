@@ -21,9 +21,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from castledger import Castledger, Podcast
 from sdk.tests.twin import API
 
-__all__ = ("DEADLINE_S", "ENVIRON", "Installation", "serve_installation", "serve_twin")
+__all__ = ("DEADLINE_S", "ENVIRON", "FEED", "Installation", "add_show", "serve_installation", "serve_twin")
 
 DEADLINE_S: Final = 90.0
 _SERVER: Final = Path(sys.executable).with_name("castledger")
@@ -31,6 +32,11 @@ _SERVER: Final = Path(sys.executable).with_name("castledger")
 _FOREIGN: Final = ("DATABASE_", "POSTGRES_", "CASTLEDGER_", "TRACKER_", "SPOOL_", "REDIS_", "PG")
 ENVIRON: Final = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
 """The environment of programs that tests start."""
+
+FEED: Final = b"""<rss version="2.0"><channel><title>Castle Talk</title><link>https://show.example.org/</link>
+<item><guid>e1</guid><title>One</title><pubDate>Mon, 01 Jun 2026 06:00:00 GMT</pubDate>
+<enclosure url="https://cdn.example.org/e1.mp3" type="audio/mpeg" length="28800000"/></item></channel></rss>"""
+"""A podcast with one episode."""
 
 
 def serve_twin() -> Iterator[str]:
@@ -95,3 +101,16 @@ def serve_installation() -> Iterator[Installation]:
         up.kill()
         up.wait()
         shutil.rmtree(folder)
+
+
+def add_show(installation: Installation) -> Podcast:
+    """Add the podcast of the feed, play its episode, and wait until that is counted."""
+    with Castledger(installation.api_key, base_url=installation.api_url) as client:
+        podcast = client.podcasts.create_from_feed(FEED)
+        target = f"{installation.tracker_url}/e,pg={podcast.podcast_guid}/cdn.example.org/e1.mp3"
+        assert httpx.get(target, headers={"User-Agent": "AntennaPod/3.3.2"}).status_code == 302
+        deadline = time.monotonic() + DEADLINE_S
+        while client.analytics.downloads(podcast_id=podcast.podcast_id).total == 0:
+            assert time.monotonic() < deadline, "the hit was not counted"
+            time.sleep(0.1)
+    return podcast

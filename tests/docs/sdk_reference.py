@@ -33,6 +33,7 @@ _SECTIONS: Final = ("Args", "Attributes", "Raises", "Returns", "Source", "Yields
 _ENTRY: Final = re.compile(r"^(\*{0,2}[\w.]+): (.*)$")
 
 
+@functools.cache
 def public_modules() -> tuple[ModuleType, ...]:
     """Find the modules that one may import, the package itself first."""
     names = (info.name for info in pkgutil.walk_packages(castledger.__path__, "castledger."))
@@ -96,8 +97,17 @@ def _constant_docs() -> dict[str, str]:
     return found
 
 
+def _is_public(kind: type) -> bool:
+    return any(
+        kind.__name__ in module.__all__ and getattr(module, kind.__name__) is kind for module in public_modules()
+    )
+
+
 def _methods(kind: type) -> Iterator[tuple[str, Any]]:
-    for name, value in vars(kind).items():
+    """Go through a class's own members, and those of bases that nobody can look up here."""
+    bases = (base for base in kind.__mro__[1:] if base.__module__.startswith("castledger") and not _is_public(base))
+    members = itertools.chain.from_iterable(vars(one).items() for one in (kind, *bases))
+    for name, value in dict(members).items():
         function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
         is_ours = isinstance(function, property) or inspect.isfunction(function)
         if is_ours and not name.startswith("_") and inspect.getdoc(function):
