@@ -171,7 +171,8 @@ def _signature(name: str, value: Any) -> list[str]:
     else:
         shown = _default(value) if isinstance(value, str) else inspect.formatannotation(value)
         lines = [f"{name} = {shown}"]
-    return ["```python", *lines, "```", ""]
+    # As a formatter of code in pages would have it.
+    return ["```python", *(re.sub(r"'([^'\"]*)'", r'"\1"', line) for line in lines), "```", ""]
 
 
 def _words(text: str) -> str:

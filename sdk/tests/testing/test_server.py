@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import castledger.testing
 from castledger import (
     APIConnectionError,
     AuthenticationError,
@@ -402,6 +401,5 @@ def test_it_listens_for_clients_that_bring_no_transport(listening: tuple[Server,
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
-    names = vars(castledger.testing)
-    assert doctest.testmod(_server, extraglobs=dict(names)) == (0, 2)
+    assert doctest.testmod(_server) == (0, 3)
     assert doctest.testmod(_ledger) == (0, 4)

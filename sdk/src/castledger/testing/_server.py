@@ -58,6 +58,7 @@ class Server:
         api_key: The key that is good; any other is answered 401.
         clock: Gives an aware instant; what "now" is for defaults and for events that are too old.
 
+    >>> from castledger.testing import make_podcast
     >>> server = Server(podcasts=[make_podcast("Castle Talk")])
     >>> with server.client() as client:
     ...     [podcast.title for podcast in client.podcasts.list()]
