@@ -106,6 +106,7 @@ def test_a_report_is_broken_down_as_the_api_does_it() -> None:
         assert [(row.key, row.downloads) for row in by_app.data] == [("AntennaPod", 4), ("Overcast", 2)]
         first = client.analytics.downloads(by="app", limit=1, **ends)
         assert [(row.key, row.downloads) for row in first.data] == [("AntennaPod", 4), ("other", 2)]
+        assert [row.values for row in first.data] == [None, 1]
         by_episode = client.analytics.downloads(by="episode", **ends)
         assert {row.key: row.downloads for row in by_episode.data} == {
             str(pilot.episode_id): 5,
@@ -179,12 +180,12 @@ def test_rows_add_up_to_what_lies_in_the_range_whatever_they_are_broken_down_by(
     assert starts[0] == start
     assert all(one < following for one, following in itertools.pairwise([*starts, end]))
     rows = sum_up(many, starts, end, by=by, limit=limit)
-    assert sum(row["downloads"] for row in rows) == sum(one.count for one in many if start <= one.at < end)
+    assert sum(row.downloads for row in rows) == sum(one.count for one in many if start <= one.at < end)
     shuffled = list(many)
     order.shuffle(shuffled)
     assert sum_up(shuffled, starts, end, by=by, limit=limit) == rows
     if by is None:
-        assert [row["start"] for row in rows] == starts
+        assert [row.start for row in rows] == starts
 
 
 def test_every_dimension_is_one_of_downloads() -> None:

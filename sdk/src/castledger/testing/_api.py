@@ -10,8 +10,9 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
+import msgspec
 
-from castledger import Episode, Link, Podcast
+from castledger import DownloadReport, Episode, Link, Lists, Podcast
 from castledger.testing._answers import Problem, answer, fault
 from castledger.testing._ledger import DIMENSIONS, INTERVALS, Downloads, bucket_starts, start_of_day, sum_up
 
@@ -107,23 +108,21 @@ class Api:
         if len(starts) > _MAX_ROWS:
             raise fault("to", "range_too_long", "lies too far behind `from`")
         rows = sum_up(self._chosen(params), starts, end, by=by, limit=limit)
-        return answer(
-            200,
-            {
-                "data": [{**row, "start": row["start"].astimezone(tz)} for row in rows],
-                "from": start.astimezone(tz),
-                "to": end.astimezone(tz),
-                "tz": tz.key,
-                "interval": interval,
-                "profile": "castledger-1",
-                "rules": "castledger-1.1",
-                "lists": {"agents": "none", "networks": "none", "countries": "none"},
-                "state": "live" if end > now else "final",
-                "partial": end > now,
-                "cutoff": now,
-                "listeners_reason": "by" if by is not None else "not_in_testing",
-            },
+        report = DownloadReport(
+            data=tuple(msgspec.structs.replace(row, start=row.start.astimezone(tz)) for row in rows),
+            start=start.astimezone(tz),
+            end=end.astimezone(tz),
+            tz=tz.key,
+            interval=interval,
+            profile="castledger-1",
+            rules="castledger-1.1",
+            lists=Lists(agents="none", networks="none", countries="none"),
+            state="live" if end > now else "final",
+            partial=end > now,
+            cutoff=now,
+            listeners_reason="by" if by is not None else "downloads_not_kept",
         )
+        return answer(200, report)
 
     def _chosen(self, params: Mapping[str, str]) -> Sequence[Downloads]:
         chosen = self._downloads

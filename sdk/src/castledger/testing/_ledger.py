@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import bisect
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, get_args
 from uuid import NAMESPACE_URL, UUID, uuid5
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from castledger import Dimension, Enclosure, Episode, Interval, Podcast
+from castledger import Dimension, DownloadRow, Enclosure, Episode, Interval, Podcast
 
 __all__ = (
     "DIMENSIONS",
@@ -145,7 +145,7 @@ def bucket_starts(start: dt.datetime, end: dt.datetime, *, interval: str, tz: Zo
 
 def sum_up(
     downloads: Iterable[Downloads], starts: Sequence[dt.datetime], end: dt.datetime, *, by: str | None, limit: int
-) -> list[Mapping[str, Any]]:
+) -> list[DownloadRow]:
     """Write a report's rows as the API does.
 
     Args:
@@ -172,7 +172,10 @@ def sum_up(
         is_named = by is None or key in named
         row = number, not is_named, key if is_named else "other"
         rows[row] = rows.get(row, 0) + count
+    others = max(len(totals) - len(named), 0)
     return [
-        {"start": starts[number], "key": key, "downloads": count, "downloads_strict": count, "listeners": None}
-        for (number, _, key), count in sorted(rows.items(), key=lambda row: (row[0][0], row[0][1], row[0][2] or ""))
+        DownloadRow(
+            start=starts[number], key=key, downloads=count, downloads_strict=count, values=others if is_other else None
+        )
+        for (number, is_other, key), count in sorted(rows.items(), key=lambda row: (*row[0][:2], row[0][2] or ""))
     ]
