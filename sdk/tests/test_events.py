@@ -79,7 +79,15 @@ def test_everything_that_may_be_said_is_sent_as_it_was_given() -> None:
         "new_customer": False,
         "url": "HTTPS://shop.example.com/x?a=ü",
         "referrer": "http://a.example/",
-        "properties": {"plan": "pro", "a.b-c": 1, "_": 1.5, "yes": True, "no": None, "long": "x" * 512},
+        "properties": {
+            "plan": "pro",
+            "a.b-c": 1,
+            "_": 1.5,
+            "yes": True,
+            "no": None,
+            "long": "x" * 512,
+            "lines": "a\nb",
+        },
     }
     event = encoded("purchase", event_id=UUID(int=7), occurred_at=NOW, **given)
     assert event == {
@@ -127,6 +135,7 @@ def test_what_is_written_is_plain() -> None:
         ({"promo_code": ""}, ("promo_code", "empty")),
         ({"promo_code": "x" * 65}, ("promo_code", "too_long")),
         ({"promo_code": b"x"}, ("promo_code", "type")),
+        ({"promo_code": "SAVE\x0020"}, ("promo_code", "invalid")),
         ({"link": "hunter2!"}, ("link", "invalid")),
         ({"link": 1}, ("link", "type")),
         ({"customer_id": "x" * 129}, ("customer_id", "too_long")),
@@ -147,6 +156,10 @@ def test_what_is_written_is_plain() -> None:
         ({"url": "shop.example.com"}, ("url", "invalid")),
         ({"url": "javascript:hunter2"}, ("url", "invalid")),
         ({"url": "https://" + "x" * 2041}, ("url", "too_long")),
+        ({"url": "https://"}, ("url", "invalid")),
+        ({"url": "https://shop.example.com/a b"}, ("url", "invalid")),
+        ({"url": "https://shop.example.com/\n"}, ("url", "invalid")),
+        ({"properties": {"a": "hunter2\0"}}, ("properties.a", "invalid")),
         ({"referrer": "android-app://x"}, ("referrer", "invalid")),
         ({"properties": [("a", 1)]}, ("properties", "type")),
         ({"properties": {f"a{n}": n for n in range(33)}}, ("properties", "too_many")),
