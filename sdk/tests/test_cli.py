@@ -289,6 +289,16 @@ def test_a_terminal_without_blocks_gets_ascii() -> None:
     assert "#" * 40 in out.read()
 
 
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+def test_what_programs_read_is_utf_8_everywhere(form: str) -> None:
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding="ascii")
+    transport = httpx.MockTransport(API())
+    argv = ["episodes", "--podcast", "show 3", form]
+    assert main(argv, connect=lambda _: Castledger(KEY, transport=transport), out=out) == 0
+    assert "塔" in raw.getvalue().decode()
+
+
 class _Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -28,6 +27,13 @@ from castledger.podcasts import AsyncPodcasts
 __all__ = ("AsyncCastledger",)
 
 T = TypeVar("T")
+
+
+async def _sleep(wait_s: float) -> None:
+    # Half of what an import of the package would take, for those who never use this client.
+    import asyncio
+
+    await asyncio.sleep(wait_s)
 
 
 class AsyncCastledger:
@@ -70,7 +76,7 @@ class AsyncCastledger:
         max_retries: int = 2,
         proxy: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[object]] = _sleep,
         queue_size: int = 10_000,
         batch_size: int = 100,
         flush_interval: float = 2.0,

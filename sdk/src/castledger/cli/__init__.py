@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime as dt
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -213,6 +214,9 @@ def main(
     try:
         with connect(options) as client:
             view = options.show(client, options)
+        if options.form != "table" and isinstance(out, io.TextIOWrapper):
+            # Programs read it, whatever the terminal's language is.
+            out.reconfigure(encoding="utf-8")
         write_view(view, form=options.form, terminal=Terminal.of(out, os.environ), out=out)
         out.flush()
     except CastledgerError as error:

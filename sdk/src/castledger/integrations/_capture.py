@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
@@ -12,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 
+from castledger._click_ids import format_click_id, parse_click_id
 from castledger._errors import ConfigurationError
 
 __all__ = ("Attribution", "Capture", "Visit", "format_cookie", "parse_cookie")
@@ -58,7 +57,7 @@ class Attribution(msgspec.Struct, frozen=True, kw_only=True):
         """
         # The values' type is Any, since a checker would hold text against each of `track`'s arguments.
         found = {
-            "click_id": None if self.click_id is None else _format_click_id(self.click_id),
+            "click_id": None if self.click_id is None else format_click_id(self.click_id),
             "promo_code": self.promo_code,
             "url": self.landing_url,
             "referrer": self.referrer,
@@ -78,22 +77,14 @@ class Visit(NamedTuple):
     set_cookie: str | None
 
 
-def _format_click_id(click_id: UUID) -> str:
-    return base64.urlsafe_b64encode(click_id.bytes).decode().rstrip("=")
-
-
 def _parse_click_id(text: str) -> UUID | None:
-    """Read what stands behind ``cl_click``: 22 characters of base64, or a UUID as text."""
-    if len(text) != 22:
-        try:
-            return UUID(text) if len(text) in (32, 36) and text.isascii() else None
-        except ValueError:
-            return None
+    """Read an id as links write it, or a UUID as text."""
+    if len(text) not in (32, 36):
+        return parse_click_id(text)
     try:
-        found = UUID(bytes=base64.b64decode(text + "==", altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError):
+        return UUID(text)
+    except ValueError:
         return None
-    return found if _format_click_id(found) == text else None
 
 
 def _parse_promo_code(text: str) -> str | None:
@@ -141,7 +132,7 @@ def format_cookie(attribution: Attribution) -> str:
     >>> format_cookie(Attribution(promo_code="SAVE 20"))
     '1::SAVE%2020::'
     """
-    click_id = "" if attribution.click_id is None else _format_click_id(attribution.click_id)
+    click_id = "" if attribution.click_id is None else format_click_id(attribution.click_id)
     texts = (click_id, attribution.promo_code, attribution.landing_url, attribution.referrer)
     return ":".join((_COOKIE_VERSION, *(quote(text or "", safe="") for text in texts)))
 
