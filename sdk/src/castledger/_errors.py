@@ -99,7 +99,7 @@ class EventRefused(CastledgerError, ValueError):
         super().__init__(message)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.field, self.code, str(self))
+        return type(self), (self.field, self.code, str(self)), self.__dict__
 
 
 class EventsLost(CastledgerError):
@@ -116,7 +116,7 @@ class EventsLost(CastledgerError):
         super().__init__(f"{count} event(s) lost: {reason}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.reason, self.count)
+        return type(self), (self.reason, self.count), self.__dict__
 
 
 class EventsHeldUp(CastledgerError):

@@ -2,10 +2,9 @@
 
 from castledger.testing._ledger import Downloads, make_episode, make_podcast
 from castledger.testing._recording import AsyncRecordingClient, RecordedEvent, RecordingClient
-from castledger.testing._server import API_KEY, ServedRequest, Server
+from castledger.testing._server import ServedRequest, Server
 
 __all__ = (
-    "API_KEY",
     "AsyncRecordingClient",
     "Downloads",
     "RecordedEvent",

@@ -20,11 +20,10 @@ from castledger.testing._collector import Collector, Refusal
 from castledger.testing._ledger import Downloads
 from castledger.testing._recording import RecordedEvent, find_events
 
-__all__ = ("API_KEY", "ServedRequest", "Server")
+__all__ = ("ServedRequest", "Server")
 
-API_KEY: Final = "cl_live_" + "t" * 38
-"""The key of a server for which none was chosen; good nowhere else."""
-
+# Good nowhere else.
+_KEY: Final = "cl_live_" + "t" * 38
 _API: Final = "/api/v1"
 _CODES: Final = MappingProxyType(
     {401: "unauthenticated", 403: "forbidden", 413: "too_large", 429: "rate_limited", 503: "unavailable"}
@@ -75,7 +74,7 @@ class Server:
         episodes: Iterable[Episode] = (),
         downloads: Iterable[Downloads] = (),
         links: Iterable[Link] = (),
-        api_key: str = API_KEY,
+        api_key: str = _KEY,
         clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
     ) -> None:
         self.api_key = api_key
