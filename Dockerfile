@@ -25,7 +25,7 @@ ENV PATH=/opt/castledger/bin:$PATH \
 USER castledger
 WORKDIR /var/lib/castledger
 VOLUME /var/lib/castledger
-EXPOSE 8080 8000
+EXPOSE 8080 8001 8000
 STOPSIGNAL SIGTERM
 # Of everything that runs on the data folder; compose.yaml asks each service for itself.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["castledger", "health"]

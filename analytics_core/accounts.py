@@ -1,4 +1,4 @@
-"""Accounts: what trackers say that they answered, held against what became of it."""
+"""Accounts: what trackers and collectors say that they answered, held against what became of it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,28 @@ from typing import Final
 
 from analytics_core.spool import Totals
 
-__all__ = ("ANSWERED", "CLICK", "DAMAGED", "DEAD", "LOST", "PENDING", "difference", "growth", "lost", "opening_totals")
+__all__ = (
+    "ANSWERED",
+    "CLICK",
+    "DAMAGED",
+    "DEAD",
+    "DUPLICATE",
+    "EVENT",
+    "LOST",
+    "NO_TENANT",
+    "PENDING",
+    "difference",
+    "growth",
+    "lost",
+    "opening_totals",
+)
 
 ANSWERED: Final = "answered"
-"""Requests answered with a redirect, as the tracker counted them."""
+"""Requests answered with a redirect, as the tracker counted them; events accepted, as the collector did."""
 CLICK: Final = "click"
+EVENT: Final = "event"
+DUPLICATE: Final = "duplicate"
+"""Events of an id that had landed before."""
 PENDING: Final = "pending"
 DEAD: Final = "dead"
 LOST: Final = "lost:"
@@ -30,6 +47,8 @@ def lost(reason: str) -> str:
 
 DAMAGED: Final = lost("damaged")
 """Hits that were recorded, and that the spool no longer holds."""
+NO_TENANT: Final = lost("no_tenant")
+"""Events of a tenant that was erased before they landed."""
 
 
 def opening_totals(first: Totals, hits: int) -> Totals:

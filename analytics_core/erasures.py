@@ -17,7 +17,7 @@ class ErasureRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What was erased.
 
     Attributes:
-        kind: Of what: of a ``listener``, a ``podcast``, or a whole ``tenant`` that was closed.
+        kind: Of what: of a ``listener``, a ``podcast``, a ``customer``, or a whole ``tenant`` that was closed.
         subject_hash: 32 bytes, as :func:`subject_hash` makes them.
         month: The first day of the UTC month in which the listener had its key; ``None`` of all else.
         removed: Rows that were taken away, by table.
@@ -26,7 +26,7 @@ class ErasureRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     erasure_id: UUID
-    kind: Literal["listener", "podcast", "tenant"]
+    kind: Literal["listener", "podcast", "tenant", "customer"]
     subject_hash: bytes
     month: dt.date | None
     started_at: dt.datetime

@@ -18,12 +18,30 @@ __all__ = (
     "API_RATE_LIMITS_ALONE",
     "API_REQUESTS",
     "API_REQUEST_SECONDS",
+    "COLLECTOR_AT_RISK_EVENTS",
+    "COLLECTOR_BATCHES",
+    "COLLECTOR_EVENTS",
+    "COLLECTOR_IGNORED_FIELDS",
+    "COLLECTOR_RATE_LIMITED",
+    "COLLECTOR_REFUSED_EVENTS",
+    "COLLECTOR_REGISTRY_STALE",
+    "COLLECTOR_REGISTRY_VERSION",
+    "COLLECTOR_REQUESTS",
+    "COLLECTOR_REQUEST_SECONDS",
+    "COLLECTOR_SENDER_LOST_EVENTS",
+    "COLLECTOR_SPOOL_BYTES",
+    "COLLECTOR_SPOOL_FAILING",
+    "COLLECTOR_UNRECORDED_PIXELS",
     "INGEST_BACKLOG_BYTES",
     "INGEST_BATCHES",
     "INGEST_DAMAGED_BYTES",
     "INGEST_DAMAGED_HITS",
     "INGEST_DAMAGED_SEGMENTS",
     "INGEST_DEAD_LETTERS",
+    "INGEST_EVENTS",
+    "INGEST_EVENT_BACKLOG_BYTES",
+    "INGEST_EVENT_BATCHES",
+    "INGEST_EVENT_LAG_SECONDS",
     "INGEST_HITS",
     "INGEST_JOBS_OVERDUE_SECONDS",
     "INGEST_JOB_RUNS",
@@ -93,7 +111,7 @@ class Metric(msgspec.Struct, frozen=True):
 
     @property
     def service(self) -> str:
-        """Who exports it: ``tracker``, ``ingest`` or ``api``."""
+        """Who exports it: ``tracker``, ``ingest``, ``api`` or ``collector``."""
         return self.name.split("_")[1]
 
     @property
@@ -193,6 +211,25 @@ INGEST_BATCHES: Final = Metric(
     "Batches by what became of them: landed, fenced (another shipper had landed it), retried, failed, rejudged (a "
     "podcast had moved to another tenant), split (some of their hits were refused).",
     ("outcome",),
+)
+INGEST_EVENTS: Final = Metric(
+    "castledger_ingest_events",
+    _COUNTER,
+    "Attribution events by what became of them: event (it landed), duplicate (its id had landed before), "
+    "lost:no_tenant (the tenant was erased meanwhile).",
+    ("account",),
+)
+INGEST_EVENT_BATCHES: Final = Metric(
+    "castledger_ingest_event_batches",
+    _COUNTER,
+    "Batches of events by what became of them: landed, fenced (another shipper had landed it), retried.",
+    ("outcome",),
+)
+INGEST_EVENT_LAG_SECONDS: Final = Metric(
+    "castledger_ingest_event_lag_seconds", _GAUGE, "Age of the oldest event that has not landed."
+)
+INGEST_EVENT_BACKLOG_BYTES: Final = Metric(
+    "castledger_ingest_event_backlog_bytes", _GAUGE, "Bytes in the spools of collectors that have not landed."
 )
 INGEST_STEP_SECONDS: Final = Metric(
     "castledger_ingest_step_seconds", _COUNTER, "Seconds spent in each step.", ("step",)
@@ -300,6 +337,72 @@ API_RATE_LIMITS_ALONE: Final = Metric(
     "Requests whose rate a process judged by itself because Redis did not answer.",
 )
 
+COLLECTOR_REQUESTS: Final = Metric(
+    "castledger_collector_requests",
+    _COUNTER,
+    "Requests answered, by route; `none` where there is no such route.",
+    ("route", "status"),
+)
+COLLECTOR_REQUEST_SECONDS: Final = Metric(
+    "castledger_collector_request_seconds",
+    _HISTOGRAM,
+    "From a request's head to its answer, its body included.",
+    ("route",),
+)
+COLLECTOR_EVENTS: Final = Metric(
+    "castledger_collector_events",
+    _COUNTER,
+    "Events recorded, by who sent them: server, browser or pixel.",
+    ("source",),
+)
+COLLECTOR_REFUSED_EVENTS: Final = Metric(
+    "castledger_collector_refused_events",
+    _COUNTER,
+    "Events refused one by one, by what was wrong first.",
+    ("reason",),
+)
+COLLECTOR_UNRECORDED_PIXELS: Final = Metric(
+    "castledger_collector_unrecorded_pixels",
+    _COUNTER,
+    "Pixels answered that left no event: privacy (Do Not Track or Global Privacy Control), prefetch, key, invalid, "
+    "rate, spool.",
+    ("reason",),
+)
+COLLECTOR_BATCHES: Final = Metric(
+    "castledger_collector_batches",
+    _COUNTER,
+    "Batches, by the library that sent them: castledger-python, castledger-js or other.",
+    ("library",),
+)
+COLLECTOR_IGNORED_FIELDS: Final = Metric(
+    "castledger_collector_ignored_fields", _COUNTER, "Fields that are not known here: of newer libraries, or misspelt."
+)
+COLLECTOR_SENDER_LOST_EVENTS: Final = Metric(
+    "castledger_collector_sender_lost_events",
+    _COUNTER,
+    "Events that senders say they lost before they could send them, by reason; `other` where it is none that we know.",
+    ("reason",),
+)
+COLLECTOR_RATE_LIMITED: Final = Metric(
+    "castledger_collector_rate_limited",
+    _COUNTER,
+    "Requests refused because their `key` or `network` sends too much.",
+    ("by",),
+)
+COLLECTOR_AT_RISK_EVENTS: Final = Metric(
+    "castledger_collector_at_risk_events", _COUNTER, "Events that a failed sync left unsure."
+)
+COLLECTOR_SPOOL_BYTES: Final = Metric("castledger_collector_spool_bytes", _COUNTER, "Bytes appended to the spool.")
+COLLECTOR_SPOOL_FAILING: Final = Metric(
+    "castledger_collector_spool_failing", _GAUGE, "1 while events are refused because they cannot be recorded."
+)
+COLLECTOR_REGISTRY_VERSION: Final = Metric(
+    "castledger_collector_registry_version", _GAUGE, "Version of the snapshot in force."
+)
+COLLECTOR_REGISTRY_STALE: Final = Metric(
+    "castledger_collector_registry_stale", _GAUGE, "1 when the snapshot cannot be read."
+)
+
 METRICS: Final[tuple[Metric, ...]] = (
     TRACKER_ANSWERS,
     TRACKER_ANSWER_SECONDS,
@@ -320,6 +423,10 @@ METRICS: Final[tuple[Metric, ...]] = (
     TRACKER_REGISTRY_STALE,
     INGEST_HITS,
     INGEST_BATCHES,
+    INGEST_EVENTS,
+    INGEST_EVENT_BATCHES,
+    INGEST_EVENT_LAG_SECONDS,
+    INGEST_EVENT_BACKLOG_BYTES,
     INGEST_STEP_SECONDS,
     INGEST_LAG_SECONDS,
     INGEST_BACKLOG_BYTES,
@@ -345,5 +452,19 @@ METRICS: Final[tuple[Metric, ...]] = (
     API_REQUEST_SECONDS,
     API_RATE_LIMITED,
     API_RATE_LIMITS_ALONE,
+    COLLECTOR_REQUESTS,
+    COLLECTOR_REQUEST_SECONDS,
+    COLLECTOR_EVENTS,
+    COLLECTOR_REFUSED_EVENTS,
+    COLLECTOR_UNRECORDED_PIXELS,
+    COLLECTOR_BATCHES,
+    COLLECTOR_IGNORED_FIELDS,
+    COLLECTOR_SENDER_LOST_EVENTS,
+    COLLECTOR_RATE_LIMITED,
+    COLLECTOR_AT_RISK_EVENTS,
+    COLLECTOR_SPOOL_BYTES,
+    COLLECTOR_SPOOL_FAILING,
+    COLLECTOR_REGISTRY_VERSION,
+    COLLECTOR_REGISTRY_STALE,
 )
 """All of them, by service, in the order in which they are read about."""

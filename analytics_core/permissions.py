@@ -32,6 +32,7 @@ class Permission(enum.StrEnum):
     AUDIT_READ = "audit:read"
     ERASURES_READ = "erasures:read"
     ERASURES_WRITE = "erasures:write"
+    EVENTS_READ = "events:read"
     EVENTS_WRITE = "events:write"
     HITS_READ = "hits:read"
     KEYS_READ = "keys:read"
@@ -78,6 +79,7 @@ _VIEWER: Final = frozenset(
     (Permission.ANALYTICS_READ, Permission.LINKS_READ, Permission.PODCASTS_READ, Permission.TENANT_READ)
 )
 _ANALYST: Final = _VIEWER | {
+    Permission.EVENTS_READ,
     Permission.HITS_READ,
     Permission.LEDGER_READ,
     Permission.RESTATEMENTS_READ,

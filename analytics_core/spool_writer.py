@@ -96,6 +96,7 @@ class SpoolWriter:
     ) -> None:
         self._folder = folder
         self._source = source
+        self._fault_text = "events are refused" if holds_events else "hits are being lost"
         self._encode_frame = encode_events_frame if holds_events else encode_hits_frame
         self._per_frame = _EVENTS_PER_FRAME if holds_events else _HITS_PER_FRAME
         self._segment_bytes = segment_bytes
@@ -106,7 +107,7 @@ class SpoolWriter:
         self.reserve = Reserve(folder, reserve_bytes, self._disk)
         self.totals = Totals()
         self.fault: str | None = None
-        """Why hits are being lost; ``None`` while they are recorded."""
+        """Why hits are being lost, or events refused; ``None`` while they are recorded."""
         self.written_bytes = 0
         self.rows: list[bytes] = []
         self.texts: list[bytes] = []
@@ -148,6 +149,18 @@ class SpoolWriter:
         if not self._write(rows, texts):
             lost = self.totals.lost
             lost[self._blocked_reason] = lost.get(self._blocked_reason, 0) + len(rows)
+
+    def write_now(self, rows: Sequence[bytes], texts: Sequence[bytes]) -> bool:
+        """Write rows whose senders are told when it fails, and keep them: nothing is lost then, and nothing answered.
+
+        Returns:
+            Whether they are written.
+        """
+        self.totals.answered += len(rows)
+        is_written = self._write(rows, texts)
+        if not is_written:
+            self.totals.answered -= len(rows)
+        return is_written
 
     def tick(self) -> None:
         """Seal what is old and show that the process lives: to be called about once a second."""
@@ -243,7 +256,7 @@ class SpoolWriter:
         # Once a second is often enough to try again; at every turn it would be the load that kills the redirect.
         self._blocked_reason = "disk_full" if is_disk_full(failure) else "write_error"
         self._blocked_until_s = now_s + _RETRY_S
-        self.fault = f"hits are being lost: {failure.strerror}"
+        self.fault = f"{self._fault_text}: {failure.strerror}"
         return False
 
     def _encode(self, rows: Sequence[bytes], texts: Sequence[bytes]) -> bytes:

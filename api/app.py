@@ -35,6 +35,7 @@ from api.routes.comparisons import compare
 from api.routes.curves import get_curves
 from api.routes.documentation import get_docs, get_openapi, publish
 from api.routes.erasures import create_erasure, get_erasure, list_erasures
+from api.routes.events import list_events
 from api.routes.health import get_health
 from api.routes.hits import get_hit, list_hits
 from api.routes.invitations import accept_invitation, create_invitation, list_invitations, revoke_invitation
@@ -178,6 +179,7 @@ _CLOSED: Final = (
     list_audit,
     list_episodes,
     list_erasures,
+    list_events,
     list_hits,
     list_invitations,
     list_links,

@@ -6,10 +6,8 @@ import argparse
 import asyncio
 import contextlib
 import errno
-import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -25,6 +23,7 @@ from granian.server.embed import Server
 from analytics_core.admin_server import AdminServer
 from analytics_core.errors import ConfigError, Unavailable
 from analytics_core.memory import settle_memory
+from analytics_core.ports import announce_ports, parse_port, reserve_port, wait_until_accepting
 from analytics_core.settings import Service, Settings, load_settings
 from api.app import create_app
 from api.logs import RequestLog
@@ -33,18 +32,9 @@ from api.resources import Database, open_resources
 
 __all__ = ("main", "serve")
 
-_ANY: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - these are the keys
-_CONNECT_S: Final = 30.0
 _STOP_S: Final = 5.0
 _HEADER_S: Final = 15.0
 _READY_S: Final = 1.0
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise ValueError
-    return port
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,8 +42,13 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--data-dir", type=Path, metavar="DIR", help="folder of everything we keep; wins over CASTLEDGER_DATA_DIR")
     add("--host", metavar="HOST", help="address to listen on; wins over CASTLEDGER_API_HOST")
-    add("--port", type=_port, metavar="PORT", help="port to listen on, 0 for a free one; wins over CASTLEDGER_API_PORT")
-    add("--admin-port", type=_port, metavar="PORT", help="port of health and metrics, 0 for a free one")
+    add(
+        "--port",
+        type=parse_port,
+        metavar="PORT",
+        help="port to listen on, 0 for a free one; wins over CASTLEDGER_API_PORT",
+    )
+    add("--admin-port", type=parse_port, metavar="PORT", help="port of health and metrics, 0 for a free one")
     add("--ready-fd", type=int, metavar="N", help="descriptor that gets one JSON line once connections are accepted")
     return parser
 
@@ -67,39 +62,6 @@ def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Settin
         ports = {**settings.admin.ports, "api": options.admin_port}
         settings = msgspec.structs.replace(settings, admin=msgspec.structs.replace(settings.admin, ports=ports))
     return settings
-
-
-def _reserve(host: str, port: int) -> socket.socket:
-    """Bind the port without listening: a free one is ours from here on, a taken one is told at once.
-
-    Raises:
-        OSError: The port is taken or the address is not ours; the message names both.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    reserved = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if port == 0:
-            # granian binds again beside us; nobody is sent to a socket that does not listen.
-            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved.bind((host, port))
-    except OSError as error:
-        reserved.close()
-        raise OSError(error.errno, f"the port {port} on {host} cannot be used: {error.strerror}") from error
-    return reserved
-
-
-async def _accepts(host: str, port: int) -> None:
-    """Wait until connections are accepted."""
-    async with asyncio.timeout(_CONNECT_S):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection(_ANY.get(host, host), port)
-            except OSError:
-                await asyncio.sleep(0.01)
-            else:
-                writer.close()
-                return
 
 
 def _readiness(database: Database, loop: asyncio.AbstractEventLoop) -> Callable[[], list[str]]:
@@ -140,7 +102,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[int, int], None] | No
             await resources.database.check()
         except Unavailable as error:
             log.error(error)
-        reserved = stack.enter_context(_reserve(host, settings.api.port))
+        reserved = stack.enter_context(reserve_port(host, settings.api.port))
         port = reserved.getsockname()[1]
         if settings.api.port != 0:
             reserved.close()
@@ -169,7 +131,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[int, int], None] | No
             loop.add_signal_handler(number, told_to_stop.set)
         serving = asyncio.create_task(server.serve())
         stopping = asyncio.create_task(told_to_stop.wait())
-        accepting = asyncio.create_task(_accepts(host, port))
+        accepting = asyncio.create_task(wait_until_accepting(host, port))
         await asyncio.wait((serving, stopping, accepting), return_when=asyncio.FIRST_COMPLETED)
         if accepting.done():
             accepting.result()
@@ -188,20 +150,6 @@ async def serve(settings: Settings, *, on_ready: Callable[[int, int], None] | No
         log.write("info", "stopped", {"requests_finished": bool(finished)})
 
 
-def _announcer(descriptor: int | None) -> Callable[[int, int], None] | None:
-    if descriptor is None:
-        return None
-
-    def announce(port: int, admin_port: int) -> None:
-        line = json.dumps({"port": port, "admin_port": admin_port}) + "\n"
-        # Nobody may be listening any more; then nobody misses it.
-        with contextlib.suppress(OSError):
-            os.write(descriptor, line.encode())
-            os.close(descriptor)
-
-    return announce
-
-
 def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
     """Serve the API until told to stop.
 
@@ -216,7 +164,7 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     try:
         settings = _settings(options, os.environ if environ is None else environ)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(settings, on_ready=_announcer(options.ready_fd)))
+            runner.run(serve(settings, on_ready=announce_ports(options.ready_fd)))
     except ConfigError as error:
         for fault in error.faults:
             sys.stderr.write(f"{fault}\n")

@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections import deque
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -45,7 +46,7 @@ class Latencies(NamedTuple):
     late_us: float
 
 
-def _connect(port: int, request: bytes) -> tuple[socket.socket, int]:
+def _connect(port: int, request: bytes, status: int) -> tuple[socket.socket, int]:
     """Open a connection, ask once, and return it with the size of an answer: all are of one size."""
     connection = socket.create_connection(("127.0.0.1", port), timeout=10)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -54,7 +55,7 @@ def _connect(port: int, request: bytes) -> tuple[socket.socket, int]:
     while b"\r\n\r\n" not in seen:
         seen += connection.recv(65536)
     head, _, body = seen.partition(b"\r\n\r\n")
-    if not head.startswith(b"HTTP/1.1 302 "):
+    if not head.startswith(f"HTTP/1.1 {status} ".encode()):
         raise ConnectionError(f"the answer begins with {head[:20]!r}")
     lengths = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
     length = int(lengths[0].partition(b":")[2])
@@ -64,7 +65,9 @@ def _connect(port: int, request: bytes) -> tuple[socket.socket, int]:
     return connection, len(head) + 4 + length
 
 
-def ask_open_loop(port: int, request: bytes, *, rate: float, seconds: float, connections: int) -> Latencies:
+def ask_open_loop(
+    port: int, request: bytes, *, rate: float, seconds: float, connections: int, status: int = 302
+) -> Latencies:
     """Ask at a fixed rate and measure.
 
     Args:
@@ -73,8 +76,9 @@ def ask_open_loop(port: int, request: bytes, *, rate: float, seconds: float, con
         rate: Requests a second over all connections.
         seconds: How long, a second of warm-up included.
         connections: Kept open; each asks in its turn, behind its own unanswered requests if there are any.
+        status: Of every answer.
     """
-    opened = [_connect(port, request) for _ in range(connections)]
+    opened = [_connect(port, request, status) for _ in range(connections)]
     size = opened[0][1]
     sockets = [connection for connection, _ in opened]
     by_descriptor = {connection.fileno(): place for place, connection in enumerate(sockets)}
@@ -103,7 +107,8 @@ def ask_open_loop(port: int, request: bytes, *, rate: float, seconds: float, con
             place = sent % connections
             at = began + int(sent * interval)
             late.append(now - at)
-            sockets[place].send(request)
+            if sockets[place].send(request) < len(request):
+                raise ConnectionError("the server does not read")
             waiting[place].append(at)
             sent += 1
         for descriptor, _ in poll.poll(0):
@@ -144,14 +149,17 @@ def main() -> int:
     parser.add_argument("--rate", type=float, required=True, help="requests a second")
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("request", help="all of one request")
+    parser.add_argument("--status", type=int, default=302, help="of every answer")
+    parser.add_argument("request", help="all of one request, or @ and the name of a file with it")
     options = parser.parse_args()
+    given: str = options.request
     found = ask_open_loop(
         options.port,
-        options.request.encode(),
+        Path(given[1:]).read_bytes() if given.startswith("@") else given.encode(),
         rate=options.rate,
         seconds=options.seconds,
         connections=options.connections,
+        status=options.status,
     )
     print(json.dumps(found._asdict()))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
@@ -15,6 +16,7 @@ from analytics_core.archives.files import Chunk, read_rows, require_encoding
 from analytics_core.archives.manifest import Manifest, TableEntry, day_of, read_manifest, verify_files
 from analytics_core.archives.tables import TABLES, Table
 from analytics_core.db.dictionaries import TermKind, find_agents, number_places, number_terms
+from analytics_core.db.events import ensure_event_partitions
 from analytics_core.db.hits import ensure_partitions
 from analytics_core.db.imports import (
     COPIED,
@@ -67,6 +69,7 @@ _OWN_ID: Final = {
     "segments": "segment_id",
     "enclosure_owners": "enclosure_key",
     "clicks": "ordinal",
+    "events": "event_id",
 }
 """Columns by which a table's rows are told apart, where that matters."""
 
@@ -76,6 +79,7 @@ _TAKEN: Final = {
     "enclosure_owners": "an enclosure of this archive ({file_name!r}) is of another tenant's podcast here",
     "links": "the slug {slug!r} is taken here",
     "clicks": "a click of {occurred_at} is known here",
+    "events": "the event {event_id} is in the archive twice",
 }
 """What it means that a row could not be added, by table."""
 
@@ -167,6 +171,9 @@ class _Import:
             if table.name in COPIED:
                 await copy_rows(self._conn, table.name, list(stored), list(zip(*stored.values(), strict=True)))
             else:
+                if table.name == "events":
+                    days = {cast(dt.datetime, at).astimezone(dt.UTC).date() for at in chunk.columns["received_at"]}
+                    await ensure_event_partitions(self._aside, days)
                 await self._add_rows(table, chunk, stored)
         if table.name in _NUMBERED:
             ids = cast(list[UUID], chunk.columns[_OWN_ID[table.name]])
@@ -320,5 +327,6 @@ async def _require_empty(conn: Connection, tenant: Tenant, slug: str, podcast_id
     if not content.is_empty:
         raise Conflict(
             "not_empty",
-            f"{slug} has podcasts, links, sponsors or hits already; an archive goes into an empty tenant: --tenant",
+            f"{slug} has podcasts, links, sponsors, hits or events already; an archive goes into an empty tenant: "
+            "--tenant",
         )

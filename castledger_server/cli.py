@@ -40,6 +40,7 @@ _Command = Callable[[argparse.Namespace, Mapping[str, str]], int]
 
 _SERVICES: Final = {
     "tracker": "run a tracker alone",
+    "collector": "run a collector of events alone",
     "ingest": "run ingest alone, against DATABASE_URL",
     "api": "run the API alone, against DATABASE_URL",
     "migrate": "bring a database to the schema of this version: up, status or verify",
@@ -102,6 +103,10 @@ def _run_service(name: str, arguments: Sequence[str], environ: Mapping[str, str]
         from prefix_redirect.__main__ import main as run_tracker
 
         return run_tracker(arguments)
+    if name == "collector":
+        from ingest.collector.__main__ import main as run_collector
+
+        return run_collector(arguments)
     if name == "ingest":
         from ingest.__main__ import main as run_ingest
 
@@ -133,6 +138,7 @@ def _up(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         UpOptions(
             data_dir=options.data_dir,
             tracker_port=options.tracker_port,
+            collector_port=options.collector_port,
             api_port=options.api_port,
             ready_file=options.ready_file,
             postgres_bin=options.postgres_bin,
@@ -432,13 +438,14 @@ def _add_up(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         help="run everything on this machine",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
-            "Run trackers, ingest, the API and, unless DATABASE_URL or POSTGRES_HOST names a database,\n"
+            "Run trackers, the collector, ingest, the API and, unless DATABASE_URL or POSTGRES_HOST names a database,\n"
             "a PostgreSQL of our own. Prints `name: value` lines once everything answers. Ctrl-C stops."
         ),
         epilog="example:\n  castledger up --data-dir ./ledger --tracker-port 0 --api-port 0 --ready-file ready.json\n",
     )
     _add_data_dir(up)
     up.add_argument("--tracker-port", type=_port, metavar="PORT", help="of the redirect (TRACKER_PORT, 8080); 0: free")
+    up.add_argument("--collector-port", type=_port, metavar="PORT", help="of events (COLLECTOR_PORT, 8001); 0: free")
     up.add_argument("--api-port", type=_port, metavar="PORT", help="of the API (CASTLEDGER_API_PORT, 8000); 0: free")
     up.add_argument("--ready-file", type=Path, metavar="PATH", help="gets the printed lines as JSON when all answers")
     up.add_argument("--postgres-bin", type=Path, metavar="DIR", help="PostgreSQL programs to use, 15 or newer")
@@ -457,7 +464,9 @@ def _add_health(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         ),
         epilog="examples:\n  castledger health\n  castledger health tracker\n",
     )
-    health.add_argument("service", nargs="?", choices=("tracker", "ingest", "api"), metavar="tracker|ingest|api")
+    health.add_argument(
+        "service", nargs="?", choices=("tracker", "collector", "ingest", "api"), metavar="tracker|collector|ingest|api"
+    )
     _add_data_dir(health)
     health.set_defaults(run=_health)
 

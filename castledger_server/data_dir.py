@@ -35,7 +35,7 @@ class RunningUp(msgspec.Struct, kw_only=True):
     Attributes:
         pid: The supervisor's process id.
         database_url: The database in use.
-        answers: The lines that ``up`` prints: ``tracker_url``, ``prefix``, ``api_url``, ``api_key``.
+        answers: The lines that ``up`` prints: ``tracker_url``, ``prefix``, ``collector_url``, ``api_url``, ``api_key``.
         admin_urls: Where each process serves its health and metrics.
         spool_dir: Folder of the spool; empty in what an older version wrote.
         children: Process ids with the mark of their start, so that a later start can end what was left over.

@@ -49,7 +49,8 @@ def look_at_folder(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding(Level.OK, "data folder", str(data_dir))
     seen = set()
-    for folder in (existing, _existing(settings.tracker.spool_dir.absolute())):
+    spools = (settings.tracker.spool_dir, settings.collector.spool_dir)
+    for folder in (existing, *(_existing(spool.absolute()) for spool in spools)):
         device = folder.stat().st_dev
         if device not in seen:
             seen.add(device)
@@ -69,16 +70,16 @@ def _look_at_disk(folder: Path) -> Finding:
 
 def look_at_ports(settings: Settings, running: RunningUp | None) -> Iterator[Finding]:
     """Tell whether each port is free, or taken by what should answer there."""
-    tracker, api, admin = settings.tracker, settings.api, settings.admin
+    tracker, collector, api, admin = settings.tracker, settings.collector, settings.api, settings.admin
     hosts = [part.strip() for part in tracker.host.split(",") if part.strip()]
     ours = {urlsplit(url).port for url in running.answers.values() if url.startswith("http")} if running else set()
     ours |= {urlsplit(url).port for url in running.admin_urls.values()} if running else set()
     yield from _look_at_port("tracker", "TRACKER_PORT", hosts, tracker.port, "/robots.txt", ours)
+    yield from _look_at_port("collector", "COLLECTOR_PORT", [collector.host], collector.port, "/c.js", ours)
     yield from _look_at_port("API", "CASTLEDGER_API_PORT", [api.host], api.port, "/api/v1/health", ours)
     for name, port in admin.ports.items():
-        if name != "collector":
-            what = f"{name}'s health and metrics"
-            yield from _look_at_port(what, "CASTLEDGER_ADMIN_PORTS", [admin.host], port, "/health/live", ours)
+        what = f"{name}'s health and metrics"
+        yield from _look_at_port(what, "CASTLEDGER_ADMIN_PORTS", [admin.host], port, "/health/live", ours)
 
 
 def _look_at_port(

@@ -19,7 +19,7 @@ from castledger_server.findings import Finding, Level
 
 __all__ = ("look_at_environment", "look_at_secrets", "unknown_variables")
 
-_PREFIXES: Final = ("CASTLEDGER_", "TRACKER_", "SPOOL_", "POSTGRES_", "REDIS_", "DATABASE_")
+_PREFIXES: Final = ("CASTLEDGER_", "TRACKER_", "COLLECTOR_", "SPOOL_", "POSTGRES_", "REDIS_", "DATABASE_")
 _OTHERS: Final = ("CASTLEDGER_TEST_", "CASTLEDGER_BENCH_")
 _DEFAULT_PASSWORDS: Final = frozenset(
     ("admin", "castledger", "change-me", "changeme", "example", "password", "postgres", "redis", "root", "secret")

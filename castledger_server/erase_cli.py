@@ -1,4 +1,4 @@
-"""``castledger erase``: a listener or a podcast erased, and the records that prove it."""
+"""``castledger erase``: a listener, a podcast or a customer erased, and the records that prove it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ __all__ = ("add_erase",)
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
 _ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _MONTH: Final = re.compile(r"\d{4}-\d{2}")
+_MAX_CUSTOMER_CHARS: Final = 128
 
 
 def add_erase(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``erase`` with its actions to the command line."""
-    erase = commands.add_parser("erase", help="erase a listener or a podcast, and show the proof of it")
+    erase = commands.add_parser("erase", help="erase a listener, a podcast or a customer, and show the proof of it")
     actions = erase.add_subparsers(metavar="ACTION", required=True)
     listener = actions.add_parser(
         "listener",
@@ -61,6 +62,26 @@ def add_erase(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     podcast.add_argument("--yes", action="store_true", help="do not ask for its title first")
     _add_tenant(podcast)
     podcast.set_defaults(run=_erase_podcast)
+    customer = actions.add_parser(
+        "customer",
+        help="erase the attribution events of a customer",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "Erase all attribution events of a customer, by the name that the shop or app has for it: the one that\n"
+            "it sends as customer_id. Their ids are kept for as long as any, so that events that are sent again do\n"
+            "not come back. Prints a record that names nobody. What was stopped goes on when it is called again, or\n"
+            "when ingest runs."
+        ),
+        epilog=(
+            "examples:\n"
+            "  castledger erase customer u_123 --tenant home --dry-run\n"
+            "  castledger erase customer u_123 --tenant home\n"
+        ),
+    )
+    customer.add_argument("customer", metavar="CUSTOMER_ID", help="as it is sent with events")
+    customer.add_argument("--dry-run", action="store_true", help="only say how many events there are, and the key")
+    _add_tenant(customer)
+    customer.set_defaults(run=_erase_customer)
     ls = actions.add_parser("ls", help="list erasures, a record of JSON each")
     _add_tenant(ls)
     ls.set_defaults(run=_list)
@@ -72,6 +93,7 @@ def add_erase(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     verify.add_argument("erasure", metavar="ERASURE_ID")
     verify.add_argument("--key", metavar="KEY", help="check as well that it is about this listener")
     verify.add_argument("--podcast", metavar="PODCAST_ID", help="check as well that it is about this podcast")
+    verify.add_argument("--customer", metavar="KEY", help="check as well that it is about this customer")
     verify.add_argument("--closed-tenant", metavar="TENANT_ID", help="check as well that it is about this tenant")
     _add_tenant(verify)
     verify.set_defaults(run=_verify)
@@ -86,7 +108,7 @@ def _add_tenant(parser: argparse.ArgumentParser) -> None:
 
 def _key(text: str, name: str) -> UUID:
     if not _KEY.fullmatch(text):
-        raise InvalidInput(name, "a listener's key is 32 hexadecimal digits")
+        raise InvalidInput(name, "a key is 32 hexadecimal digits")
     return UUID(hex=text)
 
 
@@ -151,6 +173,26 @@ def _erase_podcast(options: argparse.Namespace, environ: Mapping[str, str]) -> i
     return 0 if stored.is_whole else 1
 
 
+def _erase_customer(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    import msgspec
+
+    from castledger_server.erasing import erase_customer, look_at_customer
+
+    customer: str = options.customer
+    if not 1 <= len(customer) <= _MAX_CUSTOMER_CHARS:
+        raise InvalidInput("CUSTOMER_ID", f"has 1 to {_MAX_CUSTOMER_CHARS} characters")
+    database = find_settings(options, environ).require_database()
+    if options.dry_run:
+        key, events = asyncio.run(look_at_customer(database, options.tenant, customer))
+        answer = {"customer_key": key.hex, "would_remove": {"events": events}}
+        sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+        sys.stdout.buffer.flush()
+        return 0
+    stored = asyncio.run(erase_customer(database, options.tenant, customer))
+    _write(stored)
+    return 0 if stored.is_whole else 1
+
+
 def _confirm(found: PodcastToErase) -> None:
     """Have the title typed; what goes on with an erasure was confirmed before.
 
@@ -185,6 +227,7 @@ def _verify(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     key = None if options.key is None else _key(options.key, "--key")
     podcast_id = None if options.podcast is None else _id(options.podcast, "--podcast")
+    customer = None if options.customer is None else _key(options.customer, "--customer")
     tenant_id = None if options.closed_tenant is None else _id(options.closed_tenant, "--closed-tenant")
     erasures = asyncio.run(read_erasures(find_settings(options, environ).require_database(), options.tenant))
     stored = next((one for one in erasures if str(one.record.erasure_id) == options.erasure), None)
@@ -193,7 +236,7 @@ def _verify(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if not stored.is_whole:
         sys.stdout.write("not whole: it is not done, or the record is not what was written\n")
         return 1
-    named = {"listener": key, "podcast": podcast_id, "tenant": tenant_id}
+    named = {"listener": key, "podcast": podcast_id, "customer": customer, "tenant": tenant_id}
     if any(
         about is not None and not (stored.record.kind == kind and is_about(stored.record, about.bytes))
         for kind, about in named.items()

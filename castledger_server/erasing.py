@@ -11,8 +11,10 @@ from uuid import UUID
 from analytics_core.audit import Actor
 from analytics_core.clock import SystemClock
 from analytics_core.db.audit import add_entry
+from analytics_core.db.customer_erasure import count_customer, find_customer_secret
 from analytics_core.db.erasure_requests import (
     StoredErasure,
+    ask_for_customer,
     ask_for_listener,
     ask_for_podcast,
     erasing,
@@ -27,11 +29,20 @@ from analytics_core.db.podcasts import PodcastRow, get_podcast
 from analytics_core.db.pool import Connection, Pool, Tenant, connect, connection, open_pool, tenant_transaction
 from analytics_core.db.tenants import find_tenant
 from analytics_core.errors import InvalidInput, NotFound
+from analytics_core.event_pages import customer_key
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from ingest.erasures import perform
 
-__all__ = ("PodcastToErase", "erase_listener", "erase_podcast", "look_at_podcast", "read_erasures")
+__all__ = (
+    "PodcastToErase",
+    "erase_customer",
+    "erase_listener",
+    "erase_podcast",
+    "look_at_customer",
+    "look_at_podcast",
+    "read_erasures",
+)
 
 _NAME: Final = "castledger erase"
 
@@ -100,6 +111,19 @@ class _Operator:
     async def count(self, podcast: PodcastRow) -> dict[str, int]:
         async with tenant_transaction(self._ingest, self.tenant, readonly=True) as conn:
             return await count_podcast(conn, self.tenant, podcast.podcast_id, podcast.podcast_no)
+
+    async def find_customer(self, customer_id: str) -> tuple[UUID, int]:
+        """Return a customer's key, and how many events it has.
+
+        Raises:
+            NotFound: No customer of the tenant ever had a key.
+        """
+        async with tenant_transaction(self._ingest, self.tenant, readonly=True) as conn:
+            secret = await find_customer_secret(conn, self.tenant.tenant_no)
+            if secret is None:
+                raise NotFound("customer of this tenant: no event of it has landed that named one")
+            key = customer_key(customer_id, secret)
+            return key, await count_customer(conn, self.tenant.tenant_no, key)
 
 
 async def _find_tenant(database: DatabaseSettings, slug: str) -> Tenant:
@@ -174,6 +198,33 @@ async def erase_podcast(database: DatabaseSettings, slug: str, podcast_id: UUID)
             return asked
 
         return await operator.ask(question)
+
+
+async def look_at_customer(database: DatabaseSettings, slug: str, customer_id: str) -> tuple[UUID, int]:
+    """Tell a customer's key, and how many events it has; changes nothing.
+
+    Raises:
+        InvalidInput: There is no such tenant.
+        NotFound: No customer of it ever had a key.
+        Unavailable: The database does not answer.
+    """
+    async with _Operator.open(database, slug) as operator:
+        return await operator.find_customer(customer_id)
+
+
+async def erase_customer(database: DatabaseSettings, slug: str, customer_id: str) -> StoredErasure:
+    """Erase a customer by the name that the tenant has for it.
+
+    Raises:
+        Conflict: ``in_use``: another erasure of this tenant's is at work.
+        InvalidInput: There is no such tenant.
+        NotFound: No customer of it ever had a key.
+        Unavailable: The database does not answer; what was asked for goes on when it is asked for again.
+    """
+    async with _Operator.open(database, slug) as operator:
+        key, _ = await operator.find_customer(customer_id)
+        now = SystemClock().now()
+        return await operator.ask(lambda conn: ask_for_customer(conn, operator.tenant, key, now=now))
 
 
 async def read_erasures(database: DatabaseSettings, slug: str) -> list[StoredErasure]:

@@ -15,7 +15,7 @@ from castledger_server.processes import is_running
 
 __all__ = ("SERVICES", "Health", "ask_health")
 
-SERVICES = ("tracker", "ingest", "api")
+SERVICES = ("tracker", "collector", "ingest", "api")
 
 
 class Health(NamedTuple):

@@ -1,6 +1,6 @@
 """``castledger up``: the whole ledger on one machine, under one supervisor.
 
-Trackers come first and wait for nothing: they redirect and record while PostgreSQL still recovers.
+Trackers and the collector come first and wait for nothing: they record while PostgreSQL still recovers.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _FIRST_WAIT_S: Final = 1.0
 _LONGEST_WAIT_S: Final = 10.0
 _LEFTOVER_S: Final = 5.0
 _TRACKER_AWAY_S: Final = 0.5
-# Of the 10 s in all: trackers and API stop taking requests, ingest lands what it holds, PostgreSQL closes its files.
+# Of the 10 s in all: trackers, collector and API stop taking requests, ingest lands what it holds, PostgreSQL closes.
 _FRONT_STOP: Final = (1, 3.0)
 _INGEST_STOP: Final = (2, 7.0)
 _POSTGRES_STOP: Final = (3, 9.0)
@@ -58,6 +58,7 @@ class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         data_dir: Folder of everything we keep.
         tracker_port: Port of the redirect, 0 for a free one.
+        collector_port: Port of the collector, 0 for a free one.
         api_port: Port of the API, 0 for a free one.
         ready_file: Where to write, as JSON, what is printed, once everything answers.
         postgres_bin: Folder of the PostgreSQL programs to use.
@@ -66,6 +67,7 @@ class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     data_dir: Path | None = None
     tracker_port: int | None = None
+    collector_port: int | None = None
     api_port: int | None = None
     ready_file: Path | None = None
     postgres_bin: Path | None = None
@@ -196,12 +198,15 @@ class _Up:
                 self._options.ready_file.unlink(missing_ok=True)
 
     async def _start(self) -> None:
-        tracker, api = self._settings.tracker, self._settings.api
+        tracker, collector, api = self._settings.tracker, self._settings.collector, self._settings.api
         hosts = [part.strip() for part in tracker.host.split(",") if part.strip()]
         tracker_port = choose_port(hosts, _given(self._options.tracker_port, tracker.port), option="--tracker-port")
         self._sockets = bind_slots(hosts, tracker_port, slots=tracker.workers)
+        wanted = _given(self._options.collector_port, collector.port)
+        collector_port = choose_port([collector.host], wanted, option="--collector-port")
         api_port = choose_port([api.host], _given(self._options.api_port, api.port), option="--api-port")
         tracker_url, api_url = local_url(hosts, tracker_port), local_url([api.host], api_port)
+        collector_url = local_url([collector.host], collector_port)
         self._environ.setdefault("TRACKER_PUBLIC_URL", tracker_url)
         # Where the links of mails lead.
         self._environ.setdefault("CASTLEDGER_PUBLIC_URL", api_url)
@@ -212,6 +217,10 @@ class _Up:
             self._postgres.check()
         for slot, sockets in enumerate(self._sockets):
             await self._start_tracker(slot, sockets)
+        # It needs no database either: events wait in its spool.
+        address = ("--host", collector.host, "--port", str(collector_port))
+        argv = _python("ingest.collector", *address, "--admin-port", str(self._admin_port("collector", "collector")))
+        await self._supervisor.start(self._spec("collector", argv, _FRONT_STOP))
         if self._postgres is not None:
             self._environ["DATABASE_URL"] = await self._start_postgres(self._postgres)
         else:
@@ -223,6 +232,7 @@ class _Up:
         self._answers = {
             "tracker_url": tracker_url,
             "prefix": f"{self._environ['TRACKER_PUBLIC_URL'].rstrip('/')}/e,pg={{guid}}/",
+            "collector_url": collector_url,
             "api_url": api_url,
             "api_key": key.decode().strip(),
         }
@@ -233,6 +243,7 @@ class _Up:
         await self._supervisor.start(self._spec("api", argv, _FRONT_STOP))
         if not tracker.proxy_protocol:
             await self._wait_answer(f"{tracker_url}/robots.txt", "the tracker")
+        await self._wait_answer(f"{collector_url}/c.js", "the collector")
         await self._wait_answer(f"{api_url}/api/v1/health", "the API")
         self._note()
         self._announce()
@@ -383,6 +394,7 @@ def _child_environment(environ: Mapping[str, str], settings: Settings, data_dir:
         child = {name: value for name, value in child.items() if not name.startswith("PG")}
     child["CASTLEDGER_DATA_DIR"] = str(data_dir)
     child["SPOOL_DIR"] = str(settings.tracker.spool_dir.absolute())
+    child["COLLECTOR_SPOOL_DIR"] = str(settings.collector.spool_dir.absolute())
     child["CASTLEDGER_REGISTRY"] = str(settings.tracker.registry_path.absolute())
     child["CASTLEDGER_LISTS_DIR"] = str(settings.ingest.lists_dir.absolute())
     child["PYTHONUNBUFFERED"] = "1"

@@ -38,9 +38,11 @@ from analytics_core.mailers import open_mailer
 from analytics_core.roles import Role
 from analytics_core.settings import Settings
 from analytics_core.shared_addresses import WARN_DAYS, describe_due
+from analytics_core.spool import FrameKind
 from ingest.catalogue_watch import CatalogueWatch
 from ingest.closings import erase_closed
 from ingest.erasures import work_off
+from ingest.events.shipper import EventShipper
 from ingest.finality import finalise_days
 from ingest.job_queue import JobKind, JobQueue
 from ingest.jobs import Health, backoff_s, run_job
@@ -163,6 +165,13 @@ class Ingest:
             on_unknown=UnknownTargetPolls(clock, self.poll_wanted),
             lend=lambda: connection(pool),
         )
+        self.event_shipper = EventShipper(
+            SpoolFolder(settings.collector.spool_dir, kind=FrameKind.EVENTS),
+            agents=self.pipeline.agents,
+            places=lambda: self.pipeline.places,
+            clock=clock,
+            metrics=metrics,
+        )
         self.poller = Poller(pool, settings.feed, clock=clock, metrics=metrics, own_hosts=hosts)
         self._registry = RegistryWriter(settings.tracker)
         self._watch = CatalogueWatch(settings.require_database())
@@ -174,8 +183,10 @@ class Ingest:
             self.poll_wanted.set,
         ):
             self._watch.subscribe(callback)
+        self._watch.subscribe_to_keys(self.registry_wanted.set)
         self._silence = SilenceWatch(metrics)
         self._conn: Connection | None = None
+        self._events_conn: Connection | None = None
         self._landed = 0
         self._shared_due: str | None = None
         self._is_off_balance = False
@@ -194,6 +205,14 @@ class Ingest:
             self._landed = 0
             _give_memory_back()
         return _SCAN_S if is_idle else 0.0
+
+    async def ship_events(self) -> float:
+        """Land what is in the spool of collectors; one connection is kept for it."""
+        if self._events_conn is None or self._events_conn.is_closed():
+            self.event_shipper.forget()
+            self._events_conn = await connect(self._settings.require_database(), Role.INGEST, application_name=_NAME)
+        shipped = await self.event_shipper.ship(self._events_conn)
+        return _SCAN_S if shipped.caught_up and not shipped.moved else 0.0
 
     async def refresh(self) -> float:
         """Recompute rollups and count listeners; never more than half of the time."""
@@ -219,7 +238,7 @@ class Ingest:
         return _POLL_S
 
     async def write_registry(self) -> float:
-        """Bring the trackers' snapshot up to date."""
+        """Bring the snapshot of trackers and collectors up to date."""
         async with connection(self._pool) as conn:
             await self._registry.write(conn)
         self.pipeline.unknown_hosts.know(self._registry.hosts)
@@ -401,12 +420,14 @@ class Ingest:
         return await queue.run_due()
 
     async def drain(self) -> None:
-        """Land all that is in the spool, judge waiting hits again, bring rollups and listeners up to date.
+        """Land all that is in the spools, judge waiting hits again, bring rollups and listeners up to date.
 
         Raises:
             Unavailable: The database does not answer.
         """
         while await self.ship() == 0.0:
+            continue
+        while await self.ship_events() == 0.0:
             continue
         await self.rejudge()
         async with connection(self._pool) as conn:
@@ -423,6 +444,7 @@ class Ingest:
         mail = MailSender(self._pool, mailer, clock=self._clock, metrics=self._metrics, health=health)
         jobs = {
             "shipping": (self.ship, None),
+            "shipping events": (self.ship_events, None),
             "rollups": (self.refresh, None),
             "waiting hits": (self.rejudge, self.pending_wanted),
             "polling": (self.poll, self.poll_wanted),
@@ -456,8 +478,9 @@ class Ingest:
         """Let go of connections and polls."""
         self.shipper.forget()
         await self.poller.close()
-        if self._conn is not None:
-            self._conn.terminate()
+        for conn in (self._conn, self._events_conn):
+            if conn is not None:
+                conn.terminate()
 
 
 @contextlib.asynccontextmanager

@@ -17,9 +17,10 @@ import numpy.typing as npt
 
 from analytics_core.hits import HitFlag
 from analytics_core.skew import settle_times
-from analytics_core.spool import ROW_BYTES
+from analytics_core.spool import ROW_BYTES, FrameKind
 
 __all__ = (
+    "EVENT_ROW_DTYPE",
     "ROW_DTYPE",
     "Batch",
     "Codes",
@@ -51,6 +52,9 @@ ROW_DTYPE: Final = np.dtype(
     ]
 )
 """The spool's row as numpy reads it; ``analytics_core.spool.ROW`` says the same."""
+
+EVENT_ROW_DTYPE: Final = np.dtype([("at_us", "<i8"), ("address", "V16"), ("text", "<u4")])
+"""An event's row as numpy reads it; ``analytics_core.spool.EVENT_ROW`` says the same."""
 
 _TEXTS: Final = ("target", "arguments", "agent", "referrer", "byte_range")
 
@@ -137,26 +141,36 @@ def _own(texts: Texts, places: npt.NDArray[np.intp]) -> Texts:
     return Texts([texts.values[code] for code in kept.tolist()], codes[:-1].astype(np.int64, copy=False))
 
 
-def text_bytes(rows: bytes | memoryview) -> int:
-    """Add up how many bytes of text rows say that they have."""
+def text_bytes(rows: bytes | memoryview, kind: FrameKind = FrameKind.HITS) -> int:
+    """Add up how many bytes of text rows of hits or of events say that they have."""
+    if kind is FrameKind.EVENTS:
+        return int(np.frombuffer(rows, EVENT_ROW_DTYPE)["text"].sum(dtype=np.int64))
     table = np.frombuffer(rows, ROW_DTYPE)
     return sum(int(table[name].sum(dtype=np.int64)) for name in _TEXTS)
 
 
-def hit_times(rows: bytes | memoryview) -> npt.NDArray[np.int64]:
+def _own_times(rows: bytes | memoryview, kind: FrameKind) -> npt.NDArray[np.int64]:
+    dtype = EVENT_ROW_DTYPE if kind is FrameKind.EVENTS else ROW_DTYPE
+    return np.frombuffer(rows, dtype)["at_us"].astype(np.int64)
+
+
+def hit_times(rows: bytes | memoryview, kind: FrameKind = FrameKind.HITS) -> npt.NDArray[np.int64]:
     """Read the times of rows to show them; those outside the years 2000 to 2199 are moved to their ends."""
-    times: npt.NDArray[np.int64] = np.frombuffer(rows, ROW_DTYPE)["at_us"].astype(np.int64)
+    times = _own_times(rows, kind)
     return np.clip(times, _EARLIEST_US, _LATEST_US)
 
 
-def stored_times(rows: bytes | memoryview, received_us: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+def stored_times(
+    rows: bytes | memoryview, received_us: int, kind: FrameKind = FrameKind.HITS
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Read the times under which rows are kept, and which of them are not their own.
 
     Args:
         rows: Any number.
         received_us: When they were read, microseconds since 1970-01-01 UTC.
+        kind: Whether they are of hits or of events.
     """
-    return settle_times(np.frombuffer(rows, ROW_DTYPE)["at_us"].astype(np.int64), received_us)
+    return settle_times(_own_times(rows, kind), received_us)
 
 
 def _encode(texts: bytes, ends: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Texts:

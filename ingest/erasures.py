@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 
+from analytics_core.db.customer_erasure import erase_customer
 from analytics_core.db.erasure_requests import ErasureRequest, erasing, list_requests
 from analytics_core.db.listener_erasure import erase_listener
 from analytics_core.db.podcast_erasure import erase_podcast
@@ -29,6 +30,8 @@ async def perform(pool: Pool, request: ErasureRequest, *, now: dt.datetime) -> E
     Raises:
         Unavailable: The database does not answer, or rows were in use for too long; calling it again goes on.
     """
+    if request.customer_key is not None:
+        return await erase_customer(pool, request, now=now)
     erase = erase_listener if request.podcast_no is None else erase_podcast
     return await erase(pool, request, now=now)
 

@@ -1,4 +1,4 @@
-"""Writes the registry snapshot, the one file by which trackers learn of the ledger."""
+"""Writes the registry snapshot, the one file by which trackers and collectors learn of the ledger."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from analytics_core.db.collector_keys import read_collector_keys
 from analytics_core.db.links import read_registry_links
 from analytics_core.db.podcasts import read_registry_parts
 from analytics_core.db.pool import Connection
 from analytics_core.registry import (
+    CollectorKey,
     Link,
     Registry,
     RegistryDamaged,
@@ -60,10 +62,17 @@ class RegistryWriter:
         """
         parts = await read_registry_parts(conn)
         links = await read_registry_links(conn)
+        keys = await read_collector_keys(conn)
         self.hosts = parts.hosts
-        return await asyncio.to_thread(self._replace, parts.hosts, parts.click_keys, links)
+        return await asyncio.to_thread(self._replace, parts.hosts, parts.click_keys, links, keys)
 
-    def _replace(self, hosts: frozenset[str], click_keys: frozenset[str], links: dict[str, Link]) -> bool:
+    def _replace(
+        self,
+        hosts: frozenset[str],
+        click_keys: frozenset[str],
+        links: dict[str, Link],
+        keys: dict[bytes, CollectorKey],
+    ) -> bool:
         old = self._read()
         new = Registry(
             version=1 if old is None else old.version + 1,
@@ -72,6 +81,7 @@ class RegistryWriter:
             deny_hosts=frozenset(self._deny_hosts),
             own_hosts=self._own_hosts,
             links=links,
+            keys=keys,
         )
         data = encode_registry(new)
         if old is not None and parse_registry(data).digest == old.digest:

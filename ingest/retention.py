@@ -1,4 +1,4 @@
-"""The job that lets hits, downloads and clicks go when their time is over, a day a transaction."""
+"""The job that lets hits, downloads, clicks and events go when their time is over, a day a transaction."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 
 import asyncpg
 
+from analytics_core.db.events import ID_DAYS, drop_event_days, drop_event_ids, drop_tenant_events
 from analytics_core.db.pool import Connection
 from analytics_core.db.retention import (
     Series,
@@ -36,6 +37,7 @@ KEEP_SEGMENTS_MONTHS: Final = 12
 _DAYS: Final = 1_000
 _SEGMENTS: Final = 10_000
 _CLICKS: Final = 10_000
+_EVENT_IDS: Final = 10_000
 
 
 def months_before(day: dt.date, months: int) -> dt.date:
@@ -62,16 +64,33 @@ async def _drop_days(
     return dropped
 
 
+async def _drop_events(conn: Connection, *, horizon: dt.date, today: dt.date) -> Mapping[str, int]:
+    """Let events go by when they were received, and the ids of those that cannot be sent again."""
+    days = 0
+    try:
+        while (gone := await drop_event_days(conn, before=horizon)) > 0:
+            days += gone
+    except asyncpg.LockNotAvailableError:
+        # Somebody reads them: the rest has time until the next run.
+        pass
+    events = await drop_tenant_events(conn, today=today, limit=_DAYS)
+    ids = 0
+    last = today - dt.timedelta(days=ID_DAYS)
+    while (gone := await drop_event_ids(conn, before=last, limit=_EVENT_IDS)) > 0:
+        ids += gone
+    return {"days of events": days, "events": events, "ids of events": ids}
+
+
 async def drop_old(conn: Connection, *, now: dt.datetime, hits_months: int) -> Mapping[str, int]:
     """Let go what is older than it is kept.
 
     Args:
         conn: As ingest, outside a transaction.
         now: Aware instant.
-        hits_months: Months for which hits and clicks are kept, of tenants that do not have them go earlier.
+        hits_months: Months for which hits, clicks and events are kept, of tenants that do not have them go earlier.
 
     Returns:
-        How much went: whole days of hits and of downloads, and single rows.
+        How much went: whole days of hits, of downloads and of events, and single rows.
     """
     today = now.astimezone(dt.UTC).date()
     horizon = months_before(today, hits_months)
@@ -106,4 +125,5 @@ async def drop_old(conn: Connection, *, now: dt.datetime, hits_months: int) -> M
         "downloads": downloads,
         "clicks": clicks,
         "segments": segments,
+        **await _drop_events(conn, horizon=horizon, today=today),
     }

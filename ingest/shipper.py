@@ -7,33 +7,27 @@ the fence keeps what has landed from landing twice.
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final, NamedTuple
-from uuid import UUID
 
 from analytics_core.clock import Clock
 from analytics_core.db.hits import HitColumns
 from analytics_core.db.pending import PendingHit
 from analytics_core.db.pool import CONNECTION_LOST, Connection
 from analytics_core.db.segments import (
-    SegmentRow,
     advance_cutoff,
-    find_segments,
-    register_segments,
 )
 from analytics_core.errors import Unavailable
-from analytics_core.spool import HEADER_BYTES, MAX_FRAME_BYTES
 from ingest.batches import Batch
-from ingest.endings import Endings
 from ingest.metrics import Metrics
 from ingest.pipeline import Judged, Pipeline
 from ingest.sieve import Places, Sieve, is_refusal
-from ingest.spool_reader import Ending, SegmentFile, SpoolFolder, oldest_hit_us
-from ingest.walks import Part, Taken, Walk, build_parts, micros
+from ingest.spool_reader import SpoolFolder
+from ingest.walker import Walker
+from ingest.walks import Taken, Walk, build_parts
 from ingest.writer import (
     CUTOFF_SOURCE,
     TRY_AGAIN,
@@ -56,8 +50,6 @@ Lender = Callable[[], AbstractAsyncContextManager[Connection]]
 
 _TRIES: Final = 5
 _CUTOFF_S: Final = 1.0
-_LOOK_BYTES: Final = 256 * 1024
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 _log = logging.getLogger("castledger.ingest.shipper")
 
@@ -101,7 +93,6 @@ class Shipper:
         on_unknown: UnknownTargets | None = None,
         lend: Lender | None = None,
     ) -> None:
-        self._spool = spool
         self._pipeline = pipeline
         self._clock = clock
         self._metrics = metrics
@@ -111,17 +102,13 @@ class Shipper:
         self._ahead: asyncio.Task[Taken] | None = None
         self._written = WrittenKeys()
         self._sieve = Sieve()
-        self._rows: dict[UUID, SegmentRow] = {}
-        self._endings = Endings(spool, metrics, self._note)
+        self._walker = Walker(spool, clock=clock, metrics=metrics)
         self._cutoff_s = 0.0
 
     def forget(self) -> None:
         """Drop what is remembered of the database: after a lost connection or a lost fence it may be wrong."""
-        self._rows.clear()
+        self._walker.forget()
         self._drop_ahead()
-
-    def _note(self, row: SegmentRow) -> None:
-        self._rows[row.segment_id] = row
 
     def _drop_ahead(self) -> None:
         """Drop the batch that was judged ahead: it follows on one that has not landed as it was."""
@@ -177,25 +164,7 @@ class Shipper:
             taken = await ahead
             if taken.parts:
                 return taken
-        return await self._take(conn, await self._look(conn))
-
-    async def _look(self, conn: Connection) -> Walk:
-        """Look at the spool, and finish segments of which nothing more will land."""
-        began = self._clock.now()
-        files = await asyncio.to_thread(self._spool.scan)
-        await self._learn(conn, files)
-        left = []
-        for file in files:
-            row = self._rows.get(file.segment_id) if file.segment_id is not None else None
-            if row is not None and row.finished_why is not None:
-                await self._endings.clean_up(file, row.finished_why)
-            elif file.header is None or row is None:
-                await self._endings.drop_unreadable(conn, file, row)
-            elif file.size < row.committed:
-                await self._endings.finish(conn, file, row, Ending.SHORTER)
-            elif file.size > row.committed or file.is_final:
-                left.append((file, row))
-        return Walk(began, left)
+        return await self._take(conn, await self._walker.look(conn))
 
     async def _take_ahead(self, lend: Lender, walk: Walk) -> Taken:
         async with lend() as conn:
@@ -203,28 +172,7 @@ class Shipper:
 
     async def _take(self, conn: Connection, walk: Walk) -> Taken:
         """Take the next batch of a walk and judge it."""
-        parts: list[Part] = []
-        left: list[tuple[SegmentFile, SegmentRow]] = []
-        room = self._batch_hits
-        for file, row in walk.left:
-            if room <= 0:
-                left.append((file, row))
-                continue
-            reading = await asyncio.to_thread(self._spool.read, file, offset=row.committed, max_hits=room)
-            if reading.end > reading.start:
-                part = Part(file, row, reading)
-                parts.append(part)
-                room -= reading.hits
-                if reading.is_partial:
-                    left.append((file, part.row_after))
-            elif self._rows.get(row.segment_id) == row:
-                # Nothing of it is on its way: what stands there now is all that will ever land.
-                behind = await self._endings.end(conn, file, row, reading)
-                if behind is not None:
-                    left.append((file, behind))
-            elif reading.fault is not None and file.is_final:
-                left.append((file, row))
-        walk.left = left
+        parts = await self._walker.take(conn, walk, room=self._batch_hits)
         batch, checkpoints, answers = await asyncio.to_thread(build_parts, parts, walk.began)
         return Taken(
             walk,
@@ -234,26 +182,9 @@ class Shipper:
             checkpoints,
             answers,
             await self._judge(conn, batch),
-            walk.began if not left else await self._behind(left, walk.began),
-            caught_up=not left,
+            await self._walker.behind(walk),
+            caught_up=not walk.left,
         )
-
-    async def _learn(self, conn: Connection, files: Sequence[SegmentFile]) -> None:
-        """Read the checkpoints of segments that are new to us; the database gives new ones their numbers."""
-        present = {file.segment_id for file in files}
-        self._rows = {segment_id: row for segment_id, row in self._rows.items() if segment_id in present}
-        new = [file.header for file in files if file.header is not None and file.segment_id not in self._rows]
-        # A header that power loss has taken does not take the segment's number: that is found by the file's name.
-        nameless = [file.segment_id for file in files if file.header is None and file.segment_id is not None]
-        if nameless:
-            self._rows |= await find_segments(conn, nameless)
-        if new:
-            known = await find_segments(conn, [header.segment_id for header in new])
-            missing = [header for header in new if header.segment_id not in known]
-            if missing:
-                await register_segments(conn, missing, start=HEADER_BYTES)
-                known |= await find_segments(conn, [header.segment_id for header in missing])
-            self._rows |= known
 
     async def _land(self, conn: Connection, taken: Taken) -> None:
         judged = taken.judged
@@ -274,8 +205,7 @@ class Shipper:
                 if attempt == _TRIES:
                     raise
         self._metrics.step_seconds.labels("land").inc(time.perf_counter() - began)
-        for part in taken.parts:
-            self._rows[part.row.segment_id] = part.row_after
+        self._walker.note_landed(taken.parts)
         self._sieve.note(landed=len(judged), refused=len(judged.dead))
         count_landed(self._metrics, judged)
         if judged.dead:
@@ -334,20 +264,3 @@ class Shipper:
             sifted = await self._sieve.sift(len(batch), attempt, attempt, error)
         letters = [write_letter(batch, refusal, step="judge") for refusal in sifted.refused]
         return Judged.joined(sifted.passed, dead=letters)
-
-    async def _behind(self, left: Sequence[tuple[SegmentFile, SegmentRow]], at: dt.datetime) -> dt.datetime | None:
-        """Find the time of the oldest hit that stays in the spool when what was taken has landed."""
-        times = []
-        for file, row in left:
-            if file.header is not None and row.committed == HEADER_BYTES:
-                times.append(file.header.created_us)
-                continue
-            for look_bytes in (_LOOK_BYTES, 2 * MAX_FRAME_BYTES):
-                peek = await asyncio.to_thread(
-                    self._spool.read, file, offset=row.committed, max_hits=1, max_bytes=look_bytes
-                )
-                at_us = oldest_hit_us(peek, received_us=micros(at))
-                if at_us is not None:
-                    times.append(at_us)
-                    break
-        return _EPOCH + dt.timedelta(microseconds=min(times)) if times else None

@@ -16,6 +16,7 @@ from analytics_core.accounts import opening_totals
 from analytics_core.spool import (
     HEADER_BYTES,
     Frame,
+    FrameKind,
     SegmentHeader,
     SpoolCorrupt,
     SpoolVersion,
@@ -25,9 +26,9 @@ from analytics_core.spool import (
     read_frames,
 )
 from analytics_core.spool_recovery import Gap, find_frames
-from ingest.batches import stored_times, text_bytes
+from ingest.batches import text_bytes
 
-__all__ = ("Ending", "Reading", "SegmentFile", "SpoolFolder", "oldest_hit_us")
+__all__ = ("Ending", "Reading", "SegmentFile", "SpoolFolder")
 
 OPEN_SUFFIX: Final = ".open"
 SEALED_SUFFIX: Final = ".sealed"
@@ -105,11 +106,13 @@ class SpoolFolder:
 
     Args:
         folder: Need not exist yet.
+        kind: Whether it is a tracker's, of hits, or a collector's, of events.
         piece_bytes: How much is read at a time: the rest of a segment is for other batches.
     """
 
-    def __init__(self, folder: Path, *, piece_bytes: int = 1024 * 1024) -> None:
+    def __init__(self, folder: Path, *, kind: FrameKind = FrameKind.HITS, piece_bytes: int = 1024 * 1024) -> None:
         self.folder = folder
+        self.kind = kind
         self._piece_bytes = piece_bytes
         self._headers: dict[str, SegmentHeader] = {}
 
@@ -178,8 +181,8 @@ class SpoolFolder:
             fault = str(error)
         rows = b"".join(frame.rows for frame in frames)
         texts = b"".join(frame.texts for frame in frames)
-        if text_bytes(rows) != len(texts):
-            frames, fault = _sound(frames)
+        if text_bytes(rows, self.kind) != len(texts):
+            frames, fault = self._sound(frames)
             rows = b"".join(frame.rows for frame in frames)
             texts = b"".join(frame.texts for frame in frames)
         last = frames[-1] if frames else None
@@ -204,6 +207,8 @@ class SpoolFolder:
                 data = os.pread(handle.fileno(), asked, start)
                 behind = start
                 for frame in read_frames(data, offset=start):
+                    if frame.hits and frame.kind is not self.kind:
+                        raise SpoolCorrupt(f"the frame at offset {frame.start} is one of {frame.kind.name.lower()}")
                     behind = frame.end
                     yield frame
                 if behind > start:
@@ -229,12 +234,19 @@ class SpoolFolder:
         """
         with file.path.open("rb") as handle:
             data = os.pread(handle.fileno(), file.size - offset, offset)
-        found = find_frames(data, offset=offset)
+        found = find_frames(data, offset=offset, kind=self.kind)
         gap = next(found)
         if not isinstance(gap, Gap):
             raise AssertionError("where reading stopped there is a gap")
         behind = next(found, None)
         return gap, behind.totals.recorded - behind.hits if isinstance(behind, Frame) else None
+
+    def _sound(self, frames: list[Frame]) -> tuple[list[Frame], str]:
+        """Take the frames before the first whose rows and texts contradict each other."""
+        for place, frame in enumerate(frames):
+            if text_bytes(frame.rows, self.kind) != len(frame.texts):
+                return frames[:place], f"the frame at offset {frame.start} holds other texts than its rows say"
+        raise AssertionError("frames that differ together differ one by one")
 
     def ending(self, file: SegmentFile, *, offset: int) -> Ending:
         """Say how a final segment ended whose last whole frame ends at *offset*."""
@@ -270,17 +282,3 @@ def _is_unlocked(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _sound(frames: list[Frame]) -> tuple[list[Frame], str]:
-    """Take the frames before the first whose rows and texts contradict each other."""
-    for place, frame in enumerate(frames):
-        if text_bytes(frame.rows) != len(frame.texts):
-            return frames[:place], f"the frame at offset {frame.start} holds other texts than its rows say"
-    raise AssertionError("frames that differ together differ one by one")
-
-
-def oldest_hit_us(reading: Reading, *, received_us: int) -> int | None:
-    """Find the time under which the earliest hit of a reading is kept; ``None`` without hits."""
-    times, _ = stored_times(reading.rows, received_us)
-    return int(times.min()) if len(times) else None

@@ -17,7 +17,7 @@ from ingest.bookkeeping import book_answers
 from ingest.pipeline import Judged
 from ingest.spool_reader import Reading, SegmentFile
 
-__all__ = ("Part", "Taken", "Walk", "build_parts", "micros")
+__all__ = ("Part", "Taken", "Walk", "build_parts", "checkpoint", "micros")
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -88,7 +88,7 @@ def build_parts(parts: Sequence[Part], began: dt.datetime) -> tuple[Batch, list[
     checkpoints, answers = [], []
     for part in parts:
         times, _ = stored_times(part.reading.rows, received)
-        step = _checkpoint(part, times, began)
+        step = checkpoint(part, times, began)
         checkpoints.append(step)
         answers += book_answers(part.row.segment_no, step, times)
     return build_batch(pieces, received_us=received), checkpoints, answers
@@ -99,7 +99,14 @@ def micros(at: dt.datetime) -> int:
     return (at - _EPOCH) // dt.timedelta(microseconds=1)
 
 
-def _checkpoint(part: Part, times: Integers, received: dt.datetime) -> Checkpoint:
+def checkpoint(part: Part, times: Integers, received: dt.datetime) -> Checkpoint:
+    """Name the step that a part is of its segment's checkpoint.
+
+    Args:
+        part: What was read.
+        times: Under which its hits, or events, are kept.
+        received: When it was read.
+    """
     reading = part.reading
     return Checkpoint(
         segment_id=part.row.segment_id,

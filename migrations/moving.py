@@ -70,6 +70,11 @@ class _Table(msgspec.Struct, frozen=True):
     needs: list[int]
     numbered: list[str]
 
+    @property
+    def instant(self) -> str:
+        """The column by whose days a time series is kept."""
+        return "received_at" if self.table == "attribution_events" else "occurred_at"
+
 
 class _Day(msgspec.Struct, frozen=True):
     """A part of a table: the days of a time series are copied and compared each by itself."""
@@ -83,7 +88,8 @@ class _Day(msgspec.Struct, frozen=True):
             return "true"
         if self.table.table == "downloads":
             return f"day = '{self.day}'"
-        return f"occurred_at >= '{self.day} 00:00+00' and occurred_at < '{self.day + dt.timedelta(days=1)} 00:00+00'"
+        at = self.table.instant
+        return f"{at} >= '{self.day} 00:00+00' and {at} < '{self.day + dt.timedelta(days=1)} 00:00+00'"
 
     @property
     def columns(self) -> str:
@@ -186,7 +192,7 @@ async def _tables(conn: _Connection) -> dict[str, _Table]:
 
 async def _days(conn: _Connection, table: _Table) -> list[dt.date]:
     """Name the days of which a time series has rows: a partition a day, looked into for one."""
-    column = "day" if table.table == "downloads" else "(occurred_at at time zone 'UTC')::date"
+    column = "day" if table.table == "downloads" else f"({table.instant} at time zone 'UTC')::date"
     parts = await conn.fetch("select inhrelid::regclass::text as name from pg_inherits where inhparent = $1", table.oid)
     found = [await conn.fetchval(f"select {column} from {part['name']} limit 1") for part in parts]
     return sorted(day for day in found if day is not None)

@@ -20,8 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from analytics_core import metric_names as names
+from analytics_core.registry_reader import RegistryReader
 from prefix_redirect.acceptor import Acceptor
-from prefix_redirect.registry_reader import RegistryReader
 from prefix_redirect.tracker import Tracker
 
 __all__ = ("SlotFiles", "SlotsCollector", "TrackerCollector", "build_metrics", "write_own")

@@ -14,12 +14,13 @@ from analytics_core.clock import FixedClock
 from analytics_core.db.day_sources import note_day_sources
 from analytics_core.db.erasure_requests import find_listener
 from analytics_core.db.hits import HitSource
-from analytics_core.db.pool import Pool, connect, connection, open_pool, tenant_transaction
+from analytics_core.db.pool import Pool, Tenant, connect, connection, open_pool, tenant_transaction
 from analytics_core.db.restating import RestatedDay
 from analytics_core.db.spikes import decide
 from analytics_core.db.sponsors import SponsorFields, add_sponsor
 from analytics_core.db.tenants import create_key, find_tenant
 from analytics_core.db.unknown_hosts import accept_host
+from analytics_core.events import EventSource
 from analytics_core.geo import open_countries
 from analytics_core.ids import new_id
 from analytics_core.roles import Role
@@ -35,6 +36,8 @@ from ingest.retention import KEEP_DOWNLOADS, drop_old
 from ingest.rollups import refresh_listeners
 from ingest.spikes import apply_due
 from tests.address_databases import write_database
+from tests.event_factories import make_event, write_event_segment
+from tests.event_ledgers import Events
 from tests.factories import MadePodcast, make_episode, make_hit, make_podcast, make_tenant, write_segment
 from tests.integration.api.ledger import Api
 from tests.integration.ingest.erasing import Eraser
@@ -100,10 +103,34 @@ async def fill(database: DatabaseSettings, folder: Path) -> MadePodcast:
             hit = make_hit(minute(30), "cdn.example.com/b.mp3", address=f"198.51.100.{number}")
             write_segment(ledger.folder, [hit])
             await ledger.ship_all()
+        await _land_events(ledger, podcast, stranger)
     finally:
         await ledger.conn.close()
         await pool.close()
     return podcast
+
+
+async def _land_events(ledger: Ledger, podcast: MadePodcast, stranger: Tenant) -> None:
+    """Have something happen in a shop, today and long ago."""
+    events = Events(ledger)
+    told = [
+        (at, make_event(tenant.tenant_no, **more))
+        for at in (dt.datetime.combine(OLD, dt.time(9), dt.UTC), minute(1))
+        for tenant in (podcast.tenant, stranger)
+        for more in (
+            {},
+            {"customer_id": "u_1", "value_amount": 0, "currency": "JPY", "new_customer": False, "promo_code": "Ü;'\t"},
+            {
+                "type": "page_view",
+                "source": EventSource.BROWSER,
+                "agent": "Example/1.0",
+                "url": "https://a.example.com/?utm_id=1",
+            },
+            {"type": "own_name", "properties": {"a": None, "b": 1.5, "c": "\u4e2d", "d": True}, "external_id": "o-1"},
+        )
+    ]
+    write_event_segment(events.folder, told)
+    assert await events.ship_all() == len(told)
 
 
 async def _make_sponsor(database: DatabaseSettings, podcast: MadePodcast) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from analytics_core.archives.columns import Column, Kind
+from analytics_core.events import EventSource
 from analytics_core.network_classes import NetworkClass
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import NO_VERDICT, Evidence, Verdict
@@ -271,6 +272,37 @@ TABLES: Final = (
         not_kept=_SERIES,
     ),
     Table(
+        name="events",
+        source="ts.attribution_events",
+        columns=(
+            Column("received_at", Kind.INSTANT),
+            Column("occurred_at", Kind.INSTANT),
+            Column("event_id", Kind.UUID),
+            Column("source", Kind.INT16, low=0, high=max(EventSource)),
+            Column("type", Kind.TEXT),
+            Column("click_id", Kind.UUID, nullable=True),
+            Column("promo_code", Kind.TEXT, nullable=True),
+            Column("link", Kind.TEXT, nullable=True),
+            Column("customer_key", Kind.UUID, nullable=True),
+            Column("external_id", Kind.TEXT, nullable=True),
+            Column("value_amount", Kind.INT64, nullable=True, low=0),
+            Column("currency", Kind.TEXT, nullable=True),
+            Column("new_customer", Kind.BOOL, nullable=True),
+            Column("page_host", Kind.TEXT, nullable=True),
+            Column("page_path", Kind.TEXT, nullable=True),
+            Column("referrer_host", Kind.TEXT, nullable=True),
+            Column("utm", Kind.JSON, nullable=True),
+            Column("properties", Kind.JSON, nullable=True),
+            Column("agent_hash", Kind.UUID, nullable=True, is_stored=False),
+            Column("asn", Kind.INT32, low=0),
+            Column("country", Kind.INT16, low=0),
+            Column("networks", Kind.INT16, low=0, high=sum(NetworkClass)),
+            Column("is_bot", Kind.BOOL),
+        ),
+        numbers=MappingProxyType({"agent_no": "agent_hash"}),
+        not_kept=_SERIES,
+    ),
+    Table(
         name="erasures",
         source="app.erasures",
         columns=(
@@ -498,6 +530,8 @@ LEFT_OUT: Final[Mapping[str, str]] = MappingProxyType(
         "app.podcast_transfers": "a transfer is between tenants of one installation",
         "app.podcast_daily": "it is made of metrics_daily, on import as well",
         "app.podcast_months": "it is made of metrics_daily, on import as well",
+        "ops.event_ids": "import makes them of the events",
+        "ops.event_secrets": "secrets stay where they are: customers are keyed anew elsewhere",
         "ops.listener_secrets": "secrets stay where they are, so that they can be destroyed",
         "ops.dead_letters": "it is for whoever runs the installation, and kept for 30 days; none of it has landed",
         "app.erasure_requests": "what is to be erased goes here, and is not taken elsewhere first",

@@ -71,6 +71,11 @@ _UNKNOWN_HOSTS: Final[LiteralString] = (
     """/* erasure.unknown_hosts */ delete from app.unknown_hosts where tenant_no = $1"""
 )
 _CLICKS: Final[LiteralString] = """/* erasure.clicks */ delete from app.clicks where tenant_no = $1"""
+_EVENTS: Final[LiteralString] = """/* erasure.events */ delete from ts.attribution_events where tenant_no = $1"""
+_EVENT_IDS: Final[LiteralString] = """/* erasure.event_ids */ delete from ops.event_ids where tenant_no = $1"""
+_EVENT_SECRETS: Final[LiteralString] = (
+    """/* erasure.event_secrets */ delete from ops.event_secrets where tenant_no = $1"""
+)
 _REQUESTS: Final[LiteralString] = """/* erasure.requests */ delete from app.erasure_requests where tenant_no = $1"""
 # With their days.
 _RESTATEMENTS: Final[LiteralString] = """/* erasure.restatements */ delete from app.restatements where tenant_no = $1"""
@@ -196,6 +201,9 @@ async def _erase(conn: Connection, tenant: Tenant) -> dict[str, int]:
         _DAY_SOURCES,
         _UNKNOWN_HOSTS,
         _CLICKS,
+        _EVENTS,
+        _EVENT_IDS,
+        _EVENT_SECRETS,
         _REQUESTS,
         _RESTATEMENTS,
         _SPIKES,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections.abc import AsyncIterator, Mapping
-from typing import Final, LiteralString
+from typing import Final, Literal, LiteralString
 from uuid import UUID
 
 import msgspec
@@ -22,6 +22,7 @@ from analytics_core.ids import new_id
 __all__ = (
     "ErasureRequest",
     "StoredErasure",
+    "ask_for_customer",
     "ask_for_listener",
     "ask_for_podcast",
     "end_erasure",
@@ -52,10 +53,11 @@ class ErasureRequest(msgspec.Struct, frozen=True, kw_only=True):
     """An erasure that is not done.
 
     Attributes:
-        listener_key: The listener's; ``None`` where it is about a podcast.
+        listener_key: The listener's; ``None`` where it is about something else.
         month: The first day of the UTC month in which the listener has its key.
-        podcast_id: The podcast's, which may be gone already; ``None`` where it is about a listener.
+        podcast_id: The podcast's, which may be gone already; ``None`` where it is about somebody.
         podcast_no: The number under which it has hits.
+        customer_key: The customer's; ``None`` where it is about something else.
     """
 
     erasure_id: UUID
@@ -64,6 +66,7 @@ class ErasureRequest(msgspec.Struct, frozen=True, kw_only=True):
     month: dt.date | None
     podcast_id: UUID | None
     podcast_no: int | None
+    customer_key: UUID | None = None
 
 
 _ADD: Final[LiteralString] = """/* erasures.add */
@@ -71,8 +74,8 @@ insert into app.erasures (tenant_no, erasure_id, kind, subject_hash, month, star
 values ($1, $2, $3, $4, $5, $6)"""
 
 _ASK: Final[LiteralString] = """/* erasure_requests.add */
-insert into app.erasure_requests (tenant_no, erasure_id, listener_key, month, podcast_id, podcast_no)
-values ($1, $2, $3, $4, $5, $6)"""
+insert into app.erasure_requests (tenant_no, erasure_id, listener_key, month, podcast_id, podcast_no, customer_key)
+values ($1, $2, $3, $4, $5, $6, $7)"""
 
 _LIST: Final[LiteralString] = """/* erasures.list */
 select erasure_id, kind, subject_hash, month, started_at, removed, finished_at, remaining, digest from app.erasures
@@ -86,8 +89,12 @@ select erasure_id from app.erasure_requests where tenant_no = $1 and listener_ke
 _ASKED_PODCAST: Final[LiteralString] = """/* erasure_requests.podcast */
 select erasure_id from app.erasure_requests where tenant_no = $1 and podcast_id = $2"""
 
+_ASKED_CUSTOMER: Final[LiteralString] = """/* erasure_requests.customer */
+select erasure_id from app.erasure_requests where tenant_no = $1 and customer_key = $2"""
+
 _REQUESTS: Final[LiteralString] = """/* erasure_requests.list */
-select r.erasure_id, t.tenant_id, t.tenant_no, r.listener_key, r.month, r.podcast_id, r.podcast_no
+select r.erasure_id, t.tenant_id, t.tenant_no, r.listener_key, r.month, r.podcast_id, r.podcast_no,
+    r.customer_key
 from app.erasure_requests r join app.tenants t using (tenant_no)
 where $1::uuid is null or r.erasure_id = $1 order by r.erasure_id"""
 
@@ -154,7 +161,7 @@ async def _known(conn: Connection, tenant: Tenant, erasure_id: UUID) -> StoredEr
 async def _ask(
     conn: Connection,
     tenant: Tenant,
-    kind: str,
+    kind: Literal["listener", "podcast", "customer"],
     subject: UUID,
     *,
     month: dt.date | None = None,
@@ -164,8 +171,17 @@ async def _ask(
     erasure_id = new_id()
     hashed = subject_hash(erasure_id, kind, subject.bytes)
     await conn.execute(_ADD, tenant.tenant_no, erasure_id, kind, hashed, month, now)
-    key, podcast_id = (subject, None) if podcast_no is None else (None, subject)
-    await conn.execute(_ASK, tenant.tenant_no, erasure_id, key, month, podcast_id, podcast_no)
+    about = {kind: subject}
+    await conn.execute(
+        _ASK,
+        tenant.tenant_no,
+        erasure_id,
+        about.get("listener"),
+        month,
+        about.get("podcast"),
+        podcast_no,
+        about.get("customer"),
+    )
     return await _known(conn, tenant, erasure_id)
 
 
@@ -186,6 +202,22 @@ async def ask_for_listener(
     if asked is not None:
         return await _known(conn, tenant, asked)
     return await _ask(conn, tenant, "listener", key, month=month, now=now)
+
+
+async def ask_for_customer(conn: Connection, tenant: Tenant, key: UUID, *, now: dt.datetime) -> StoredErasure:
+    """Ask for the erasure of a customer, or find the one that was asked for and is not done.
+
+    Args:
+        conn: As the API, in a transaction of the tenant.
+        tenant: Whose customer it is.
+        key: As :func:`analytics_core.event_pages.customer_key` makes it.
+        now: Aware instant.
+    """
+    await conn.execute(_ONE_BY_ONE, tenant.tenant_no)
+    asked: UUID | None = await conn.fetchval(_ASKED_CUSTOMER, tenant.tenant_no, key)
+    if asked is not None:
+        return await _known(conn, tenant, asked)
+    return await _ask(conn, tenant, "customer", key, now=now)
 
 
 async def ask_for_podcast(
@@ -226,6 +258,7 @@ async def list_requests(conn: Connection, *, erasure_id: UUID | None = None) -> 
             month=row["month"],
             podcast_id=row["podcast_id"],
             podcast_no=row["podcast_no"],
+            customer_key=row["customer_key"],
         )
         for row in await conn.fetch(_REQUESTS, erasure_id)
     ]

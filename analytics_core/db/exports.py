@@ -49,7 +49,9 @@ class ExportScope(msgspec.Struct, frozen=True):
 _LOCK_TIMEOUT: Final[LiteralString] = """/* exports.lock_timeout */ set local lock_timeout = '10s'"""
 
 # Neither statement takes the snapshot, so that what it shows cannot be dropped any more.
-_LOCK: Final[LiteralString] = """/* exports.lock */ lock table ts.listener_events, ts.downloads in access share mode"""
+_LOCK: Final[LiteralString] = (
+    """/* exports.lock */ lock table ts.listener_events, ts.downloads, ts.attribution_events in access share mode"""
+)
 
 _TENANT: Final[LiteralString] = """/* exports.tenant */
 select slug, name, retention_hits_days from app.tenants"""
@@ -114,6 +116,17 @@ from app.clicks c join app.links l using (link_no) left join ops.segments s usin
 where $1::integer[] is null and c.occurred_at >= $2::date::timestamp at time zone 'UTC'
     and c.occurred_at < $3::date::timestamp at time zone 'UTC'
 order by c.occurred_at, s.segment_id, c.ordinal"""
+
+# Events are of no podcast either.
+_EVENTS: Final[LiteralString] = """/* exports.events */
+select e.received_at, e.occurred_at, e.event_id, e.source, e.type, e.click_id, e.promo_code, e.link, e.customer_key,
+    e.external_id, e.value_amount, e.currency, e.new_customer, e.page_host, e.page_path, e.referrer_host, e.utm,
+    e.properties, a.agent_hash, e.asn, e.country, e.networks, e.is_bot
+from ts.attribution_events e left join ops.agents a using (agent_no)
+where $1::integer[] is null and e.tenant_no = app.tenant_no()
+    and e.received_at >= $2::date::timestamp at time zone 'UTC'
+    and e.received_at < $3::date::timestamp at time zone 'UTC'
+order by e.received_at, e.event_id"""
 
 _ERASURES: Final[LiteralString] = """/* exports.erasures */
 select erasure_id, kind, subject_hash, month, started_at, removed, finished_at, remaining, digest from app.erasures
@@ -250,6 +263,7 @@ _WHOLE: Final[Mapping[str, LiteralString]] = MappingProxyType(
 _RANGED: Final[Mapping[str, LiteralString]] = MappingProxyType(
     {
         "clicks": _CLICKS,
+        "events": _EVENTS,
         "pending_hits": _PENDING,
         "listener_months": _LISTENERS,
         "day_sources": _DAY_SOURCES,

@@ -56,7 +56,8 @@ select tenant_no from app.tenants where tenant_id = $1 for update"""
 _CONTENT: Final[LiteralString] = """/* imports.content */
 select (select coalesce(array_agg(podcast_id), '{}') from app.podcasts) as podcast_ids,
     exists (select from app.podcasts) or exists (select from app.links) or exists (select from app.metrics_daily)
-        or exists (select from app.sponsors) or exists (select from ops.days where tenant_no = $1) as is_used"""
+        or exists (select from app.sponsors) or exists (select from ops.days where tenant_no = $1)
+        or exists (select from ops.event_ids where tenant_no = $1) as is_used"""
 
 _SETTINGS: Final[LiteralString] = """/* imports.settings */
 update app.tenants set retention_hits_days = $2 where tenant_id = $1"""
@@ -143,6 +144,23 @@ select n.tenant_no, n.link_no, n.occurred_at, n.segment_no, n.ordinal, n.is_bot,
 from jsonb_populate_recordset(null::app.clicks, $1) as n
 on conflict do nothing returning ordinal as id"""
 
+# What is sent again here, because it was sent while the ledger moved, is known by its id.
+_EVENTS: Final[LiteralString] = """/* imports.events */
+with known as (
+    insert into ops.event_ids (tenant_no, event_id, received_on)
+    select n.tenant_no, n.event_id, (n.received_at at time zone 'UTC')::date
+    from jsonb_populate_recordset(null::ts.attribution_events, $1) as n
+    on conflict do nothing returning tenant_no, event_id
+)
+insert into ts.attribution_events (received_at, occurred_at, event_id, tenant_no, source, type, click_id, promo_code,
+    link, customer_key, external_id, value_amount, currency, new_customer, page_host, page_path, referrer_host, utm,
+    properties, agent_no, asn, country, networks, is_bot)
+select n.received_at, n.occurred_at, n.event_id, n.tenant_no, n.source, n.type, n.click_id, n.promo_code, n.link,
+    n.customer_key, n.external_id, n.value_amount, n.currency, n.new_customer, n.page_host, n.page_path,
+    n.referrer_host, n.utm, n.properties, n.agent_no, n.asn, n.country, n.networks, n.is_bot
+from jsonb_populate_recordset(null::ts.attribution_events, $1) as n join known k using (tenant_no, event_id)
+returning event_id as id"""
+
 _ERASURES: Final[LiteralString] = """/* imports.erasures */
 insert into app.erasures (tenant_no, erasure_id, kind, subject_hash, month, started_at, removed, finished_at, remaining,
     digest)
@@ -203,6 +221,7 @@ _ROWS: Final[Mapping[str, LiteralString]] = MappingProxyType(
         "sponsors": _SPONSORS,
         "links": _LINKS,
         "clicks": _CLICKS,
+        "events": _EVENTS,
         "erasures": _ERASURES,
         "restatements": _RESTATEMENTS,
         "restatement_days": _RESTATEMENT_DAYS,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from analytics_core.settings.admin import AdminSettings
 from analytics_core.settings.api import ApiSettings, PeopleSettings, Registration
+from analytics_core.settings.collector import CollectorSettings
 from analytics_core.settings.ingest import FeedSettings, IngestSettings, ListMode
 from analytics_core.settings.loading import Service, Settings, default_data_dir, load_settings, variables
 from analytics_core.settings.mail import MailSettings
@@ -18,6 +19,7 @@ from analytics_core.settings.tracker import HostPolicyMode, SyncMode, TrackerSet
 __all__ = (
     "AdminSettings",
     "ApiSettings",
+    "CollectorSettings",
     "DatabaseSettings",
     "FeedSettings",
     "HostPolicyMode",

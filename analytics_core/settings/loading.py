@@ -13,6 +13,7 @@ import msgspec
 from analytics_core.errors import ConfigError
 from analytics_core.settings.admin import ADMIN, AdminSettings
 from analytics_core.settings.api import API, PEOPLE, ApiSettings, PeopleSettings
+from analytics_core.settings.collector import COLLECTOR, CollectorSettings
 from analytics_core.settings.ingest import FEED, INGEST, FeedSettings, IngestSettings
 from analytics_core.settings.mail import MAIL, MailSettings, mail_settings
 from analytics_core.settings.parsing import Variable, choice, file_path, read_part
@@ -34,6 +35,7 @@ class Service(enum.Enum):
     TRACKER = "tracker"
     INGEST = "ingest"
     API = "api"
+    COLLECTOR = "collector"
     MIGRATE = "migrate"
 
 
@@ -53,7 +55,7 @@ _COMMON: Final = (
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a service may be told. ``database`` is ``None`` only for the tracker, which needs none."""
+    """Everything a service may be told. ``database`` is ``None`` only for trackers and collectors, which need none."""
 
     data_dir: Path
     log_level: str
@@ -64,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ingest: IngestSettings
     feed: FeedSettings
     api: ApiSettings
+    collector: CollectorSettings
     people: PeopleSettings
     admin: AdminSettings
 
@@ -102,7 +105,7 @@ def variables() -> Iterator[Variable]:
     yield from DATABASE
     yield from REDIS
     yield from MAIL
-    for part in (TRACKER, INGEST, FEED, API, PEOPLE, ADMIN):
+    for part in (TRACKER, INGEST, FEED, API, COLLECTOR, PEOPLE, ADMIN):
         for spec in part.values():
             yield Variable(spec.name, spec.default, spec.help, spec.secret)
     yield from _COMMANDS
@@ -115,7 +118,7 @@ def load_settings(
 
     Args:
         environ: The environment, such as ``os.environ``.
-        service: Who asks: everyone but the tracker needs a database.
+        service: Who asks: everyone but the tracker and the collector needs a database.
         data_dir: Wins over ``CASTLEDGER_DATA_DIR``.
 
     Returns:
@@ -138,17 +141,23 @@ def load_settings(
         storage = choice(Storage)(environ.get("CASTLEDGER_STORAGE", "").strip() or "auto")
     except ValueError as error:
         faults.append(f"CASTLEDGER_STORAGE: is not {error}")
-    if url is None and service not in (None, Service.TRACKER) and not any("POSTGRES_" in fault for fault in faults):
+    is_needed = service not in (None, Service.TRACKER, Service.COLLECTOR)
+    if url is None and is_needed and not any("POSTGRES_" in fault for fault in faults):
         faults.append("DATABASE_URL: is required, such as postgresql://user:password@host:5432/castledger")
     tracker = read_part(TRACKER, environ, faults)
     ingest = read_part(INGEST, environ, faults)
     feed = read_part(FEED, environ, faults)
     api = read_part(API, environ, faults)
+    collector = read_part(COLLECTOR, environ, faults)
     people = read_part(PEOPLE, environ, faults)
     admin = read_part(ADMIN, environ, faults)
     tracker["spool_dir"] = tracker["spool_dir"] or folder / "spool"
     tracker["registry_path"] = tracker["registry_path"] or folder / "registry.snapshot"
     api["trusted_proxies"] = api["trusted_proxies"] or tracker["trusted_proxies"]
+    collector["trusted_proxies"] = collector["trusted_proxies"] or tracker["trusted_proxies"]
+    collector["spool_dir"] = collector["spool_dir"] or folder / "events"
+    if collector["spool_dir"] == tracker["spool_dir"]:
+        faults.append("COLLECTOR_SPOOL_DIR: is the folder of SPOOL_DIR; hits and events need one each")
     ingest["agent_lists_kept"] = folder / "agent-lists.json"
     ingest["lists_dir"] = ingest["lists_dir"] or folder / "lists"
     if tracker["proxy_protocol"] and tracker["trusted_proxies"]:
@@ -172,6 +181,7 @@ def load_settings(
         ingest=IngestSettings(**ingest),
         feed=FeedSettings(**feed),
         api=ApiSettings(**api),
+        collector=CollectorSettings(**collector),
         people=PeopleSettings(**people),
         admin=AdminSettings(**admin),
     )

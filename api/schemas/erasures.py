@@ -35,13 +35,13 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     """An erasure, and once it is `done` the proof of it; it names nobody.
 
     `removed` counts the rows that were taken away, by table; `remaining` those that were left when it was looked, none.
-    `subject_hash` is the SHA-256 of the erasure's id (16 bytes), its kind, a zero byte and the listener's key, or the
-    podcast's or tenant's id (16 bytes): whoever knows both can tell that it is about them. `digest` is a SHA-256 over
-    the record, and `whole` tells whether the record still is what was written.
+    `subject_hash` is the SHA-256 of the erasure's id (16 bytes), its kind, a zero byte and the listener's or customer's
+    key, or the podcast's or tenant's id (16 bytes): whoever knows both can tell that it is about them. `digest` is a
+    SHA-256 over the record, and `whole` tells whether the record still is what was written.
     """
 
     erasure_id: UUID
-    kind: Literal["listener", "podcast", "tenant"]
+    kind: Literal["listener", "podcast", "tenant", "customer"]
     state: Literal["waiting", "working", "done"]
     month: dt.date | None
     started_at: dt.datetime

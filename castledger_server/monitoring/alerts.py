@@ -56,8 +56,8 @@ ALERTS: Final = (
         2,
         "page",
         "{{ $labels.job }} at {{ $labels.instance }} does not answer.",
-        "The process is gone or hangs. Without a tracker players get no episode; without ingest hits wait in the "
-        "spool; without the API nobody reads figures.",
+        "The process is gone or hangs. Without a tracker players get no episode; without a collector senders keep "
+        "their events; without ingest hits wait in the spool; without the API nobody reads figures.",
         "Look at its log and at `castledger doctor`. `up`, systemd and compose start it again by themselves, so find "
         "out why that does not help: a port that is taken, a full disk, a setting that is refused.",
     ),
@@ -90,6 +90,17 @@ ALERTS: Final = (
         "Listeners notice nothing; these downloads are counted nowhere, and the ledger says so.",
         "`disk_full`: make room on the disk of the spool, at once. `write_error`: see what the tracker's log says of "
         "its folder: rights, a disk that is gone, one that was mounted read-only.",
+    ),
+    Alert(
+        "CastledgerEventsRefused",
+        f"max({names.COLLECTOR_SPOOL_FAILING.series}) == 1",
+        1,
+        "page",
+        "Events cannot be recorded, and are refused.",
+        "Senders keep them and try again, for as long as their queues have room; a page that is closed has sent its "
+        "last.",
+        "Make room on the disk of `COLLECTOR_SPOOL_DIR`, or see what the collector's log says of that folder: rights, "
+        "a disk that is gone, one that was mounted read-only.",
     ),
     Alert(
         "CastledgerFlood",

@@ -110,6 +110,38 @@ ROWS: Final = (
         ),
     ),
     (
+        "Collector",
+        (
+            Panel("Events", "reqps", (_rate(names.COLLECTOR_EVENTS, "source"),)),
+            Panel("Requests", "reqps", (_rate(names.COLLECTOR_REQUESTS, "status"),)),
+            Panel("Time to answer", "s", _quantiles(names.COLLECTOR_REQUEST_SECONDS)),
+            Panel(
+                "Events refused",
+                "reqps",
+                (
+                    _rate(names.COLLECTOR_REFUSED_EVENTS, "reason"),
+                    _rate(names.COLLECTOR_UNRECORDED_PIXELS, "reason"),
+                    _rate(names.COLLECTOR_RATE_LIMITED, "by"),
+                    _rate(names.COLLECTOR_AT_RISK_EVENTS),
+                ),
+            ),
+            Panel(
+                "Senders",
+                "reqps",
+                (
+                    _rate(names.COLLECTOR_BATCHES, "library"),
+                    _rate(names.COLLECTOR_SENDER_LOST_EVENTS, "reason"),
+                    _rate(names.COLLECTOR_IGNORED_FIELDS),
+                ),
+            ),
+            Panel(
+                "What is wrong",
+                "none",
+                (_value(names.COLLECTOR_SPOOL_FAILING), _value(names.COLLECTOR_REGISTRY_STALE)),
+            ),
+        ),
+    ),
+    (
         "API",
         (
             Panel("Requests", "reqps", (_rate(names.API_REQUESTS, "status"),)),

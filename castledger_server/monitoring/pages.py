@@ -12,7 +12,7 @@ from castledger_server.monitoring.alerts import ALERTS
 __all__ = ("fill_page",)
 
 _WIDTH: Final = 120
-_PORTS: Final = {"tracker": 8081, "api": 8082, "ingest": 8083}
+_PORTS: Final = {"tracker": 8081, "api": 8082, "ingest": 8083, "collector": 8084}
 
 
 def _wrap(text: str) -> str:

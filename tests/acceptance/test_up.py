@@ -60,7 +60,7 @@ def _api(said: dict[str, str]) -> httpx.Client:
 def test_it_survives_the_death_of_everything_and_ends_when_told(folder: Path, start: Callable[[], Up]) -> None:
     up = start()
     said = up.wait()
-    assert set(said) == {"tracker_url", "prefix", "api_url", "api_key"}
+    assert set(said) == {"tracker_url", "prefix", "collector_url", "api_url", "api_key"}
     assert (folder / "ledger" / "api_key").stat().st_mode & 0o777 == 0o600
 
     feed = folder / "feed.xml"

@@ -100,6 +100,7 @@ def options(folder: Path) -> list[str]:
     return [
         f"--data-dir={folder / 'ledger'}",
         "--tracker-port=0",
+        "--collector-port=0",
         "--api-port=0",
         f"--ready-file={folder / 'ready.json'}",
     ]

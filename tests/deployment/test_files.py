@@ -72,13 +72,13 @@ def test_docker_reads_the_compose_file_and_asks_for_what_is_missing(tmp_path: Pa
 
 
 def test_services_of_ours_run_with_as_little_as_they_need() -> None:
-    assert {"tracker", "ingest", "api", "migrate"} <= set(ours())
+    assert {"tracker", "collector", "ingest", "api", "migrate"} <= set(ours())
     for name, service in ours().items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert "privileged" not in service
-    assert "depends_on" not in ours()["tracker"]
+    assert "depends_on" not in ours()["tracker"] | ours()["collector"]
 
 
 def test_nothing_but_the_proxy_is_reached_from_outside_and_every_image_is_pinned() -> None:
@@ -103,7 +103,7 @@ def test_services_of_ours_get_settings_that_there_are_and_that_can_be_read() -> 
         assert [str(network) for network in settings.tracker.trusted_proxies] == [subnet]
 
 
-@pytest.mark.parametrize("name", ["tracker", "ingest", "api", "migrate", "castledger"])
+@pytest.mark.parametrize("name", ["tracker", "collector", "ingest", "api", "migrate", "castledger"])
 def test_commands_and_checks_of_services_are_ours(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     service = ours()[name]
     with pytest.raises(SystemExit) as caught:

@@ -40,14 +40,15 @@ def test_services_export_what_is_declared_and_nothing_else(database: DatabaseSet
     environ = {
         "DATABASE_URL": str(database.url),
         "CASTLEDGER_DATA_DIR": str(tmp_path),
-        "CASTLEDGER_ADMIN_PORTS": "tracker=0,ingest=0,api=0",
+        "CASTLEDGER_ADMIN_PORTS": "tracker=0,ingest=0,api=0,collector=0",
         "TRACKER_PORT": "0",
         "TRACKER_HOST": "127.0.0.1",
         "CASTLEDGER_API_PORT": "0",
+        "COLLECTOR_PORT": "0",
         "TRACKER_PUBLIC_URL": "https://pod.example.org",
     }
     found = {}
-    for module in ("prefix_redirect", "ingest", "api"):
+    for module in ("prefix_redirect", "ingest", "api", "ingest.collector"):
         with running(module, environ=environ) as told:
             text = httpx.get(f"http://127.0.0.1:{told['admin_port']}/metrics", timeout=20).text
         for family in text_string_to_metric_families(text):
@@ -62,7 +63,7 @@ def test_no_label_tells_of_a_tenant_or_a_person() -> None:
     assert labels == {
         *("slot", "status", "kind", "reason"),
         *("verdict", "outcome", "step", "source"),
-        *("method", "route", "by"),
+        *("method", "route", "by", "library"),
     }
 
 
@@ -113,6 +114,8 @@ def test_the_dashboard_asks_for_what_there_is_and_its_panels_do_not_overlap() ->
     # All but a few numbers that only say how another is to be read.
     unseen = {metric.name for metric in METRICS if not series_of(metric) & asked}
     assert unseen == {
+        "castledger_collector_registry_version",
+        "castledger_collector_spool_bytes",
         "castledger_ingest_damaged_bytes",
         "castledger_ingest_damaged_segments",
         "castledger_ingest_job_seconds",

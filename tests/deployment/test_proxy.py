@@ -19,6 +19,7 @@ import pytest
 
 from analytics_core.addresses import format_address
 from analytics_core.registry import Registry, write_registry
+from tests.collectors import ORIGIN, CollectorProcess, Keys, write_keys
 from tests.trackers import TrackerProcess, read_spool
 
 pytestmark = pytest.mark.skipif(shutil.which("caddy") is None, reason="caddy is not installed")
@@ -29,12 +30,14 @@ _AGENT = "AntennaPod/3.3.2"
 
 
 class Front(NamedTuple):
-    """Caddy's ports, its certificates' root, and the tracker behind it."""
+    """Caddy's ports, its certificates' root, and the tracker and the collector behind it."""
 
     https_port: int
     http_port: int
     root: Path
     tracker: TrackerProcess
+    collector: CollectorProcess
+    keys: Keys
 
 
 def free_port() -> int:
@@ -46,11 +49,17 @@ def free_port() -> int:
 @pytest.fixture
 def front(tmp_path: Path) -> Iterator[Front]:
     write_registry(tmp_path / "registry.snapshot", Registry(version=1, own_hosts=frozenset(("own.example.net",))))
+    (tmp_path / "collector").mkdir()
+    keys = write_keys(tmp_path / "collector")
     environ = {"TRACKER_PUBLIC_URL": "https://pod.example.com", "TRACKER_TRUSTED_PROXIES": "127.0.0.1/32"}
-    with TrackerProcess(tmp_path, environ=environ) as tracker:
+    with (
+        TrackerProcess(tmp_path, environ=environ) as tracker,
+        CollectorProcess(tmp_path / "collector", TRACKER_TRUSTED_PROXIES="127.0.0.1/32") as collector,
+    ):
         https_port, http_port = free_port(), free_port()
         home = {**os.environ, "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "HOME": str(tmp_path)}
         home |= {"TRACKER": f"127.0.0.1:{tracker.port}", "TLS_ASK": f"{tracker.admin_url}/internal/tls-ask"}
+        home |= {"COLLECTOR": f"127.0.0.1:{collector.port}", "LEDGER_NAME": "ledger.example.com"}
         adapted = subprocess.run(
             ["caddy", "adapt", "--adapter", "caddyfile", "--config", str(ROOT / "deploy" / "Caddyfile")],
             capture_output=True,
@@ -62,7 +71,9 @@ def front(tmp_path: Path) -> Iterator[Front]:
         with (tmp_path / "caddy.log").open("wb") as log, subprocess.Popen(command, env=home, stderr=log) as caddy:
             try:
                 _wait_for(https_port, caddy)
-                yield Front(https_port, http_port, tmp_path / "caddy/pki/authorities/local/root.crt", tracker)
+                yield Front(
+                    https_port, http_port, tmp_path / "caddy/pki/authorities/local/root.crt", tracker, collector, keys
+                )
             finally:
                 caddy.terminate()
 
@@ -117,11 +128,37 @@ def _send(connection: HTTPConnection, path: str, headers: dict[str, str]) -> HTT
         connection.close()
 
 
+def _wait_for_certificate(front: Front, name: str) -> None:
+    """Wait for what Caddy has at its start, a moment after it listens."""
+    deadline = time.monotonic() + _DEADLINE_S
+    while True:
+        try:
+            ask(front, name, "/")
+        except (ssl.SSLError, ConnectionError):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        else:
+            return
+
+
 def test_names_of_ours_get_a_certificate_and_others_none(front: Front) -> None:
     for name in ("pod.example.com", "own.example.net"):
         assert ask(front, name, "/robots.txt").status == 200
     with pytest.raises((ssl.SSLError, ConnectionError)):
         ask(front, "evil.example.net", "/robots.txt")
+
+
+def test_events_are_the_ledgers_name_and_come_from_whoever_sent_them(front: Front) -> None:
+    _wait_for_certificate(front, "ledger.example.com")
+    assert ask(front, "ledger.example.com", "/c.js").getheader("Content-Type", "").startswith("text/javascript")
+    shown = ask(
+        front, "ledger.example.com", f"/p.gif?k={front.keys.publishable}", source="127.0.0.9", Referer=ORIGIN + "/"
+    )
+    assert shown.status == 200
+    [stored] = front.collector.events()
+    assert format_address(stored.address) == "127.0.0.9"
+    # Everything else of that name is the API's, which is not there.
+    assert ask(front, "ledger.example.com", "/api/v1/health").status == 502
 
 
 def test_a_name_that_comes_later_gets_its_certificate_then(front: Front) -> None:

@@ -59,8 +59,9 @@ def test_every_command_of_the_quickstart_does_what_the_page_says(folder: Path) -
         "CASTLEDGER_DATA_DIR": str(folder / "ledger"),
         # Only what may be taken on this machine differs from the page.
         "TRACKER_PORT": "0",
+        "COLLECTOR_PORT": "0",
         "CASTLEDGER_API_PORT": "0",
-        "CASTLEDGER_ADMIN_PORTS": "tracker=0,api=0,ingest=0",
+        "CASTLEDGER_ADMIN_PORTS": "tracker=0,api=0,ingest=0,collector=0",
     }
 
     def run(command: str) -> str:

@@ -34,7 +34,12 @@ from tests.address_databases import write_database
 from tests.redis_server import PASSWORD, run_redis
 from tests.trackers import TrackerProcess
 
-FREE = {"TRACKER_PORT": "0", "CASTLEDGER_API_PORT": "0", "CASTLEDGER_ADMIN_PORTS": "tracker=0,api=0,ingest=0"}
+FREE = {
+    "TRACKER_PORT": "0",
+    "COLLECTOR_PORT": "0",
+    "CASTLEDGER_API_PORT": "0",
+    "CASTLEDGER_ADMIN_PORTS": "tracker=0,api=0,ingest=0,collector=0",
+}
 NOWHERE = "postgresql://nobody:x@127.0.0.1:1/none"
 
 
@@ -352,7 +357,7 @@ def test_a_port_is_free_or_ours_or_taken(tmp_path: Path) -> None:
         environ["TRACKER_PORT"] = str(tracker.port)
         [found] = look_at_ports(load_settings(environ), None)
         assert (found.level, found.text) == (Level.OK, f"{tracker.port} answers as the tracker does")
-        environ |= {"TRACKER_PORT": "0", "CASTLEDGER_ADMIN_PORTS": f"tracker={port},api=0,ingest=0"}
+        environ |= {"TRACKER_PORT": "0", "CASTLEDGER_ADMIN_PORTS": f"tracker={port},api=0,ingest=0,collector=0"}
         assert [found.level for found in look_at_ports(load_settings(environ), None)] == [Level.WARN]
     environ["TRACKER_PORT"] = str(port)
     environ["CASTLEDGER_ADMIN_PORTS"] = FREE["CASTLEDGER_ADMIN_PORTS"]

@@ -29,7 +29,7 @@ def test_a_service_is_asked_at_its_admin_port(tmp_path: Path) -> None:
 
 def test_all_of_a_running_up_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["health", "--data-dir", str(tmp_path)]) == 2
-    assert "name a service: tracker, ingest, api" in capsys.readouterr().err
+    assert "name a service: tracker, collector, ingest, api" in capsys.readouterr().err
     with TrackerProcess(tmp_path) as tracker:
         admin_urls = {"tracker-0": tracker.admin_url}
         up = RunningUp(pid=os.getpid(), database_url="", answers={"x": "y"}, admin_urls=admin_urls, children={})

@@ -204,7 +204,7 @@ async def test_rows_that_are_wrong_are_named(archive: Path, second_database: Dat
 async def test_an_archive_goes_into_an_empty_tenant_and_once(archive: Path, second_database: DatabaseSettings) -> None:
     busy = await make_tenant(second_database, "busy")
     await make_podcast(second_database, busy, make_episode("z", "https://z.example.net/z.mp3"))
-    assert "busy has podcasts, links, sponsors or hits already" in str(
+    assert "busy has podcasts, links, sponsors, hits or events already" in str(
         await refused(second_database, archive, slug="busy")
     )
     await read_in(second_database, archive)

@@ -19,7 +19,6 @@ from analytics_core.hits import Hit
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from ingest.sieve import MOST_IN_A_ROW
-from ingest.spool_reader import SpoolFolder
 from tests.factories import OVERCAST, MadePodcast, make_hit, write_segment
 from tests.ledgers import Ledger, minute
 
@@ -154,7 +153,7 @@ async def test_two_shippers_bury_a_hit_once(ledger: Ledger, podcast: MadePodcast
     first, second = ledger.make_shipper(), ledger.make_shipper()
     other = await connect(database, Role.INGEST, application_name="other")
     for shipper in (first, second):
-        await shipper._learn(ledger.conn, SpoolFolder(ledger.folder).scan())
+        await shipper._walker.look(ledger.conn)
     assert (await first.ship(ledger.conn)).hits == 20
     assert await second.ship(other) == (0, False, False)
     await other.close()

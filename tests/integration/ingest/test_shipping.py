@@ -24,7 +24,6 @@ from analytics_core.settings import DatabaseSettings
 from analytics_core.spool import HEADER_BYTES
 from analytics_core.verdicts import Evidence, Verdict
 from ingest.pending import rejudge_pending
-from ingest.spool_reader import SpoolFolder
 from tests.address_databases import write_database
 from tests.factories import (
     MadePodcast,
@@ -201,7 +200,7 @@ async def test_two_shippers_of_one_spool_land_it_once(
     other = await connect(database, Role.INGEST, application_name="other")
     # Both know the checkpoint before either moves it: the second then has a batch that landed in part.
     for shipper in (first, second):
-        await shipper._learn(ledger.conn, SpoolFolder(ledger.folder).scan())
+        await shipper._walker.look(ledger.conn)
     assert (await first.ship(ledger.conn)).hits == 10
     assert await second.ship(other) == (0, False, False)
     assert await ledger.count("ts.listener_events") == 10

@@ -13,7 +13,7 @@ from analytics_core.registry import Known, Registry, RegistryDamaged, read_regis
 __all__ = ("RegistryReader",)
 
 _POLL_S: Final = 0.5
-_log = logging.getLogger("castledger.tracker.registry")
+_log = logging.getLogger("castledger.registry")
 
 _Mark = tuple[int, int, int]
 
@@ -34,7 +34,7 @@ class RegistryReader:
         self.fault: str | None = "no registry snapshot was read yet"
         """Why the snapshot in force may be old; ``None`` when it is the file's."""
         self.is_absent = True
-        """Whether there never was a file: a tracker on its own, which redirects what looks like media."""
+        """Whether there never was a file: a process on its own, that knows what it is told by its settings alone."""
 
     def load(self) -> None:
         """Read the file now, before the loop runs; keep what there is when it cannot be read."""

@@ -1,0 +1,98 @@
+"""Erasure of a customer: its events, a month of their receipt a transaction, with a record as proof.
+
+The events' ids stay for as long as any: what is sent again does not come back.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Final, LiteralString
+from uuid import UUID
+
+from analytics_core.db.erasure_requests import ErasureRequest, end_erasure, find_erasure, note_removed
+from analytics_core.db.ownership import lock_ownership
+from analytics_core.db.pool import Connection, Pool, tenant_transaction
+from analytics_core.erasures import ErasureRecord
+
+__all__ = ("count_customer", "erase_customer", "find_customer_secret")
+
+_LIMITS: Final[LiteralString] = """/* customer_erasure.limits */
+select set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true)"""
+
+_KEYED_BY: Final[LiteralString] = """/* event_secrets.get */
+select secret from ops.event_secrets where tenant_no = $1"""
+
+_FIRST: Final[LiteralString] = """/* customer_erasure.first */
+select received_at from ts.attribution_events where tenant_no = $1 order by received_at limit 1"""
+
+_DELETE: Final[LiteralString] = """/* customer_erasure.delete */
+delete from ts.attribution_events
+where tenant_no = $1 and customer_key = $2 and received_at >= $3 and received_at < $4"""
+
+_COUNT: Final[LiteralString] = """/* customer_erasure.count */
+select count(*) from ts.attribution_events where tenant_no = $1 and customer_key = $2"""
+
+
+async def find_customer_secret(conn: Connection, tenant_no: int) -> bytes | None:
+    """Read the secret under which a tenant's customers are keyed, as ingest; ``None`` where none was ever."""
+    secret: bytes | None = await conn.fetchval(_KEYED_BY, tenant_no)
+    return secret
+
+
+async def count_customer(conn: Connection, tenant_no: int, key: UUID) -> int:
+    """Count a customer's events, as ingest."""
+    return int(await conn.fetchval(_COUNT, tenant_no, key))
+
+
+def _next_month(at: dt.datetime) -> dt.datetime:
+    first = at.astimezone(dt.UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return (first + dt.timedelta(days=32)).replace(day=1)
+
+
+async def _take(conn: Connection, request: ErasureRequest, start: dt.datetime, end: dt.datetime) -> int:
+    await conn.execute(_LIMITS)
+    done = await conn.execute(_DELETE, request.tenant.tenant_no, request.customer_key, start, end)
+    return int(str(done).split()[-1])
+
+
+async def erase_customer(pool: Pool, request: ErasureRequest, *, now: dt.datetime) -> ErasureRecord:
+    """Erase a customer's events.
+
+    What lands of it later, an event that is still in a spool say, is there again: erase it once more then.
+
+    Args:
+        pool: As ingest.
+        request: About a customer; whoever calls holds :func:`analytics_core.db.erasure_requests.erasing`.
+        now: Aware instant.
+
+    Returns:
+        The record; not finished when events of it landed meanwhile.
+
+    Raises:
+        Unavailable: The database does not answer; what was taken away so far is in the record, and calling it again
+            goes on.
+    """
+    tenant, key = request.tenant, request.customer_key
+    if key is None:
+        raise ValueError("the request is not about a customer")
+    async with tenant_transaction(pool, tenant) as conn:
+        stored = await find_erasure(conn, tenant, request.erasure_id)
+        start: dt.datetime | None = await conn.fetchval(_FIRST, tenant.tenant_no)
+    if stored is None:
+        raise AssertionError("an erasure has a record")
+    record = stored.record
+    # Clocks of collectors may be ahead of ours.
+    until = now + dt.timedelta(days=2)
+    while start is not None and start < until:
+        end = _next_month(start)
+        async with tenant_transaction(pool, tenant) as conn:
+            taken = await _take(conn, request, start, end)
+            after = await note_removed(conn, tenant, record, {"events": taken})
+        record, start = after, end
+    async with tenant_transaction(pool, tenant) as conn:
+        # Nobody lands anything while it is looked whether anything is left.
+        await lock_ownership(conn, exclusive=True)
+        remaining = await count_customer(conn, tenant.tenant_no, key)
+        if remaining:
+            return record
+        return await end_erasure(conn, tenant, record, {"events": remaining}, now=now)

@@ -1,0 +1,1 @@
+"""Events: from the spools of collectors to the ledger."""
