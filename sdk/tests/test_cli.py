@@ -175,8 +175,8 @@ def test_json_has_everything_and_how_it_was_counted() -> None:
         (("downloads", "--by", "app"), "key,downloads,downloads_strict,values,share", 4),
         (("podcasts",), "podcast_id,title,podcast_guid,verified,episodes,created_at,", 5),
         (("episodes", "--podcast", "show 3"), "episode_id,title,published_at,starts_at,downloads_1d,", 2),
-        (("explain", "--podcast", "show 3"), "verdict,evidence,hits,downloads", 2),
-        (("links", "--all"), "link_id,slug,url,target,click_id,clicks,bots,created_at,", 2),
+        (("explain", "--podcast", "show 3"), "verdict,hits,downloads,evidence", 2),
+        (("links", "--all"), "link_id,slug,url,target,click_id,clicks,bots,created_at,utm_source,utm_medium,", 2),
     ],
 )
 def test_csv_has_a_line_a_row(argv: tuple[str, ...], fields: str, rows: int) -> None:

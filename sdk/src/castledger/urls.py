@@ -22,7 +22,6 @@ CLICK_PARAMETER: Final = "cl_click"
 _UTM: Final = ("source", "medium", "campaign", "term", "content")
 _MAX_UTM_CHARS: Final = 200
 _URL: Final = re.compile(r"(https?)://([^/?#]*)", re.IGNORECASE)
-_SCHEME: Final = re.compile(r"https?(?::|%3a)(?:/|%2f)", re.IGNORECASE)
 _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([1-9][0-9]{0,4}))?")
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
 # How browsers decide that a name is meant as an IPv4 address (WHATWG URL, "ends in a number").
@@ -97,8 +96,6 @@ def prefix_url(prefix: str, url: str) -> str:
         return url
     found = _check("url", url)
     behind = url[found.end(1) + len("://") :]
-    if _SCHEME.match(behind):
-        raise ValueError("url: its scheme is written twice")
     return f"{prefix}{'http://' if found[1].lower() == 'http' else ''}{behind}"
 
 
