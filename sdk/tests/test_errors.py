@@ -145,7 +145,7 @@ def _errors() -> list[CastledgerError]:
         for status, kind in KINDS
     ]
     others = [ConfigurationError("x"), MissingExtra("polars"), APIConnectionError("x"), APITimeout("x")]
-    events = [EventRefused("type", "invalid", "x"), EventsHeldUp("x"), EventsLost("queue_full", 3)]
+    events = [EventRefused("f", "c", "f: d"), EventsLost("queue_full", 7), EventsHeldUp("x")]
     return [*refusals, *others, *events, UnexpectedAnswer("x", status=302, request_id="r")]
 
 

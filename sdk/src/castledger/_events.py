@@ -58,6 +58,7 @@ _MAX_PROPERTIES: Final = 32
 _MAX_KNOWN_NAMES: Final = 1000
 _MAX_PROPERTY_CHARS: Final = 512
 # What JSON numbers keep on every side, and what a column of the database holds.
+_MIN_INTEGER: Final = -(2**63)
 _MAX_INTEGER: Final = 2**63 - 1
 _LONGEST_AGO: Final = dt.timedelta(days=90)
 _FURTHEST_AHEAD: Final = dt.timedelta(days=1)
@@ -224,7 +225,7 @@ def _property_value(field: str, value: object) -> PropertyValue:
         return text
     if isinstance(value, int):
         number = int.__int__(value)
-        if not -_MAX_INTEGER <= number <= _MAX_INTEGER:
+        if not _MIN_INTEGER <= number <= _MAX_INTEGER:
             raise _refuse(field, "out_of_range", "is a number beyond 64 bits; write it as text")
         return number
     if isinstance(value, float):
@@ -257,7 +258,7 @@ def _properties(given: object) -> dict[str, PropertyValue]:
         kind = type(value)
         if (
             (kind is str and len(value) <= _MAX_PROPERTY_CHARS and value.isprintable())
-            or (kind is int and -_MAX_INTEGER <= value <= _MAX_INTEGER)
+            or (kind is int and _MIN_INTEGER <= value <= _MAX_INTEGER)
             or kind is bool
             or value is None
         ):
