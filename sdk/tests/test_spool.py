@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,21 @@ def test_what_is_not_sent_is_left_to_the_next(tracker: type[Tracker], tmp_path: 
     assert files(tmp_path) == []
 
 
+def test_a_flush_finds_all_that_many_have_left(tracker: type[Tracker], tmp_path: Path) -> None:
+    down, left = nobody(), []
+    for _ in range(25):
+        client = tracker(down, spool_dir=tmp_path, flush_interval=3600)
+        left.append(str(client.track("signup")))
+        client.close(0.0)
+    assert len(files(tmp_path)) == 25
+    with collecting() as collector:
+        client = tracker(collector.url, spool_dir=tmp_path)
+        assert client.flush()
+        client.close()
+    assert collector.ids == sorted(left)
+    assert files(tmp_path) == []
+
+
 def test_another_keys_events_are_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = BlockingTracker(nobody(), spool_dir=tmp_path)
     tracked = str(first.track("signup"))
@@ -180,6 +197,17 @@ def test_a_folder_that_goes_away_loses_nothing(tracker: type[Tracker], tmp_path:
         assert client.flush()
         client.close()
     assert collector.ids == [tracked]
+
+
+def test_a_forgotten_client_leaves_its_folder_to_others(tmp_path: Path) -> None:
+    with collecting() as collector:
+        client = Castledger(KEY, collector_url=collector.url, spool_dir=tmp_path)
+        client.track("signup")
+        del client
+        gc.collect()
+        wait_for(lambda: not any(thread.name.startswith("castledger-") for thread in threading.enumerate()))
+        assert len(collector.ids) == 1
+    assert files(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import ssl
 import time
 import weakref
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Final
 
 import httpx
@@ -42,6 +43,9 @@ class Delivery(ABC):
         # Made by the client, on its own thread: a fork while a worker's thread reads certificates would leave OpenSSL's
         # locks held in the child for ever. And one serves all connections.
         self.tls = tls
+        self._folder: Path | None = None
+        if options.spool_dir is not None and options.is_enabled:
+            self._folder = open_folder(options.spool_dir)
         self._begin(Counts(on_error))
         self.is_taking = options.is_enabled
         _live.add(self)
@@ -63,10 +67,10 @@ class Delivery(ABC):
 
     def _open_spool(self) -> Spool | None:
         options = self.options
-        if options.spool_dir is None or not options.is_enabled:
+        if self._folder is None:
             return None
         return Spool(
-            open_folder(options.spool_dir),
+            self._folder,
             queue=self.queue,
             counts=self.counts,
             batch_size=options.batch_size,
@@ -127,7 +131,7 @@ class Delivery(ABC):
             Whether waiting until then makes sense: there is something, or may be on disk, and no longer pause.
         """
         self._hurry_until = max(self._hurry_until, until)
-        may_find_more = self.options.is_enabled and self.spool is not None and not self.spool.has_looked
+        may_find_more = self.spool is not None and not self.spool.has_looked
         return (may_find_more or self.worker.waiting > 0) and self.worker.paused_until < until
 
     def end(self) -> None:

@@ -71,6 +71,9 @@ class Spool:
         most_bytes: What all files of the folder hold at most; what comes on top stays in memory.
         api_key: Whose events these are; files of another key are left alone.
         notify: Called when there is something to send.
+
+    Attributes:
+        has_looked: Whether all that ended processes left has been taken over, as far as it could be.
     """
 
     def __init__(
@@ -202,8 +205,8 @@ class Spool:
             now = time.monotonic()
             if now >= self._adopt_at and not self._is_stopping:
                 self._adopt_at = now + _ADOPT_EVERY_S
-                self._try(self._adopt)
                 self.has_looked = True
+                self._try(self._adopt)
             self._is_blocked = not self._try(self._write)
         finally:
             self._ticking.release()
@@ -244,6 +247,7 @@ class Spool:
                 if len(self._files) > _MOST_ADOPTED:
                     # The rest as soon as these are done.
                     self._adopt_at = 0.0
+                    self.has_looked = False
                     return
                 try:
                     file = None if path in strangers else SpoolFile.adopt(path)

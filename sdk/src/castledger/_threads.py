@@ -22,6 +22,7 @@ __all__ = ("ThreadDelivery",)
 _LOOK_S: Final = 0.01
 # Losses of a full queue are told of that late while the worker pauses.
 _LONGEST_NAP_S: Final = 5.0
+_FAULT_S: Final = 1.0
 
 
 class ThreadDelivery(Delivery):
@@ -94,8 +95,18 @@ class ThreadDelivery(Delivery):
                 self._do_next(http)
         finally:
             http.close()
+        if self._is_retired:
+            self.close(0.0)
 
     def _do_next(self, http: httpx.Client) -> None:
+        try:
+            self._do(http)
+        except Exception as error:
+            # A fault of ours: the thread is the only one there is, and goes on.
+            self.counts.complain("fault", f"the delivery of events failed ({type(error).__name__}) and goes on")
+            time.sleep(_FAULT_S)
+
+    def _do(self, http: httpx.Client) -> None:
         self.counts.tell_of_losses()
         step = self.worker.next(time.monotonic(), hurry=self.is_in_hurry or self._is_retired)
         if isinstance(step, Post):

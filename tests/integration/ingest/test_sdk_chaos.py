@@ -5,6 +5,7 @@ Whatever was on a host's disk is in the database, once.
 
 from __future__ import annotations
 
+import itertools
 import random
 import signal
 import subprocess
@@ -46,7 +47,7 @@ client = Castledger(key, collector_url=url, spool_dir=folder, flush_interval=0.0
 while True:
     ids = [str(client.track("purchase", value_amount=n, currency="EUR")) for n in range(7)]
     print(client.stats().spooled, *ids, ".", flush=True)
-    time.sleep(0.005)
+    time.sleep(0.02)
 """
 
 
@@ -57,6 +58,9 @@ class Proxy:
         self.target = target
         self.is_bad = True
         self.done: dict[str, int] = {}
+        self.client = httpx.Client(trust_env=False)
+        # In turn, so that a few requests see all of it.
+        deeds = itertools.cycle(chance.sample(_DEEDS, len(_DEEDS)))
         proxy, lock = self, threading.Lock()
 
         class Handler(BaseHTTPRequestHandler):
@@ -69,7 +73,7 @@ class Proxy:
                 """Pass a batch on, or do something else with it."""
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 with lock:
-                    what = chance.choice(_DEEDS) if proxy.is_bad else "pass"
+                    what = next(deeds) if proxy.is_bad else "pass"
                     proxy.done[what] = proxy.done.get(what, 0) + 1
                 try:
                     self._do(what, body)
@@ -87,7 +91,7 @@ class Proxy:
                 if what == "delay":
                     time.sleep(0.3)
                 headers = {name: self.headers[name] for name in ("Authorization", "Content-Type")}
-                answer = httpx.post(f"{proxy.target}{self.path}", content=body, headers=headers, trust_env=False)
+                answer = proxy.client.post(f"{proxy.target}{self.path}", content=body, headers=headers)
                 if what == "lose the answer":
                     self.close_connection = True
                     return
@@ -114,6 +118,7 @@ class Proxy:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        self.client.close()
 
 
 _ANSWERS: Final = {
