@@ -280,6 +280,9 @@ def test_what_others_wrote_does_not_command_the_terminal() -> None:
     for argv in (("episodes", "--podcast", "show 3"), ("podcasts",)):
         _, out, _ = run(*argv)
         assert not any(unicodedata.category(char) == "Cc" for char in out.replace("\n", ""))
+    _, _, err = run("downloads", "--podcast", "show 3", "--episode", "mote")
+    assert "drawbridge" in err
+    assert "\x1b" not in err
 
 
 def test_a_terminal_without_blocks_gets_ascii() -> None:

@@ -26,6 +26,7 @@ from castledger import (
     Episode,
     Explanation,
     Hit,
+    LandedEvent,
     Podcast,
 )
 from castledger.frames import to_pandas, to_polars
@@ -100,11 +101,21 @@ def test_a_report_becomes_a_pandas_frame_in_its_time_zone() -> None:
     assert frame["listeners"].to_list() == [5, 5]
 
 
+EVENT = {
+    "event_id": str(UUID(int=9)),
+    "type": "purchase",
+    "occurred_at": NOW,
+    "received_at": NOW,
+    "source": "browser",
+    "properties": {"plan": "pro", "seats": 3},
+    "browser": {"bot": False, "networks": ["vpn"]},
+}
 KINDS: list[tuple[type[msgspec.Struct], dict[str, Any]]] = [
     (Podcast, PODCASTS[0]),
     (Episode, EPISODE),
     (Hit, HIT),
     (Curve, CURVE),
+    (LandedEvent, EVENT),
 ]
 
 
@@ -133,6 +144,10 @@ def test_nested_fields_stand_beside_their_parents_and_lists_stay_lists() -> None
         {"url": "https://cdn.example.com/a.mp3", "kind": "enclosure", "type": None, "length_bytes": 5}
     ]
     assert episode["episode_id"] == str(UUID(int=1))
+    event = msgspec.convert(EVENT, LandedEvent, strict=False)
+    for row in (to_polars([event]).to_dicts()[0], to_pandas([event]).iloc[0].to_dict()):
+        assert (row["properties"], row["utm"]) == ('{"plan":"pro","seats":3}', "{}")
+        assert (row["browser_bot"], list(row["browser_networks"])) == (False, ["vpn"])
 
 
 def test_a_row_of_curves_is_a_point() -> None:

@@ -19,6 +19,7 @@ from castledger._stats import Listener, Stats
 from castledger._tasks import TaskDelivery
 from castledger._tracking import track
 from castledger.analytics import AsyncAnalytics
+from castledger.attribution import AsyncAttribution
 from castledger.episodes import AsyncEpisodes
 from castledger.keys import AsyncKeys
 from castledger.links import AsyncLinks
@@ -114,6 +115,7 @@ class AsyncCastledger:
         self.podcasts = AsyncPodcasts(self)
         self.episodes = AsyncEpisodes(self)
         self.analytics = AsyncAnalytics(self)
+        self.attribution = AsyncAttribution(self)
         self.links = AsyncLinks(self)
         self.keys = AsyncKeys(self)
 

@@ -22,7 +22,8 @@ class Column(NamedTuple):
 
     Attributes:
         path: Fields to follow from a row to the value.
-        kind: ``int``, ``float``, ``bool``, ``text``, ``day``, ``instant`` or ``list``.
+        kind: ``int``, ``float``, ``bool``, ``text``, ``day``, ``instant``, ``list``, or ``json`` for
+            names and values that nobody knows before.
         optional: Whether values may be missing.
         inner: What a value is that is there.
     """
@@ -55,6 +56,8 @@ def kind_of(annotation: Any) -> str:
     for name, of in (("bool", bool), ("int", int), ("float", float), ("day", dt.date)):
         if annotation is of:
             return name
+    if typing.get_origin(annotation) is dict:
+        return "json"
     return "text" if annotation in _TEXTS else "list"
 
 

@@ -2,7 +2,7 @@
 
 Each library is imported when it is needed and comes with an extra: ``pip install 'castledger[polars]'``. What a column
 is called and holds depends on the type of the rows alone, so that an empty report has all of them. Instants are aware,
-in the report's time zone, UTC for lists; ids are text.
+in the report's time zone, UTC for lists; ids are text, and so are properties, as JSON.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _PANDAS: Final = {
     "float": ("float64", "Float64"),
     "bool": ("bool", "boolean"),
     "text": ("string", "string"),
+    "json": ("string", "string"),
 }
 
 
@@ -88,6 +89,8 @@ def _values(column: Column, rows: Sequence[Any]) -> Any:
             return [None if value is None else str(value) for value in values]
         case "instant":
             return [None if value is None else value.astimezone(dt.UTC) for value in values]
+        case "json":
+            return [None if value is None else msgspec.json.encode(value).decode() for value in values]
         case "list":
             return msgspec.to_builtins(values, builtin_types=(dt.datetime,))
         case _:
@@ -118,6 +121,7 @@ def to_polars(source: Tabular | Iterable[Any], *, kind: type[Any] | None = None)
     polars = _import("polars")
     table = _read(source, kind)
     plain = {"int": polars.Int64, "float": polars.Float64, "bool": polars.Boolean, "text": polars.String}
+    plain["json"] = polars.String
 
     def dtype(annotation: Any) -> Any:
         inner, _ = strip_optional(annotation)

@@ -220,7 +220,9 @@ def main(
         write_view(view, form=options.form, terminal=Terminal.of(out, os.environ), out=out)
         out.flush()
     except CastledgerError as error:
-        err.write(f"castledger: {' '.join(str(error).split())}\n")
+        # One line, and none of what others wrote, such as a title, may command the terminal.
+        said = Terminal.of(err, os.environ).clean(" ".join(str(error).split()))
+        err.write(f"castledger: {said}\n")
         return _FAILED
     except KeyboardInterrupt:
         return _INTERRUPTED
