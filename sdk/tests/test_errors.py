@@ -19,6 +19,9 @@ from castledger import (
     CastledgerError,
     ConfigurationError,
     Conflict,
+    EventRefused,
+    EventsHeldUp,
+    EventsLost,
     FieldError,
     MissingExtra,
     NotFound,
@@ -142,7 +145,8 @@ def _errors() -> list[CastledgerError]:
         for status, kind in KINDS
     ]
     others = [ConfigurationError("x"), MissingExtra("polars"), APIConnectionError("x"), APITimeout("x")]
-    return [*refusals, *others, UnexpectedAnswer("x", status=302, request_id="r")]
+    events = [EventRefused("f", "c", "f: d"), EventsLost("queue_full", 7), EventsHeldUp("x")]
+    return [*refusals, *others, *events, UnexpectedAnswer("x", status=302, request_id="r")]
 
 
 @pytest.mark.parametrize("error", _errors(), ids=lambda error: type(error).__name__)

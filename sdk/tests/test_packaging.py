@@ -43,7 +43,7 @@ def watch(event, args):
 
 def state():
     loggers = {name: (list(logger.handlers), logger.level) for name, logger in logging.root.manager.loggerDict.items()
-               if isinstance(logger, logging.Logger)}
+               if isinstance(logger, logging.Logger) and (logger.handlers or logger.level)}
     return threading.active_count(), list(logging.root.handlers), logging.root.level, loggers, sys.path[:]
 
 sys.dont_write_bytecode = True

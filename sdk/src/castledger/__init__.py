@@ -11,6 +11,9 @@ from castledger._errors import (
     CastledgerError,
     ConfigurationError,
     Conflict,
+    EventRefused,
+    EventsHeldUp,
+    EventsLost,
     FieldError,
     MissingExtra,
     NotFound,
@@ -56,6 +59,7 @@ from castledger._models import (
 )
 from castledger._paging import AsyncItems, Items
 from castledger._requests import Dimension, Interval, Moment
+from castledger._stats import Stats
 from castledger._version import __version__
 
 __all__ = (
@@ -89,6 +93,9 @@ __all__ = (
     "Enclosure",
     "Episode",
     "EventBrowser",
+    "EventRefused",
+    "EventsHeldUp",
+    "EventsLost",
     "Explanation",
     "FieldError",
     "FormerRange",
@@ -109,6 +116,7 @@ __all__ = (
     "Ranking",
     "RateLimited",
     "ServerError",
+    "Stats",
     "UnexpectedAnswer",
     "UnknownHost",
     "Utm",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, TypeVar
@@ -9,10 +10,14 @@ from typing import Any, TypeVar
 import httpx
 
 from castledger._answers import read_answer
+from castledger._event_options import EventOptions
 from castledger._options import Options, read_proxy
 from castledger._paging import AsyncItems
 from castledger._requests import Call, Paged
 from castledger._retries import Answer, RetryPolicy
+from castledger._stats import Listener, Stats
+from castledger._tasks import TaskDelivery
+from castledger._tracking import track
 from castledger.analytics import AsyncAnalytics
 from castledger.attribution import AsyncAttribution
 from castledger.episodes import AsyncEpisodes
@@ -38,6 +43,7 @@ class AsyncCastledger:
     Args:
         api_key: ``cl_live_…`` or a token; by default the environment's ``CASTLEDGER_API_KEY``.
         base_url: The API's address; by default ``CASTLEDGER_API_URL``, else this machine's port 8000.
+        collector_url: Where events go; by default ``CASTLEDGER_COLLECTOR_URL``, else this machine's port 8001.
         timeout: Seconds for each step of a request: to connect, and for every wait for data.
         max_retries: How often a request is repeated after a failure that may pass; a write carries an
             ``Idempotency-Key``, so that it is done once all the same. None is repeated before the time that the API
@@ -46,6 +52,16 @@ class AsyncCastledger:
             ``HTTP_PROXY`` and ``NO_PROXY`` say.
         transport: How requests are made, for tests and what a proxy's address cannot say.
         sleep: How to wait between tries.
+        queue_size: Events that wait in memory at most; what comes on top is dropped and counted. 32 MiB at most.
+        batch_size: Events of a request at most, up to 500.
+        flush_interval: Seconds that an event waits at most for others.
+        spool_dir: A folder in which events outlive the process until they are sent; several processes may share it.
+        spool_mb: What its files hold at most.
+        on_error: Given an :class:`EventRefused`, :class:`EventsLost` or :class:`EventsHeldUp`; what it raises is
+            swallowed and counted.
+        strict: Whether ``track`` raises what it refuses, for tests.
+        enabled: Whether events are taken at all; otherwise ``track`` does nothing.
+        collector_transport: How events are sent, for proxies and tests.
 
     Raises:
         ConfigurationError: Something of this cannot work.
@@ -56,13 +72,36 @@ class AsyncCastledger:
         api_key: str | None = None,
         *,
         base_url: str | None = None,
+        collector_url: str | None = None,
         timeout: float = 10.0,
         max_retries: int = 2,
         proxy: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[object]] = _sleep,
+        queue_size: int = 10_000,
+        batch_size: int = 100,
+        flush_interval: float = 2.0,
+        spool_dir: str | os.PathLike[str] | None = None,
+        spool_mb: int = 64,
+        on_error: Listener | None = None,
+        strict: bool = False,
+        enabled: bool = True,
+        collector_transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._options = Options.read(api_key=api_key, base_url=base_url, timeout=timeout, max_retries=max_retries)
+        events = EventOptions(
+            self._options,
+            collector_url=collector_url,
+            queue_size=queue_size,
+            batch_size=batch_size,
+            flush_interval=flush_interval,
+            spool_dir=spool_dir,
+            spool_mb=spool_mb,
+            is_strict=strict,
+            is_enabled=enabled,
+        )
+        tls = httpx.create_ssl_context()
+        self._delivery = TaskDelivery(events, on_error, tls=tls, transport=collector_transport)
         self._retries = RetryPolicy(self._options.max_retries)
         self._sleep = sleep
         self._http = httpx.AsyncClient(
@@ -70,6 +109,7 @@ class AsyncCastledger:
             headers=self._options.headers(),
             timeout=timeout,
             proxy=read_proxy(proxy, has_transport=transport is not None),
+            verify=tls,
             transport=transport,
         )
         self.podcasts = AsyncPodcasts(self)
@@ -88,10 +128,25 @@ class AsyncCastledger:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        await self.aclose()
 
-    async def close(self) -> None:
-        """Close the connections."""
+    track = track
+
+    async def flush(self, timeout: float = 10.0) -> bool:  # noqa: ASYNC109 - the blocking client's surface
+        """Send all events that wait, for *timeout* seconds at most.
+
+        Returns:
+            Whether none waits any more; ``False`` at once when the collector asked for a longer pause.
+        """
+        return await self._delivery.flush_async(timeout)
+
+    def stats(self) -> Stats:
+        """Say what became of the events of this process."""
+        return self._delivery.stats()
+
+    async def aclose(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - the blocking client's surface
+        """Send what waits, for *timeout* seconds at most, take no more events, and close the connections."""
+        await self._delivery.close_async(timeout)
         await self._http.aclose()
 
     async def _try(self, call: Call[Any]) -> Answer:

@@ -9,6 +9,9 @@
     * ``APIError``: the API refused
         * ``BadRequest`` 400 and other 4xx · ``AuthenticationError`` 401 · ``PermissionDenied`` 403 · ``NotFound`` 404
         * ``Conflict`` 409 · ``ValidationError`` 422 · ``RateLimited`` 429 · ``ServerError`` 5xx
+    * ``EventRefused``: an event is out of bounds; raised by ``track`` only when the client is strict
+    * ``EventsLost``: events will not arrive; never raised, only given to ``on_error``
+    * ``EventsHeldUp``: events wait for somebody to act; never raised, only given to ``on_error``
 """
 
 from __future__ import annotations
@@ -27,6 +30,9 @@ __all__ = (
     "CastledgerError",
     "ConfigurationError",
     "Conflict",
+    "EventRefused",
+    "EventsHeldUp",
+    "EventsLost",
     "FieldError",
     "MissingExtra",
     "NotFound",
@@ -77,6 +83,44 @@ class UnexpectedAnswer(CastledgerError):
         self.status = status
         self.request_id = request_id
         super().__init__(message)
+
+
+class EventRefused(CastledgerError, ValueError):
+    """An event is out of bounds; the text names the field and the rule, never the value.
+
+    Attributes:
+        field: Such as ``occurred_at`` or ``properties.plan``; ``event`` for the whole.
+        code: Stable word for programs, such as ``naive``.
+    """
+
+    def __init__(self, field: str, code: str, message: str) -> None:
+        self.field = field
+        self.code = code
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.field, self.code, str(self)), self.__dict__
+
+
+class EventsLost(CastledgerError):
+    """Events will not arrive.
+
+    Attributes:
+        reason: Stable word for programs, such as ``queue_full``.
+        count: How many, since this reason was last told of.
+    """
+
+    def __init__(self, reason: str, count: int) -> None:
+        self.reason = reason
+        self.count = count
+        super().__init__(f"{count} event(s) lost: {reason}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason, self.count), self.__dict__
+
+
+class EventsHeldUp(CastledgerError):
+    """Events are kept and tried again, but will not arrive before somebody acts; the text says what to do."""
 
 
 class FieldError(msgspec.Struct, frozen=True):

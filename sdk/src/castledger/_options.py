@@ -14,7 +14,7 @@ import httpx
 from castledger._errors import ConfigurationError
 from castledger._version import __version__
 
-__all__ = ("Options", "read_proxy")
+__all__ = ("Options", "read_proxy", "read_url")
 
 _DEFAULT_URL: Final = "http://127.0.0.1:8000"
 _API: Final = "/api/v1"
@@ -67,12 +67,25 @@ def _fault_of(url: str) -> str | None:
     return None
 
 
-def _read_url(given: str | None, environ: Mapping[str, str]) -> str:
+def read_url(
+    name: str, given: str | None, variable: str, default: str, *, environ: Mapping[str, str] | None = None
+) -> str:
+    """Read an address.
+
+    Args:
+        name: The option's.
+        given: ``None`` for the environment's.
+        variable: Its name there.
+        default: Where it is not there either.
+        environ: The process's own when ``None``.
+
+    Raises:
+        ConfigurationError: It cannot be one; never quotes it.
+    """
     url = given
-    name = "base_url"
     if url is None:
-        url = environ.get("CASTLEDGER_API_URL") or _DEFAULT_URL
-        name = "base_url (CASTLEDGER_API_URL)"
+        url = (os.environ if environ is None else environ).get(variable) or default
+        name = f"{name} ({variable})"
     fault = _fault_of(url)
     if fault is not None:
         raise ConfigurationError(f"{name}: {fault}; it looks like https://api.example.com")
@@ -147,7 +160,7 @@ class Options:
         """
         environ = os.environ if environ is None else environ
         key = _read_key(api_key, environ)
-        url = _read_url(base_url, environ)
+        url = read_url("base_url", base_url, "CASTLEDGER_API_URL", _DEFAULT_URL, environ=environ)
         # Written so that it refuses NaN, which compares as false with everything.
         if not 0 < timeout <= _LONGEST_TIMEOUT_S:
             raise ConfigurationError(f"timeout: is a number of seconds above 0, at most {_LONGEST_TIMEOUT_S:.0f}")

@@ -5,14 +5,14 @@ Nothing is asked here. What is refused is what a tracker would answer with 400, 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, unquote_plus
 from uuid import UUID
+
+from castledger._click_ids import format_click_id, parse_click_id
 
 __all__ = ("CLICK_PARAMETER", "find_click_id", "link_url", "prefix_url", "with_click_id", "with_utm")
 
@@ -154,7 +154,7 @@ def with_click_id(url: str, click_id: UUID) -> str:
     'https://shop.example.com/?cl_click=AAAAAAAAAAAAAAAAAAAAAQ'
     """
     _check("url", url)
-    return _set_parameters(url, {CLICK_PARAMETER: base64.urlsafe_b64encode(click_id.bytes).decode().rstrip("=")})
+    return _set_parameters(url, {CLICK_PARAMETER: format_click_id(click_id)})
 
 
 def find_click_id(url: str) -> UUID | None:
@@ -169,17 +169,8 @@ def find_click_id(url: str) -> UUID | None:
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
         if unquote_plus(name) == CLICK_PARAMETER:
-            return _parse_click_id(unquote_plus(value))
+            return parse_click_id(unquote_plus(value))
     return None
-
-
-def _parse_click_id(text: str) -> UUID | None:
-    try:
-        found = UUID(bytes=base64.b64decode(f"{text}==", altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError):
-        return None
-    # The last character has bits to spare; an id has one spelling.
-    return found if base64.urlsafe_b64encode(found.bytes).decode().rstrip("=") == text else None
 
 
 def _set_parameters(url: str, wanted: Mapping[str, str]) -> str:
