@@ -72,6 +72,7 @@ def docs(session: nox.Session) -> None:
     """Check that generated pages are up to date; `nox -s docs -- --write` brings them there."""
     install(session, "test")
     session.run("python", "-m", "tests.docs.generate", *session.posargs)
+    session.run("python", "-m", "sdk.tests.public_api", *session.posargs)
     session.run("pytest", "tests/docs")
 
 

@@ -19,8 +19,9 @@ import asyncpg
 
 from analytics_core.api_keys import hash_key, is_well_formed
 from analytics_core.clock import Clock
+from analytics_core.db.collector_keys import KEYS_CHANNEL
 from analytics_core.db.pool import Connection
-from analytics_core.db.tenants import ACCESS_CHANNEL, KeyRow, find_key
+from analytics_core.db.tenants import KeyRow, find_key
 from analytics_core.errors import ConfigError, Unavailable
 
 __all__ = ("KnownKeys",)
@@ -104,7 +105,7 @@ class KnownKeys:
         lost = asyncio.Event()
         try:
             conn.add_termination_listener(lambda _: lost.set())
-            await conn.add_listener(ACCESS_CHANNEL, lambda *_: self.forget())
+            await conn.add_listener(KEYS_CHANNEL, lambda *_: self.forget())
             self.forget()
             self.is_listening = True
             await lost.wait()

@@ -13,7 +13,6 @@ from analytics_core.db.pool import Connection, Tenant
 from analytics_core.ids import KeyId, TenantId, TenantNo, new_id
 
 __all__ = (
-    "ACCESS_CHANNEL",
     "KeyRow",
     "TenantRow",
     "create_key",
@@ -26,10 +25,6 @@ __all__ = (
     "note_uses",
     "revoke_key",
 )
-
-
-ACCESS_CHANNEL: Final = "castledger_access"
-"""Where the database tells that something about keys or tenants has changed (migration 0042)."""
 
 
 class TenantRow(msgspec.Struct, frozen=True):

@@ -84,7 +84,13 @@ def serve_installation() -> Iterator[Installation]:
     folder = Path(tempfile.mkdtemp(prefix="castledger-sdk-"))
     folder.chmod(0o755)
     ready = folder / "ready.json"
-    options = [f"--data-dir={folder / 'ledger'}", "--tracker-port=0", "--api-port=0", f"--ready-file={ready}"]
+    options = [
+        f"--data-dir={folder / 'ledger'}",
+        "--tracker-port=0",
+        "--api-port=0",
+        "--collector-port=0",
+        f"--ready-file={ready}",
+    ]
     up = subprocess.Popen([_SERVER, "up", *options], env=ENVIRON, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + DEADLINE_S

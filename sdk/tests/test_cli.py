@@ -175,8 +175,8 @@ def test_json_has_everything_and_how_it_was_counted() -> None:
         (("downloads", "--by", "app"), "key,downloads,downloads_strict,values,share", 4),
         (("podcasts",), "podcast_id,title,podcast_guid,verified,episodes,created_at,", 5),
         (("episodes", "--podcast", "show 3"), "episode_id,title,published_at,starts_at,downloads_1d,", 2),
-        (("explain", "--podcast", "show 3"), "verdict,evidence,hits,downloads", 2),
-        (("links", "--all"), "link_id,slug,url,target,click_id,clicks,bots,created_at,", 2),
+        (("explain", "--podcast", "show 3"), "verdict,hits,downloads,evidence", 2),
+        (("links", "--all"), "link_id,slug,url,target,click_id,clicks,bots,created_at,utm_source,utm_medium,", 2),
     ],
 )
 def test_csv_has_a_line_a_row(argv: tuple[str, ...], fields: str, rows: int) -> None:
@@ -280,6 +280,9 @@ def test_what_others_wrote_does_not_command_the_terminal() -> None:
     for argv in (("episodes", "--podcast", "show 3"), ("podcasts",)):
         _, out, _ = run(*argv)
         assert not any(unicodedata.category(char) == "Cc" for char in out.replace("\n", ""))
+    _, _, err = run("downloads", "--podcast", "show 3", "--episode", "mote")
+    assert "drawbridge" in err
+    assert "\x1b" not in err
 
 
 def test_a_terminal_without_blocks_gets_ascii() -> None:
@@ -287,6 +290,16 @@ def test_a_terminal_without_blocks_gets_ascii() -> None:
     assert main(["downloads"], connect=lambda _: Castledger(KEY, transport=httpx.MockTransport(API())), out=out) == 0
     out.seek(0)
     assert "#" * 40 in out.read()
+
+
+@pytest.mark.parametrize("form", ["--json", "--csv"])
+def test_what_programs_read_is_utf_8_everywhere(form: str) -> None:
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding="ascii")
+    transport = httpx.MockTransport(API())
+    argv = ["episodes", "--podcast", "show 3", form]
+    assert main(argv, connect=lambda _: Castledger(KEY, transport=transport), out=out) == 0
+    assert "塔" in raw.getvalue().decode()
 
 
 class _Terminal(io.StringIO):

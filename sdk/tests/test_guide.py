@@ -166,6 +166,7 @@ async def test_the_asynchronous_client_reads_the_real_api(installation: Installa
         start, end = today - dt.timedelta(days=1), today + dt.timedelta(days=1)
         frame = await client.analytics.hits(start=start, end=end).to_polars()
         assert frame["verdict"].to_list() == ["eligible"]
+        assert [event async for event in client.attribution.events(type="purchase")] == []
         assert [host async for host in client.podcasts.unknown_hosts(show.podcast_id)] == []
         with pytest.raises(ValidationError):
             await client.podcasts.accept_host(show.podcast_id, "127.0.0.1")

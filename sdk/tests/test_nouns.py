@@ -55,6 +55,11 @@ READS: list[tuple[Ask, str, dict[str, str]]] = [
     (lambda c: c.analytics.hits(), "/analytics/hits", {"limit": "200"}),
     (lambda c: c.links.list(sponsor_id=ID), "/links", {"limit": "200", "sponsor_id": str(ID)}),
     (lambda c: c.keys.list(), "/api-keys", {"limit": "200"}),
+    (
+        lambda c: c.attribution.events(start=DAY, end=AT, type="purchase"),
+        "/attribution/events",
+        {"limit": "200", "type": "purchase", **RANGE},
+    ),
 ]
 SINGLE: list[tuple[Ask, str, dict[str, str]]] = [
     (lambda c: c.podcasts.get(ID), f"/podcasts/{ID}", {}),
@@ -248,7 +253,7 @@ def test_both_clients_have_the_same_surface() -> None:
         other = AsyncCastledger(KEY, transport=httpx.MockTransport(Answers()))
         nouns = {name for name in vars(one) if not name.startswith("_")}
         assert nouns == {name for name in vars(other) if not name.startswith("_")}
-        assert nouns >= {"podcasts", "episodes", "analytics", "links", "keys"}
+        assert nouns >= {"podcasts", "episodes", "analytics", "links", "keys", "attribution"}
         for noun in nouns:
             ours, theirs = type(getattr(one, noun)), type(getattr(other, noun))
             methods = {name for name in vars(ours) if not name.startswith("_")}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import json
+import pkgutil
 import shutil
 import subprocess
 import sys
@@ -40,7 +43,7 @@ def watch(event, args):
 
 def state():
     loggers = {name: (list(logger.handlers), logger.level) for name, logger in logging.root.manager.loggerDict.items()
-               if isinstance(logger, logging.Logger)}
+               if isinstance(logger, logging.Logger) and (logger.handlers or logger.level)}
     return threading.active_count(), list(logging.root.handlers), logging.root.level, loggers, sys.path[:]
 
 sys.dont_write_bytecode = True
@@ -101,6 +104,14 @@ def test_the_changelog_tells_of_the_version() -> None:
 
 def test_the_public_surface_is_what_was_promised() -> None:
     assert describe() == SNAPSHOT.read_text("utf-8"), "renew it: python -m sdk.tests.public_api --write"
+
+
+def test_the_examples_of_the_docstrings_hold() -> None:
+    names = [module.name for module in pkgutil.walk_packages(castledger.__path__, "castledger.")]
+    names.remove("castledger.__main__")
+    results = [doctest.testmod(importlib.import_module(name)) for name in names]
+    assert sum(result.failed for result in results) == 0
+    assert sum(result.attempted for result in results) >= 12
 
 
 def test_an_import_does_nothing_but_define() -> None:

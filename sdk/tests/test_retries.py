@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import doctest
 from typing import Any
 
 import httpx
 import pytest
 
-from castledger import APITimeout, RateLimited, ServerError, _retries
+from castledger import APITimeout, RateLimited, ServerError
 from castledger._requests import Call
 from castledger._retries import RetryPolicy, retry_after_s
 from sdk.tests.twin import API, Caller, problem
@@ -144,7 +143,3 @@ def test_coming_back_at_once_is_not_hammering() -> None:
     )
     assert wait_s is not None
     assert wait_s >= 0.125
-
-
-def test_the_examples_of_the_docstrings_hold() -> None:
-    assert doctest.testmod(_retries) == (0, 3)

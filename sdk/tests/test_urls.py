@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from castledger import urls
 from castledger.urls import find_click_id, link_url, prefix_url, with_click_id, with_utm
 
 GOLDEN: dict[str, Any] = tomllib.loads((Path(__file__).parent / "golden" / "urls.toml").read_text("utf-8"))
@@ -92,7 +90,3 @@ def test_campaign_parameters_that_a_tracker_ignores_are_refused(utm: dict[str, s
 def test_a_slug_that_is_none_is_refused(slug: str) -> None:
     with pytest.raises(ValueError, match=r"^slug: has 1 to 64"):
         link_url("https://pod.example.com", slug)
-
-
-def test_the_examples_of_the_docstrings_hold() -> None:
-    assert doctest.testmod(urls) == (0, 7)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 import castledger
-from api.schemas import analytics, clicks, comparisons, curves, keys, links, overviews, podcasts, unknown_hosts
+from api.schemas import analytics, clicks, comparisons, curves, events, keys, links, overviews, podcasts, unknown_hosts
 
 PAIRS: list[tuple[type[msgspec.Struct], type[msgspec.Struct]]] = [
     (castledger.ApiKey, keys.ApiKey),
@@ -29,9 +29,11 @@ PAIRS: list[tuple[type[msgspec.Struct], type[msgspec.Struct]]] = [
     (castledger.DownloadRow, analytics.Figure),
     (castledger.Enclosure, podcasts.Enclosure),
     (castledger.Episode, podcasts.Episode),
+    (castledger.EventBrowser, events.Browser),
     (castledger.Explanation, analytics.DayExplanation),
     (castledger.FormerRange, overviews.Former),
     (castledger.Hit, analytics.HitAnswer),
+    (castledger.LandedEvent, events.Event),
     (castledger.Link, links.Link),
     (castledger.Lists, analytics.Lists),
     (castledger.NewApiKey, keys.NewApiKey),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -20,6 +19,7 @@ from castledger._stats import Listener, Stats
 from castledger._tasks import TaskDelivery
 from castledger._tracking import track
 from castledger.analytics import AsyncAnalytics
+from castledger.attribution import AsyncAttribution
 from castledger.episodes import AsyncEpisodes
 from castledger.keys import AsyncKeys
 from castledger.links import AsyncLinks
@@ -28,6 +28,13 @@ from castledger.podcasts import AsyncPodcasts
 __all__ = ("AsyncCastledger",)
 
 T = TypeVar("T")
+
+
+async def _sleep(wait_s: float) -> None:
+    # Half of what an import of the package would take, for those who never use this client.
+    import asyncio
+
+    await asyncio.sleep(wait_s)
 
 
 class AsyncCastledger:
@@ -70,7 +77,7 @@ class AsyncCastledger:
         max_retries: int = 2,
         proxy: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[object]] = _sleep,
         queue_size: int = 10_000,
         batch_size: int = 100,
         flush_interval: float = 2.0,
@@ -108,6 +115,7 @@ class AsyncCastledger:
         self.podcasts = AsyncPodcasts(self)
         self.episodes = AsyncEpisodes(self)
         self.analytics = AsyncAnalytics(self)
+        self.attribution = AsyncAttribution(self)
         self.links = AsyncLinks(self)
         self.keys = AsyncKeys(self)
 

@@ -21,6 +21,7 @@ from castledger._stats import Listener, Stats
 from castledger._threads import ThreadDelivery
 from castledger._tracking import track
 from castledger.analytics import Analytics
+from castledger.attribution import Attribution
 from castledger.episodes import Episodes
 from castledger.keys import Keys
 from castledger.links import Links
@@ -110,6 +111,7 @@ class Castledger:
         self.podcasts = Podcasts(self)
         self.episodes = Episodes(self)
         self.analytics = Analytics(self)
+        self.attribution = Attribution(self)
         self.links = Links(self)
         self.keys = Keys(self)
 

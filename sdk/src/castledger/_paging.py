@@ -41,6 +41,9 @@ class _Progress(Generic[T]):
 class Items(Iterator[T]):
     """A list, gone through once; a page is read when its first item is wanted.
 
+    Attributes:
+        kind: What it is of.
+
     Raises:
         UnexpectedAnswer: A cursor was given twice; what was read until then has been handed out.
     """
@@ -48,7 +51,7 @@ class Items(Iterator[T]):
     def __init__(self, send: Callable[[Call[Page[T]]], Page[T]], paged: Paged[T]) -> None:
         self._send = send
         self._progress = _Progress(paged)
-        self._kind = paged.item
+        self.kind = paged.item
 
     def __iter__(self) -> Items[T]:
         return self
@@ -65,17 +68,20 @@ class Items(Iterator[T]):
         """Read what is left of the list into a frame, a row an item; see :mod:`castledger.frames`."""
         from castledger.frames import to_polars
 
-        return to_polars(self, kind=self._kind)
+        return to_polars(self)
 
     def to_pandas(self) -> pd.DataFrame:
         """Read what is left of the list into a frame, a row an item; see :mod:`castledger.frames`."""
         from castledger.frames import to_pandas
 
-        return to_pandas(self, kind=self._kind)
+        return to_pandas(self)
 
 
 class AsyncItems(AsyncIterator[T]):
     """A list, gone through once with ``async for``; a page is read when its first item is wanted.
+
+    Attributes:
+        kind: What it is of.
 
     Raises:
         UnexpectedAnswer: A cursor was given twice; what was read until then has been handed out.
@@ -84,7 +90,7 @@ class AsyncItems(AsyncIterator[T]):
     def __init__(self, send: Callable[[Call[Page[T]]], Awaitable[Page[T]]], paged: Paged[T]) -> None:
         self._send = send
         self._progress = _Progress(paged)
-        self._kind = paged.item
+        self.kind = paged.item
 
     def __aiter__(self) -> AsyncItems[T]:
         return self
@@ -101,10 +107,10 @@ class AsyncItems(AsyncIterator[T]):
         """Read what is left of the list into a frame, a row an item; see :mod:`castledger.frames`."""
         from castledger.frames import to_polars
 
-        return to_polars([item async for item in self], kind=self._kind)
+        return to_polars([item async for item in self], kind=self.kind)
 
     async def to_pandas(self) -> pd.DataFrame:
         """Read what is left of the list into a frame, a row an item; see :mod:`castledger.frames`."""
         from castledger.frames import to_pandas
 
-        return to_pandas([item async for item in self], kind=self._kind)
+        return to_pandas([item async for item in self], kind=self.kind)

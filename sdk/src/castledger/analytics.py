@@ -176,7 +176,10 @@ class Analytics(Noun):
         episode_id: UUID | str | None = None,
         verdict: str | None = None,
     ) -> Items[Hit]:
-        """Go through hits one by one, each with the reason why it counts or does not; by default of one day."""
+        """Go through hits one by one, each with the reason why it counts or does not; by default of one day.
+
+        Days whose hits are not kept any more have none; :meth:`explain` tells of a day whether that is so.
+        """
         return self._client.pages(
             _hits(podcast_id=podcast_id, episode_id=episode_id, start=start, end=end, verdict=verdict)
         )
@@ -285,7 +288,10 @@ class AsyncAnalytics(AsyncNoun):
         episode_id: UUID | str | None = None,
         verdict: str | None = None,
     ) -> AsyncItems[Hit]:
-        """Go through hits one by one, each with the reason why it counts or does not; by default of one day."""
+        """Go through hits one by one, each with the reason why it counts or does not; by default of one day.
+
+        Days whose hits are not kept any more have none; :meth:`explain` tells of a day whether that is so.
+        """
         return self._client.pages(
             _hits(podcast_id=podcast_id, episode_id=episode_id, start=start, end=end, verdict=verdict)
         )

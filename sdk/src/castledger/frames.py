@@ -2,24 +2,25 @@
 
 Each library is imported when it is needed and comes with an extra: ``pip install 'castledger[polars]'``. What a column
 is called and holds depends on the type of the rows alone, so that an empty report has all of them. Instants are aware,
-in the report's time zone, UTC for lists; ids are text.
+in the report's time zone, UTC for lists; ids are text, and so are properties, as JSON.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import importlib
-import types
 import typing
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import msgspec
 
+from castledger._columns import Column, columns_of, kind_of, strip_optional
 from castledger._errors import MissingExtra
 from castledger._models import Curve, CurvePoint
 from castledger._models.common import Instant, Table, Tabular
+from castledger._paging import Items
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,34 +28,14 @@ if TYPE_CHECKING:
 
 __all__ = ("to_pandas", "to_polars")
 
-_TEXTS: Final = (str, UUID)
 # pandas tells a column with holes from one without.
 _PANDAS: Final = {
     "int": ("int64", "Int64"),
     "float": ("float64", "Float64"),
     "bool": ("bool", "boolean"),
     "text": ("string", "string"),
+    "json": ("string", "string"),
 }
-
-
-class _Column(NamedTuple):
-    """A column.
-
-    Attributes:
-        path: Fields to follow from a row to the value.
-        kind: ``int``, ``float``, ``bool``, ``text``, ``day``, ``instant`` or ``list``.
-        optional: Whether values may be missing.
-        inner: Of a list: what its items are.
-    """
-
-    path: tuple[str, ...]
-    kind: str
-    optional: bool
-    inner: Any = None
-
-    @property
-    def name(self) -> str:
-        return "_".join(self.path)
 
 
 class _FlatPoint(CurvePoint, frozen=True, kw_only=True):
@@ -82,6 +63,8 @@ def _flatten_curves(curves: Sequence[Any]) -> Table:
 def _read(source: Tabular | Iterable[Any], kind: type[Any] | None) -> Table:
     if isinstance(source, Tabular):
         return source.as_table()
+    if isinstance(source, Items):
+        kind = source.kind
     rows = list(source)
     kind = kind or (type(rows[0]) if rows else None)
     if kind is None:
@@ -89,37 +72,6 @@ def _read(source: Tabular | Iterable[Any], kind: type[Any] | None) -> Table:
     if not issubclass(kind, msgspec.Struct) or not all(isinstance(row, kind) for row in rows):
         raise TypeError("a frame is made of a report, or of a list of one kind of what the API answers")
     return _flatten_curves(rows) if kind is Curve else Table(kind, rows)
-
-
-def _strip(annotation: Any) -> tuple[Any, bool]:
-    """Take ``None`` and ``Annotated`` off a type; tell whether the former was there."""
-    if annotation is Instant:
-        return Instant, False
-    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
-        args = [arg for arg in typing.get_args(annotation) if arg is not type(None)]
-        return args[0], len(args) < len(typing.get_args(annotation))
-    return annotation, False
-
-
-def _kind_of(annotation: Any) -> str:
-    if annotation is Instant:
-        return "instant"
-    for name, of in (("bool", bool), ("int", int), ("float", float), ("day", dt.date)):
-        if annotation is of:
-            return name
-    return "text" if annotation in _TEXTS else "list"
-
-
-def _columns(kind: type[msgspec.Struct], path: tuple[str, ...] = (), *, is_optional: bool = False) -> list[_Column]:
-    found: list[_Column] = []
-    for name, annotation in typing.get_type_hints(kind, include_extras=True).items():
-        inner, may_miss = _strip(annotation)
-        may_miss = may_miss or is_optional
-        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
-            found += _columns(inner, (*path, name), is_optional=may_miss)
-        else:
-            found.append(_Column((*path, name), _kind_of(inner), may_miss, inner))
-    return found
 
 
 def _follow(row: Any, path: tuple[str, ...]) -> Any:
@@ -130,17 +82,17 @@ def _follow(row: Any, path: tuple[str, ...]) -> Any:
     return row
 
 
-def _values(column: _Column, rows: Sequence[Any]) -> Any:
+def _values(column: Column, rows: Sequence[Any]) -> Any:
     values = [_follow(row, column.path) for row in rows]
     match column.kind:
         case "text":
             return [None if value is None else str(value) for value in values]
         case "instant":
             return [None if value is None else value.astimezone(dt.UTC) for value in values]
+        case "json":
+            return [None if value is None else msgspec.json.encode(value).decode() for value in values]
         case "list":
-            return [
-                None if value is None else msgspec.to_builtins(value, builtin_types=(dt.datetime,)) for value in values
-            ]
+            return msgspec.to_builtins(values, builtin_types=(dt.datetime,))
         case _:
             return values
 
@@ -159,7 +111,7 @@ def to_polars(source: Tabular | Iterable[Any], *, kind: type[Any] | None = None)
 
     Args:
         source: A report, or what the API listed. Of curves, a row is a point.
-        kind: What a list is of; needed where it may be empty.
+        kind: What a list of your own is of; needed where it may be empty.
 
     Raises:
         MissingExtra: Polars is not installed.
@@ -169,10 +121,11 @@ def to_polars(source: Tabular | Iterable[Any], *, kind: type[Any] | None = None)
     polars = _import("polars")
     table = _read(source, kind)
     plain = {"int": polars.Int64, "float": polars.Float64, "bool": polars.Boolean, "text": polars.String}
+    plain["json"] = polars.String
 
     def dtype(annotation: Any) -> Any:
-        inner, _ = _strip(annotation)
-        named = _kind_of(inner)
+        inner, _ = strip_optional(annotation)
+        named = kind_of(inner)
         if named == "instant":
             return polars.Datetime("us", "UTC")
         if named == "day":
@@ -185,7 +138,7 @@ def to_polars(source: Tabular | Iterable[Any], *, kind: type[Any] | None = None)
         return polars.List(dtype(typing.get_args(inner)[0]))
 
     columns = []
-    for column in _columns(table.kind):
+    for column in columns_of(table.kind):
         series = polars.Series(column.name, _values(column, table.rows), dtype=dtype(column.inner))
         if column.kind == "instant":
             series = series.dt.convert_time_zone(table.tz)
@@ -202,7 +155,7 @@ def to_pandas(source: Tabular | Iterable[Any], *, kind: type[Any] | None = None)
     pandas = _import("pandas")
     table = _read(source, kind)
     columns = {}
-    for column in _columns(table.kind):
+    for column in columns_of(table.kind):
         values = _values(column, table.rows)
         match column.kind:
             case "instant":

@@ -5,14 +5,14 @@ Nothing is asked here. What is refused is what a tracker would answer with 400, 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, unquote_plus
 from uuid import UUID
+
+from castledger._click_ids import format_click_id, parse_click_id
 
 __all__ = ("CLICK_PARAMETER", "find_click_id", "link_url", "prefix_url", "with_click_id", "with_utm")
 
@@ -22,7 +22,6 @@ CLICK_PARAMETER: Final = "cl_click"
 _UTM: Final = ("source", "medium", "campaign", "term", "content")
 _MAX_UTM_CHARS: Final = 200
 _URL: Final = re.compile(r"(https?)://([^/?#]*)", re.IGNORECASE)
-_SCHEME: Final = re.compile(r"https?(?::|%3a)(?:/|%2f)", re.IGNORECASE)
 _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([1-9][0-9]{0,4}))?")
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
 # How browsers decide that a name is meant as an IPv4 address (WHATWG URL, "ends in a number").
@@ -97,8 +96,6 @@ def prefix_url(prefix: str, url: str) -> str:
         return url
     found = _check("url", url)
     behind = url[found.end(1) + len("://") :]
-    if _SCHEME.match(behind):
-        raise ValueError("url: its scheme is written twice")
     return f"{prefix}{'http://' if found[1].lower() == 'http' else ''}{behind}"
 
 
@@ -157,7 +154,7 @@ def with_click_id(url: str, click_id: UUID) -> str:
     'https://shop.example.com/?cl_click=AAAAAAAAAAAAAAAAAAAAAQ'
     """
     _check("url", url)
-    return _set_parameters(url, {CLICK_PARAMETER: base64.urlsafe_b64encode(click_id.bytes).decode().rstrip("=")})
+    return _set_parameters(url, {CLICK_PARAMETER: format_click_id(click_id)})
 
 
 def find_click_id(url: str) -> UUID | None:
@@ -172,17 +169,8 @@ def find_click_id(url: str) -> UUID | None:
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
         if unquote_plus(name) == CLICK_PARAMETER:
-            return _parse_click_id(unquote_plus(value))
+            return parse_click_id(unquote_plus(value))
     return None
-
-
-def _parse_click_id(text: str) -> UUID | None:
-    try:
-        found = UUID(bytes=base64.b64decode(f"{text}==", altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError):
-        return None
-    # The last character has bits to spare; an id has one spelling.
-    return found if base64.urlsafe_b64encode(found.bytes).decode().rstrip("=") == text else None
 
 
 def _set_parameters(url: str, wanted: Mapping[str, str]) -> str:

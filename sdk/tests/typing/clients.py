@@ -23,6 +23,7 @@ from castledger import (
     Explanation,
     Hit,
     Items,
+    LandedEvent,
     Link,
     NewApiKey,
     Overview,
@@ -60,6 +61,7 @@ def blocking(client: Castledger, some_id: UUID, day: dt.date, at: dt.datetime) -
     assert_type(client.links.create(url="https://x", utm=Utm(source="show")), Link)
     assert_type(client.links.update(some_id, sponsor_id=None), Link)
     assert_type(client.links.clicks(), ClickReport)
+    assert_type(client.attribution.events(type="purchase"), Items[LandedEvent])
     assert_type(client.keys.list(), Items[ApiKey])
     assert_type(client.keys.rotate(some_id, overlap=dt.timedelta(hours=1)), NewApiKey)
 

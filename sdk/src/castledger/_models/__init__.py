@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from castledger._models.attribution import EventBrowser, LandedEvent
 from castledger._models.comparisons import (
     ComparedDay,
     ComparedDownloads,
@@ -35,9 +36,11 @@ __all__ = (
     "DownloadRow",
     "Enclosure",
     "Episode",
+    "EventBrowser",
     "Explanation",
     "FormerRange",
     "Hit",
+    "LandedEvent",
     "Link",
     "Lists",
     "NewApiKey",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime as dt
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -213,10 +214,15 @@ def main(
     try:
         with connect(options) as client:
             view = options.show(client, options)
+        if options.form != "table" and isinstance(out, io.TextIOWrapper):
+            # Programs read it, whatever the terminal's language is.
+            out.reconfigure(encoding="utf-8")
         write_view(view, form=options.form, terminal=Terminal.of(out, os.environ), out=out)
         out.flush()
     except CastledgerError as error:
-        err.write(f"castledger: {' '.join(str(error).split())}\n")
+        # One line, and none of what others wrote, such as a title, may command the terminal.
+        said = Terminal.of(err, os.environ).clean(" ".join(str(error).split()))
+        err.write(f"castledger: {said}\n")
         return _FAILED
     except KeyboardInterrupt:
         return _INTERRUPTED

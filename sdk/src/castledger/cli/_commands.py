@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
 from castledger._client import Castledger
-from castledger._models import DownloadReport, DownloadRow, Link, Podcast
+from castledger._columns import columns_of
+from castledger._models import DownloadReport, DownloadRow, Link, Podcast, VerdictCount
 from castledger.cli._choosing import choose_episode, choose_podcast
-from castledger.cli._views import Column, Row, View, flatten
+from castledger.cli._views import Column, Row, View
 
 __all__ = ("show_downloads", "show_episodes", "show_explanation", "show_links", "show_podcasts")
 
@@ -25,15 +27,9 @@ def _plain(struct: msgspec.Struct) -> dict[str, Any]:
     return fields
 
 
-def _fields(kind: type[msgspec.Struct], rows: Iterable[Row]) -> list[str]:
-    """Name a CSV's columns: those of the type, with what stands in fields of fields."""
-    found = dict.fromkeys(field.encode_name for field in msgspec.structs.fields(kind))
-    for row in rows:
-        for name, value in row.items():
-            if isinstance(value, Mapping):
-                found.pop(name, None)
-        found |= dict.fromkeys(flatten(row))
-    return list(found)
+def _fields(kind: type[msgspec.Struct]) -> list[str]:
+    """Name a CSV's columns, as frames do."""
+    return [column.name for column in columns_of(kind)]
 
 
 def _day(text: str | None) -> str | None:
@@ -105,10 +101,10 @@ def _name_key(row: Row) -> str:
     return row["key"] or "(unknown)"
 
 
-def _titles(client: Castledger, options: argparse.Namespace, scope: Mapping[str, Any]) -> dict[str, str]:
-    """Look up the titles of the episodes with the most downloads, which are those that are named."""
+def _titles(client: Castledger, report: DownloadReport, *, podcast_id: UUID | None, limit: int) -> dict[str, str]:
+    """Look up the titles of the episodes with the most downloads, which are those that a report names."""
     overview = client.analytics.overview(
-        podcast_id=scope.get("podcast_id"), start=options.start, end=options.end, limit=options.limit, tz=options.tz
+        podcast_id=podcast_id, start=report.start, end=report.end, limit=limit, tz=report.tz
     )
     return {row.key: row.title for row in overview.episodes.data if row.title is not None}
 
@@ -128,9 +124,9 @@ def show_downloads(client: Castledger, options: argparse.Namespace) -> View:
         tz=options.tz,
     )
     rows = _sum_up(report.data) if is_summed else [_plain(row) for row in report.data]
-    fields = ["key", "downloads", "downloads_strict", "values", "share"] if is_summed else _fields(DownloadRow, [])
+    fields = ["key", "downloads", "downloads_strict", "values", "share"] if is_summed else _fields(DownloadRow)
     if options.by == "episode":
-        titles = _titles(client, options, scope)
+        titles = _titles(client, report, podcast_id=scope.get("podcast_id"), limit=options.limit)
         rows = [{**row, "title": titles.get(row["key"])} for row in rows]
         fields.append("title")
     columns = []
@@ -164,7 +160,7 @@ def show_podcasts(client: Castledger, options: argparse.Namespace) -> View:
     rows = [_plain(podcast) for podcast in client.podcasts.list()]
     return View(
         title="Podcasts",
-        fields=_fields(Podcast, rows),
+        fields=_fields(Podcast),
         rows=rows,
         columns=[
             Column("title", lambda row: row["title"]),
@@ -240,7 +236,7 @@ def show_explanation(client: Castledger, options: argparse.Namespace) -> View:
         ]
     return View(
         title=f"{name} · every hit of {day} (UTC)",
-        fields=["verdict", "evidence", "hits", "downloads"],
+        fields=_fields(VerdictCount),
         rows=rows,
         columns=[
             Column("verdict", lambda row: row["verdict"]),
@@ -260,7 +256,7 @@ def show_links(client: Castledger, options: argparse.Namespace) -> View:
     rows = [_plain(link) for link in client.links.list() if options.all or link.archived_at is None]
     return View(
         title="Links",
-        fields=_fields(Link, rows),
+        fields=_fields(Link),
         rows=rows,
         columns=[
             Column("link", lambda row: row["short_url"] or f"/go/{row['slug']}", is_whole=True),

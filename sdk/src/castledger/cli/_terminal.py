@@ -62,9 +62,9 @@ class Terminal(NamedTuple):
     def clean(self, text: str) -> str:
         """Make text safe to show: titles are written by others, and may hold what a terminal obeys."""
         text = "".join(char if char.isprintable() else " " for char in text)
-        return (
-            text if self.has_blocks else text.replace("·", "-").replace("…", "...").encode("ascii", "replace").decode()
-        )
+        if not self.has_blocks:
+            text = text.replace("·", "-").replace("…", "...").encode("ascii", "replace").decode()
+        return text
 
     def bar(self, value: int, most: int, room: int) -> str:
         """Draw a number; whatever is more than 0 is seen.
