@@ -25,10 +25,21 @@ from castledger._errors import (
 )
 from castledger._models import (
     ApiKey,
-    ByteRange,
     ClickReport,
     ClickRow,
     ClickTotals,
+    Enclosure,
+    Episode,
+    EventBrowser,
+    LandedEvent,
+    Link,
+    NewApiKey,
+    Podcast,
+    UnknownHost,
+    Utm,
+)
+from castledger._reports import (
+    ByteRange,
     ComparedDay,
     ComparedDownloads,
     ComparedPair,
@@ -39,26 +50,16 @@ from castledger._models import (
     Difference,
     DownloadReport,
     DownloadRow,
-    Enclosure,
-    Episode,
-    EventBrowser,
     Explanation,
     FormerRange,
     Hit,
-    LandedEvent,
-    Link,
     Lists,
-    NewApiKey,
     Overview,
-    Podcast,
     Ranked,
     Ranking,
-    UnknownHost,
-    Utm,
     VerdictCount,
 )
-from castledger._paging import AsyncItems, Items
-from castledger._requests import Dimension, Interval, Moment
+from castledger._requests import AsyncItems, Dimension, Interval, Items, Moment
 from castledger._stats import Stats
 from castledger._version import __version__
 

@@ -9,12 +9,10 @@ from typing import Any, TypeVar
 
 import httpx
 
-from castledger._answers import read_answer
+from castledger._answers import Answer, RetryPolicy, read_answer
 from castledger._event_options import EventOptions
 from castledger._options import Options, read_proxy
-from castledger._paging import AsyncItems
-from castledger._requests import Call, Paged
-from castledger._retries import Answer, RetryPolicy
+from castledger._requests import AsyncItems, Call, Paged
 from castledger._stats import Listener, Stats
 from castledger._tasks import TaskDelivery
 from castledger._tracking import track

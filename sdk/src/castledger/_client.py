@@ -11,12 +11,10 @@ from typing import Any, TypeVar
 
 import httpx
 
-from castledger._answers import read_answer
+from castledger._answers import Answer, RetryPolicy, read_answer
 from castledger._event_options import EventOptions
 from castledger._options import Options, read_proxy
-from castledger._paging import Items
-from castledger._requests import Call, Paged
-from castledger._retries import Answer, RetryPolicy
+from castledger._requests import Call, Items, Paged
 from castledger._stats import Listener, Stats
 from castledger._threads import ThreadDelivery
 from castledger._tracking import track

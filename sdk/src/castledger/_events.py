@@ -20,14 +20,7 @@ import msgspec
 
 from castledger._errors import EventRefused
 
-__all__ = (
-    "MAX_EVENT_BYTES",
-    "TYPES",
-    "Event",
-    "EventIds",
-    "PropertyValue",
-    "encode_event",
-)
+__all__ = ("MAX_EVENT_BYTES", "TYPES", "Event", "EventIds", "PropertyValue", "encode_event")
 
 PropertyValue: TypeAlias = str | int | float | bool | None
 """What a property of an event may be."""

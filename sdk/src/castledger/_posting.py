@@ -7,7 +7,7 @@ from typing import Final
 
 import httpx
 
-from castledger._retries import retry_after_s
+from castledger._answers import retry_after_s
 from castledger._stats import Counts
 from castledger._wire import PATH, encode_body
 from castledger._worker import Post, Reply

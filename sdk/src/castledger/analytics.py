@@ -6,10 +6,21 @@ import datetime as dt
 from collections.abc import Sequence
 from uuid import UUID
 
-from castledger._models import Comparison, DownloadReport, Explanation, Hit, Overview
-from castledger._nouns import AsyncNoun, Noun
-from castledger._paging import AsyncItems, Items
-from castledger._requests import Call, Dimension, Interval, Moment, Paged, given, given_range, write_moment
+from castledger._reports import Comparison, DownloadReport, Explanation, Hit, Overview
+from castledger._requests import (
+    AsyncItems,
+    AsyncNoun,
+    Call,
+    Dimension,
+    Interval,
+    Items,
+    Moment,
+    Noun,
+    Paged,
+    given,
+    given_range,
+    write_moment,
+)
 
 __all__ = ("Analytics", "AsyncAnalytics")
 

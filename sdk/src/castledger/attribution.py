@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from castledger._models import LandedEvent
-from castledger._nouns import AsyncNoun, Noun
-from castledger._paging import AsyncItems, Items
-from castledger._requests import Moment, Paged, given, given_range
+from castledger._requests import AsyncItems, AsyncNoun, Items, Moment, Noun, Paged, given, given_range
 
 __all__ = ("AsyncAttribution", "Attribution")
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Literal
 from uuid import UUID
 
-from castledger._models import Curve, Episode
-from castledger._nouns import AsyncNoun, Noun
-from castledger._paging import AsyncItems, Items
-from castledger._requests import Paged, given, path_id
+from castledger._models import Episode
+from castledger._reports import Curve
+from castledger._requests import AsyncItems, AsyncNoun, Items, Noun, Paged, given, path_id
 
 __all__ = ("AsyncEpisodes", "Episodes")
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
+import types
 import typing
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
-from castledger._columns import Column, columns_of, kind_of, strip_optional
 from castledger._errors import MissingExtra
-from castledger._models import Curve, CurvePoint
-from castledger._models.common import Instant, Table, Tabular
-from castledger._paging import Items
+from castledger._models import Instant, Table, Tabular
+from castledger._reports import Curve, CurvePoint
+from castledger._requests import Items
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ("to_pandas", "to_polars")
 
+_TEXTS: Final = (str, UUID)
 # pandas tells a column with holes from one without.
 _PANDAS: Final = {
     "int": ("int64", "Int64"),
@@ -36,6 +37,69 @@ _PANDAS: Final = {
     "text": ("string", "string"),
     "json": ("string", "string"),
 }
+
+
+class Column(NamedTuple):
+    """A column.
+
+    Attributes:
+        path: Fields to follow from a row to the value.
+        kind: ``int``, ``float``, ``bool``, ``text``, ``day``, ``instant``, ``list``, or ``json`` for
+            names and values that nobody knows before.
+        optional: Whether values may be missing.
+        inner: What a value is that is there.
+    """
+
+    path: tuple[str, ...]
+    kind: str
+    optional: bool
+    inner: Any
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return "_".join(self.path)
+
+
+def strip_optional(annotation: Any) -> tuple[Any, bool]:
+    """Take ``None`` off a type; tell whether it was there."""
+    if annotation is Instant:
+        return Instant, False
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        args = [arg for arg in typing.get_args(annotation) if arg is not type(None)]
+        return args[0], len(args) < len(typing.get_args(annotation))
+    return annotation, False
+
+
+def kind_of(annotation: Any) -> str:
+    """Tell what values of a type are: as a column's ``kind``."""
+    if annotation is Instant:
+        return "instant"
+    for name, of in (("bool", bool), ("int", int), ("float", float), ("day", dt.date)):
+        if annotation is of:
+            return name
+    if typing.get_origin(annotation) is dict:
+        return "json"
+    return "text" if annotation in _TEXTS else "list"
+
+
+def columns_of(kind: type[msgspec.Struct], path: tuple[str, ...] = (), *, is_optional: bool = False) -> list[Column]:
+    """List a type's columns, in the order of its fields.
+
+    Args:
+        kind: What a row is.
+        path: Fields that lead to it.
+        is_optional: Whether it may be missing itself.
+    """
+    found: list[Column] = []
+    for name, annotation in typing.get_type_hints(kind, include_extras=True).items():
+        inner, may_miss = strip_optional(annotation)
+        may_miss = may_miss or is_optional
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            found += columns_of(inner, (*path, name), is_optional=may_miss)
+        else:
+            found.append(Column((*path, name), kind_of(inner), may_miss, inner))
+    return found
 
 
 class _FlatPoint(CurvePoint, frozen=True, kw_only=True):

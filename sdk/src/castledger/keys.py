@@ -10,9 +10,7 @@ from uuid import UUID
 from msgspec import UNSET, UnsetType
 
 from castledger._models import ApiKey, NewApiKey
-from castledger._nouns import AsyncNoun, Noun
-from castledger._paging import AsyncItems, Items
-from castledger._requests import Call, Paged, path_id
+from castledger._requests import AsyncItems, AsyncNoun, Call, Items, Noun, Paged, path_id
 
 __all__ = ("AsyncKeys", "Keys")
 

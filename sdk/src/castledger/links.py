@@ -7,9 +7,19 @@ from uuid import UUID
 from msgspec import UNSET, UnsetType
 
 from castledger._models import ClickReport, Link, Utm
-from castledger._nouns import AsyncNoun, Noun
-from castledger._paging import AsyncItems, Items
-from castledger._requests import Call, Interval, Moment, Paged, given, given_range, path_id
+from castledger._requests import (
+    AsyncItems,
+    AsyncNoun,
+    Call,
+    Interval,
+    Items,
+    Moment,
+    Noun,
+    Paged,
+    given,
+    given_range,
+    path_id,
+)
 
 __all__ = ("AsyncLinks", "Links")
 

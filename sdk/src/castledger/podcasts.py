@@ -6,9 +6,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from castledger._models import Episode, Podcast, UnknownHost
-from castledger._nouns import AsyncNoun, Noun
-from castledger._paging import AsyncItems, Items
-from castledger._requests import Call, Paged, path_id
+from castledger._requests import AsyncItems, AsyncNoun, Call, Items, Noun, Paged, path_id
 
 __all__ = ("AsyncPodcasts", "Podcasts")
 

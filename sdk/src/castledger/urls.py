@@ -5,14 +5,14 @@ Nothing is asked here. What is refused is what a tracker would answer with 400, 
 
 from __future__ import annotations
 
+import base64
+import binascii
 import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, unquote_plus
 from uuid import UUID
-
-from castledger._click_ids import format_click_id, parse_click_id
 
 __all__ = ("CLICK_PARAMETER", "find_click_id", "link_url", "prefix_url", "with_click_id", "with_utm")
 
@@ -30,6 +30,25 @@ _MAX_HOST_CHARS: Final = 253
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _PREFIX: Final = re.compile(r"https?://[^?#]*/e(?:,[^/?#]*)?/", re.IGNORECASE)
 _SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+
+
+def format_click_id(click_id: UUID) -> str:
+    """Write an id as trackers do: 22 characters.
+
+    >>> format_click_id(UUID(int=1))
+    'AAAAAAAAAAAAAAAAAAAAAQ'
+    """
+    return base64.urlsafe_b64encode(click_id.bytes).decode().rstrip("=")
+
+
+def parse_click_id(text: str) -> UUID | None:
+    """Read what :func:`format_click_id` wrote; ``None`` when it is something else."""
+    try:
+        found = UUID(bytes=base64.b64decode(f"{text}==", altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError):
+        return None
+    # The last character has bits to spare; an id has one spelling.
+    return found if format_click_id(found) == text else None
 
 
 def _is_address(host: str, *, of: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address]) -> bool:

@@ -12,10 +12,11 @@ from uuid import UUID
 import msgspec
 
 from castledger._client import Castledger
-from castledger._columns import columns_of
-from castledger._models import DownloadReport, DownloadRow, Link, Podcast, VerdictCount
+from castledger._models import Link, Podcast
+from castledger._reports import DownloadReport, DownloadRow, VerdictCount
 from castledger.cli._choosing import choose_episode, choose_podcast
 from castledger.cli._views import Column, Row, View
+from castledger.frames import columns_of
 
 __all__ = ("show_downloads", "show_episodes", "show_explanation", "show_links", "show_podcasts")
 

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import msgspec
 
-from castledger._click_ids import format_click_id, parse_click_id
 from castledger._errors import ConfigurationError
+from castledger.urls import format_click_id, parse_click_id
 
 __all__ = ("Attribution", "Capture", "Visit", "format_cookie", "parse_cookie")
 
