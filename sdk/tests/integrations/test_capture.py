@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from castledger.integrations import Attribution, Capture, _capture, _context
+from castledger.integrations import Attribution, Capture, _capture
 from castledger.integrations._capture import Visit, format_cookie, parse_cookie
 from castledger.testing import RecordingClient
 
@@ -189,5 +189,4 @@ def test_another_click_begins_another_visit_and_a_code_joins_the_one_that_there_
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
-    assert doctest.testmod(_capture) == (0, 2)
-    assert doctest.testmod(_context) == (0, 1)
+    assert doctest.testmod(_capture) == (0, 3)

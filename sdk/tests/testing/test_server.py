@@ -29,8 +29,8 @@ from castledger import (
     ServerError,
     Utm,
 )
-from castledger.testing import Downloads, RecordedEvent, Server, _ledger, _server, make_episode, make_podcast
-from castledger.testing._ledger import DIMENSIONS, INTERVALS, bucket_starts, sum_up
+from castledger.testing import Downloads, RecordedEvent, Server, _api, _server, make_episode, make_podcast
+from castledger.testing._api import DIMENSIONS, INTERVALS, bucket_starts, sum_up
 
 UTC = dt.UTC
 NOW = dt.datetime(2026, 11, 30, 6, tzinfo=UTC)
@@ -403,4 +403,4 @@ def test_it_listens_for_clients_that_bring_no_transport(listening: tuple[Server,
 
 def test_the_examples_in_the_docstrings_hold() -> None:
     assert doctest.testmod(_server) == (0, 3)
-    assert doctest.testmod(_ledger) == (0, 4)
+    assert doctest.testmod(_api) == (0, 4)

@@ -16,8 +16,7 @@ from castledger._errors import CastledgerError
 from castledger._requests import Dimension, Interval, Moment
 from castledger._version import __version__
 from castledger.cli._commands import show_downloads, show_episodes, show_explanation, show_links, show_podcasts
-from castledger.cli._terminal import Terminal
-from castledger.cli._views import View, write_view
+from castledger.cli._terminal import Terminal, View, write_view
 
 __all__ = ("main",)
 

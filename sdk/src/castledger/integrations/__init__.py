@@ -3,7 +3,6 @@
 One module a framework: ``django``, ``flask``, ``fastapi``, ``litestar``; ``asgi`` and ``wsgi`` for all others.
 """
 
-from castledger.integrations._capture import Attribution, Capture
-from castledger.integrations._context import attributed, current
+from castledger.integrations._capture import Attribution, Capture, attributed, current
 
 __all__ = ("Attribution", "Capture", "attributed", "current")

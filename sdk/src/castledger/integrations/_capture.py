@@ -1,10 +1,12 @@
-"""Which click and which promo code a request brings, and how they are remembered: rules alone, for any framework."""
+"""Which click and which promo code a request brings, how they are remembered, and who is told, for any framework."""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from uuid import UUID
 
@@ -13,7 +15,17 @@ import msgspec
 from castledger._errors import ConfigurationError
 from castledger.urls import format_click_id, parse_click_id
 
-__all__ = ("Attribution", "Capture", "Visit", "format_cookie", "parse_cookie")
+__all__ = (
+    "Attribution",
+    "Capture",
+    "Streamed",
+    "Visit",
+    "attributed",
+    "current",
+    "format_cookie",
+    "parse_cookie",
+    "streamed",
+)
 
 # Longer queries belong to no link that somebody follows, and reading them would cost.
 _MAX_QUERY_CHARS: Final = 8192
@@ -241,3 +253,67 @@ class Capture:
             landing_url=_landing_url(scheme, host, path, pairs),
             referrer=_referrer(headers.get("referer", ""), host),
         )
+
+
+_current: Final[ContextVar[Attribution]] = ContextVar("castledger_attribution")
+T = TypeVar("T")
+_NONE: Final = Attribution()
+
+
+def current() -> Attribution:
+    """Tell where the visit came from whose request is being served; empty outside of one.
+
+    >>> current().fields()
+    {}
+    """
+    return _current.get(_NONE)
+
+
+@contextlib.contextmanager
+def attributed(attribution: Attribution) -> Iterator[None]:
+    """Have :func:`current` give this one: in what serves a request, or in a test of it."""
+    token = _current.set(attribution)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+class Streamed(Generic[T]):
+    """An answer that is made while it is sent, each piece with the request's attribution.
+
+    Args:
+        attribution: The request's.
+        pieces: The answer; its ``close`` is called by this one's.
+    """
+
+    def __init__(self, attribution: Attribution, pieces: Iterable[T]) -> None:
+        self._attribution = attribution
+        self._pieces = pieces
+        self._iterator = iter(pieces)
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        with attributed(self._attribution):
+            return next(self._iterator)
+
+    def close(self) -> None:
+        """Close the answer, as servers do after the last piece or when the visitor has left."""
+        close = getattr(self._pieces, "close", None)
+        if close is not None:
+            with attributed(self._attribution):
+                close()
+
+
+async def streamed(attribution: Attribution, pieces: AsyncIterable[T]) -> AsyncIterator[T]:
+    """Go through an answer as :class:`Streamed` does."""
+    iterator = aiter(pieces)
+    while True:
+        with attributed(attribution):
+            try:
+                piece = await anext(iterator)
+            except StopAsyncIteration:
+                return
+        yield piece

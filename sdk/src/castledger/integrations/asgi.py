@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from castledger.integrations._capture import Capture
-from castledger.integrations._context import attributed
+from castledger.integrations._capture import Capture, attributed
 
 __all__ = ("AttributionMiddleware",)
 

@@ -10,8 +10,7 @@ from django import conf
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from castledger.integrations._capture import Capture, Visit
-from castledger.integrations._context import Streamed, attributed, streamed
+from castledger.integrations._capture import Capture, Streamed, Visit, attributed, streamed
 
 __all__ = ("AttributionMiddleware",)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from castledger.integrations._capture import Capture
-from castledger.integrations._context import Streamed, attributed
+from castledger.integrations._capture import Capture, Streamed, attributed
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment

@@ -14,11 +14,8 @@ import httpx
 
 from castledger import AsyncCastledger, Castledger, Episode, Link, Podcast
 from castledger._wire import PATH
-from castledger.testing._answers import Problem
-from castledger.testing._api import Api
-from castledger.testing._collector import Collector, Refusal
-from castledger.testing._ledger import Downloads
-from castledger.testing._recording import RecordedEvent, find_events
+from castledger.testing._api import Api, Downloads, Problem
+from castledger.testing._events import Collector, RecordedEvent, Refusal, find_events
 
 __all__ = ("ServedRequest", "Server")
 
