@@ -34,6 +34,7 @@ __all__ = (
     "SpoolCorrupt",
     "SpoolVersion",
     "Totals",
+    "decode_event_rows",
     "decode_hits",
     "encode_event_row",
     "encode_events_frame",
@@ -349,3 +350,20 @@ def decode_hits(frame: Frame) -> list[Hit]:
             )
         )
     return hits
+
+
+def decode_event_rows(frame: Frame) -> list[tuple[int, bytes, bytes]]:
+    """Read a frame's events one by one, each as when it was received, the sender's address, and its text.
+
+    Raises:
+        SpoolCorrupt: The texts are shorter than the rows say.
+    """
+    events = []
+    texts = bytes(frame.texts)
+    at = 0
+    for received_us, address, length in EVENT_ROW.iter_unpack(frame.rows):
+        events.append((received_us, address, texts[at : at + length]))
+        at += length
+    if at > len(texts):
+        raise SpoolCorrupt(f"the frame at offset {frame.start} holds less text than its rows say")
+    return events

@@ -53,6 +53,7 @@ def examine(environ: Mapping[str, str], *, data_dir: Path | None = None) -> Iter
     yield from look_at_redis(settings.redis)
     yield from look_at_mail_server(settings.mail)
     yield from look_at_spool(settings.tracker.spool_dir)
+    yield from look_at_spool(settings.collector.spool_dir, name="events", noun="events")
     yield from look_at_lists(settings.ingest)
     yield from look_at_profiles(settings.api.profiles)
     yield from look_at_public_name(settings.tracker.public_url)

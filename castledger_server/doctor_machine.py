@@ -110,21 +110,27 @@ def _answers(url: str) -> bool:
         return False
 
 
-def look_at_spool(folder: Path) -> Iterator[Finding]:
-    """Tell how much waits to land, since when, and whether it can be read."""
+def look_at_spool(folder: Path, *, name: str = "spool", noun: str = "hits") -> Iterator[Finding]:
+    """Tell how much waits to land, since when, and whether it can be read.
+
+    Args:
+        folder: A tracker's or a collector's.
+        name: Of what was looked at.
+        noun: What is recorded in it.
+    """
     try:
         files = sorted((path, path.stat()) for path in folder.iterdir() if path.is_file())
     except FileNotFoundError:
-        yield Finding(Level.OK, "spool", "no tracker has recorded anything yet")
+        yield Finding(Level.OK, name, f"no {noun} were recorded yet")
         return
     except OSError as error:
-        yield Finding(Level.FAIL, "spool", f"{folder} cannot be read ({error.strerror}); run as its owner")
+        yield Finding(Level.FAIL, name, f"{folder} cannot be read ({error.strerror}); run as its owner")
         return
     damaged = [path for path, _ in files if path.suffix == ".damaged"]
     if damaged:
         yield Finding(
             Level.WARN,
-            "spool",
+            name,
             f"{len(damaged)} damaged segments are kept; what is whole in them has landed, so they may be removed "
             "(docs/spool.md, Damage)",
         )
@@ -142,16 +148,16 @@ def look_at_spool(folder: Path) -> Iterator[Finding]:
         except (OSError, SpoolCorrupt) as error:
             yield Finding(
                 Level.FAIL,
-                "spool",
+                name,
                 f"{path.name}: {error}; ingest lands what can be read of it and keeps it as .damaged; look at the disk",
             )
     waiting_s = time.time() - min((seen.st_mtime for _, seen in sealed), default=time.time())
     size = sum(seen.st_size for _, seen in sealed) / 1024**2
-    text = f"{len(sealed)} sealed segments wait, {size:.1f} MiB, {'at least ' if left < 0 else ''}{hits:,} hits"
+    text = f"{len(sealed)} sealed segments wait, {size:.1f} MiB, {'at least ' if left < 0 else ''}{hits:,} {noun}"
     if waiting_s > _OLD_SPOOL_S:
-        yield Finding(Level.WARN, "spool", f"{text}, the oldest for {waiting_s / 60:.0f} min; see whether ingest runs")
+        yield Finding(Level.WARN, name, f"{text}, the oldest for {waiting_s / 60:.0f} min; see whether ingest runs")
     else:
-        yield Finding(Level.OK, "spool", text)
+        yield Finding(Level.OK, name, text)
 
 
 def _count_hits(path: Path) -> int:

@@ -15,18 +15,26 @@ __all__ = ("add_spool",)
 
 def add_spool(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``spool`` with its actions to the command line."""
-    spool = commands.add_parser("spool", help="look at recorded hits that have not landed yet, check and repair them")
+    spool = commands.add_parser(
+        "spool", help="look at recorded hits and events that have not landed yet, check and repair them"
+    )
     actions = spool.add_subparsers(metavar="ACTION", required=True)
     ls = _action(
         actions,
         "ls",
         "list the spool's segments",
         description=(
-            "List the segments that wait in the spool, oldest first. A segment is `writing` while a tracker has it,\n"
-            "`left` when its tracker died, `sealed` when it is complete; `damaged` ones have landed as far as they\n"
-            "are whole, and `repaired` ones have given up what could be saved."
+            "List the segments that wait in the spool, oldest first: of trackers, or with --events of collectors. A\n"
+            "segment is `writing` while somebody has it, `left` when its writer died, `sealed` when it is complete;\n"
+            "`damaged` ones have landed as far as they are whole, and `repaired` ones have given up what could be\n"
+            "saved."
         ),
-        epilog="examples:\n  castledger spool ls\n  castledger spool ls --json | jq '[.[].hits] | add'\n",
+        epilog=(
+            "examples:\n"
+            "  castledger spool ls\n"
+            "  castledger spool ls --events\n"
+            "  castledger spool ls --json | jq '[.[].hits] | add'\n"
+        ),
     )
     ls.add_argument("--json", action="store_true", help="write the list as JSON")
     _add_folder(ls)
@@ -34,15 +42,17 @@ def add_spool(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     cat = _action(
         actions,
         "cat",
-        "print hits, a line of JSON each",
+        "print hits or events, a line of JSON each",
         description=(
-            "Print the hits of segments, a line of JSON each, as trackers recorded them. Addresses are cut to their\n"
-            "network; whole ones are shown only when asked for."
+            "Print the hits or events of segments, a line of JSON each, as they were recorded. Addresses are cut to\n"
+            "their network, customers are hidden, pages end before their query; whole addresses and customers' names\n"
+            "are shown only when asked for."
         ),
         epilog="example:\n  castledger spool cat /var/lib/castledger/spool/*.sealed | jq -r .agent | sort | uniq -c\n",
     )
     cat.add_argument("files", nargs="+", type=Path, metavar="FILE")
     cat.add_argument("--addresses", action="store_true", help="show whole client addresses")
+    cat.add_argument("--customers", action="store_true", help="show senders' names for customers")
     cat.set_defaults(run=_cat)
     verify = _action(
         actions,
@@ -61,11 +71,11 @@ def add_spool(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     repair = _action(
         actions,
         "repair",
-        "save the hits of a damaged segment that ingest could not land",
+        "save what is in a damaged segment that ingest could not land",
         description=(
-            "Save the hits of a segment that neither its header nor its name tell of (*.damaged). They go into a new\n"
-            "segment, which ingest lands by itself; the old one becomes *.repaired and may be deleted. Of every other\n"
-            "damaged segment ingest has landed all that is whole. Doing it twice lands nothing twice."
+            "Save the hits or events of a segment that neither its header nor its name tell of (*.damaged). They go\n"
+            "into a new segment, which ingest lands by itself; the old one becomes *.repaired and may be deleted. Of\n"
+            "every other damaged segment ingest has landed all that is whole. Doing it twice lands nothing twice."
         ),
         epilog=(
             "examples:\n"
@@ -97,8 +107,12 @@ def _action(
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--spool-dir", type=Path, metavar="DIR", help="the spool's folder (SPOOL_DIR)")
+    parser.add_argument("--events", action="store_true", help="the collectors' spool instead (COLLECTOR_SPOOL_DIR)")
     parser.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="else `spool` in this data folder (CASTLEDGER_DATA_DIR)"
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="else `spool`, or `events`, in this data folder (CASTLEDGER_DATA_DIR)",
     )
 
 
@@ -106,9 +120,11 @@ def _folder(options: argparse.Namespace, environ: Mapping[str, str]) -> Path:
     folder: Path | None = options.spool_dir
     if folder is None:
         data_dir: Path | None = options.data_dir
-        folder = load_settings(environ, data_dir=data_dir.absolute() if data_dir else None).tracker.spool_dir
+        settings = load_settings(environ, data_dir=data_dir.absolute() if data_dir else None)
+        folder = settings.collector.spool_dir if options.events else settings.tracker.spool_dir
     if not folder.is_dir():
-        raise ConfigError([f"--spool-dir: there is no folder {folder}; a tracker makes it when it starts"])
+        writer = "collector" if options.events else "tracker"
+        raise ConfigError([f"--spool-dir: there is no folder {folder}; a {writer} makes it when it starts"])
     return folder
 
 
@@ -121,10 +137,10 @@ def _list(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _cat(options: argparse.Namespace, _: Mapping[str, str]) -> int:
-    from castledger_server.spool_commands import hit_lines
+    from castledger_server.spool_commands import record_lines
 
     for path in options.files:
-        for line in hit_lines(path, addresses=options.addresses):
+        for line in record_lines(path, addresses=options.addresses, customers=options.customers):
             sys.stdout.buffer.write(line)
     sys.stdout.buffer.flush()
     return 0
@@ -137,7 +153,7 @@ def _verify(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     for one in looks:
         sys.stdout.write(tell_faults(one))
     if not looks:
-        sys.stdout.write("there is no segment in the spool: all hits have landed\n")
+        sys.stdout.write("there is no segment in the spool: all has landed\n")
     return 1 if any(one.faults for one in looks) else 0
 
 

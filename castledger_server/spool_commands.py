@@ -1,4 +1,4 @@
-"""What ``castledger spool`` does: look at segments, print their hits, and find damage."""
+"""What ``castledger spool`` does: look at segments, print their hits or events, and find damage."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import msgspec
 
 from analytics_core.addresses import V4_MAPPED, format_address
 from analytics_core.errors import ConfigError
+from analytics_core.events import decode_record
 from analytics_core.hits import Hit, HitFlag
 from analytics_core.spool import (
     HEADER_BYTES,
@@ -22,16 +23,18 @@ from analytics_core.spool import (
     SegmentHeader,
     SpoolCorrupt,
     Totals,
+    decode_event_rows,
     decode_hits,
     parse_header,
 )
 from analytics_core.spool_recovery import Gap, find_frames
 from ingest.batches import hit_times
 
-__all__ = ("Look", "SegmentState", "as_json", "hit_lines", "look", "look_at", "tell_faults", "tell_list")
+__all__ = ("Look", "SegmentState", "as_json", "look", "look_at", "record_lines", "tell_faults", "tell_list")
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _SHOWN_FAULTS: Final = 20
+_HIDDEN: Final = "(hidden)"
 
 
 class SegmentState(enum.Enum):
@@ -61,7 +64,8 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
         bytes: The file's length when it was looked at.
         frames: Whole frames.
         hits: Those in whole frames.
-        first_at: Time of the earliest hit; ``None`` without any.
+        events: The same of a collector's.
+        first_at: Time of the earliest hit or event; ``None`` without any.
         last_at: Time of the latest one.
         faults: What is damaged, in order.
         torn_bytes: Length of a half-written end.
@@ -74,6 +78,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     frames: int
     hits: int
+    events: int
     first_at: dt.datetime | None
     last_at: dt.datetime | None
     faults: list[str]
@@ -82,6 +87,14 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _recorded(looks: Sequence[Look]) -> str:
+    """Tell how many hits there are, and how many events where there are any."""
+    hits, events = sum(one.hits for one in looks), sum(one.events for one in looks)
+    if not events:
+        return _count(hits, "hit")
+    return _count(events, "event") if not hits else f"{_count(hits, 'hit')} and {_count(events, 'event')}"
 
 
 def _instant(at_us: int) -> dt.datetime | None:
@@ -151,7 +164,7 @@ def look_at(path: Path) -> Look:
     data, state = _read(path)
     header = _header_of(data)
     faults: list[str] = []
-    torn = frames = hits = 0
+    torn = frames = hits = events = 0
     earliest: list[int] = []
     latest: list[int] = []
     before: Totals | None = None
@@ -179,9 +192,12 @@ def look_at(path: Path) -> Look:
             sealed_at = found.start
         before = found.totals
         frames += 1
-        hits += found.hits
+        if found.kind is FrameKind.EVENTS:
+            events += found.hits
+        else:
+            hits += found.hits
         if found.hits:
-            times = hit_times(found.rows)
+            times = hit_times(found.rows, found.kind)
             earliest.append(int(times.min()))
             latest.append(int(times.max()))
     return Look(
@@ -192,6 +208,7 @@ def look_at(path: Path) -> Look:
         bytes=len(data),
         frames=frames,
         hits=hits,
+        events=events,
         first_at=_instant(min(earliest)) if earliest else None,
         last_at=_instant(max(latest)) if latest else None,
         faults=faults,
@@ -228,12 +245,12 @@ def as_json(looks: Sequence[Look]) -> str:
 def tell_list(looks: Sequence[Look]) -> str:
     """Write looks as a table, with its sums below."""
     if not looks:
-        return "there is no segment in the spool: all hits have landed\n"
-    rows = [("STATE", "HITS", "MIB", "FIRST HIT", "LAST HIT", "SEGMENT")]
+        return "there is no segment in the spool: all has landed\n"
+    rows = [("STATE", "RECORDED", "MIB", "FIRST", "LAST", "SEGMENT")]
     rows += [
         (
             one.state.value + (" (!)" if one.faults else ""),
-            f"{one.hits:,}",
+            f"{one.hits + one.events:,}",
             f"{one.bytes / 2**20:.1f}",
             "-" if one.first_at is None else f"{one.first_at:%Y-%m-%d %H:%M:%S}",
             "-" if one.last_at is None else f"{one.last_at:%Y-%m-%d %H:%M:%S}",
@@ -249,7 +266,7 @@ def tell_list(looks: Sequence[Look]) -> str:
     ]
     waiting = [one for one in looks if one.state not in (SegmentState.DAMAGED, SegmentState.REPAIRED)]
     lines.append(
-        f"{_count(sum(one.hits for one in waiting), 'hit')} in {_count(len(waiting), 'segment')}; what has landed "
+        f"{_recorded(waiting)} in {_count(len(waiting), 'segment')}; what has landed "
         "stays until its segment is complete, for a minute as a rule; times are UTC"
     )
     if any(one.state is SegmentState.DAMAGED for one in looks):
@@ -259,7 +276,7 @@ def tell_list(looks: Sequence[Look]) -> str:
 
 def tell_faults(one: Look) -> str:
     """Write what is wrong with a segment, or that nothing is."""
-    rest = f"{_count(one.hits, 'hit')} in {_count(one.frames, 'whole frame')}"
+    rest = f"{_recorded([one])} in {_count(one.frames, 'whole frame')}"
     torn = f"; {one.torn_bytes} bytes at its end were never finished, and never answered" if one.torn_bytes else ""
     if not one.faults:
         return f"{one.file}: {one.state.value}, sound: {rest}{torn}\n"
@@ -297,12 +314,32 @@ def _fields(hit: Hit, *, addresses: bool) -> dict[str, Any]:
     }
 
 
-def hit_lines(path: Path, *, addresses: bool) -> Iterator[bytes]:
-    """Write a segment's hits, a line of JSON each; what is damaged is left out.
+def _event_fields(received_us: int, address: bytes, text: bytes, *, addresses: bool, customers: bool) -> dict[str, Any]:
+    """Show an event; of pages what stands before their query, which may say more about people."""
+    shown: dict[str, Any] = {"at": _instant(received_us), "address": None}
+    if any(address):
+        shown["address"] = format_address(address) if addresses else _network(address)
+    try:
+        record = decode_record(text)
+    except msgspec.MsgspecError:
+        # Of a version that is not known here.
+        return {**shown, "fault": "its text cannot be read"}
+    told = {name: getattr(record, name) for name in record.__struct_fields__}
+    for name in ("url", "referrer"):
+        told[name] = told[name] and told[name].partition("?")[0].partition("#")[0]
+    if record.customer_id is not None and not customers:
+        told["customer_id"] = _HIDDEN
+    source, occurred_us = record.source.name.lower(), told.pop("occurred_us")
+    return {**shown, **told, "source": source, "occurred_at": _instant(occurred_us)}
+
+
+def record_lines(path: Path, *, addresses: bool, customers: bool = False) -> Iterator[bytes]:
+    """Write a segment's hits or events, a line of JSON each; what is damaged is left out.
 
     Args:
         path: The segment.
         addresses: Whether to show whole addresses.
+        customers: Whether to show senders' names for customers.
 
     Raises:
         ConfigError: It is no segment's file, or cannot be read.
@@ -312,7 +349,11 @@ def hit_lines(path: Path, *, addresses: bool) -> Iterator[bytes]:
     for found in find_frames(data[HEADER_BYTES:]):
         if isinstance(found, Gap):
             continue
-        for hit in decode_hits(found):
-            fields = {"segment": path.stem, "ordinal": ordinal, **_fields(hit, addresses=addresses)}
+        if found.kind is FrameKind.EVENTS:
+            shown = [_event_fields(*row, addresses=addresses, customers=customers) for row in decode_event_rows(found)]
+        else:
+            shown = [_fields(hit, addresses=addresses) for hit in decode_hits(found)]
+        for of_one in shown:
+            fields = {"segment": path.stem, "ordinal": ordinal, **of_one}
             yield msgspec.json.encode(fields) + b"\n"
             ordinal += 1

@@ -61,8 +61,9 @@ def repair(path: Path, *, is_dry: bool = False) -> str:
     lost = sum(gap.end - gap.start for gap in found if isinstance(gap, Gap) and not gap.is_torn)
     hits = sum(frame.hits for frame in frames)
     if not frames:
-        raise ConfigError([f"{path}: no whole frame with hits is in it; delete the file"])
-    what = f"{hits:,} hit{'' if hits == 1 else 's'} of {len(frames):,} frames; {lost:,} bytes are lost"
+        raise ConfigError([f"{path}: no whole frame with hits or events is in it; delete the file"])
+    noun = "event" if frames[0].kind is FrameKind.EVENTS else "hit"
+    what = f"{hits:,} {noun}{'' if hits == 1 else 's'} of {len(frames):,} frames; {lost:,} bytes are lost"
     if is_dry:
         return f"would save {what}"
     segment = _segment_of(frames, data)
@@ -91,7 +92,7 @@ def _segment_of(frames: list[Frame], data: bytes) -> bytes:
     """Make a segment of frames, byte for byte as they were."""
     body = b"".join(data[frame.start : frame.end] for frame in frames)
     segment_id = UUID(bytes=hashlib.blake2b(body, digest_size=16).digest())
-    created_us = min(int(hit_times(frame.rows).min()) for frame in frames)
+    created_us = min(int(hit_times(frame.rows, frame.kind).min()) for frame in frames)
     header = SegmentHeader(segment_id, created_us, _SOURCE)
     return encode_header(header) + body + encode_totals_frame(FrameKind.SEAL, frames[-1].totals)
 

@@ -21,6 +21,7 @@ from analytics_core.agent_lists import AgentLists
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.audit_seals import seal_entries
 from analytics_core.db.dead_letters import drop_dead_letters
+from analytics_core.db.events import ensure_event_partitions
 from analytics_core.db.hits import ensure_partitions
 from analytics_core.db.idempotency import drop_answers
 from analytics_core.db.invitations import drop_invitations
@@ -91,7 +92,7 @@ _CLOSINGS_EVERY: Final = dt.timedelta(minutes=10)
 # Whoever decides about one makes the job due.
 _SPIKES_EVERY: Final = dt.timedelta(minutes=1)
 DAYS_AHEAD: Final = 3
-"""Days after today that have their partitions before a hit needs them."""
+"""Days after today that have their partitions before a hit or an event needs them."""
 
 _STOP_S: Final = 6.0
 _MANY_HITS: Final = 20_000
@@ -361,6 +362,7 @@ class Ingest:
         days = [today + dt.timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
         async with conn.transaction():
             await ensure_partitions(conn, days)
+            await ensure_event_partitions(conn, days)
         return {"days": len(days)}
 
     async def _drop_old(self, conn: Connection) -> Mapping[str, int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -55,8 +56,21 @@ class Enricher:
         """
         await self._learn_secrets(conn, {event.record.tenant_no for event in events if event.record.customer_id})
         agents = await self._number_agents(conn, events)
+        # Off the loop: addresses, pages and keys of thousands of events take a while.
+        return await asyncio.to_thread(self._make_rows, events, agents, places)
+
+    def _make_rows(
+        self, events: Sequence[SpooledEvent], agents: Mapping[str, Agent], places: PlaceSources
+    ) -> list[StoredEvent]:
         located = _locate(events, places)
-        return [self._row(event, agents.get(event.record.agent), located[place]) for place, event in enumerate(events)]
+        # Each page once: shops have few from which they send events.
+        pages = {url: describe_page(url) for url in {event.record.url for event in events} if url}
+        return [
+            self._row(
+                event, pages.get(event.record.url or "", _NO_PAGE), agents.get(event.record.agent), located[place]
+            )
+            for place, event in enumerate(events)
+        ]
 
     async def _learn_secrets(self, conn: Connection, tenants: set[int]) -> None:
         missing = {tenant_no: new_secret() for tenant_no in tenants - self._secrets.keys()}
@@ -70,9 +84,8 @@ class Enricher:
         found = await self._agents.number(conn, [text.encode("utf-8", "surrogatepass") for text in texts])
         return dict(zip(texts, found, strict=True))
 
-    def _row(self, event: SpooledEvent, agent: Agent | None, located: tuple[int, int, int]) -> StoredEvent:
+    def _row(self, event: SpooledEvent, page: Page, agent: Agent | None, located: tuple[int, int, int]) -> StoredEvent:
         record = event.record
-        page = describe_page(record.url) if record.url else _NO_PAGE
         secret = self._secrets.get(record.tenant_no)
         country, asn, networks = located
         return StoredEvent(

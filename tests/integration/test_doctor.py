@@ -31,6 +31,7 @@ from castledger_server.doctor_machine import look_at_ports
 from castledger_server.doctor_services import look_at_public_name, look_at_redis
 from castledger_server.doctor_settings import unknown_variables
 from tests.address_databases import write_database
+from tests.event_factories import make_event, write_event_segment
 from tests.redis_server import PASSWORD, run_redis
 from tests.trackers import TrackerProcess
 
@@ -262,6 +263,14 @@ def test_what_waits_in_the_spool_is_told_with_its_age_and_damage(tmp_path: Path)
     shutil.rmtree(spool)
     spool.touch()
     assert levels(look(tmp_path), "spool") == [Level.FAIL]
+
+
+def test_what_waits_in_the_spool_of_collectors_is_told_apart(tmp_path: Path) -> None:
+    path = write_event_segment(tmp_path / "events", [(dt.datetime.now(dt.UTC), make_event(1))] * 3)
+    assert said(look(tmp_path), "events") == [(Level.OK, "1 sealed segments wait, 0.0 MiB, 3 events")]
+    os.utime(path, (0, 0))
+    assert levels(look(tmp_path), "events") == [Level.WARN]
+    assert levels(look(tmp_path), "spool") == [Level.OK]
 
 
 def test_lists_of_agents_that_cannot_be_used_are_told(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from analytics_core.addresses import V4_MAPPED, format_address, pack_address
 from analytics_core.errors import InvalidInput
 from analytics_core.hits import Hit, HitFlag, Method
 from analytics_core.log_formats import LogFormat, Skip, line_parser
-from castledger_server.spool_commands import hit_lines
+from castledger_server.spool_commands import record_lines
 from tests.factories import micros, write_segment
 
 HOST = "cdn.example.com"
@@ -142,7 +142,7 @@ def test_what_cloudfront_writes_is_read(hit: Hit, is_told: bool) -> None:
 )
 def test_what_spool_cat_prints_is_read(hits: list[Hit]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        lines = list(hit_lines(write_segment(Path(folder), hits), addresses=True))
+        lines = list(record_lines(write_segment(Path(folder), hits), addresses=True))
     assert [line_parser(LogFormat.CASTLEDGER, host=None)(line) for line in lines] == hits
 
 

@@ -17,7 +17,7 @@ from analytics_core.hits import HitFlag
 from analytics_core.log_formats import LogFormat
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
-from castledger_server.spool_commands import hit_lines
+from castledger_server.spool_commands import record_lines
 from ingest.log_files import LogFile
 from ingest.log_import import BEYOND, NO_EPISODE, REFUSED, LogImport, LogSummary
 from ingest.pipeline import Pipeline
@@ -239,7 +239,7 @@ async def test_cloudfront_and_our_own_lines_land_too(ledger: Ledger, podcast: Ma
         make_hit(minute(3), "cdn.example.com/new.mp3", arguments=f"pg={uuid4()}"),
     ]
     spooled = tmp_path / "hits.jsonl"
-    spooled.write_bytes(b"".join(hit_lines(write_segment(tmp_path / "old", hits), addresses=True)))
+    spooled.write_bytes(b"".join(record_lines(write_segment(tmp_path / "old", hits), addresses=True)))
     landed = await make_import(ledger, podcast).land(log_file(spooled, LogFormat.CASTLEDGER))
     assert (told(landed), landed.waiting) == ((3, 2, {NO_EPISODE: 1}), 1)
     assert (len(await ledger.downloads()), await ledger.count("ops.pending_hits where source = 2")) == (3, 1)

@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 
+from analytics_core.addresses import pack_address
+from analytics_core.events import EventSource
 from analytics_core.hits import HitFlag
 from analytics_core.spool import HEADER_BYTES, FrameKind, Totals, encode_totals_frame, read_frames
 from castledger_server.cli import main
+from tests.event_factories import make_event, write_event_segment
 from tests.factories import MadePodcast, make_header, make_hit, open_segment, segment_bytes, write_segment
 from tests.ledgers import Ledger, minute
 
@@ -43,7 +46,7 @@ async def test_segments_are_listed_with_what_has_become_of_them(
 ) -> None:
     folder = str(ledger.folder)
     ledger.folder.mkdir()
-    assert "all hits have landed" in run(capsys, "ls", "--spool-dir", folder)[1]
+    assert "all has landed" in run(capsys, "ls", "--spool-dir", folder)[1]
     write_segment(ledger.folder, [make_hit(minute(1)), make_hit(minute(3))])
     path, descriptor = open_segment(ledger.folder, [make_hit(minute(5))])
     status, text, _ = run(capsys, "ls", "--json", "--spool-dir", folder)
@@ -193,3 +196,36 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert complaint in said
     assert len(said.splitlines()) == 1
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["sound.damaged", "sound.sealed"]
+
+
+async def test_events_are_listed_printed_without_people_and_saved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = [
+        (minute(1), make_event(3, customer_id="u_123", url="https://shop.example.com/thanks?email=me@example.com#x")),
+        (minute(2), make_event(3, source=EventSource.BROWSER, type="page_view", agent="Example/1.0")),
+    ]
+    folder = tmp_path / "events"
+    path = write_event_segment(folder, told, address=pack_address("198.51.100.77"))
+    assert run(capsys, "verify", "--events", "--data-dir", str(tmp_path))[0] == 0
+    listed = json.loads(run(capsys, "ls", "--json", "--events", "--data-dir", str(tmp_path))[1])
+    assert [(one["hits"], one["events"], one["faults"]) for one in listed] == [(0, 2, [])]
+    assert "2 events in 1 segment" in run(capsys, "ls", "--spool-dir", str(folder))[1]
+    text = run(capsys, "cat", str(path))[1]
+    first, second = (json.loads(line) for line in text.splitlines())
+    assert (first["type"], first["customer_id"], first["url"]) == (
+        *("purchase", "(hidden)", "https://shop.example.com/thanks"),
+    )
+    assert (second["type"], second["source"], second["address"]) == ("page_view", "browser", "198.51.100.0/24")
+    assert all(word not in text for word in ("u_123", "198.51.100.77", "me@example.com"))
+    shown = json.loads(run(capsys, "cat", "--customers", "--addresses", str(path))[1].splitlines()[0])
+    assert (shown["customer_id"], shown["address"]) == ("u_123", "198.51.100.77")
+    nameless = folder / "segment.damaged"
+    data = bytearray(path.read_bytes())
+    data[20] ^= 0xFF
+    nameless.write_bytes(bytes(data))
+    path.unlink()
+    status, text, _ = run(capsys, "repair", str(nameless))
+    assert (status, "saved 2 events of 1 frames" in text) == (0, True)
+    (saved,) = folder.glob("*.sealed")
+    assert run(capsys, "cat", str(saved))[1].count("\n") == 2
