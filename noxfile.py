@@ -13,7 +13,7 @@ nox.options.error_on_missing_interpreters = False
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 CODE = ("analytics_core", "prefix_redirect", "ingest", "api", "migrations", "castledger_server")
-BENCHMARKS = ("tracker", "ingest", "page", "query", "api", "collector", "agents", "rules", "recount")
+BENCHMARKS = ("tracker", "ingest", "page", "query", "api", "collector", "agents", "rules", "recount", "sdk")
 
 BASELINE = ".secrets.baseline"
 ADVISORIES = "https://pypi.org/pypi/pip/json"
@@ -43,6 +43,13 @@ def tests(session: nox.Session) -> None:
     )
 
 
+@nox.session(python=["3.11", "3.12", "3.13", "3.14"])
+def sdk(session: nox.Session) -> None:
+    """Run the SDK's tests, without the server, on every interpreter that is there; others are skipped."""
+    session.install("-q", "-e", "./sdk", *nox.project.dependency_groups(PROJECT, "sdk"))
+    session.run("pytest", "sdk/tests", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and who imports whom."""
@@ -65,6 +72,7 @@ def docs(session: nox.Session) -> None:
     """Check that generated pages are up to date; `nox -s docs -- --write` brings them there."""
     install(session, "test")
     session.run("python", "-m", "tests.docs.generate", *session.posargs)
+    session.run("python", "-m", "sdk.tests.public_api", *session.posargs)
     session.run("pytest", "tests/docs")
 
 

@@ -48,8 +48,9 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # A host, perhaps a user in front and a port behind it, and no blank or control character anywhere.
 _URL: Final = re.compile(
-    r"(?i:https?)://(?:[^\s/?#\\@\x00-\x1f]*@)?(?:[^\s/?#\\@:\[\]\x00-\x20\x7f]+|\[[0-9A-Fa-f:.]+\])"
-    r"(?::[0-9]{0,5})?(?:[/?#][^\s\x00-\x20\x7f]*)?"
+    r"(?i:https?)://(?:[^\s/?#\\@\x00-\x1f\x7f-\x9f]*@)?"
+    r"(?:[^\s/?#\\@:\[\]\x00-\x1f\x7f-\x9f]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?"
+    r"(?:[/?#][^\s\x00-\x1f\x7f-\x9f]*)?"
 )
 
 # Patterns are not among these constraints: as such they take ten times as long as all else that is judged of an event.

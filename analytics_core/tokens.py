@@ -60,6 +60,7 @@ class TokenKeys:
         self._by_id = {hashlib.sha256(key).hexdigest()[:16]: key for key in keys}
         self._signing = next(iter(self._by_id))
         self._subjects = hmac.digest(secrets[0].encode(), b"castledger subjects 1", "sha256")
+        self._requests = hmac.digest(secrets[0].encode(), b"castledger requests 1", "sha256")
 
     def sign(self, token: AccessToken, *, now: dt.datetime) -> str:
         """Write a token that is good from *now* on, for :data:`LIFETIME`."""
@@ -111,6 +112,10 @@ class TokenKeys:
         for part in parts:
             digest.update(len(part).to_bytes(4) + part)
         return UUID(bytes=digest.digest()[:16])
+
+    def request_digest(self) -> hmac.HMAC:
+        """Begin the hash of a request that may hold a password; whoever has the hash alone cannot try any."""
+        return hmac.new(self._requests, digestmod="sha256")
 
 
 def _check(claims: dict[str, Any], *, now: dt.datetime) -> AccessToken:

@@ -99,6 +99,7 @@ from api.routes.users import (
     delete_me,
     end_my_session,
     export_me,
+    found_my_tenant,
     get_me,
     list_my_sessions,
 )
@@ -125,6 +126,7 @@ _PERSONAL: Final = (
     delete_me,
     end_my_session,
     export_me,
+    found_my_tenant,
     get_me,
     list_my_sessions,
     sign_out,
@@ -263,6 +265,6 @@ def create_app(
     publish(app, version=software_version())
     # Outermost, so that what no route answers is observed as well.
     methods = {route.path_format: route.methods for route in app.routes if isinstance(route, HTTPRoute)}
-    gate = Gate(CrossOrigin(app, app.asgi_handler), resources.settings.api)
+    gate = Gate(CrossOrigin(app, app.asgi_handler, resources.settings.api.origins), resources.settings.api)
     app.asgi_handler = Observer(gate, log, metrics, methods=methods)
     return app

@@ -1,9 +1,9 @@
-"""What is decided about a request before any route is looked for: its host, its size, and which other sites may ask.
+"""What is decided about a request before any route is looked for: its host and its size.
 
 Nothing here looks for words that attacks are made of: a sponsor may be called ``O'Brien; DROP TABLE``.
 
 Source:
-    RFC 9110 7.4 (421) and 15.5.15 (414); RFC 6585 5 (431); the Fetch standard 3.2 (CORS); RFC 6797 (HSTS).
+    RFC 9110 7.4 (421) and 15.5.15 (414); RFC 6585 5 (431); RFC 6797 (HSTS).
 """
 
 from __future__ import annotations
@@ -25,15 +25,6 @@ __all__ = ("MAX_HEADER_BYTES", "MAX_URL_BYTES", "Gate")
 MAX_URL_BYTES: Final = 8192
 MAX_HEADER_BYTES: Final = 32_768
 
-_API: Final = "/api/"
-_ALLOWED: Final = {
-    "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
-    "Access-Control-Allow-Headers": (
-        "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id"
-    ),
-    "Access-Control-Max-Age": "600",
-}
-_EXPOSED: Final = "ETag, Idempotent-Replayed, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 _HSTS: Final = "max-age=31536000"
 
 
@@ -78,13 +69,12 @@ class Gate:
 
     Args:
         app: What answers.
-        settings: With the names that are ours, and the origins of others that may ask.
+        settings: With the names that are ours.
     """
 
     def __init__(self, app: ASGIApp, settings: ApiSettings) -> None:
         self._app = app
         self._hosts = frozenset(name.encode() for name in settings.hosts)
-        self._origins = frozenset(origin.encode() for origin in settings.origins)
 
     def _check(self, scope: Scope) -> None:
         path, query = scope.get("raw_path") or b"", scope["query_string"]
@@ -102,11 +92,6 @@ class Gate:
         if bad:
             raise Refused(400, "malformed_url", f"{bad} is not UTF-8, or holds a NUL")
 
-    def _allowed_origin(self, scope: Scope) -> bytes:
-        """Return the origin of another site that may ask; empty for all others."""
-        origins = _headers_of(scope, b"origin")
-        return origins[0] if len(origins) == 1 and origins[0] in self._origins else b""
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or have it answered."""
         if scope["type"] != ScopeType.HTTP:
@@ -117,39 +102,21 @@ class Gate:
         except Refused as refusal:
             await _refuse(scope, send, refusal)
             return
-        secure = is_https(scope)
-        is_shared = bool(self._origins) and scope["path"].startswith(_API)
-        if not secure and not is_shared:
+        if not is_https(scope):
             await self._app(scope, receive, send)
             return
-        origin = self._allowed_origin(scope) if is_shared else b""
 
-        async def with_headers(message: Message) -> None:
+        async def with_hsts(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableScopeHeaders.from_message(message)
-                if secure:
-                    headers["Strict-Transport-Security"] = _HSTS
-                if is_shared:
-                    headers.extend_header_value("Vary", "Origin")
-                if origin:
-                    headers["Access-Control-Allow-Origin"] = origin.decode()
-                    headers["Access-Control-Expose-Headers"] = _EXPOSED
+                MutableScopeHeaders.from_message(message)["Strict-Transport-Security"] = _HSTS
             await send(message)
 
-        if origin and scope["method"] == "OPTIONS" and _headers_of(scope, b"access-control-request-method"):
-            await _send(with_headers, 204, _ALLOWED, b"")
-            return
-        await self._app(scope, receive, with_headers)
+        await self._app(scope, receive, with_hsts)
 
 
 async def _refuse(scope: Scope, send: Send, refusal: Refused) -> None:
     problem = problem_of(refusal, request_id=request_id_of(scope))
-    await _send(send, problem.status, {"Content-Type": PROBLEM_JSON}, msgspec.json.encode(problem))
-
-
-async def _send(send: Send, status: int, headers: dict[str, str], body: bytes) -> None:
-    lines = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    if status != 204:
-        lines.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": lines})
+    body = msgspec.json.encode(problem)
+    headers = [(b"content-type", PROBLEM_JSON.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -8,24 +8,52 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response
 
-from analytics_core.db.idempotency import StoredAnswer, find_answer, keep_answer, take_key
+from analytics_core.db.idempotency import (
+    StoredAnswer,
+    find_answer,
+    find_own_answer,
+    keep_answer,
+    keep_own_answer,
+    take_key,
+    take_own_key,
+)
 from analytics_core.db.pool import Connection
 from analytics_core.errors import CastledgerError, Conflict, Unavailable
 from api.auth import caller_of
-from api.callers import Caller
+from api.callers import Caller, Person
 from api.errors import Fault, InvalidRequest
 from api.resources import resources_of
 
-__all__ = ("HEADER", "KeyedRequest", "Replayed", "answer_replayed", "replay_answer")
+__all__ = (
+    "HEADER",
+    "KeyedRequest",
+    "OwnKeyedRequest",
+    "Replayed",
+    "answer_replayed",
+    "replay_answer",
+    "replay_own_answer",
+)
 
 HEADER: Final = "Idempotency-Key"
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+class Digest(Protocol):
+    """A hash that is being made: of :mod:`hashlib` or :mod:`hmac`."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take in more."""
+        ...
+
+    def digest(self) -> bytes:
+        """Return the hash."""
+        ...
 
 
 class Replayed(CastledgerError):
@@ -38,8 +66,59 @@ class Replayed(CastledgerError):
         super().__init__("this request was done before")
 
 
+def _key_of(request: Request[Any, Any, Any]) -> str | None:
+    """Read the key of a request to the API; ``None`` when it has none. Forms of the page have none.
+
+    Neither has what anybody may ask, whoever sends one: who it is from is not known yet, and what signs people in
+    hands out what must not be kept.
+
+    Raises:
+        InvalidRequest: It is no key, or there are several.
+    """
+    given = request.headers.getall(HEADER, [])
+    if not given or not request.url.path.startswith("/api/") or request.route_handler.opt.get("is_open"):
+        return None
+    if len(given) > 1 or not _KEY.fullmatch(given[0]):
+        raise InvalidRequest([Fault(HEADER, "invalid", "is one header of 1 to 255 visible ASCII characters")])
+    return given[0]
+
+
+async def _digest(request: Request[Any, Any, Any], digest: Digest) -> bytes:
+    """Hash a request: its method, path, query and body."""
+    scope = request.scope
+    for part in (str(scope["method"]).encode(), scope["raw_path"], scope["query_string"], await request.body()):
+        digest.update(b"%d:" % len(part))
+        digest.update(part)
+    return digest.digest()
+
+
+def _check_replay(stored: StoredAnswer | None, request_hash: bytes) -> None:
+    """Answer as before when a request was done; return when it was not.
+
+    Raises:
+        Replayed: It was done before.
+        Conflict: ``idempotency_key_reused``, or ``idempotency_answer_gone``.
+    """
+    if stored is None:
+        return
+    if stored.request_hash != request_hash:
+        raise Conflict("idempotency_key_reused", f"this {HEADER} was sent with another request; choose a new one")
+    if stored.answer is None:
+        made = f": see {stored.resource_id}" if stored.resource_id else ""
+        raise Conflict("idempotency_answer_gone", f"this was done before, and its answer is not kept{made}")
+    raise Replayed(stored)
+
+
+def _gone_meanwhile() -> Unavailable:
+    return Unavailable("the key's time was over in this very moment; try again")
+
+
+def _body(answer: Any) -> bytes | None:
+    return b"" if answer is None else None if answer is msgspec.UNSET else msgspec.json.encode(answer)
+
+
 class KeyedRequest(msgspec.Struct, frozen=True):
-    """A request that is to be done once.
+    """A request that is to be done once for a tenant.
 
     Attributes:
         caller_id: Whose key it is.
@@ -52,22 +131,13 @@ class KeyedRequest(msgspec.Struct, frozen=True):
 
     @classmethod
     async def of(cls, request: Request[Any, Any, Any], caller: Caller) -> KeyedRequest | None:
-        """Read the key of a request to the API; ``None`` when it has none. Forms of the page have none.
+        """Read the key of a request; ``None`` when it has none.
 
         Raises:
             InvalidRequest: It is no key, or there are several.
         """
-        given = request.headers.getall(HEADER, [])
-        if not given or not request.url.path.startswith("/api/"):
-            return None
-        if len(given) > 1 or not _KEY.fullmatch(given[0]):
-            raise InvalidRequest([Fault(HEADER, "invalid", "is one header of 1 to 255 visible ASCII characters")])
-        digest = hashlib.sha256()
-        scope = request.scope
-        for part in (str(scope["method"]).encode(), scope["raw_path"], scope["query_string"], await request.body()):
-            digest.update(b"%d:" % len(part))
-            digest.update(part)
-        return cls(caller.caller_id, given[0], digest.digest())
+        key = _key_of(request)
+        return None if key is None else cls(caller.caller_id, key, await _digest(request, hashlib.sha256()))
 
     async def take(self, conn: Connection, request: Request[Any, Any, Any], caller: Caller) -> None:
         """Take the key, in the transaction of what is to be done; whoever comes with the same waits for its end.
@@ -80,7 +150,7 @@ class KeyedRequest(msgspec.Struct, frozen=True):
         if await take_key(conn, caller.tenant, self.caller_id, self.key, request_hash=self.request_hash, now=now):
             return
         await self.replay(conn, request, caller)
-        raise Unavailable("the key's time was over in this very moment; try again")
+        raise _gone_meanwhile()
 
     async def replay(self, conn: Connection, request: Request[Any, Any, Any], caller: Caller) -> None:
         """Answer as before when the request was done; return when it was not.
@@ -90,15 +160,7 @@ class KeyedRequest(msgspec.Struct, frozen=True):
             Conflict: ``idempotency_key_reused``, or ``idempotency_answer_gone``.
         """
         now = resources_of(request).clock.now()
-        stored = await find_answer(conn, caller.tenant, self.caller_id, self.key, now=now)
-        if stored is None:
-            return
-        if stored.request_hash != self.request_hash:
-            raise Conflict("idempotency_key_reused", f"this {HEADER} was sent with another request; choose a new one")
-        if stored.answer is None:
-            made = f": see {stored.resource_id}" if stored.resource_id else ""
-            raise Conflict("idempotency_answer_gone", f"this was done before, and its answer is not kept{made}")
-        raise Replayed(stored)
+        _check_replay(await find_answer(conn, caller.tenant, self.caller_id, self.key, now=now), self.request_hash)
 
     async def keep(
         self, conn: Connection, request: Request[Any, Any, Any], caller: Caller, resource_id: str | None, answer: Any
@@ -107,7 +169,6 @@ class KeyedRequest(msgspec.Struct, frozen=True):
         etag = None
         if isinstance(answer, Response):
             answer, etag = answer.content, answer.headers.get("ETag")
-        body = b"" if answer is None else None if answer is msgspec.UNSET else msgspec.json.encode(answer)
         await keep_answer(
             conn,
             caller.tenant,
@@ -115,9 +176,63 @@ class KeyedRequest(msgspec.Struct, frozen=True):
             self.key,
             status_code=request.route_handler.status_code,
             resource_id=resource_id,
-            answer=body,
+            answer=_body(answer),
             etag=etag,
         )
+
+
+class OwnKeyedRequest(msgspec.Struct, frozen=True):
+    """A request that is to be done once about the person who sends it.
+
+    Attributes:
+        user_id: Whose key it is.
+        request_hash: Of method, path, query and body, with a key that the database has not: of a password in the body,
+            it tells nobody whether a guess is right.
+    """
+
+    user_id: UUID
+    key: str
+    request_hash: bytes
+
+    @classmethod
+    async def of(cls, request: Request[Any, Any, Any], person: Person) -> OwnKeyedRequest | None:
+        """Read the key of a request; ``None`` when it has none.
+
+        Raises:
+            InvalidRequest: It is no key, or there are several.
+        """
+        key = _key_of(request)
+        if key is None:
+            return None
+        return cls(person.user_id, key, await _digest(request, resources_of(request).tokens.request_digest()))
+
+    async def take(self, conn: Connection, request: Request[Any, Any, Any]) -> None:
+        """Take the key, as :meth:`KeyedRequest.take` does.
+
+        Raises:
+            Replayed: It was done before.
+            Conflict: ``idempotency_key_reused``, or ``idempotency_answer_gone``.
+        """
+        now = resources_of(request).clock.now()
+        if await take_own_key(conn, self.user_id, self.key, request_hash=self.request_hash, now=now):
+            return
+        await self.replay(conn, request)
+        raise _gone_meanwhile()
+
+    async def replay(self, conn: Connection, request: Request[Any, Any, Any]) -> None:
+        """Answer as before when the request was done; return when it was not.
+
+        Raises:
+            Replayed: It was done before.
+            Conflict: ``idempotency_key_reused``, or ``idempotency_answer_gone``.
+        """
+        now = resources_of(request).clock.now()
+        _check_replay(await find_own_answer(conn, self.user_id, self.key, now=now), self.request_hash)
+
+    async def keep(self, conn: Connection, request: Request[Any, Any, Any], answer: Any) -> None:
+        """Keep the answer, in the same transaction."""
+        status_code = request.route_handler.status_code
+        await keep_own_answer(conn, self.user_id, self.key, status_code=status_code, answer=_body(answer))
 
 
 async def replay_answer(request: Request[Any, Any, Any]) -> None:
@@ -132,6 +247,19 @@ async def replay_answer(request: Request[Any, Any, Any]) -> None:
     if keyed is not None:
         async with resources_of(request).database.tenant(caller.tenant) as conn:
             await keyed.replay(conn, request, caller)
+
+
+async def replay_own_answer(request: Request[Any, Any, Any], person: Person) -> None:
+    """Do the same for routes about the person who asks.
+
+    Raises:
+        Replayed: It was done before.
+        Conflict: ``idempotency_key_reused``, or ``idempotency_answer_gone``.
+    """
+    keyed = await OwnKeyedRequest.of(request, person)
+    if keyed is not None:
+        async with resources_of(request).database.auth() as conn:
+            await keyed.replay(conn, request)
 
 
 def answer_replayed(_: Request[Any, Any, Any], error: Replayed) -> Response[bytes]:

@@ -17,6 +17,7 @@ from analytics_core.passwords import check_password
 from analytics_core.people import parse_locale, parse_name
 from analytics_core.people_mail import mail_password_changed
 from api.callers import Person
+from api.idempotency import replay_own_answer
 from api.resources import resources_of
 from api.schemas.people import OwnData, Session, User
 from api.sign_in import attempt_subject, claim_attempt, settle_attempt
@@ -59,13 +60,15 @@ async def change_oneself(
     name = None if name is None else parse_name(name)
     locale = None if locale is None else parse_locale(locale)
     changed = [said for said, value in (("name", name), ("locale", locale)) if value is not None]
-    async with writing_own(request, "user.change") as work:
+    async with writing_own(request, "user.change", person=person) as work:
         row = await change_user(work.conn, person.user_id, name=name, locale=locale)
         if row is None:
             raise Unauthenticated("you are no longer here")
         memberships = await list_memberships(work.conn, row.user_id)
-        work.done(row.user_id, tenants=[each.tenant for each in memberships], after={"changed": changed})
-        return User.of(row, memberships)
+        user = User.of(row, memberships)
+        tenants = [each.tenant for each in memberships]
+        work.done(row.user_id, tenants=tenants, after={"changed": changed}, answer=user)
+        return user
 
 
 async def check_own_password(request: Request[Any, Any, Any], person: Person, password: str) -> UserRow:
@@ -100,11 +103,13 @@ async def change_password(
         Unavailable: Too many passwords are being hashed.
     """
     resources = resources_of(request)
+    # Done before, the password that was theirs is no longer.
+    await replay_own_answer(request, person)
     row = await check_own_password(request, person, current_password)
     check_password(password, context=(row.email or "", row.name))
     password_hash = await resources.passwords.hash(password)
     now = resources.clock.now()
-    async with writing_own(request, "password.change") as work:
+    async with writing_own(request, "password.change", person=person) as work:
         await set_password(work.conn, person.user_id, password_hash, now=now)
         await end_sessions(work.conn, person.user_id, but=person.session_id)
         if row.email is not None:
@@ -118,7 +123,7 @@ async def close_own_session(request: Request[Any, Any, Any], person: Person, ses
     Raises:
         NotFound: They have no such session.
     """
-    async with writing_own(request, "session.close") as work:
+    async with writing_own(request, "session.close", person=person) as work:
         if not await end_session(work.conn, person.user_id, session_id):
             raise NotFound("session")
         work.done(person.user_id, tenants=await list_own_tenants(work.conn, person.user_id), resource=session_id)
@@ -126,7 +131,7 @@ async def close_own_session(request: Request[Any, Any, Any], person: Person, ses
 
 async def close_other_sessions(request: Request[Any, Any, Any], person: Person) -> None:
     """Sign somebody out everywhere but here, at once."""
-    async with writing_own(request, "session.close") as work:
+    async with writing_own(request, "session.close", person=person) as work:
         await end_sessions(work.conn, person.user_id, but=person.session_id)
         work.done(person.user_id, tenants=await list_own_tenants(work.conn, person.user_id))
 
@@ -148,7 +153,7 @@ async def leave(request: Request[Any, Any, Any], person: Person) -> None:
         Conflict: ``last_owner``: a tenant has no other owner.
     """
     now = resources_of(request).clock.now()
-    async with writing_own(request, "user.delete") as work:
+    async with writing_own(request, "user.delete", person=person) as work:
         left = await list_own_tenants(work.conn, person.user_id)
         await end_memberships(work.conn, person.user_id, now=now)
         await end_sessions(work.conn, person.user_id)

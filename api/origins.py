@@ -1,7 +1,8 @@
 """Requests of browsers: where they say that they come from, and what pages of other sites may read of an answer.
 
-A preflight carries no credential, so it cannot know the key: for routes that publishable keys may call, any origin may
-ask, never with cookies. The request itself is decided on by its key, and its answer names exactly its own origin.
+Origins that the installation names may ask anything of the API. For routes that publishable keys may call, any origin
+may ask, never with cookies: a preflight carries no credential, so it cannot know the key. The request itself is decided
+on by its key, and its answer names exactly its own origin.
 
 Source:
     WHATWG Fetch, "CORS protocol".
@@ -10,8 +11,8 @@ Source:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Collection, Mapping
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from litestar import Litestar
@@ -25,10 +26,38 @@ from analytics_core.api_keys import PUBLISHABLE_SCOPES
 __all__ = ("CrossOrigin", "allow_origin", "is_from_here")
 
 _ALLOWED: Final = "allowed_origin"
-_HEADERS: Final = "Authorization, Content-Type, Idempotency-Key"
-_EXPOSED: Final = "Retry-After, X-Request-Id"
-_MAX_AGE_S: Final = 7_200
-"""Browsers ask again after at most two hours, whatever they are told."""
+_API: Final = "/api/"
+
+
+class _Terms(NamedTuple):
+    """What pages of an origin may send, and read of an answer.
+
+    Attributes:
+        max_age_s: For how long a browser need not ask again: at most two hours, whatever it is told.
+    """
+
+    methods: str
+    headers: str
+    exposed: str
+    max_age_s: int
+
+
+_NAMED: Final = _Terms(
+    methods="GET, HEAD, POST, PUT, PATCH, DELETE",
+    headers="Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id",
+    exposed="ETag, Idempotent-Replayed, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id",
+    # An origin may be taken off the list.
+    max_age_s=600,
+)
+"""For the origins that the installation names."""
+
+_KEYED: Final = _Terms(
+    methods="",
+    headers="Authorization, Content-Type, Idempotency-Key",
+    exposed="Retry-After, X-Request-Id",
+    max_age_s=7_200,
+)
+"""For every origin, of the methods that publishable keys may call."""
 
 
 def is_from_here(headers: Mapping[str, str]) -> bool:
@@ -72,11 +101,18 @@ class CrossOrigin:
     Args:
         app: Whose routes say which of them publishable keys may call.
         inner: What answers.
+        origins: Those that may ask anything.
     """
 
-    def __init__(self, app: Litestar, inner: ASGIApp) -> None:
+    def __init__(self, app: Litestar, inner: ASGIApp, origins: Collection[str] = ()) -> None:
         self._inner = inner
         self._paths = _methods(app)
+        self._origins = frozenset(origin.encode() for origin in origins)
+
+    def _named_origin(self, scope: Scope) -> str:
+        """Return the origin of a request when it is one that may ask anything; empty for all others."""
+        given = [value for name, value in scope["headers"] if name == b"origin"]
+        return given[0].decode() if len(given) == 1 and given[0] in self._origins else ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -84,13 +120,19 @@ class CrossOrigin:
             await self._inner(scope, receive, send)
             return
         path = str(scope["path"])
+        is_shared = bool(self._origins) and path.startswith(_API)
         methods = next((methods for pattern, methods in self._paths.items() if pattern.fullmatch(path)), None)
-        if methods is None:
+        if methods is None and not is_shared:
             await self._inner(scope, receive, send)
-        elif scope["method"] == "OPTIONS" and _asks(scope):
-            await _answer_preflight(methods, send)
+            return
+        named = self._named_origin(scope) if is_shared else ""
+        is_preflight = scope["method"] == "OPTIONS" and _asks(scope)
+        if is_preflight and named:
+            await _answer_preflight(_NAMED, named, send)
+        elif is_preflight and methods is not None:
+            await _answer_preflight(_KEYED._replace(methods=methods), "*", send)
         else:
-            await self._inner(scope, receive, _opening(scope, send))
+            await self._inner(scope, receive, _opening(scope, send, named))
 
 
 def _asks(scope: Scope) -> bool:
@@ -98,33 +140,29 @@ def _asks(scope: Scope) -> bool:
     return b"origin" in names and b"access-control-request-method" in names
 
 
-async def _answer_preflight(methods: str, send: Send) -> None:
-    headers: dict[str, Any] = {
-        "Access-Control-Allow-Origin": "*",
-        "Access-Control-Allow-Methods": methods,
-        "Access-Control-Allow-Headers": _HEADERS,
-        "Access-Control-Max-Age": str(_MAX_AGE_S),
-        "Content-Length": "0",
+async def _answer_preflight(terms: _Terms, origin: str, send: Send) -> None:
+    headers = {
+        "access-control-allow-origin": origin,
+        "access-control-allow-methods": terms.methods,
+        "access-control-allow-headers": terms.headers,
+        "access-control-max-age": str(terms.max_age_s),
+        "content-length": "0",
+        **({} if origin == "*" else {"vary": "Origin"}),
     }
-    await send(
-        {
-            "type": "http.response.start",
-            "status": 204,
-            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
-        }
-    )
+    lines = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": 204, "headers": lines})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _opening(scope: Scope, send: Send) -> Send:
+def _opening(scope: Scope, send: Send, named: str) -> Send:
     async def opened(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableScopeHeaders.from_message(message)
             headers.extend_header_value("Vary", "Origin")
-            origin = scope.get("state", {}).get(_ALLOWED)
+            origin = named or scope.get("state", {}).get(_ALLOWED)
             if origin is not None:
                 headers["Access-Control-Allow-Origin"] = origin
-                headers["Access-Control-Expose-Headers"] = _EXPOSED
+                headers["Access-Control-Expose-Headers"] = (_NAMED if named else _KEYED).exposed
         await send(message)
 
     return opened

@@ -17,8 +17,8 @@ from analytics_core.db.audit import add_entry
 from analytics_core.db.pool import Connection, Tenant
 from analytics_core.roles import Role
 from api.auth import caller_of
-from api.callers import Caller
-from api.idempotency import KeyedRequest
+from api.callers import Caller, Person
+from api.idempotency import KeyedRequest, OwnKeyedRequest
 from api.requests import request_id_of
 from api.resources import resources_of
 
@@ -167,6 +167,7 @@ class OwnWork:
 
     def __init__(self, conn: Connection) -> None:
         self.conn: Final = conn
+        self.answer: Any = None
         self.entries: list[tuple[Tenant, UUID, str, Described, Described]] = []
 
     def done(
@@ -177,6 +178,7 @@ class OwnWork:
         resource: UUID | None = None,
         before: Described = None,
         after: Described = None,
+        answer: msgspec.Struct | None = None,
     ) -> None:
         """Say what was done.
 
@@ -186,24 +188,38 @@ class OwnWork:
             resource: The id of what was changed; the person's own where it is not given.
             before: What it was; nothing that tells who somebody is, as an entry outlives them.
             after: What it is, likewise.
+            answer: What the API's route answers, if anything.
         """
+        self.answer = answer
         self.entries += [(tenant, user_id, str(resource or user_id), before, after) for tenant in tenants]
 
 
 @contextlib.asynccontextmanager
-async def writing_own(request: Request[Any, Any, Any], action: str) -> AsyncIterator[OwnWork]:
+async def writing_own(
+    request: Request[Any, Any, Any], action: str, *, person: Person | None = None
+) -> AsyncIterator[OwnWork]:
     """Lend a transaction in which somebody changes what is theirs alone: the only way in which a request does.
 
     Args:
         request: Which asks.
         action: What is done, as for :func:`writing`.
+        person: Who asks, where that is known: what they did before under the same ``Idempotency-Key`` is not done
+            again.
 
     Raises:
+        Replayed: It was done before.
+        Conflict: ``idempotency_key_reused``, or ``idempotency_answer_gone``.
         Unavailable: The database does not answer.
     """
+    keyed = None if person is None else await OwnKeyedRequest.of(request, person)
     async with resources_of(request).database.auth() as conn, conn.transaction():
+        if keyed is not None:
+            await keyed.take(conn, request)
         work = OwnWork(conn)
         yield work
+        if keyed is not None:
+            _check_answer(request, action, work.answer)
+            await keyed.keep(conn, request, work.answer)
         for tenant, user_id, resource_id, was, became in work.entries:
             before, after = describe_changes(was, became)
             await resources_of(request).database.turn_to(conn, tenant)

@@ -11,7 +11,9 @@ from typing import Final
 
 from analytics_core.errors import ConfigError, InvalidInput
 from analytics_core.settings import ListMode, load_settings
+from castledger_server.command_records import record_of_installation
 from castledger_server.list_sources import Fetched, Kind, Source, fetch_source, read_record, read_sources
+from castledger_server.retention_cli import find_settings
 from castledger_server.shared_cli import add_shared
 
 __all__ = ("add_lists", "list_lines", "update_lists")
@@ -85,8 +87,13 @@ def _list(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _update(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    sources, folder = read_sources(options.sources), _folder(options, environ)
-    for line in update_lists(sources, options.names, folder, now=dt.datetime.now(dt.UTC)):
+    sources, settings = read_sources(options.sources), find_settings(options, environ)
+
+    def note(source: Source, found: Mapping[str, Fetched]) -> None:
+        files = {name: fetched.sha256 for name, fetched in found.items()}
+        record_of_installation(settings, action="lists.update", resource_id=source.name, after={"sha256": files})
+
+    for line in update_lists(sources, options.names, settings.ingest.lists_dir, now=dt.datetime.now(dt.UTC), note=note):
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
     return 0
@@ -120,8 +127,17 @@ def update_lists(
     *,
     now: dt.datetime,
     fetch: Callable[..., dict[str, Fetched]] = fetch_source,
+    note: Callable[[Source, Mapping[str, Fetched]], None] | None = None,
 ) -> Iterator[str]:
     """Fetch sources one after the other, and say what came of it.
+
+    Args:
+        sources: Those that there are.
+        names: Those that are wanted, or ``all``.
+        folder: Of lists.
+        now: Aware instant.
+        fetch: Fetches the files of one.
+        note: Puts on record what was fetched of one, once it has taken its place.
 
     Raises:
         ConfigError: A file cannot be used; sources before it have been taken.
@@ -138,6 +154,8 @@ def update_lists(
         yield f"{source.name}: {source.gives}; licence {source.licence}, {source.homepage}"
         record = read_record(folder)
         found = fetch(source, folder, check=_CHECKS[source.kind], now=now, progress=_show_progress())
+        if note is not None:
+            note(source, found)
         for file, fetched in found.items():
             before = record.get(file)
             is_new = before is None or before.sha256 != fetched.sha256

@@ -112,20 +112,33 @@ async def list_lines(database: DatabaseSettings, *, hits_months: int) -> list[st
 
 
 async def keep_hits(database: DatabaseSettings, slug: str, days: int | None) -> None:
-    """Have a tenant's hits kept for so many days, or, with ``None``, as long as those of all.
+    """Have a tenant's hits kept for so many days, or, with ``None``, as long as those of all; its record says so.
 
     Raises:
         ConfigError: The login may not act as the role that authenticates.
         InvalidInput: There is no such tenant.
         Unavailable: The database does not answer.
     """
+    from analytics_core.db.audit import add_command
     from analytics_core.db.pool import connect
     from analytics_core.db.retention import set_retention
     from analytics_core.roles import Role
+    from castledger_server.command_records import AS_COMMAND
 
     conn = await connect(database, Role.AUTH, application_name=_NAME)
     try:
-        if not await set_retention(conn, slug, days):
-            raise InvalidInput("TENANT", f"there is no tenant {slug!r}; `castledger retention ls` names them")
+        async with conn.transaction():
+            was = await set_retention(conn, slug, days)
+            if was is None:
+                raise InvalidInput("TENANT", f"there is no tenant {slug!r}; `castledger retention ls` names them")
+            await conn.execute(AS_COMMAND)
+            await add_command(
+                conn,
+                was.tenant_no,
+                action="retention.set",
+                resource_id=None,
+                before={"hits_days": was.hits_days},
+                after={"hits_days": days},
+            )
     finally:
         await conn.close()

@@ -9,7 +9,7 @@ import pwd
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from analytics_core.addresses import IPNetwork
 from analytics_core.errors import InvalidInput
@@ -22,12 +22,22 @@ from analytics_core.shared_addresses import (
     parse_entry,
     parse_shared_network,
 )
+from castledger_server.command_records import record_of_installation
+from castledger_server.retention_cli import find_settings
 from castledger_server.shared_list import SharedList
 
 __all__ = ("add_shared", "entry_lines")
 
 _MAX_NAME: Final = 100
 _READ: Final = "An ingest that is up reads it within a minute; hits that have landed keep what was found of them."
+
+
+class _Done(NamedTuple):
+    """What was done to entries: as the record has it, and as it is said."""
+
+    action: str
+    said: str
+
 
 Folder = Callable[[argparse.Namespace, Mapping[str, str]], Path]
 
@@ -91,7 +101,7 @@ def add_shared(
         help=f"who is behind it and how you know, at most {MAX_NOTE} characters",
     )
     _add_change(add, add_folder)
-    add.set_defaults(run=lambda options, environ: _add(options, SharedList(folder(options, environ))))
+    add.set_defaults(run=lambda options, environ: _add(options, environ, SharedList(folder(options, environ))))
 
     validate = verbs.add_parser(
         "validate",
@@ -110,7 +120,9 @@ def add_shared(
     which.add_argument("network", metavar="CIDR", nargs="?", help="as `castledger lists shared ls` names it")
     which.add_argument("--all", action="store_true", help="every entry")
     _add_change(validate, add_folder)
-    validate.set_defaults(run=lambda options, environ: _validate(options, SharedList(folder(options, environ))))
+    validate.set_defaults(
+        run=lambda options, environ: _validate(options, environ, SharedList(folder(options, environ)))
+    )
 
     rm = verbs.add_parser(
         "rm",
@@ -121,7 +133,7 @@ def add_shared(
     )
     rm.add_argument("network", metavar="CIDR", help="as `castledger lists shared ls` names it")
     _add_change(rm, add_folder)
-    rm.set_defaults(run=lambda options, environ: _remove(options, SharedList(folder(options, environ))))
+    rm.set_defaults(run=lambda options, environ: _remove(options, environ, SharedList(folder(options, environ))))
 
 
 def _add_change(parser: argparse.ArgumentParser, add_folder: Callable[[argparse.ArgumentParser], None]) -> None:
@@ -150,7 +162,7 @@ def _list(shared: SharedList) -> int:
     return int(any(entry.age_days(today) >= WARN_DAYS for entry in entries))
 
 
-def _add(options: argparse.Namespace, shared: SharedList) -> int:
+def _add(options: argparse.Namespace, environ: Mapping[str, str], shared: SharedList) -> int:
     now = _now()
     network = _network(options.network)
     note = " ".join(options.note.split())
@@ -163,25 +175,35 @@ def _add(options: argparse.Namespace, shared: SharedList) -> int:
     if entry is None:
         raise AssertionError("a network is no comment")
     shared.add(entry, by=_by(options), at=now, dry_run=options.dry_run)
-    return _tell(options, "added", [entry])
+    return _tell(options, environ, _Done("add", "added"), [entry])
 
 
-def _validate(options: argparse.Namespace, shared: SharedList) -> int:
+def _validate(options: argparse.Namespace, environ: Mapping[str, str], shared: SharedList) -> int:
     now = _now()
     network = None if options.all else _network(options.network)
     renewed = shared.validate(network, by=_by(options), at=now, dry_run=options.dry_run)
-    return _tell(options, "validated", renewed)
+    return _tell(options, environ, _Done("validate", "validated"), renewed)
 
 
-def _remove(options: argparse.Namespace, shared: SharedList) -> int:
+def _remove(options: argparse.Namespace, environ: Mapping[str, str], shared: SharedList) -> int:
     removed = shared.remove(_network(options.network), by=_by(options), at=_now(), dry_run=options.dry_run)
-    return _tell(options, "taken out", [removed])
+    return _tell(options, environ, _Done("remove", "taken out"), [removed])
 
 
-def _tell(options: argparse.Namespace, done: str, entries: Sequence[SharedEntry]) -> int:
+def _tell(options: argparse.Namespace, environ: Mapping[str, str], done: _Done, entries: Sequence[SharedEntry]) -> int:
     for entry in entries:
-        sys.stdout.write(f"{'would be ' if options.dry_run else ''}{done}: {entry.network} ({entry.note})\n")
-    sys.stdout.write("nothing was changed\n" if options.dry_run else f"{_READ}\n")
+        sys.stdout.write(f"{'would be ' if options.dry_run else ''}{done.said}: {entry.network} ({entry.note})\n")
+    if options.dry_run:
+        sys.stdout.write("nothing was changed\n")
+        return 0
+    sys.stdout.write(f"{_READ}\n")
+    # Who, and what they wrote, stands in the list's own record, which can be erased.
+    record_of_installation(
+        find_settings(options, environ),
+        action=f"shared_address.{done.action}",
+        resource_id=str(entries[0].network) if len(entries) == 1 else f"{len(entries)} networks",
+        after=None if done.action == "remove" else {"validated": str(entries[0].validated)},
+    )
     return 0
 
 

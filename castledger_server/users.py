@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Final, LiteralString
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -31,14 +31,12 @@ from analytics_core.passwords import PasswordHasher, check_password
 from analytics_core.permissions import RoleName
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
+from castledger_server.command_records import AS_COMMAND
 
 __all__ = ("NewMember", "add_member", "change_status", "list_lines", "restore_deleted", "set_new_password")
 
 _NAME: Final = "castledger users"
 _A_PAGE: Final = 500
-
-# For the rest of the transaction: entries that name nobody are the commands' alone.
-_AS_COMMAND: Final[LiteralString] = "set local role castledger_ingest"
 
 
 class NewMember(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +60,7 @@ async def _connected(database: DatabaseSettings) -> AsyncIterator[Connection]:
 
 async def _note(conn: Connection, tenants: Iterable[Tenant], action: str, user_id: UUID) -> None:
     """Put on record what was done, as the last thing in its transaction."""
-    await conn.execute(_AS_COMMAND)
+    await conn.execute(AS_COMMAND)
     for tenant in tenants:
         await add_entry(conn, tenant, actor=Actor.COMMAND, actor_id=None, action=action, resource_id=str(user_id))
 

@@ -42,6 +42,7 @@ SECRET_TABLES: Final = (
     "app.idempotency_keys",
     "app.invitations",
     "app.outbox",
+    "app.own_idempotency_keys",
     "app.passwords",
     "app.refresh_tokens",
     "app.sessions",

@@ -18,6 +18,7 @@ from analytics_core.db.pool import Connection
 __all__ = (
     "MAX_RETENTION_DAYS",
     "MIN_RETENTION_DAYS",
+    "FormerRetention",
     "Series",
     "TenantDay",
     "TenantRetention",
@@ -48,6 +49,13 @@ class TenantDay(msgspec.Struct, frozen=True):
 
     tenant_no: int
     day: dt.date
+
+
+class FormerRetention(msgspec.Struct, frozen=True):
+    """For how many days a tenant's hits were kept before that was changed."""
+
+    tenant_no: int
+    hits_days: int | None
 
 
 class TenantRetention(msgspec.Struct, frozen=True):
@@ -165,7 +173,9 @@ _LIST: Final[LiteralString] = """/* retention.list */
 select slug, retention_hits_days as hits_days from app.tenants order by slug"""
 
 _SET: Final[LiteralString] = """/* retention.set */
-update app.tenants set retention_hits_days = $2 where slug = $1 returning true"""
+with was as (select tenant_id, tenant_no, retention_hits_days from app.tenants where slug = $1 for update)
+update app.tenants t set retention_hits_days = $2 from was where t.tenant_id = was.tenant_id
+returning was.tenant_no, was.retention_hits_days as hits_days"""
 
 
 async def list_hit_days(conn: Connection, *, before: dt.date, limit: int) -> list[dt.date]:
@@ -301,12 +311,13 @@ async def list_retention(conn: Connection) -> list[TenantRetention]:
     return [msgspec.convert(row, TenantRetention) for row in await conn.fetch(_LIST)]
 
 
-async def set_retention(conn: Connection, slug: str, hits_days: int | None) -> bool:
-    """Have a tenant's hits kept for so many days, or as long as those of all; false when there is no such tenant.
+async def set_retention(conn: Connection, slug: str, hits_days: int | None) -> FormerRetention | None:
+    """Have a tenant's hits kept for so many days, or as long as those of all; ``None`` when there is no such tenant.
 
     Args:
         conn: As the role that authenticates.
         slug: Which tenant.
         hits_days: From ``MIN_RETENTION_DAYS`` to ``MAX_RETENTION_DAYS``, or ``None``.
     """
-    return bool(await conn.fetchval(_SET, slug, hits_days))
+    row = await conn.fetchrow(_SET, slug, hits_days)
+    return None if row is None else msgspec.convert(row, FormerRetention)

@@ -14,9 +14,11 @@ from uuid import UUID
 
 import msgspec
 
+from analytics_core.db.memberships import add_membership, list_memberships
 from analytics_core.db.pool import Connection, Tenant, set_tenant
-from analytics_core.errors import Conflict, Forbidden
+from analytics_core.errors import Conflict, Forbidden, NotFound
 from analytics_core.ids import TenantId, TenantNo, new_id
+from analytics_core.permissions import RoleName
 from analytics_core.tenants import TenantStatus
 
 __all__ = (
@@ -25,6 +27,7 @@ __all__ = (
     "adding_tenant",
     "close_tenant",
     "find_installation",
+    "found_tenant",
     "list_tenants",
     "read_state",
     "rename_tenant",
@@ -69,6 +72,9 @@ insert into app.tenants (tenant_id, slug, name) values ($1, $2, $3) on conflict 
 returning tenant_id, tenant_no, slug, name, is_installation, status, created_at, closing_at, closes_at, closed_by,
     erasure_id is not null as is_going"""
 
+_HOLD_FOUNDER: Final[LiteralString] = """/* tenant_states.hold_founder */
+select user_id from app.users where user_id = $1 and status = 'active' for update"""
+
 _GET: Final[LiteralString] = """/* tenant_states.get */
 select tenant_id, tenant_no, slug, name, is_installation, status, created_at, closing_at, closes_at, closed_by,
     erasure_id is not null as is_going
@@ -95,6 +101,37 @@ _SET: Final[LiteralString] = """/* tenant_states.set */
 update app.tenants set status = $2, closing_at = $3, closes_at = $4, closed_by = $5 where tenant_id = $1"""
 
 
+async def _add(conn: Connection, slug: str, name: str) -> TenantState:
+    row = await conn.fetchrow(_ADD, new_id(), slug, name)
+    if row is None:
+        raise Conflict("slug_taken", f"there is a tenant {slug!r} already; choose another slug")
+    return msgspec.convert(row, TenantState)
+
+
+async def found_tenant(conn: Connection, user_id: UUID, *, slug: str, name: str, now: dt.datetime) -> TenantState:
+    """Make a tenant whose owner is somebody who belongs to none, inside a transaction.
+
+    Args:
+        conn: As the role that authenticates.
+        user_id: Who: somebody who has proven their address.
+        slug: As :func:`analytics_core.tenants.parse_slug` writes it.
+        name: As :func:`analytics_core.tenants.parse_tenant_name` writes it.
+        now: Aware instant.
+
+    Raises:
+        NotFound: There is no such person.
+        Conflict: ``has_tenant`` or ``slug_taken``.
+    """
+    # Held, so that two at once do not both belong to none.
+    if await conn.fetchval(_HOLD_FOUNDER, user_id) is None:
+        raise NotFound("person")
+    if await list_memberships(conn, user_id):
+        raise Conflict("has_tenant", "you belong to a tenant already; the operator makes further ones")
+    state = await _add(conn, slug, name)
+    await add_membership(conn, state.tenant_id, user_id, role=RoleName.OWNER, now=now)
+    return state
+
+
 @contextlib.asynccontextmanager
 async def adding_tenant(conn: Connection, installation: Tenant, *, slug: str, name: str) -> AsyncIterator[TenantState]:
     """Make a tenant, and lend the transaction as its own for what it has from the beginning.
@@ -108,10 +145,7 @@ async def adding_tenant(conn: Connection, installation: Tenant, *, slug: str, na
     Raises:
         Conflict: ``slug_taken``.
     """
-    row = await conn.fetchrow(_ADD, new_id(), slug, name)
-    if row is None:
-        raise Conflict("slug_taken", f"there is a tenant {slug!r} already; choose another slug")
-    state = msgspec.convert(row, TenantState)
+    state = await _add(conn, slug, name)
     await set_tenant(conn, state.tenant)
     yield state
     await set_tenant(conn, installation)

@@ -42,7 +42,9 @@ __all__ = (
 _MAX_SESSIONS: Final = 50
 _SEEN_EVERY: Final = dt.timedelta(minutes=10)
 _REFRESH: Final = re.compile(r"cl_ref_[A-Za-z0-9_-]{43}", re.ASCII)
-_COOKIE: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+# Begun so that one look tells it from the token of a key's session; those of before have no beginning.
+_PAGE: Final = "cl_page_"
+_COOKIE: Final = re.compile(rf"(?:{_PAGE})?[A-Za-z0-9_-]{{43}}", re.ASCII)
 
 
 class PersonSession(msgspec.Struct, frozen=True):
@@ -284,7 +286,7 @@ async def open_page_session(
         The token for the cookie: 256 random bits, stored nowhere but as a hash.
     """
     session_id = await _open(conn, user_id, tenant_id, kind="page", user_agent=user_agent, now=now)
-    token = secrets.token_urlsafe(32)
+    token = _PAGE + secrets.token_urlsafe(32)
     await conn.execute(_OPEN_PAGE, _hash(token), tenant_id, session_id, now)
     return token
 

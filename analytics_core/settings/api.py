@@ -13,6 +13,7 @@ from analytics_core.settings.parsing import (
     Secret,
     Spec,
     any_text,
+    boolean,
     choice,
     file_path,
     host_names,
@@ -93,6 +94,12 @@ PEOPLE: Final = {
         "closed",
         "`closed`: people come by invitation, or are added by the operator; `open`: anybody may register.",
     ),
+    "self_service": Spec(
+        "CASTLEDGER_SELF_SERVICE",
+        boolean,
+        "false",
+        "Whether somebody who belongs to no tenant may make one, whose owner they are (docs/tenants.md).",
+    ),
     "bcrypt_cost": Spec(
         "CASTLEDGER_BCRYPT_COST",
         integer(4, 16),
@@ -128,5 +135,6 @@ class PeopleSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     jwt_secrets: tuple[Secret, ...]
     registration: Registration
+    self_service: bool
     bcrypt_cost: int
     public_url: str

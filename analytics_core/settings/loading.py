@@ -42,6 +42,12 @@ class Service(enum.Enum):
 _COMMANDS: Final = (
     Variable("CASTLEDGER_API_URL", "", "The API that commands talk to; by default that of the running `up`.", False),
     Variable("CASTLEDGER_API_KEY", "", "The key with which they do.", True),
+    Variable(
+        "CASTLEDGER_COLLECTOR_URL",
+        "",
+        "Where programs with the SDK send events; by default http://127.0.0.1:8001. The server does not read it.",
+        False,
+    ),
 )
 _COMMON: Final = (
     Variable(

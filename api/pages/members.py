@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.response import Redirect
 
 from analytics_core.db.invitations import list_invitations
 from analytics_core.db.memberships import list_members
 from analytics_core.db.roles import list_roles
+from analytics_core.db.sponsors import SponsorRow, list_sponsors
 from analytics_core.errors import Conflict, NotFound, QuotaExceeded
 from analytics_core.granting import Escalation
 from analytics_core.people import MAX_EMAIL
@@ -34,13 +36,48 @@ _PAGE: Final = 50
 _MAX_ROLES: Final = 200
 _MAX_BYTES: Final = 16_384
 _CURSOR: Final = id_cursor("members")
-# Who is held to sponsors is made so by a request that names them.
-_BUILT_IN: Final = tuple(role for role in RoleName if role is not RoleName.SPONSOR)
+_MAX_SPONSORS: Final = 50
+_SPONSOR_FIELD: Final = "sponsor:"
+"""With which the names of checkboxes of sponsors begin; a field's name is there once."""
 _REFUSED: Final = (InvalidRequest, Escalation, Conflict, QuotaExceeded)
 
 
+class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a form asks for.
+
+    Attributes:
+        role: A built-in role's name, or the id of a custom one.
+        sponsor_ids: The sponsors that were ticked.
+    """
+
+    email: str = ""
+    do: str = ""
+    role: str = RoleName.VIEWER.value
+    sponsor_ids: tuple[UUID, ...] = ()
+
+    @classmethod
+    async def of(cls, request: Request[Any, Any, Any]) -> _Wanted:
+        """Read a form.
+
+        Raises:
+            NotFound: It ticks something that is no sponsor.
+        """
+        fields = await read_form(request, session_of(request))
+        given = {name: value for name in ("email", "do", "role") if isinstance(value := fields.get(name, ""), str)}
+        ticked = [name.removeprefix(_SPONSOR_FIELD) for name in fields if name.startswith(_SPONSOR_FIELD)]
+        try:
+            return cls(**given, sponsor_ids=tuple(map(UUID, ticked)))
+        except ValueError as error:
+            raise NotFound("sponsor") from error
+
+
 async def _show(
-    request: Request[Any, Any, Any], *, place: str = "", fault: str = "", typed: str = "", status_code: int = 200
+    request: Request[Any, Any, Any],
+    *,
+    place: str = "",
+    fault: str = "",
+    wanted: _Wanted | None = None,
+    status_code: int = 200,
 ) -> Response[Any]:
     try:
         after = _CURSOR.parse(request.query_params.get("cursor", "")) if "cursor" in request.query_params else None
@@ -51,6 +88,9 @@ async def _show(
         rows = await list_members(conn, tenant.tenant_id, after=after, limit=_PAGE + 1)
         invitations = await list_invitations(conn, tenant, after=None, limit=_MAX_ROLES)
         roles = await list_roles(conn, tenant, after=None, limit=_MAX_ROLES)
+        sponsors: list[SponsorRow] = []
+        if Permission.SPONSORS_READ in caller_of(request).permissions:
+            sponsors = await list_sponsors(conn, after=None, limit=_MAX_SPONSORS + 1, archived=False)
     now = resources.clock.now()
     last = rows[_PAGE - 1] if len(rows) > _PAGE else None
     return show(
@@ -60,15 +100,18 @@ async def _show(
         tab="members",
         members=rows[:_PAGE],
         invitations=[each for row in invitations if (each := Invitation.of(row, now=now)).state == "open"],
-        built_in=_BUILT_IN,
+        built_in=tuple(RoleName),
         roles=roles,
         named={role.role_id: role.name for role in roles},
+        sponsors=sponsors[:_MAX_SPONSORS],
+        sponsors_named={sponsor.sponsor_id: sponsor.name for sponsor in sponsors},
+        has_more_sponsors=len(sponsors) > _MAX_SPONSORS,
         is_first_page=after is None,
         cursor=None if last is None else write_cursor("members", last.created_at, last.user_id),
         may_write=Permission.MEMBERS_WRITE in caller_of(request).permissions,
         place=place,
         fault=fault,
-        typed=typed,
+        wanted=wanted or _Wanted(),
     )
 
 
@@ -93,11 +136,6 @@ def _role(text: str) -> tuple[RoleName | None, UUID | None]:
         raise NotFound("role") from error
 
 
-async def _fields(request: Request[Any, Any, Any], *names: str) -> list[str]:
-    fields = await read_form(request, session_of(request))
-    return [value if isinstance(value := fields.get(name), str) else "" for name in names]
-
-
 @get("/settings/members", opt={"permission": Permission.MEMBERS_READ})
 async def show_members(request: Request[Any, Any, Any]) -> Response[Any]:
     """List members in the order in which they came, and whoever is invited."""
@@ -112,13 +150,15 @@ async def show_members(request: Request[Any, Any, Any]) -> Response[Any]:
 )
 async def invite_member(request: Request[Any, Any, Any]) -> Response[Any]:
     """Invite somebody by mail."""
-    email, given = await _fields(request, "email", "role")
-    role, role_id = _role(given)
+    wanted = await _Wanted.of(request)
+    role, role_id = _role(wanted.role)
     try:
-        await invite(request, Invite(email=email, role=role, role_id=role_id))
+        asked = Invite(email=wanted.email, role=role, role_id=role_id, sponsor_ids=list(wanted.sponsor_ids))
+        await invite(request, asked)
     except _REFUSED as error:
         fault, status_code = _told(error)
-        return await _show(request, place="invite", fault=fault, typed=email[:MAX_EMAIL], status_code=status_code)
+        shown = msgspec.structs.replace(wanted, email=wanted.email[:MAX_EMAIL])
+        return await _show(request, place="invite", fault=fault, wanted=shown, status_code=status_code)
     return Redirect("/settings/members#invited", status_code=303)
 
 
@@ -129,18 +169,19 @@ async def invite_member(request: Request[Any, Any, Any]) -> Response[Any]:
     opt={"permission": Permission.MEMBERS_WRITE},
 )
 async def change_one_member(request: Request[Any, Any, Any]) -> Response[Any]:
-    """Give a member another role, or remove them."""
-    wanted = path_id(request, "user_id", what="member")
-    do, given = await _fields(request, "do", "role")
+    """Give a member another role or other sponsors, or remove them."""
+    user_id = path_id(request, "user_id", what="member")
+    wanted = await _Wanted.of(request)
     try:
-        if do == "remove":
-            await take_out(request, wanted)
+        if wanted.do == "remove":
+            await take_out(request, user_id)
         else:
-            role, role_id = _role(given)
-            await change_member(request, wanted, ChangeMember(role=role, role_id=role_id))
+            role, role_id = _role(wanted.role)
+            became = ChangeMember(role=role, role_id=role_id, sponsor_ids=list(wanted.sponsor_ids))
+            await change_member(request, user_id, became)
     except _REFUSED as error:
         fault, status_code = _told(error)
-        return await _show(request, place=str(wanted), fault=fault, status_code=status_code)
+        return await _show(request, place=str(user_id), fault=fault, wanted=wanted, status_code=status_code)
     return Redirect("/settings/members", status_code=303)
 
 

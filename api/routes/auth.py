@@ -209,7 +209,7 @@ async def refresh(request: Request[Any, Any, Any]) -> Tokens:
 async def sign_out(request: Request[Any, Any, Any]) -> None:
     """End the session that the access token is of, at once."""
     person = person_of(request)
-    async with writing_own(request, "session.close") as work:
+    async with writing_own(request, "session.close", person=person) as work:
         await end_session(work.conn, person.user_id, person.session_id)
         tenants = await list_own_tenants(work.conn, person.user_id)
         here = [tenant for tenant in tenants if tenant.tenant_id == person.tenant_id]

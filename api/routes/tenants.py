@@ -22,10 +22,11 @@ from analytics_core.invitations import invitation_mail, new_token
 from analytics_core.people import parse_email
 from analytics_core.permissions import Permission, RoleName
 from analytics_core.quotas import Quota
-from analytics_core.tenants import parse_slug, parse_tenant_name
+from analytics_core.tenants import parse_slug
 from api.auth import caller_of
 from api.bodies import read_json
 from api.errors import Fault, InvalidRequest
+from api.founding import read_names
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Parameter, Query, Refusal
 from api.resources import Resources, resources_of
@@ -68,17 +69,8 @@ async def _find(conn: Connection, request: Request[Any, Any, Any]) -> TenantStat
 
 
 def _read_names(wanted: AddTenant) -> tuple[str, str, str | None]:
-    faults = []
-    slug = name = ""
+    slug, name, faults = read_names(wanted.slug, wanted.name)
     email: str | None = None
-    try:
-        slug = parse_slug(wanted.slug, path="/slug")
-    except InvalidInput as error:
-        faults.append(Fault(error.path, error.code, error.reason))
-    try:
-        name = parse_tenant_name(wanted.name, path="/name")
-    except InvalidInput as error:
-        faults.append(Fault(error.path, error.code, error.reason))
     try:
         email = None if wanted.owner_email is None else parse_email(wanted.owner_email, path="/owner_email")
     except InvalidInput as error:

@@ -10,6 +10,7 @@ from litestar import Request, delete, get, patch, post
 from analytics_core.db.user_sessions import list_sessions
 from api.auth import person_of
 from api.bodies import read_json
+from api.founding import found_own_tenant
 from api.oneself import (
     change_oneself,
     change_password,
@@ -23,6 +24,7 @@ from api.queries import Query
 from api.resources import resources_of
 from api.schemas.common import Page
 from api.schemas.people import ChangePassword, ChangeUser, OwnData, Session, User
+from api.schemas.tenants import FoundTenant, Tenant
 from api.scopes import path_id
 
 __all__ = (
@@ -31,6 +33,7 @@ __all__ = (
     "delete_me",
     "end_my_session",
     "export_me",
+    "found_my_tenant",
     "get_me",
     "list_my_sessions",
 )
@@ -114,3 +117,16 @@ async def delete_me(request: Request[Any, Any, Any]) -> None:
     while a tenant has no other owner.
     """
     await leave(request, person_of(request))
+
+
+@post(
+    "/users/me/tenants",
+    tags=_TAGS,
+    opt={"permission": None, "bodies": {"application/json": FoundTenant}, "refusals": (403, 409)},
+)
+async def found_my_tenant(request: Request[Any, Any, Any]) -> Tenant:
+    """Make a tenant whose owner you are, where you belong to none; sign in again to work in it.
+
+    Open only where the installation says so. The slug stays for good; it is how commands name the tenant.
+    """
+    return await found_own_tenant(request, person_of(request), await read_json(request, FoundTenant))

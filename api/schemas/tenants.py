@@ -22,6 +22,7 @@ __all__ = (
     "ChangeTenant",
     "CloseOther",
     "CloseTenant",
+    "FoundTenant",
     "NewTenant",
     "QuotaToSet",
     "RenameTenant",
@@ -50,6 +51,13 @@ class AddTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     slug: _Slug
     name: _Name
     owner_email: Annotated[str, msgspec.Meta(min_length=3, max_length=MAX_EMAIL)] | None = None
+
+
+class FoundTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A tenant of your own, to be made."""
+
+    slug: _Slug
+    name: _Name
 
 
 class RenameTenant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -20,7 +20,7 @@ from ingest.collector.bodies import read_body
 from ingest.collector.callers import Headers, check_place, header_of
 from ingest.collector.metrics import CollectorMetrics
 from ingest.collector.pixel import GIF, take_pixel
-from ingest.collector.problems import ALLOWED_ORIGIN, Refused, answer_problem, cross_origin
+from ingest.collector.problems import ALLOWED_ORIGIN, Refused, answer_headers, answer_problem
 from ingest.collector.state import Collector
 
 __all__ = ("EVENTS_PATH", "MAX_SCRIPT_BYTES", "create_app")
@@ -79,14 +79,14 @@ async def receive_events(request: Request[Any, Any, Any]) -> Response[bytes]:
         request.scope["state"][ALLOWED_ORIGIN] = origin
     is_browser = sender.caller.is_browser
     _check_media_type(headers, is_browser=is_browser)
-    body = await read_body(headers, request.stream())
+    body = await read_body(headers, request.receive)
     source = EventSource.BROWSER if is_browser else EventSource.SERVER
     batch = judge_batch(body, Reception(sender.caller.key.tenant_no, source, received_us, sender.agent))
     await collector.record(sender, batch.records, received_us=received_us)
     _note(collector.metrics, batch)
     accepted = len(batch.records)
     answer = Answer(batch.verdicts, accepted, len(batch.verdicts) - accepted, batch.ignored)
-    return Response(msgspec.json.encode(answer), status_code=202, media_type=_JSON, headers=cross_origin(request))
+    return Response(msgspec.json.encode(answer), status_code=202, media_type=_JSON, headers=answer_headers(request))
 
 
 @route("/p.gif", http_method=["GET", "HEAD"], status_code=200)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from litestar.types import Receive
 
 from analytics_core.event_batches import MAX_BODY_BYTES
 from ingest.collector.callers import Headers, header_of
@@ -62,16 +64,16 @@ def _unzstd(data: bytes) -> bytes:
 _DECODERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {"gzip": _gunzip, "zstd": _unzstd}
 
 
-async def read_body(headers: Headers, chunks: AsyncIterator[bytes]) -> bytes:
+async def read_body(headers: Headers, receive: Receive) -> bytes:
     """Read a body and uncompress it.
 
     Args:
         headers: Of the request.
-        chunks: The body as it comes in.
+        receive: Gives the body as it comes in.
 
     Raises:
         Refused: It is too large (413), takes too long (408), is compressed in a way that we do not know (415), or is
-            not what it says (400).
+            not what it says, or not whole (400).
     """
     encoding = header_of(headers, b"content-encoding").strip().lower().decode("latin-1")
     decode = _DECODERS.get(encoding)
@@ -89,11 +91,17 @@ async def read_body(headers: Headers, chunks: AsyncIterator[bytes]) -> bytes:
     size = 0
     try:
         async with asyncio.timeout(_BODY_S):
-            async for chunk in chunks:
-                size += len(chunk)
+            is_more = True
+            while is_more:
+                message: Any = await receive()
+                if message["type"] == "http.disconnect":
+                    # Nobody is there to read this; a client that goes away is no fault of ours.
+                    raise Refused(400, "incomplete", "the client went away before the body was whole")
+                size += len(message["body"])
                 if size > MAX_BODY_BYTES:
                     raise _too_large()
-                parts.append(chunk)
+                parts.append(message["body"])
+                is_more = message["more_body"]
     except TimeoutError:
         raise Refused(408, "too_slow", f"the body did not come within {_BODY_S:.0f} s") from None
     data = b"".join(parts)

@@ -19,7 +19,7 @@ from analytics_core.errors import Forbidden, Unauthenticated
 from analytics_core.event_batches import BatchRefused
 from analytics_core.event_rules import EventFault
 
-__all__ = ("ALLOWED_ORIGIN", "Refused", "answer_problem", "cross_origin")
+__all__ = ("ALLOWED_ORIGIN", "Refused", "answer_headers", "answer_problem")
 
 ALLOWED_ORIGIN: Final = "allowed_origin"
 """Under which name a request's state says whose pages may read the answer."""
@@ -55,10 +55,10 @@ class Refused(Exception):
         super().__init__(message)
 
 
-def cross_origin(request: Request[Any, Any, Any]) -> dict[str, str]:
-    """Name the headers that let the page read an answer whose origin its key allows."""
+def answer_headers(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """Name the headers of an answer that is somebody's own: a page may read it whose origin its key allows."""
     origin = request.scope["state"].get(ALLOWED_ORIGIN)
-    headers = {"Vary": "Origin", "Cache-Control": "no-store"}
+    headers = {"Vary": "Origin", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     if origin is not None:
         headers["Access-Control-Allow-Origin"] = origin
         headers["Access-Control-Expose-Headers"] = "Retry-After"
@@ -67,7 +67,7 @@ def cross_origin(request: Request[Any, Any, Any]) -> dict[str, str]:
 
 def answer_problem(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Answer a refusal; of what nobody foresaw nothing is told, and the log has it."""
-    headers = cross_origin(request)
+    headers = answer_headers(request)
     faults: Sequence[EventFault] = ()
     code, detail = getattr(error, "code", ""), str(error)
     match error:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from castledger import Podcast
+from sdk.tests.servers import Installation, add_show, serve_installation, serve_twin
 from sdk.tests.twin import Asynchronous, Blocking, Caller
 
 
@@ -17,3 +21,21 @@ def caller(request: pytest.FixtureRequest) -> type[Caller]:
     """Each client in turn."""
     kind: type[Caller] = request.param
     return kind
+
+
+@pytest.fixture
+def twin() -> Iterator[str]:
+    """The address of the twin behind a real server."""
+    yield from serve_twin()
+
+
+@pytest.fixture(scope="session")
+def installation() -> Iterator[Installation]:
+    """The real thing, where it is installed beside the SDK."""
+    yield from serve_installation()
+
+
+@pytest.fixture(scope="session")
+def show(installation: Installation) -> Podcast:
+    """The real thing's podcast, whose one episode was downloaded once."""
+    return add_show(installation)

@@ -19,7 +19,11 @@ from castledger import (
     CastledgerError,
     ConfigurationError,
     Conflict,
+    EventRefused,
+    EventsHeldUp,
+    EventsLost,
     FieldError,
+    MissingExtra,
     NotFound,
     PermissionDenied,
     RateLimited,
@@ -47,7 +51,7 @@ KINDS: list[tuple[int, type[APIError]]] = [
 def test_refusals_are_typed_and_carry_what_to_quote(caller: type[Caller], status: int, kind: type[APIError]) -> None:
     fault = {"pointer": "/feed_url", "code": "not_a_feed", "message": "No RSS."}
     with pytest.raises(APIError) as caught:
-        caller(API(problem(status, "some_code", errors=[fault]))).create()
+        caller(API(problem(status, "some_code", errors=[fault])), max_retries=0).create()
     error = caught.value
     assert type(error) is kind
     assert (error.status, error.code, error.request_id, error.retry_after) == (status, "some_code", "r-1", None)
@@ -107,7 +111,7 @@ def test_silence_is_said_with_the_address(caller: type[Caller]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(APITimeout, match=rf"{url} did not answer in time \(ReadTimeout\)"):
-            caller(API(), base_url=url, transport=None, timeout=0.05, max_retries=0).titles()
+            caller(API(), base_url=url, transport=None, timeout=0.5, max_retries=0).titles()
 
 
 @pytest.mark.parametrize(
@@ -140,8 +144,9 @@ def _errors() -> list[CastledgerError]:
         kind(status=status, code="c", detail="d", request_id="r", errors=(FieldError("/a", "b", "c"),), retry_after=7.0)
         for status, kind in KINDS
     ]
-    others = [ConfigurationError("x"), APIConnectionError("x"), APITimeout("x")]
-    return [*refusals, *others, UnexpectedAnswer("x", status=302, request_id="r")]
+    others = [ConfigurationError("x"), MissingExtra("polars"), APIConnectionError("x"), APITimeout("x")]
+    events = [EventRefused("f", "c", "f: d"), EventsLost("queue_full", 7), EventsHeldUp("x")]
+    return [*refusals, *others, *events, UnexpectedAnswer("x", status=302, request_id="r")]
 
 
 @pytest.mark.parametrize("error", _errors(), ids=lambda error: type(error).__name__)

@@ -1,14 +1,13 @@
-"""Reads are repeated when that may help, never before the server's time; writes never."""
+"""Requests are repeated when that may help, never before the server's time; writes under one key."""
 
 from __future__ import annotations
 
-import doctest
 from typing import Any
 
 import httpx
 import pytest
 
-from castledger import APITimeout, RateLimited, ServerError, _retries
+from castledger import APITimeout, RateLimited, ServerError
 from castledger._requests import Call
 from castledger._retries import RetryPolicy, retry_after_s
 from sdk.tests.twin import API, Caller, problem
@@ -75,13 +74,22 @@ def test_the_longest_wait_is_still_waited(caller: type[Caller]) -> None:
     assert client.waits == [30.0]
 
 
-def test_writes_are_not_repeated_and_tell_when_to_come_back(caller: type[Caller]) -> None:
-    api = API(problem(503, "unavailable", headers={"Retry-After": "5"}))
+def test_writes_are_repeated_under_the_same_key(caller: type[Caller]) -> None:
+    api = API(httpx.ReadError("cut"), problem(503, "unavailable", headers={"Retry-After": "5"}))
     client = caller(api)
-    with pytest.raises(ServerError) as caught:
-        client.create()
-    assert caught.value.retry_after == 5.0
-    assert (len(api.asked), client.waits) == (1, [])
+    assert client.create().title == "Show 0"
+    keys = {request.headers["idempotency-key"] for request in api.asked}
+    assert (len(api.asked), len(keys), client.waits[1:]) == (3, 1, [5.0])
+    assert len({request.content for request in api.asked}) == 1
+    client.create()
+    assert api.asked[-1].headers["idempotency-key"] not in keys
+
+
+def test_a_write_without_a_key_is_not_repeated() -> None:
+    call = Call[Any](dict, "POST", "/podcasts")
+    assert RetryPolicy(2).wait_s(call, httpx.Response(503), retries=0) is not None
+    del call.headers["Idempotency-Key"]
+    assert RetryPolicy(2).wait_s(call, httpx.Response(503), retries=0) is None
 
 
 def test_none_are_repeated_when_none_shall_be(caller: type[Caller]) -> None:
@@ -135,7 +143,3 @@ def test_coming_back_at_once_is_not_hammering() -> None:
     )
     assert wait_s is not None
     assert wait_s >= 0.125
-
-
-def test_the_examples_of_the_docstrings_hold() -> None:
-    assert doctest.testmod(_retries) == (0, 3)

@@ -19,7 +19,7 @@ import pytest
 
 from analytics_core.addresses import format_address
 from analytics_core.registry import Registry, write_registry
-from tests.collectors import ORIGIN, CollectorProcess, Keys, write_keys
+from tests.collectors import EVENTS, ORIGIN, CollectorProcess, Keys, write_keys
 from tests.trackers import TrackerProcess, read_spool
 
 pytestmark = pytest.mark.skipif(shutil.which("caddy") is None, reason="caddy is not installed")
@@ -106,17 +106,19 @@ def _wait_for(port: int, caddy: subprocess.Popen[bytes]) -> None:
             return
 
 
-def ask(front: Front, name: str, path: str, *, source: str = "127.0.0.1", **headers: str) -> HTTPResponse:
+def ask(
+    front: Front, name: str, path: str, *, source: str = "127.0.0.1", method: str = "GET", **headers: str
+) -> HTTPResponse:
     context = ssl.create_default_context(cafile=str(front.root))
     plain = socket.create_connection(("127.0.0.1", front.https_port), timeout=30, source_address=(source, 0))
     connection = HTTPConnection(name)
     connection.sock = context.wrap_socket(plain, server_hostname=name)
-    return _send(connection, path, headers)
+    return _send(connection, path, headers, method=method)
 
 
-def _send(connection: HTTPConnection, path: str, headers: dict[str, str]) -> HTTPResponse:
+def _send(connection: HTTPConnection, path: str, headers: dict[str, str], *, method: str = "GET") -> HTTPResponse:
     try:
-        connection.putrequest("GET", path, skip_accept_encoding=True)
+        connection.putrequest(method, path, skip_accept_encoding=True)
         connection.putheader("User-Agent", _AGENT)
         for header, value in headers.items():
             connection.putheader(header.replace("_", "-"), value)
@@ -157,8 +159,10 @@ def test_events_are_the_ledgers_name_and_come_from_whoever_sent_them(front: Fron
     assert shown.status == 200
     [stored] = front.collector.events()
     assert format_address(stored.address) == "127.0.0.9"
-    # Everything else of that name is the API's, which is not there.
-    assert ask(front, "ledger.example.com", "/api/v1/health").status == 502
+    # Everything else of that name is the API's, which is not there; events are read from it, and sent to the collector.
+    for path in ("/api/v1/health", EVENTS):
+        assert ask(front, "ledger.example.com", path).status == 502
+    assert ask(front, "ledger.example.com", EVENTS, method="POST").status == 401
 
 
 def test_a_name_that_comes_later_gets_its_certificate_then(front: Front) -> None:

@@ -13,6 +13,7 @@ from castledger_server.monitoring.alerts import write_rules
 from castledger_server.monitoring.dashboard import write_dashboard
 from castledger_server.monitoring.pages import fill_page
 from tests.docs.drawings import draw_windows
+from tests.docs.sdk_reference import write_reference
 
 CONFIGURATION = Path(__file__).parents[2] / "docs" / "configuration.md"
 ENVIRONMENT = Path(__file__).parents[2] / ".env.example"
@@ -20,6 +21,7 @@ TENANTS = Path(__file__).parents[2] / "docs" / "tenants.md"
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yml"
 DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "castledger.json"
+SDK_REFERENCE = Path(__file__).parents[2] / "docs" / "sdk-reference.md"
 WINDOWS = Path(__file__).parents[2] / "docs" / "methodology" / "windows.svg"
 
 
@@ -74,6 +76,7 @@ def main(argv: Sequence[str]) -> int:
         RULES: write_rules(),
         DASHBOARD: write_dashboard(),
         WINDOWS: draw_windows(),
+        SDK_REFERENCE: write_reference(),
     }
     if "--write" in argv:
         for path, text in pages.items():

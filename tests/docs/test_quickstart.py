@@ -76,8 +76,8 @@ def test_every_command_of_the_quickstart_does_what_the_page_says(folder: Path) -
     )
     try:
         assert up.stdout is not None
-        printed = dict(up.stdout.readline().strip().split(": ", 1) for _ in range(4))
-        assert list(printed) == re.findall(r"`(\w+)`", PAGE.read_text().partition("prints four lines")[2])[:4]
+        printed = dict(up.stdout.readline().strip().split(": ", 1) for _ in range(5))
+        assert list(printed) == re.findall(r"`(\w+)`", PAGE.read_text().partition("prints five lines")[2])[:5]
         assert f"prefix: {printed['tracker_url']}/e,pg=" in run(add)
         run(rewrite)
         assert run(play) == "302 https://dts.podtrac.com/redirect.mp3/pdst.fm/e/cdn.example.org/s/e0.mp3?s=1&_from=a\n"

@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 
 from analytics_core.db.keys import add_key
 from analytics_core.db.links import add_link, archive_link
+from analytics_core.db.memberships import add_membership, end_membership
 from analytics_core.db.pool import Pool, Tenant, open_pool, tenant_transaction
 from analytics_core.db.quotas import read_usage, set_quotas
 from analytics_core.db.tenants import create_tenant, revoke_key
+from analytics_core.db.users import create_user
 from analytics_core.errors import QuotaExceeded
 from analytics_core.ids import KeyId
+from analytics_core.permissions import RoleName
 from analytics_core.quotas import Metric, Period, Quota
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
@@ -82,6 +85,81 @@ async def test_of_200_at_once_against_a_quota_of_100_exactly_100_pass(cast: Cast
     async with tenant_transaction(cast.api, cast.other) as conn:
         assert await conn.fetchval("select count(*) from app.links") == 100
     assert set((await used(cast, Metric.LINKS)).values()) == {100}
+
+
+async def test_of_many_who_join_at_once_no_more_than_the_quota_do(cast: Cast, database: DatabaseSettings) -> None:
+    await limit(cast, Quota(Metric.MEMBERS, Period.TOTAL, 10))
+    auth = await open_pool(database, Role.AUTH, application_name="test", max_size=CONNECTIONS)
+
+    async def join(number: int) -> UUID:
+        async with tenant_transaction(auth, cast.other) as conn:
+            user = await create_user(conn, email=f"{number}@example.com", name="", password_hash=None, now=NOW)
+            await add_membership(conn, cast.other.tenant_id, user.user_id, role=RoleName.VIEWER, now=NOW)
+            return user.user_id
+
+    try:
+        outcomes = await asyncio.gather(*(join(number) for number in range(40)), return_exceptions=True)
+        joined = [outcome for outcome in outcomes if isinstance(outcome, UUID)]
+        refused = [outcome for outcome in outcomes if not isinstance(outcome, UUID)]
+        assert (len(joined), len(refused)) == (10, 30)
+        assert all(isinstance(one, QuotaExceeded) and one.metric == "members" for one in refused)
+        # Who was refused was not made either.
+        assert await auth.fetchval("select count(*) from app.users") == 10
+        async with tenant_transaction(auth, cast.other) as conn:
+            await end_membership(conn, cast.other.tenant_id, joined[0], now=NOW)
+        await join(40)
+        with pytest.raises(QuotaExceeded):
+            await join(41)
+    finally:
+        auth.terminate()
+
+
+async def test_a_key_that_has_expired_gives_its_place_back_to_the_next_one(cast: Cast) -> None:
+    await limit(cast, Quota(Metric.API_KEYS, Period.TOTAL, 2))
+    past, future = NOW - dt.timedelta(minutes=1), NOW + dt.timedelta(days=1)
+
+    async def make(expires_at: dt.datetime | None) -> KeyId:
+        async with tenant_transaction(cast.api, cast.other) as conn:
+            row, _ = await add_key(conn, cast.other, name="x", scopes=None, expires_at=expires_at)
+            return row.key_id
+
+    lasting = await make(future)
+    expired = await make(past)
+    assert (await used(cast, Metric.API_KEYS))[Period.TOTAL] == 2
+    await make(None)
+    with pytest.raises(QuotaExceeded):
+        await make(None)
+    assert await used(cast, Metric.API_KEYS) == {Period.DAY: 3, Period.MONTH: 3, Period.TOTAL: 2}
+    # A place is given back once, whatever happens to the key then.
+    async with tenant_transaction(cast.api, cast.other) as conn:
+        assert await revoke_key(conn, cast.other, expired)
+    assert (await used(cast, Metric.API_KEYS))[Period.TOTAL] == 2
+    async with tenant_transaction(cast.api, cast.other) as conn:
+        assert await revoke_key(conn, cast.other, lasting)
+    assert (await used(cast, Metric.API_KEYS))[Period.TOTAL] == 1
+
+
+async def test_expired_keys_give_way_to_no_more_than_the_quota_at_once(cast: Cast) -> None:
+    async with tenant_transaction(cast.api, cast.other) as conn:
+        for _ in range(5):
+            await add_key(conn, cast.other, name="x", scopes=None)
+        # Their time was shortened, as a rotation does.
+        await conn.execute(
+            "update app.api_keys set expires_at = $1"
+            " where key_id <> (select key_id from app.api_keys order by created_at, key_id limit 1)",
+            NOW - dt.timedelta(minutes=1),
+        )
+    assert (await used(cast, Metric.API_KEYS))[Period.TOTAL] == 5
+    await limit(cast, Quota(Metric.API_KEYS, Period.TOTAL, 5))
+
+    async def make() -> None:
+        async with tenant_transaction(cast.api, cast.other) as conn:
+            await add_key(conn, cast.other, name="x", scopes=None)
+
+    outcomes = await asyncio.gather(*(make() for _ in range(20)), return_exceptions=True)
+    assert sum(outcome is None for outcome in outcomes) == 4
+    assert all(outcome is None or isinstance(outcome, QuotaExceeded) for outcome in outcomes)
+    assert (await used(cast, Metric.API_KEYS))[Period.TOTAL] == 5
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

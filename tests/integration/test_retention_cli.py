@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from analytics_core.audit import Actor
 from analytics_core.settings import DatabaseSettings
 from castledger_server.cli import main
 from castledger_server.data_dir import RunningUp, write_running_up
 from tests.factories import make_tenant
+from tests.integration.records import read_entries
 
 
 def test_a_tenants_time_is_set_listed_and_taken_back(
@@ -40,3 +42,9 @@ def test_a_tenants_time_is_set_listed_and_taken_back(
     assert "there is no tenant 'nobody'" in complaint
     assert run("set", "studio", "default") == (0, "hits of studio are kept as long as those of all", "")
     assert run("ls")[1].split(maxsplit=1) == ["studio", "25 months (default)"]
+    # What was refused is not on record.
+    entries = asyncio.run(read_entries(database, "studio"))
+    assert [(entry.actor, entry.action, entry.before, entry.after) for entry in entries] == [
+        (Actor.COMMAND, "retention.set", {"hits_days": 90}, {"hits_days": None}),
+        (Actor.COMMAND, "retention.set", {"hits_days": None}, {"hits_days": 90}),
+    ]

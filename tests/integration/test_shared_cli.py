@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import threading
 from pathlib import Path
@@ -9,10 +10,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from analytics_core.audit import Actor
+from analytics_core.db.pool import connect
+from analytics_core.db.tenants import create_tenant
 from analytics_core.errors import InvalidInput
+from analytics_core.roles import Role
+from analytics_core.settings import DatabaseSettings
 from analytics_core.shared_addresses import SharedEntry, parse_shared_network
 from castledger_server.cli import main
+from castledger_server.data_dir import RunningUp, write_running_up
 from castledger_server.shared_list import Change, SharedList
+from tests.integration.records import read_entries
 
 TODAY = dt.datetime.now(dt.UTC).date()
 OLD = TODAY - dt.timedelta(days=80)
@@ -159,3 +167,36 @@ def test_a_list_that_is_full_stays_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="at most 10,000 networks"):
         SharedList(tmp_path).add(entry, by="Ada", at=AT)
     assert (tmp_path / "shared.txt").read_text() == lines
+
+
+def test_what_was_changed_is_on_record_of_the_installation(
+    database: DatabaseSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DATABASE_URL", "POSTGRES_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    add = ("add", "192.0.2.0/24", "--note", "Office", "--by", "Ada")
+    assert shared(tmp_path, *add) == 0
+    assert "done, and not on record: no database is known here" in capsys.readouterr().err
+    running = RunningUp(pid=1, database_url=str(database.url), answers={}, admin_urls={}, children={})
+    write_running_up(tmp_path, running)
+    assert shared(tmp_path, "validate", "--all") == 0
+    assert "not on record: the database has no tenant yet" in capsys.readouterr().err
+    asyncio.run(make_installation(database))
+    assert shared(tmp_path, "rm", "192.0.2.0/24", "--dry-run") == 0
+    assert shared(tmp_path, "rm", "192.0.2.0/24") == 0
+    assert shared(tmp_path, *add) == 0
+    assert shared(tmp_path, *add) == 2
+    entries = asyncio.run(read_entries(database, "home"))
+    assert [(entry.action, entry.resource_id, entry.after) for entry in entries] == [
+        ("shared_address.add", "192.0.2.0/24", {"validated": str(TODAY)}),
+        ("shared_address.remove", "192.0.2.0/24", None),
+    ]
+    assert {entry.actor for entry in entries} == {Actor.COMMAND}
+
+
+async def make_installation(database: DatabaseSettings) -> None:
+    conn = await connect(database, Role.AUTH, application_name="test")
+    try:
+        await create_tenant(conn, slug="home", name="Home", is_installation=True)
+    finally:
+        await conn.close()

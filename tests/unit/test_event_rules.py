@@ -158,7 +158,17 @@ def test_what_is_within_bounds_is_accepted(field: str, value: object) -> None:
         ("new_customer", 1, "/new_customer", "invalid"),
         *[
             ("url", value, "/url", "invalid")
-            for value in ("", "ftp://a", "https://", "//a", "https://a b/", "https://a/\n", "https://a/" + "x" * 2040)
+            for value in (
+                "",
+                "ftp://a",
+                "https://",
+                "//a",
+                "https://a b/",
+                "https://a/\n",
+                "https://a/\x80",
+                "https://a\x00b/",
+                "https://a/" + "x" * 2040,
+            )
         ],
         ("referrer", "android-app://a.b", "/referrer", "invalid"),
         ("occurred_at", "2026-11-30T06:00:00", "/occurred_at", "naive_time"),

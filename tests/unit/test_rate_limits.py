@@ -189,6 +189,26 @@ def test_every_kind_lets_exactly_the_burst_pass_of_many_at_once(
     assert run(use) == 100
 
 
+def test_many_clients_at_once_get_each_their_own_answer(socket_path: Path) -> None:
+    async def use() -> list[Admission]:
+        async with open_redis(RedisSettings(url=Secret(url_of(socket_path))), timeout_s=60) as redis:
+            limiter = RedisLimiter(redis)
+            # More than go with one question, and one of them is given up while it waits.
+            names = [uuid4().bytes for _ in range(600)]
+            given_up = asyncio.ensure_future(limiter.take(names[0], 1, Rate(1, 1000)))
+            tasks = [limiter.take(name, burst, Rate(1, 1000)) for burst, name in enumerate(names)]
+            answering = asyncio.gather(*tasks)
+            await asyncio.sleep(0)
+            given_up.cancel()
+            found = await answering
+            assert given_up.cancelled()
+            return found
+
+    answers = asyncio.run(use())
+    assert [answer.remaining for answer in answers[1:]] == [1000 - cost for cost in range(1, 600)]
+    assert all(answer.is_allowed for answer in answers)
+
+
 @given(
     rate=rates,
     ahead_us=st.one_of(st.integers(-(10**7), 10**12), st.just(-NOW)),
@@ -206,9 +226,10 @@ def test_the_script_judges_as_the_rule_does(
     if tat_us:
         blocking.set(key, str(tat_us))
     arguments = [rate.unit_us, rate.burst, cost, int(spends), now_us // 10**6, now_us % 10**6]
-    answer: Any = blocking.eval(script, 1, key, *arguments)
+    text: Any = blocking.eval(script, 1, key, *arguments)
+    answer = [int(part) for part in text.split()]
     admission, after_us = judge(tat_us, now_us, cost, rate)
-    assert Admission(bool(answer[0]), *answer[1:]) == admission
+    assert Admission(answer[0] == 1, answer[1], answer[2], answer[3]) == admission
     stored: Any = blocking.get(key)
     if spends and cost:
         left_ms: Any = blocking.pttl(key)

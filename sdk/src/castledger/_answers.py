@@ -77,8 +77,9 @@ def read_answer(call: Call[T], answer: Answer, *, base_url: str) -> T:
             request_id=request_id,
             retry_after=retry_after_s(answer),
         )
+    # An answer without a body, as 204 is, is read as null.
     try:
-        return msgspec.json.decode(answer.content, type=call.kind)
+        return msgspec.json.decode(answer.content or b"null", type=call.kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UnexpectedAnswer(
             f"{base_url}{call.path} answered with something else than Castledger does ({error}): base_url points to "

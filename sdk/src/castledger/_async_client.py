@@ -2,117 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
-import datetime as dt
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, TypeVar
-from uuid import UUID
 
 import httpx
 
 from castledger._answers import read_answer
-from castledger._models import DownloadReport, Episode, Explanation, Hit, Podcast
-from castledger._options import Options
-from castledger._requests import Call, Moment, Page, Paged, Query
+from castledger._event_options import EventOptions
+from castledger._options import Options, read_proxy
+from castledger._paging import AsyncItems
+from castledger._requests import Call, Paged
 from castledger._retries import Answer, RetryPolicy
+from castledger._stats import Listener, Stats
+from castledger._tasks import TaskDelivery
+from castledger._tracking import track
+from castledger.analytics import AsyncAnalytics
+from castledger.attribution import AsyncAttribution
+from castledger.episodes import AsyncEpisodes
+from castledger.keys import AsyncKeys
+from castledger.links import AsyncLinks
+from castledger.podcasts import AsyncPodcasts
 
 __all__ = ("AsyncCastledger",)
 
 T = TypeVar("T")
 
 
-class _AsyncPodcasts:
-    def __init__(self, client: AsyncCastledger) -> None:
-        self._client = client
+async def _sleep(wait_s: float) -> None:
+    # Half of what an import of the package would take, for those who never use this client.
+    import asyncio
 
-    async def create(self, *, feed_url: str) -> Podcast:
-        """Add a podcast by its feed's address.
-
-        Raises:
-            Conflict: ``podcast_taken``: the feed has an owner.
-            ValidationError: The feed cannot be fetched or is none; ``errors`` says why.
-        """
-        return await self._client.send(Query.create_podcast(feed_url))
-
-    async def create_from_feed(self, feed: bytes) -> Podcast:
-        """Add a podcast by its feed's bytes, for one that the server cannot fetch; it will not be polled."""
-        return await self._client.send(Query.create_podcast_from_feed(feed))
-
-    def list(self) -> AsyncIterator[Podcast]:
-        """Go through all podcasts, page by page."""
-        return self._client.pages(Query.podcasts())
-
-    async def get(self, podcast_id: UUID | str) -> Podcast:
-        """Read one podcast."""
-        return await self._client.send(Query.podcast(podcast_id))
-
-    def episodes(self, podcast_id: UUID | str) -> AsyncIterator[Episode]:
-        """Go through a podcast's episodes, newest first."""
-        return self._client.pages(Query.episodes(podcast_id))
-
-
-class _AsyncAnalytics:
-    def __init__(self, client: AsyncCastledger) -> None:
-        self._client = client
-
-    async def downloads(
-        self,
-        *,
-        start: Moment,
-        end: Moment,
-        podcast_id: UUID | str | None = None,
-        episode_id: UUID | str | None = None,
-        interval: str = "day",
-        by: str | None = None,
-        tz: str | None = None,
-    ) -> DownloadReport:
-        """Report downloads from *start* up to, not including, *end*.
-
-        Args:
-            start: A date, or an aware instant on the quarter hour.
-            end: Likewise.
-            podcast_id: Of one podcast; all of the tenant's when neither this nor an episode is given.
-            episode_id: Of one episode.
-            interval: ``hour``, ``day``, ``week`` or ``month``.
-            by: ``episode``, ``app``, ``device``, ``os``, ``country``, ``region``, ``city``, ``referrer``,
-                ``feed_app`` or ``source``.
-            tz: Time zone of the intervals, such as ``Europe/Berlin``; UTC by default.
-
-        Raises:
-            ValueError: An instant has no time zone.
-            TypeError: *start* or *end* is something else.
-            ValidationError: The API refused a parameter; ``errors`` says which.
-        """
-        return await self._client.send(
-            Query.downloads(
-                podcast_id=podcast_id, episode_id=episode_id, start=start, end=end, interval=interval, by=by, tz=tz
-            )
-        )
-
-    async def explain(
-        self, *, day: dt.date, podcast_id: UUID | str | None = None, episode_id: UUID | str | None = None
-    ) -> Explanation:
-        """Take a UTC day of one episode, or of a whole podcast, apart: every hit with its verdict."""
-        return await self._client.send(Query.explain(podcast_id=podcast_id, episode_id=episode_id, day=day))
-
-    def hits(
-        self,
-        *,
-        start: Moment,
-        end: Moment,
-        podcast_id: UUID | str | None = None,
-        episode_id: UUID | str | None = None,
-        verdict: str | None = None,
-    ) -> AsyncIterator[Hit]:
-        """Go through hits one by one, each with the reason why it counts or does not."""
-        return self._client.pages(
-            Query.hits(podcast_id=podcast_id, episode_id=episode_id, start=start, end=end, verdict=verdict)
-        )
-
-    async def hit(self, hit_id: str) -> Hit:
-        """Read one hit."""
-        return await self._client.send(Query.hit(hit_id))
+    await asyncio.sleep(wait_s)
 
 
 class AsyncCastledger:
@@ -121,11 +43,25 @@ class AsyncCastledger:
     Args:
         api_key: ``cl_live_…`` or a token; by default the environment's ``CASTLEDGER_API_KEY``.
         base_url: The API's address; by default ``CASTLEDGER_API_URL``, else this machine's port 8000.
+        collector_url: Where events go; by default ``CASTLEDGER_COLLECTOR_URL``, else this machine's port 8001.
         timeout: Seconds for each step of a request: to connect, and for every wait for data.
-        max_retries: How often a read is repeated after a failure that may pass. It is not repeated before the time that
-            the API asks for; where that is more than 30 s away, the error is raised with it as ``retry_after``.
-        transport: How requests are made, for proxies and tests.
+        max_retries: How often a request is repeated after a failure that may pass; a write carries an
+            ``Idempotency-Key``, so that it is done once all the same. None is repeated before the time that the API
+            asks for; where that is more than 30 s away, the error is raised with it as ``retry_after``.
+        proxy: The address of a proxy, such as ``http://proxy.example.com:3128``; by default what ``HTTPS_PROXY``,
+            ``HTTP_PROXY`` and ``NO_PROXY`` say.
+        transport: How requests are made, for tests and what a proxy's address cannot say.
         sleep: How to wait between tries.
+        queue_size: Events that wait in memory at most; what comes on top is dropped and counted. 32 MiB at most.
+        batch_size: Events of a request at most, up to 500.
+        flush_interval: Seconds that an event waits at most for others.
+        spool_dir: A folder in which events outlive the process until they are sent; several processes may share it.
+        spool_mb: What its files hold at most.
+        on_error: Given an :class:`EventRefused`, :class:`EventsLost` or :class:`EventsHeldUp`; what it raises is
+            swallowed and counted.
+        strict: Whether ``track`` raises what it refuses, for tests.
+        enabled: Whether events are taken at all; otherwise ``track`` does nothing.
+        collector_transport: How events are sent, for proxies and tests.
 
     Raises:
         ConfigurationError: Something of this cannot work.
@@ -136,19 +72,52 @@ class AsyncCastledger:
         api_key: str | None = None,
         *,
         base_url: str | None = None,
+        collector_url: str | None = None,
         timeout: float = 10.0,
         max_retries: int = 2,
+        proxy: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[object]] = _sleep,
+        queue_size: int = 10_000,
+        batch_size: int = 100,
+        flush_interval: float = 2.0,
+        spool_dir: str | os.PathLike[str] | None = None,
+        spool_mb: int = 64,
+        on_error: Listener | None = None,
+        strict: bool = False,
+        enabled: bool = True,
+        collector_transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._options = Options.read(api_key=api_key, base_url=base_url, timeout=timeout, max_retries=max_retries)
+        events = EventOptions(
+            self._options,
+            collector_url=collector_url,
+            queue_size=queue_size,
+            batch_size=batch_size,
+            flush_interval=flush_interval,
+            spool_dir=spool_dir,
+            spool_mb=spool_mb,
+            is_strict=strict,
+            is_enabled=enabled,
+        )
+        tls = httpx.create_ssl_context()
+        self._delivery = TaskDelivery(events, on_error, tls=tls, transport=collector_transport)
         self._retries = RetryPolicy(self._options.max_retries)
         self._sleep = sleep
         self._http = httpx.AsyncClient(
-            base_url=self._options.base_url, headers=self._options.headers(), timeout=timeout, transport=transport
+            base_url=self._options.base_url,
+            headers=self._options.headers(),
+            timeout=timeout,
+            proxy=read_proxy(proxy, has_transport=transport is not None),
+            verify=tls,
+            transport=transport,
         )
-        self.podcasts = _AsyncPodcasts(self)
-        self.analytics = _AsyncAnalytics(self)
+        self.podcasts = AsyncPodcasts(self)
+        self.episodes = AsyncEpisodes(self)
+        self.analytics = AsyncAnalytics(self)
+        self.attribution = AsyncAttribution(self)
+        self.links = AsyncLinks(self)
+        self.keys = AsyncKeys(self)
 
     def __repr__(self) -> str:
         return f"AsyncCastledger({self._options!r})"
@@ -159,10 +128,25 @@ class AsyncCastledger:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        await self.aclose()
 
-    async def close(self) -> None:
-        """Close the connections."""
+    track = track
+
+    async def flush(self, timeout: float = 10.0) -> bool:  # noqa: ASYNC109 - the blocking client's surface
+        """Send all events that wait, for *timeout* seconds at most.
+
+        Returns:
+            Whether none waits any more; ``False`` at once when the collector asked for a longer pause.
+        """
+        return await self._delivery.flush_async(timeout)
+
+    def stats(self) -> Stats:
+        """Say what became of the events of this process."""
+        return self._delivery.stats()
+
+    async def aclose(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - the blocking client's surface
+        """Send what waits, for *timeout* seconds at most, take no more events, and close the connections."""
+        await self._delivery.close_async(timeout)
         await self._http.aclose()
 
     async def _try(self, call: Call[Any]) -> Answer:
@@ -190,16 +174,6 @@ class AsyncCastledger:
             await self._sleep(wait_s)
             retries += 1
 
-    async def pages(self, paged: Paged[T]) -> AsyncIterator[T]:
-        """Go through a list, page by page.
-
-        Raises:
-            UnexpectedAnswer: A cursor was given twice; what was read until then has been handed out.
-        """
-        seen: set[str] = set()
-        call: Call[Page[T]] | None = paged.first()
-        while call is not None:
-            page = await self.send(call)
-            for item in page.data:
-                yield item
-            call = paged.following(page, seen)
+    def pages(self, paged: Paged[T]) -> AsyncItems[T]:
+        """Go through a list, page by page; for routes that have no method here yet."""
+        return AsyncItems(self.send, paged)

@@ -2,117 +2,34 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import os
 import time
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
-from uuid import UUID
 
 import httpx
 
 from castledger._answers import read_answer
-from castledger._models import DownloadReport, Episode, Explanation, Hit, Podcast
-from castledger._options import Options
-from castledger._requests import Call, Moment, Page, Paged, Query
+from castledger._event_options import EventOptions
+from castledger._options import Options, read_proxy
+from castledger._paging import Items
+from castledger._requests import Call, Paged
 from castledger._retries import Answer, RetryPolicy
+from castledger._stats import Listener, Stats
+from castledger._threads import ThreadDelivery
+from castledger._tracking import track
+from castledger.analytics import Analytics
+from castledger.attribution import Attribution
+from castledger.episodes import Episodes
+from castledger.keys import Keys
+from castledger.links import Links
+from castledger.podcasts import Podcasts
 
 __all__ = ("Castledger",)
 
 T = TypeVar("T")
-
-
-class _Podcasts:
-    def __init__(self, client: Castledger) -> None:
-        self._client = client
-
-    def create(self, *, feed_url: str) -> Podcast:
-        """Add a podcast by its feed's address.
-
-        Raises:
-            Conflict: ``podcast_taken``: the feed has an owner.
-            ValidationError: The feed cannot be fetched or is none; ``errors`` says why.
-        """
-        return self._client.send(Query.create_podcast(feed_url))
-
-    def create_from_feed(self, feed: bytes) -> Podcast:
-        """Add a podcast by its feed's bytes, for one that the server cannot fetch; it will not be polled."""
-        return self._client.send(Query.create_podcast_from_feed(feed))
-
-    def list(self) -> Iterator[Podcast]:
-        """Go through all podcasts, page by page."""
-        return self._client.pages(Query.podcasts())
-
-    def get(self, podcast_id: UUID | str) -> Podcast:
-        """Read one podcast."""
-        return self._client.send(Query.podcast(podcast_id))
-
-    def episodes(self, podcast_id: UUID | str) -> Iterator[Episode]:
-        """Go through a podcast's episodes, newest first."""
-        return self._client.pages(Query.episodes(podcast_id))
-
-
-class _Analytics:
-    def __init__(self, client: Castledger) -> None:
-        self._client = client
-
-    def downloads(
-        self,
-        *,
-        start: Moment,
-        end: Moment,
-        podcast_id: UUID | str | None = None,
-        episode_id: UUID | str | None = None,
-        interval: str = "day",
-        by: str | None = None,
-        tz: str | None = None,
-    ) -> DownloadReport:
-        """Report downloads from *start* up to, not including, *end*.
-
-        Args:
-            start: A date, or an aware instant on the quarter hour.
-            end: Likewise.
-            podcast_id: Of one podcast; all of the tenant's when neither this nor an episode is given.
-            episode_id: Of one episode.
-            interval: ``hour``, ``day``, ``week`` or ``month``.
-            by: ``episode``, ``app``, ``device``, ``os``, ``country``, ``region``, ``city``, ``referrer``,
-                ``feed_app`` or ``source``.
-            tz: Time zone of the intervals, such as ``Europe/Berlin``; UTC by default.
-
-        Raises:
-            ValueError: An instant has no time zone.
-            TypeError: *start* or *end* is something else.
-            ValidationError: The API refused a parameter; ``errors`` says which.
-        """
-        return self._client.send(
-            Query.downloads(
-                podcast_id=podcast_id, episode_id=episode_id, start=start, end=end, interval=interval, by=by, tz=tz
-            )
-        )
-
-    def explain(
-        self, *, day: dt.date, podcast_id: UUID | str | None = None, episode_id: UUID | str | None = None
-    ) -> Explanation:
-        """Take a UTC day of one episode, or of a whole podcast, apart: every hit with its verdict."""
-        return self._client.send(Query.explain(podcast_id=podcast_id, episode_id=episode_id, day=day))
-
-    def hits(
-        self,
-        *,
-        start: Moment,
-        end: Moment,
-        podcast_id: UUID | str | None = None,
-        episode_id: UUID | str | None = None,
-        verdict: str | None = None,
-    ) -> Iterator[Hit]:
-        """Go through hits one by one, each with the reason why it counts or does not."""
-        return self._client.pages(
-            Query.hits(podcast_id=podcast_id, episode_id=episode_id, start=start, end=end, verdict=verdict)
-        )
-
-    def hit(self, hit_id: str) -> Hit:
-        """Read one hit."""
-        return self._client.send(Query.hit(hit_id))
 
 
 class Castledger:
@@ -121,11 +38,25 @@ class Castledger:
     Args:
         api_key: ``cl_live_…`` or a token; by default the environment's ``CASTLEDGER_API_KEY``.
         base_url: The API's address; by default ``CASTLEDGER_API_URL``, else this machine's port 8000.
+        collector_url: Where events go; by default ``CASTLEDGER_COLLECTOR_URL``, else this machine's port 8001.
         timeout: Seconds for each step of a request: to connect, and for every wait for data.
-        max_retries: How often a read is repeated after a failure that may pass. It is not repeated before the time that
-            the API asks for; where that is more than 30 s away, the error is raised with it as ``retry_after``.
-        transport: How requests are made, for proxies and tests.
+        max_retries: How often a request is repeated after a failure that may pass; a write carries an
+            ``Idempotency-Key``, so that it is done once all the same. None is repeated before the time that the API
+            asks for; where that is more than 30 s away, the error is raised with it as ``retry_after``.
+        proxy: The address of a proxy, such as ``http://proxy.example.com:3128``; by default what ``HTTPS_PROXY``,
+            ``HTTP_PROXY`` and ``NO_PROXY`` say.
+        transport: How requests are made, for tests and what a proxy's address cannot say.
         sleep: How to wait between tries.
+        queue_size: Events that wait in memory at most; what comes on top is dropped and counted. 32 MiB at most.
+        batch_size: Events of a request at most, up to 500.
+        flush_interval: Seconds that an event waits at most for others.
+        spool_dir: A folder in which events outlive the process until they are sent; several processes may share it.
+        spool_mb: What its files hold at most.
+        on_error: Given an :class:`EventRefused`, :class:`EventsLost` or :class:`EventsHeldUp`; what it raises is
+            swallowed and counted.
+        strict: Whether ``track`` raises what it refuses, for tests.
+        enabled: Whether events are taken at all; otherwise ``track`` does nothing.
+        collector_transport: How events are sent, for proxies and tests.
 
     Raises:
         ConfigurationError: Something of this cannot work.
@@ -136,19 +67,53 @@ class Castledger:
         api_key: str | None = None,
         *,
         base_url: str | None = None,
+        collector_url: str | None = None,
         timeout: float = 10.0,
         max_retries: int = 2,
+        proxy: str | None = None,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], object] = time.sleep,
+        queue_size: int = 10_000,
+        batch_size: int = 100,
+        flush_interval: float = 2.0,
+        spool_dir: str | os.PathLike[str] | None = None,
+        spool_mb: int = 64,
+        on_error: Listener | None = None,
+        strict: bool = False,
+        enabled: bool = True,
+        collector_transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._options = Options.read(api_key=api_key, base_url=base_url, timeout=timeout, max_retries=max_retries)
+        events = EventOptions(
+            self._options,
+            collector_url=collector_url,
+            queue_size=queue_size,
+            batch_size=batch_size,
+            flush_interval=flush_interval,
+            spool_dir=spool_dir,
+            spool_mb=spool_mb,
+            is_strict=strict,
+            is_enabled=enabled,
+        )
+        tls = httpx.create_ssl_context()
+        self._delivery = ThreadDelivery(events, on_error, tls=tls, transport=collector_transport)
+        weakref.finalize(self, self._delivery.retire).atexit = False
         self._retries = RetryPolicy(self._options.max_retries)
         self._sleep = sleep
         self._http = httpx.Client(
-            base_url=self._options.base_url, headers=self._options.headers(), timeout=timeout, transport=transport
+            base_url=self._options.base_url,
+            headers=self._options.headers(),
+            timeout=timeout,
+            proxy=read_proxy(proxy, has_transport=transport is not None),
+            verify=tls,
+            transport=transport,
         )
-        self.podcasts = _Podcasts(self)
-        self.analytics = _Analytics(self)
+        self.podcasts = Podcasts(self)
+        self.episodes = Episodes(self)
+        self.analytics = Analytics(self)
+        self.attribution = Attribution(self)
+        self.links = Links(self)
+        self.keys = Keys(self)
 
     def __repr__(self) -> str:
         return f"Castledger({self._options!r})"
@@ -161,8 +126,23 @@ class Castledger:
     ) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Close the connections."""
+    track = track
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Send all events that wait, for *timeout* seconds at most.
+
+        Returns:
+            Whether none waits any more; ``False`` at once when the collector asked for a longer pause.
+        """
+        return self._delivery.flush(timeout)
+
+    def stats(self) -> Stats:
+        """Say what became of the events of this process."""
+        return self._delivery.stats()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Send what waits, for *timeout* seconds at most, take no more events, and close the connections."""
+        self._delivery.close(timeout)
         self._http.close()
 
     def _try(self, call: Call[Any]) -> Answer:
@@ -190,15 +170,6 @@ class Castledger:
             self._sleep(wait_s)
             retries += 1
 
-    def pages(self, paged: Paged[T]) -> Iterator[T]:
-        """Go through a list, page by page.
-
-        Raises:
-            UnexpectedAnswer: A cursor was given twice; what was read until then has been handed out.
-        """
-        seen: set[str] = set()
-        call: Call[Page[T]] | None = paged.first()
-        while call is not None:
-            page = self.send(call)
-            yield from page.data
-            call = paged.following(page, seen)
+    def pages(self, paged: Paged[T]) -> Items[T]:
+        """Go through a list, page by page; for routes that have no method here yet."""
+        return Items(self.send, paged)

@@ -2,12 +2,16 @@
 
 * ``CastledgerError``
     * ``ConfigurationError``: the client cannot be used as it was made
+    * ``MissingExtra``: a library that is not installed is needed
     * ``APIConnectionError``: no answer came
         * ``APITimeout``: none came in time
     * ``UnexpectedAnswer``: something answered, but not as the API does
     * ``APIError``: the API refused
         * ``BadRequest`` 400 and other 4xx · ``AuthenticationError`` 401 · ``PermissionDenied`` 403 · ``NotFound`` 404
         * ``Conflict`` 409 · ``ValidationError`` 422 · ``RateLimited`` 429 · ``ServerError`` 5xx
+    * ``EventRefused``: an event is out of bounds; raised by ``track`` only when the client is strict
+    * ``EventsLost``: events will not arrive; never raised, only given to ``on_error``
+    * ``EventsHeldUp``: events wait for somebody to act; never raised, only given to ``on_error``
 """
 
 from __future__ import annotations
@@ -26,7 +30,11 @@ __all__ = (
     "CastledgerError",
     "ConfigurationError",
     "Conflict",
+    "EventRefused",
+    "EventsHeldUp",
+    "EventsLost",
     "FieldError",
+    "MissingExtra",
     "NotFound",
     "PermissionDenied",
     "RateLimited",
@@ -43,6 +51,16 @@ class CastledgerError(Exception):
 
 class ConfigurationError(CastledgerError, ValueError):
     """The client was made with something that cannot work."""
+
+
+class MissingExtra(CastledgerError, ImportError):
+    """A library is needed that an extra installs; the text says how."""
+
+    def __init__(self, extra: str) -> None:
+        super().__init__(f"{extra} is not installed: pip install 'castledger[{extra}]'", name=extra)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name,), self.__dict__
 
 
 class APIConnectionError(CastledgerError):
@@ -65,6 +83,44 @@ class UnexpectedAnswer(CastledgerError):
         self.status = status
         self.request_id = request_id
         super().__init__(message)
+
+
+class EventRefused(CastledgerError, ValueError):
+    """An event is out of bounds; the text names the field and the rule, never the value.
+
+    Attributes:
+        field: Such as ``occurred_at`` or ``properties.plan``; ``event`` for the whole.
+        code: Stable word for programs, such as ``naive``.
+    """
+
+    def __init__(self, field: str, code: str, message: str) -> None:
+        self.field = field
+        self.code = code
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.field, self.code, str(self)), self.__dict__
+
+
+class EventsLost(CastledgerError):
+    """Events will not arrive.
+
+    Attributes:
+        reason: Stable word for programs, such as ``queue_full``.
+        count: How many, since this reason was last told of.
+    """
+
+    def __init__(self, reason: str, count: int) -> None:
+        self.reason = reason
+        self.count = count
+        super().__init__(f"{count} event(s) lost: {reason}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason, self.count), self.__dict__
+
+
+class EventsHeldUp(CastledgerError):
+    """Events are kept and tried again, but will not arrive before somebody acts; the text says what to do."""
 
 
 class FieldError(msgspec.Struct, frozen=True):

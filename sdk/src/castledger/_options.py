@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import httpx
 from castledger._errors import ConfigurationError
 from castledger._version import __version__
 
-__all__ = ("Options",)
+__all__ = ("Options", "read_proxy", "read_url")
 
 _DEFAULT_URL: Final = "http://127.0.0.1:8000"
 _API: Final = "/api/v1"
@@ -22,6 +23,7 @@ _LONGEST_TIMEOUT_S: Final = 86_400.0
 # `cl_live_` and four of 38 characters: what the API itself shows of a key.
 _HINT_CHARS: Final = 12
 _KEY_CHARS: Final = 46
+_PROXY_SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 _HOST: Final = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 
 
@@ -65,16 +67,57 @@ def _fault_of(url: str) -> str | None:
     return None
 
 
-def _read_url(given: str | None, environ: Mapping[str, str]) -> str:
+def read_url(
+    name: str, given: str | None, variable: str, default: str, *, environ: Mapping[str, str] | None = None
+) -> str:
+    """Read an address.
+
+    Args:
+        name: The option's.
+        given: ``None`` for the environment's.
+        variable: Its name there.
+        default: Where it is not there either.
+        environ: The process's own when ``None``.
+
+    Raises:
+        ConfigurationError: It cannot be one; never quotes it.
+    """
     url = given
-    name = "base_url"
     if url is None:
-        url = environ.get("CASTLEDGER_API_URL") or _DEFAULT_URL
-        name = "base_url (CASTLEDGER_API_URL)"
+        url = (os.environ if environ is None else environ).get(variable) or default
+        name = f"{name} ({variable})"
     fault = _fault_of(url)
     if fault is not None:
         raise ConfigurationError(f"{name}: {fault}; it looks like https://api.example.com")
     return url.rstrip("/")
+
+
+def read_proxy(proxy: str | None, *, has_transport: bool) -> str | None:
+    """Refuse a proxy that cannot work.
+
+    Args:
+        proxy: Its address; ``None`` for what the environment says.
+        has_transport: Whether requests are made by something that was passed along, which would never see it.
+
+    Raises:
+        ConfigurationError: Names the option; never quotes a password.
+    """
+    if proxy is None:
+        return None
+    if has_transport:
+        raise ConfigurationError("proxy: does nothing beside a transport; give the proxy to the transport itself")
+    try:
+        parts: httpx.URL | None = httpx.URL(proxy)
+    except httpx.InvalidURL:
+        parts = None
+    if parts is None or parts.scheme not in _PROXY_SCHEMES or not parts.raw_host:
+        raise ConfigurationError(
+            "proxy: is no address that begins with http://, https://, socks5:// or socks5h:// and a host; it looks "
+            "like http://proxy.example.com:3128"
+        )
+    if parts.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+        raise ConfigurationError("proxy: a SOCKS proxy needs what `pip install 'httpx[socks]'` installs")
+    return proxy
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,7 +160,7 @@ class Options:
         """
         environ = os.environ if environ is None else environ
         key = _read_key(api_key, environ)
-        url = _read_url(base_url, environ)
+        url = read_url("base_url", base_url, "CASTLEDGER_API_URL", _DEFAULT_URL, environ=environ)
         # Written so that it refuses NaN, which compares as false with everything.
         if not 0 < timeout <= _LONGEST_TIMEOUT_S:
             raise ConfigurationError(f"timeout: is a number of seconds above 0, at most {_LONGEST_TIMEOUT_S:.0f}")

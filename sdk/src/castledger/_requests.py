@@ -4,24 +4,55 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Literal, TypeAlias, TypeVar
 from uuid import UUID, uuid4
 
 import msgspec
 
 from castledger._errors import UnexpectedAnswer
-from castledger._models import DownloadReport, Episode, Explanation, Hit, Podcast
 
-__all__ = ("Call", "Moment", "Page", "Paged", "Query")
+__all__ = (
+    "Call",
+    "Dimension",
+    "Interval",
+    "Moment",
+    "Page",
+    "Paged",
+    "given",
+    "given_range",
+    "path_id",
+    "write_moment",
+)
 
 T = TypeVar("T")
-Moment = dt.date | dt.datetime
+Moment: TypeAlias = dt.date | dt.datetime
+"""A date, or an aware instant."""
+
+Interval: TypeAlias = Literal["hour", "day", "week", "month"]
+"""How long a row's time is."""
+
+Dimension: TypeAlias = Literal[
+    "episode", "app", "device", "os", "country", "region", "city", "referrer", "feed_app", "source"
+]
+"""What downloads can be broken down by."""
 
 _PAGE: Final = 200
 
 
 class Call(Generic[T]):
-    """One request, and the type that its answer is read as."""
+    """One request, and the type that its answer is read as.
+
+    A write gets an ``Idempotency-Key`` here, once: however often the call is sent, it is done once.
+
+    Args:
+        kind: What a good answer's body is; ``type(None)`` where there is none.
+        method: Of HTTP.
+        path: Below ``/api/v1``.
+        params: The query's.
+        json: What to send, as JSON; fields that are :data:`msgspec.UNSET` are left out.
+        content: What to send otherwise.
+        content_type: Of *content*.
+    """
 
     def __init__(
         self,
@@ -30,6 +61,7 @@ class Call(Generic[T]):
         path: str,
         *,
         params: Mapping[str, str] | None = None,
+        json: Mapping[str, object] | None = None,
         content: bytes | None = None,
         content_type: str | None = None,
     ) -> None:
@@ -39,6 +71,9 @@ class Call(Generic[T]):
         self.params = dict(params or {})
         self.content = content
         self.headers: dict[str, str] = {}
+        if json is not None:
+            self.content = _write_json({name: value for name, value in json.items() if value is not msgspec.UNSET})
+            content_type = "application/json"
         if content_type is not None:
             self.headers["Content-Type"] = content_type
         if method != "GET":
@@ -53,16 +88,29 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Paged(Generic[T]):
-    """A list, page by page."""
+    """A list, page by page.
 
-    def __init__(self, kind: type[Page[T]], path: str, params: Mapping[str, str] | None = None) -> None:
-        self._kind = kind
+    Args:
+        item: What it is of.
+        path: Below ``/api/v1``.
+        params: The query's.
+        limit: How many a page has; ``None`` where the API says so itself.
+    """
+
+    def __init__(
+        self, item: type[T], path: str, params: Mapping[str, str] | None = None, *, limit: int | None = _PAGE
+    ) -> None:
+        self.item = item
         self._path = path
-        self._params = {"limit": str(_PAGE), **(params or {})}
+        self._params = dict(params or {}) if limit is None else {"limit": str(limit), **(params or {})}
+
+    def _ask(self, params: Mapping[str, str]) -> Call[Page[T]]:
+        kind: type[Page[T]] = Page[self.item]  # type: ignore[name-defined]  # a type that is known at run time only
+        return Call(kind, "GET", self._path, params=params)
 
     def first(self) -> Call[Page[T]]:
         """Ask for the first page."""
-        return Call(self._kind, "GET", self._path, params=self._params)
+        return self._ask(self._params)
 
     def following(self, page: Page[T], seen: set[str]) -> Call[Page[T]] | None:
         """Ask for the page behind *page*.
@@ -87,10 +135,17 @@ class Paged(Generic[T]):
                 status=200,
             )
         seen.add(cursor)
-        return Call(self._kind, "GET", self._path, params={**self._params, "cursor": cursor})
+        return self._ask({**self._params, "cursor": cursor})
 
 
-def _moment(name: str, value: object) -> str:
+def _write_json(fields: Mapping[str, object]) -> bytes:
+    for name, value in fields.items():
+        if isinstance(value, dt.datetime):
+            write_moment(name, value)
+    return msgspec.json.encode(fields)
+
+
+def write_moment(name: str, value: object) -> str:
     """Write a date or an instant; takes anything, since many callers run without a type checker."""
     if not isinstance(value, dt.date):
         raise TypeError(f"{name}: is a date or an aware datetime, not {type(value).__name__}")
@@ -99,82 +154,26 @@ def _moment(name: str, value: object) -> str:
     return value.isoformat()
 
 
-def _given(**values: str | UUID | None) -> dict[str, str]:
+def given(**values: str | int | UUID | None) -> dict[str, str]:
+    """Write the parameters that are given."""
     return {name: str(value) for name, value in values.items() if value is not None}
 
 
-class Query:
-    """Every request of the API's surface, named alike in both clients."""
+def given_range(start: Moment | None, end: Moment | None) -> dict[str, str]:
+    """Write the ends of a range that are given, as the API calls them.
 
-    @staticmethod
-    def create_podcast(feed_url: str) -> Call[Podcast]:
-        """Add a podcast by its feed's address."""
-        content = msgspec.json.encode({"feed_url": feed_url})
-        return Call(Podcast, "POST", "/podcasts", content=content, content_type="application/json")
+    Raises:
+        ValueError: An instant has no time zone.
+        TypeError: One is neither a date nor an instant.
+    """
+    ends = (("from", "start", start), ("to", "end", end))
+    return {name: write_moment(ours, at) for name, ours, at in ends if at is not None}
 
-    @staticmethod
-    def create_podcast_from_feed(feed: bytes) -> Call[Podcast]:
-        """Add a podcast by its feed itself."""
-        return Call(Podcast, "POST", "/podcasts", content=feed, content_type="application/rss+xml")
 
-    @staticmethod
-    def podcasts() -> Paged[Podcast]:
-        """List podcasts."""
-        return Paged(Page[Podcast], "/podcasts")
+def path_id(what: UUID | str) -> str:
+    """Write an id as it stands in a path.
 
-    @staticmethod
-    def podcast(podcast_id: UUID | str) -> Call[Podcast]:
-        """Read a podcast."""
-        return Call(Podcast, "GET", f"/podcasts/{UUID(str(podcast_id))}")
-
-    @staticmethod
-    def episodes(podcast_id: UUID | str) -> Paged[Episode]:
-        """List a podcast's episodes."""
-        return Paged(Page[Episode], f"/podcasts/{UUID(str(podcast_id))}/episodes")
-
-    @staticmethod
-    def downloads(
-        *,
-        podcast_id: UUID | str | None,
-        episode_id: UUID | str | None,
-        start: Moment,
-        end: Moment,
-        interval: str,
-        by: str | None,
-        tz: str | None,
-    ) -> Call[DownloadReport]:
-        """Report downloads."""
-        params = _given(podcast_id=podcast_id, episode_id=episode_id, interval=interval, by=by, tz=tz)
-        params |= {"from": _moment("start", start), "to": _moment("end", end)}
-        return Call(DownloadReport, "GET", "/analytics/downloads", params=params)
-
-    @staticmethod
-    def explain(*, podcast_id: UUID | str | None, episode_id: UUID | str | None, day: dt.date) -> Call[Explanation]:
-        """Take a day apart."""
-        if (podcast_id is None) == (episode_id is None):
-            raise ValueError("explain: give either podcast_id or episode_id")
-        if isinstance(day, dt.datetime):
-            raise ValueError("day: is a date (UTC), not an instant")
-        params = _given(podcast_id=podcast_id, episode_id=episode_id, day=_moment("day", day))
-        return Call(Explanation, "GET", "/analytics/explain", params=params)
-
-    @staticmethod
-    def hits(
-        *,
-        podcast_id: UUID | str | None,
-        episode_id: UUID | str | None,
-        start: Moment,
-        end: Moment,
-        verdict: str | None,
-    ) -> Paged[Hit]:
-        """List hits."""
-        params = _given(podcast_id=podcast_id, episode_id=episode_id, verdict=verdict)
-        params |= {"from": _moment("start", start), "to": _moment("end", end)}
-        return Paged(Page[Hit], "/analytics/hits", params)
-
-    @staticmethod
-    def hit(hit_id: str) -> Call[Hit]:
-        """Read a hit."""
-        if not hit_id.startswith("h_") or not hit_id.replace("-", "").replace("_", "").isalnum():
-            raise ValueError("hit_id: looks like h_1a-ff")
-        return Call(Hit, "GET", f"/analytics/hits/{hit_id}")
+    Raises:
+        ValueError: It is no UUID.
+    """
+    return str(UUID(str(what)))

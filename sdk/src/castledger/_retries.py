@@ -62,6 +62,10 @@ def _may_pass(answer: Answer) -> bool:
     return isinstance(answer, _FAILURES)
 
 
+def _is_repeatable(call: Call[Any]) -> bool:
+    return call.method == "GET" or "Idempotency-Key" in call.headers
+
+
 class RetryPolicy(msgspec.Struct, frozen=True):
     """When a call is repeated.
 
@@ -80,7 +84,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         the caller learns the time from the error and can do something else in between.
 
         Args:
-            call: Only reads are repeated. Writes are not: an API that does not keep their key yet would do them twice.
+            call: A read, or a write with an ``Idempotency-Key``: both may be sent twice. Others are not repeated.
             answer: What became of the try.
             retries: How often the call was repeated until now.
 
@@ -91,7 +95,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         >>> RetryPolicy(2).wait_s(Call(dict, "GET", "/podcasts"), busy, retries=0) is None
         True
         """
-        if retries >= self.max_retries or call.method != "GET" or not _may_pass(answer):
+        if retries >= self.max_retries or not _is_repeatable(call) or not _may_pass(answer):
             return None
         asked_s = retry_after_s(answer) if isinstance(answer, httpx.Response) else None
         if asked_s is not None and asked_s > self.longest_wait_s:

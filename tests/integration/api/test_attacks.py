@@ -123,7 +123,9 @@ async def test_json_that_is_too_large_is_413_whatever_a_feed_may_have(
 
 async def test_every_route_with_a_body_refuses_other_types(api: Api, app: Litestar) -> None:
     # A key is nobody, and is told so before.
-    operations = [operation for operation in list_operations(app) if operation.bodies and not operation.is_personal]
+    operations = [
+        operation for operation in list_operations(app) if operation.bodies and "/users/me" not in operation.path
+    ]
     assert len(operations) >= 4
     for operation in operations:
         path = re.sub(r"{\w+}", ID, operation.path.removeprefix("/api/v1"))

@@ -348,3 +348,62 @@ async def test_a_role_is_changed_and_neither_the_last_owner_nor_anybody_above_on
             assert (above.status, len(above.texts("//*[@role='alert']"))) == (403, 1)
         above = await browser.send(page, "/settings/members", {"email": "eve@example.com", "role": "owner"})
         assert (above.status, len(above.texts("//*[@role='alert']"))) == (403, 1)
+
+
+async def test_sponsors_are_chosen_kept_and_taken_away(app: Litestar, api: Api, ledger: Ledger) -> None:
+    await make_person(ledger, ANN, "home")
+    bob = await make_person(ledger, "bob@example.com", "home", role=RoleName.VIEWER)
+    acme, brew = [
+        (await api.request("POST", "/sponsors", json={"name": name})).json()["sponsor_id"]
+        for name in ("Acme <b>", "Brew & Co")
+    ]
+    editor, reader = [
+        (await api.request("POST", "/roles", json={"name": name, "permissions": ["links:read"]})).json()["role_id"]
+        for name in ("Editor", "Reader")
+    ]
+    at = f"/settings/members/{bob}"
+
+    def ticked(page: Page, action: str = at) -> list[str]:
+        return list(map(str, page.find(f"//form[@action='{action}']//input[@type='checkbox'][@checked]/@name")))
+
+    async def sponsor_ids() -> list[str]:
+        members = (await api.request("GET", "/members")).json()["data"]
+        return next(list(member["sponsor_ids"]) for member in members if member["email"] == "bob@example.com")
+
+    async with Browser.open(app) as browser:
+        await enter(browser)
+        page = await browser.get("/settings/members")
+        assert ticked(page) == []
+        none = await browser.send(page, at, {"do": "change", "role": "sponsor"})
+        assert (none.status, none.texts("//*[@role='alert']")) == (
+            422,
+            ["Name the sponsors whose rows the role sponsor sees."],
+        )
+        page = await browser.send(page, at, {"do": "change", "role": "sponsor", f"sponsor:{acme}": "on"})
+        assert await sponsor_ids() == [acme]
+        assert ticked(page) == [f"sponsor:{acme}"]
+        assert "sees Acme <b> and nothing else" in page.text
+        # Another role of one's own keeps what is ticked, also a sponsor that was put away meanwhile.
+        assert (await api.request("POST", f"/sponsors/{acme}/archive")).status_code == 200
+        page = await browser.get("/settings/members")
+        given = {"do": "change", f"sponsor:{brew}": "on", **dict.fromkeys(ticked(page), "on")}
+        for role in (editor, reader):
+            page = await browser.send(page, at, {**given, "role": role})
+            assert sorted(await sponsor_ids()) == sorted([acme, brew])
+        # No role that sees everything is given by the way, and what was asked for is still there to be mended.
+        wide = await browser.send(page, at, {**given, "role": "viewer"})
+        assert wide.status == 422
+        assert len(ticked(wide)) == 2
+        assert sorted(await sponsor_ids()) == sorted([acme, brew])
+        for name in ("sponsor:none", f"sponsor:{bob}"):
+            assert (await browser.send(page, at, {"do": "change", "role": "sponsor", name: "on"})).status == 404
+        page = await browser.send(page, at, {"do": "change", "role": "viewer"})
+        assert await sponsor_ids() == []
+        eve = {"email": "eve@example.com", "role": "sponsor"}
+        wrong = await browser.send(page, "/settings/members", {**eve, "email": "eve", f"sponsor:{brew}": "on"})
+        assert ticked(wrong, "/settings/members") == [f"sponsor:{brew}"]
+        assert wrong.texts("//select[@id='role']/option[@selected]") == ["sponsor"]
+        page = await browser.send(page, "/settings/members", {**eve, f"sponsor:{brew}": "on"})
+        assert "sees Brew & Co and nothing else" in page.text
+        (invited,) = (await api.request("GET", "/members/invitations")).json()["data"]
+        assert (invited["role"], invited["sponsor_ids"]) == ("sponsor", [brew])

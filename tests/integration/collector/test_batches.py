@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
 
 from analytics_core.addresses import UNSPECIFIED, pack_address
@@ -72,6 +73,7 @@ def test_a_server_sends_events_that_are_in_the_spool_before_they_are_answered(
     assert answer.status_code == 202
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
     told = answer.json()
     assert [(one["event_id"], one["status"]) for one in told["results"]] == [
         (sent[0]["event_id"], 202),
@@ -195,7 +197,8 @@ def test_a_body_of_another_type_is_refused(collector: CollectorProcess, keys: Ke
 def test_a_body_that_is_no_batch_is_refused_whole(
     collector: CollectorProcess, keys: Keys, body: bytes, status: int, code: str
 ) -> None:
-    answer = collector.send(keys.secret, body)
+    # What is too large is not read to its end, which ends the connection.
+    answer = collector.send(keys.secret, body, headers={"Connection": "close"})
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert set(answer.json()) <= {"title", "status", "detail", "code", "errors"}
 
@@ -259,10 +262,12 @@ def test_a_body_that_says_no_length_is_bounded_as_well(collector: CollectorProce
         for _ in range(64):
             yield b"x" * 65536
 
-    answer = collector.client.post(
-        EVENTS,
+    # On a connection of its own: what is not read to its end ends it.
+    answer = httpx.post(
+        collector.url + EVENTS,
         content=chunks(),
         headers={"Authorization": f"Bearer {keys.secret}", "Content-Type": "application/json"},
+        trust_env=False,
     )
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
@@ -318,6 +323,21 @@ def test_a_client_that_stops_in_the_middle_of_its_head_is_not_waited_for(collect
     with socket.create_connection(("127.0.0.1", collector.port), timeout=40) as connection:
         connection.sendall(b"POST /api/v1/attribution/events HTTP/1.1\r\nHost: a")
         assert connection.recv(4096)[:12] in (b"", b"HTTP/1.1 408")
+
+
+def test_a_client_that_goes_away_is_no_error_of_ours(collector: CollectorProcess, keys: Keys) -> None:
+    gone = {"route": EVENTS, "status": "400"}
+    before = collector.metric("castledger_collector_requests_total", **gone)
+    head = f"POST {EVENTS} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {keys.secret}\r\n"
+    head += "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    with socket.create_connection(("127.0.0.1", collector.port)) as connection:
+        connection.sendall(head.encode())
+        time.sleep(0.2)
+    deadline = time.monotonic() + 20
+    while collector.metric("castledger_collector_requests_total", **gone) == before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert collector.metric("castledger_collector_requests_total", **gone) == before + 1
+    assert not [line for line in collector.log_path.read_text().splitlines() if json.loads(line)["level"] == "error"]
 
 
 def test_no_log_line_names_a_key_an_address_or_a_payload(collector: CollectorProcess, keys: Keys) -> None:

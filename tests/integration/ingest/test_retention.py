@@ -78,7 +78,7 @@ async def state(ledger: Ledger) -> list[tuple[object, ...]]:
 async def shorten(database: DatabaseSettings, slug: str, days: int | None) -> bool:
     auth = await connect(database, Role.AUTH, application_name="test")
     try:
-        return await set_retention(auth, slug, days)
+        return await set_retention(auth, slug, days) is not None
     finally:
         await auth.close()
 

@@ -1,0 +1,215 @@
+"""What both clients' delivery has in common: the queue, the books, a fork, and the interpreter's end."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import ssl
+import time
+import weakref
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from castledger._errors import EventRefused
+from castledger._event_options import EventOptions
+from castledger._events import EventIds
+from castledger._posting import post
+from castledger._queue import EventQueue
+from castledger._spool import Spool, open_folder
+from castledger._stats import Counts, Listener, Stats
+from castledger._worker import MemorySource, Post, Worker
+
+__all__ = ("EXIT_S", "Delivery")
+
+EXIT_S: Final = 5.0
+"""What the interpreter's end waits for events at most, all clients together."""
+
+
+class Delivery(ABC):
+    """Events from ``track`` to the collector.
+
+    Attributes:
+        ids: For events without one.
+        counts: What became of events.
+        queue: Where ``track`` leaves them.
+        is_taking: Whether events are taken: enabled, and not closed.
+    """
+
+    def __init__(self, options: EventOptions, on_error: Listener | None, *, tls: ssl.SSLContext) -> None:
+        self.options = options
+        # Made by the client, on its own thread: a fork while a worker's thread reads certificates would leave OpenSSL's
+        # locks held in the child for ever. And one serves all connections.
+        self.tls = tls
+        self._folder: Path | None = None
+        if options.spool_dir is not None and options.is_enabled:
+            self._folder = open_folder(options.spool_dir)
+        self._begin(Counts(on_error))
+        self.is_taking = options.is_enabled
+        _live.add(self)
+        _watch_process()
+
+    def _begin(self, counts: Counts) -> None:
+        """Start with nothing: no events, no lock that anybody holds, nobody at work."""
+        self.counts = counts
+        self.ids = EventIds()
+        self.queue = EventQueue(self.options.queue_size, batch_size=self.options.batch_size)
+        self.spool = self._open_spool()
+        self.worker = Worker(
+            MemorySource(self.queue) if self.spool is None else self.spool,
+            counts,
+            batch_size=self.options.batch_size,
+            flush_interval=self.options.flush_interval,
+        )
+        self._hurry_until = 0.0
+
+    def _open_spool(self) -> Spool | None:
+        options = self.options
+        if self._folder is None:
+            return None
+        return Spool(
+            self._folder,
+            queue=self.queue,
+            counts=self.counts,
+            batch_size=options.batch_size,
+            most_bytes=options.spool_bytes,
+            api_key=options.api_key,
+            notify=self.notify,
+        )
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked process; the events belong to its parent, whose worker goes on."""
+        if self.spool is not None:
+            self.spool.close_copies()
+        self._begin(self.counts.after_fork())
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Have waiting events looked at; starts whoever does that. Never waits, never raises."""
+
+    @abstractmethod
+    def notify(self) -> None:
+        """Tell whoever sends, if anybody does, that there is something; from any thread."""
+
+    @abstractmethod
+    def close(self, timeout: float) -> None:
+        """Send what waits, for *timeout* seconds at most, and take no more events."""
+
+    def turn_away(self) -> None:
+        """Take no event: a client that is not enabled does nothing, and what comes after its end is lost."""
+        if self.options.is_enabled:
+            self.counts.lose("closed")
+            self.counts.tell_of_losses()
+
+    def refuse(self, error: Exception) -> None:
+        """Count an event that could not be taken.
+
+        Args:
+            error: Why; anything else than a refusal comes of code of the host's, such as a mapping's or a time zone's,
+                and is not shown, since it may quote what the event holds.
+
+        Raises:
+            EventRefused: The client is strict.
+        """
+        if not isinstance(error, EventRefused):
+            error = EventRefused("event", "invalid", f"event: cannot be read ({type(error).__name__})")
+        self.counts.refuse(error)
+        if self.options.is_strict:
+            raise error
+
+    def lose_newest(self) -> None:
+        """Count an event for which there is no room."""
+        # While a key is wrong, the queue is full because of that.
+        self.counts.lose("unauthorized" if self.counts.held_up == "unauthorized" else "queue_full")
+
+    def hurry(self, until: float) -> bool:
+        """Send without waiting for full batches until an instant.
+
+        Returns:
+            Whether waiting until then makes sense: there is something, or may be on disk, and no longer pause.
+        """
+        self._hurry_until = max(self._hurry_until, until)
+        may_find_more = self.spool is not None and not self.spool.has_looked
+        return (may_find_more or self.worker.waiting > 0) and self.worker.paused_until < until
+
+    def end(self) -> None:
+        """Write down what waits where it survives, and count what does not."""
+        if self.spool is not None:
+            self.spool.close()
+        self.worker.give_up()
+        self.counts.tell_of_losses()
+
+    @property
+    def is_in_hurry(self) -> bool:
+        """Whether batches need not be full."""
+        return time.monotonic() < self._hurry_until
+
+    def stats(self) -> Stats:
+        """Say what became of events."""
+        counts = self.counts
+        on_disk = 0 if self.spool is None else self.spool.on_disk
+        return Stats(
+            tracked=self.queue.tracked,
+            queued=max(self.worker.waiting - on_disk, 0),
+            on_disk=on_disk,
+            sent=counts.sent,
+            spooled=counts.spooled,
+            adopted=counts.adopted,
+            refused=counts.refusals(),
+            lost=counts.losses(),
+            requests=counts.requests,
+            failures=counts.failures,
+            listener_faults=counts.listener_faults,
+            held_up=counts.held_up,
+        )
+
+    def send_here(self, deadline: float, transport: httpx.BaseTransport | None = None) -> None:
+        """Send what waits on this thread: at the interpreter's end, when no thread and no loop runs any more."""
+        left_s = deadline - time.monotonic()
+        if left_s <= 0 or not self.worker.waiting:
+            return
+        if self.spool is not None:
+            self.spool.tick()
+        options = self.options
+        with httpx.Client(
+            base_url=options.collector_url,
+            headers=options.headers,
+            timeout=min(options.timeout, left_s),
+            verify=self.tls,
+            transport=transport,
+        ) as http:
+            while (now := time.monotonic()) < deadline and self.worker.paused_until < deadline:
+                step = self.worker.next(now, hurry=True)
+                if step is None:
+                    break
+                if isinstance(step, Post):
+                    self.worker.answered(post(http, step, self.counts), time.monotonic())
+                else:
+                    time.sleep(step)
+
+
+_live: Final[weakref.WeakSet[Delivery]] = weakref.WeakSet()
+_watched: Final[list[int]] = []
+
+
+def _watch_process() -> None:
+    """Register for forks and for the end, once, and only when there is a client: an import does nothing."""
+    if _watched:
+        return
+    _watched.append(os.getpid())
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork)
+    atexit.register(_at_exit)
+
+
+def _after_fork() -> None:
+    for delivery in list(_live):
+        delivery.after_fork()
+
+
+def _at_exit() -> None:
+    deadline = time.monotonic() + EXIT_S
+    for delivery in list(_live):
+        delivery.close(max(deadline - time.monotonic(), 0.0))

@@ -1,0 +1,328 @@
+"""A folder in which events outlive the process: written by a thread of its own, shared by processes.
+
+Every process has a file of its own and holds its lock. What an ended process left is taken over by whoever looks next
+with the same key. A file goes once it is known of each of its events what became of it, so that the events of a process
+that is killed in between are sent a second time; the collector takes an id once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from castledger._errors import ConfigurationError
+from castledger._queue import EventQueue, take_batch
+from castledger._spool_files import SpoolFile, can_lock, locked
+from castledger._stats import Counts
+from castledger._wake import Wake
+from castledger._worker import Item
+
+__all__ = ("Spool", "open_folder")
+
+TICK_S: Final = 0.05
+"""How long an event waits for others before all are written to disk."""
+
+_RETRY_S: Final = 1.0
+_ADOPT_EVERY_S: Final = 60.0
+_MOST_ADOPTED: Final = 8
+_CHUNK: Final = 5000
+_CHUNK_BYTES: Final = 4 * 1024 * 1024
+# Small enough that room is given back soon, large enough that it is seldom done.
+_SEAL_BYTES: Final = 1024 * 1024
+_SUFFIX: Final = ".events"
+
+
+def open_folder(path: Path) -> Path:
+    """Make the folder when it is not there, for this user alone.
+
+    Raises:
+        ConfigurationError: It cannot be used.
+    """
+    if not can_lock():
+        raise ConfigurationError("spool_dir: needs locks (flock) that this system does not have; leave it out")
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(path / "lock"):
+            pass
+    except OSError as error:
+        raise ConfigurationError(f"spool_dir: cannot be written to ({error.strerror or error})") from error
+    return path
+
+
+class Spool:
+    """Events on disk, as a source for the worker.
+
+    Three threads meet here: those that track leave events in the queue, one of this class's own writes them down, and
+    whoever sends reads them. Only the lists are guarded; nobody waits for the disk but the writer.
+
+    Args:
+        folder: As :func:`open_folder` returns it.
+        queue: Where events are tracked.
+        counts: Where they are counted.
+        batch_size: Events of a request.
+        most_bytes: What all files of the folder hold at most; what comes on top stays in memory.
+        api_key: Whose events these are; files of another key are left alone.
+        notify: Called when there is something to send.
+
+    Attributes:
+        has_looked: Whether all that ended processes left has been taken over, as far as it could be.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        queue: EventQueue,
+        counts: Counts,
+        batch_size: int,
+        most_bytes: int,
+        api_key: str,
+        notify: Callable[[], object],
+    ) -> None:
+        self._folder = folder
+        self._queue = queue
+        self._counts = counts
+        self._batch_size = batch_size
+        self._most_bytes = most_bytes
+        # Of the key, so that events never reach another tenant; not of the address, which may move.
+        self._owner = hashlib.blake2b(api_key.encode(), digest_size=6, person=b"castledger-spool").hexdigest()
+        self._notify = notify
+        self._lock = threading.Lock()
+        self._ticking = threading.Lock()
+        self._starting = threading.Lock()
+        self._signal = Wake()
+        self._thread: threading.Thread | None = None
+        self._files: list[SpoolFile] = []
+        self._active: SpoolFile | None = None
+        # Taken from the queue and not written, because the disk was full or failed.
+        self._unwritten: deque[bytes] = deque()
+        self._is_stopping = False
+        self._is_blocked = False
+        self._adopt_at = 0.0
+        self._used_bytes = 0
+        self._measure_at = 0.0
+        self._damaged = 0
+        self._left = 0
+        self.has_looked = False
+
+    def __len__(self) -> int:
+        with self._lock:
+            on_disk = sum(file.unread for file in self._files)
+            return on_disk + len(self._unwritten) + (len(self._queue) if self._is_blocked else 0)
+
+    @property
+    def total(self) -> int:
+        """How many events there ever were."""
+        return self._queue.tracked + self._counts.adopted - self._damaged
+
+    @property
+    def on_disk(self) -> int:
+        """How many wait in files."""
+        with self._lock:
+            return self._left + sum(file.events - file.done for file in self._files)
+
+    @property
+    def is_full_batch(self) -> bool:
+        """Whether a batch need not wait for more."""
+        return len(self) >= self._batch_size
+
+    def take(self, most: int, most_bytes: int) -> list[Item]:
+        """Take a batch away: from the oldest file that has any, else from memory where the disk is of no use."""
+        with self._lock:
+            files = [file for file in self._files if file.unread]
+        for file in files:
+            payloads, damaged = file.read(most, most_bytes)
+            self._damaged += damaged
+            self._counts.lose("spool_corrupt", damaged)
+            if payloads:
+                return [Item(payload, file) for payload in payloads]
+        with self._lock:
+            unwritten = take_batch(self._unwritten, most=most, most_bytes=most_bytes)
+        if not unwritten and self._is_blocked:
+            unwritten = self._queue.take(most, most_bytes)
+        return [Item(payload) for payload in unwritten]
+
+    def settle(self, items: list[Item]) -> None:
+        """Count off events of which it is known what became of them."""
+        is_file_done = False
+        for item in items:
+            if isinstance(item.origin, SpoolFile):
+                item.origin.done += 1
+                is_file_done |= item.origin.is_done
+        if is_file_done:
+            self._signal.set()
+
+    def give_up(self, items: list[Item]) -> int:
+        """Count what is lost: all that is not on disk."""
+        lost = sum(not isinstance(item.origin, SpoolFile) for item in items)
+        with self._lock:
+            lost += len(self._unwritten)
+            self._unwritten.clear()
+        while taken := self._queue.take(_CHUNK):
+            lost += len(taken)
+        return lost
+
+    def wake(self) -> None:
+        """Have events written down soon."""
+        self._queue.asleep = False
+        if self._thread is None and self._starting.acquire(blocking=False):
+            try:
+                if self._thread is None:
+                    thread = threading.Thread(target=self._run, name="castledger-spool", daemon=True)
+                    thread.start()
+                    self._thread = thread
+            except RuntimeError:
+                self._queue.asleep = True
+            finally:
+                self._starting.release()
+        self._signal.set()
+
+    def _run(self) -> None:
+        while not self._is_stopping:
+            self.tick()
+            if not len(self._queue) and not self._unwritten:
+                self._queue.asleep = True
+                if not len(self._queue):
+                    self._signal.wait(_ADOPT_EVERY_S)
+                self._queue.asleep = False
+            self._signal.wait(_RETRY_S if self._is_blocked else TICK_S)
+
+    def tick(self) -> None:
+        """Tidy up, take over what ended processes left, and write down what waits."""
+        # A disk that stands still holds up its own thread for ever, and whoever closes the client a moment.
+        if not self._ticking.acquire(timeout=_RETRY_S):
+            return
+        try:
+            self._tidy()
+            now = time.monotonic()
+            if now >= self._adopt_at and not self._is_stopping:
+                self._adopt_at = now + _ADOPT_EVERY_S
+                self.has_looked = True
+                self._try(self._adopt)
+            self._is_blocked = not self._try(self._write)
+        finally:
+            self._ticking.release()
+        if len(self):
+            self._notify()
+
+    def _try(self, work: Callable[[], object]) -> bool:
+        try:
+            work()
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            self._counts.complain("spool", f"spool_dir cannot be used now ({reason}); events wait in memory meanwhile")
+            return False
+        return True
+
+    def _tidy(self) -> None:
+        with self._lock:
+            done = [file for file in self._files if file.is_done and file is not self._active]
+            self._files = [file for file in self._files if file not in done]
+        for file in done:
+            with contextlib.suppress(OSError):
+                file.remove()
+        active = self._active
+        if active is not None and active.events and active.is_done:
+            self._try(active.empty)
+
+    def _adopt(self) -> None:
+        known = {file.path for file in self._files}
+        found = sorted(path for path in self._folder.iterdir() if path.suffix == _SUFFIX and path not in known)
+        strangers = [path for path in found if not path.name.startswith(self._owner)]
+        if strangers:
+            self._counts.complain(
+                "spool strangers",
+                f"spool_dir holds {len(strangers)} file(s) of another key; a client with that key sends them",
+            )
+        with locked(self._folder / "lock"):
+            for path in found:
+                if len(self._files) > _MOST_ADOPTED:
+                    # The rest as soon as these are done.
+                    self._adopt_at = 0.0
+                    self.has_looked = False
+                    return
+                try:
+                    file = None if path in strangers else SpoolFile.adopt(path)
+                except OSError:
+                    # Another user's, as a rule: it is theirs to send.
+                    continue
+                if file is not None:
+                    self._counts.adopted += file.events
+                    with self._lock:
+                        self._files.append(file)
+
+    def _write(self) -> None:
+        while True:
+            with self._lock:
+                chunk = take_batch(self._unwritten, most=_CHUNK, most_bytes=_CHUNK_BYTES)
+            chunk = chunk or self._queue.take(_CHUNK, _CHUNK_BYTES)
+            if not chunk:
+                return
+            try:
+                self._room_for(chunk).append(chunk)
+            except OSError:
+                with self._lock:
+                    self._unwritten.extendleft(reversed(chunk))
+                raise
+            self._counts.spooled += len(chunk)
+
+    def _room_for(self, chunk: list[bytes]) -> SpoolFile:
+        """Give the file to append to.
+
+        Raises:
+            OSError: There is no room, or no file can be made.
+        """
+        now = time.monotonic()
+        if now >= self._measure_at:
+            self._measure_at = now + _RETRY_S
+            self._used_bytes = sum(path.stat().st_size for path in self._folder.iterdir() if path.suffix == _SUFFIX)
+        self._used_bytes += sum(map(len, chunk))
+        if self._used_bytes > self._most_bytes:
+            self._measure_at = 0.0
+            raise OSError(0, "it holds as much as spool_mb allows")
+        if self._active is not None and self._active.size >= min(_SEAL_BYTES, self._most_bytes // 4):
+            self._active = None
+        if self._active is None:
+            name = f"{self._owner}-{time.time_ns():x}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
+            with locked(self._folder / "lock"):
+                file = SpoolFile.create(self._folder / name)
+            with self._lock:
+                self._files.append(file)
+            self._active = file
+        return self._active
+
+    def close(self) -> None:
+        """Write down what waits, and leave to others what is not sent; more than once does nothing."""
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            self._signal.set()
+            thread.join(_RETRY_S)
+        self.tick()
+        if not self._ticking.acquire(timeout=_RETRY_S):
+            return
+        self._active = None
+        self._tidy()
+        with self._lock:
+            files, self._files = self._files, []
+        for file in files:
+            self._left += file.events - file.done
+            with contextlib.suppress(OSError):
+                file.release()
+        self._ticking.release()
+
+    def close_copies(self) -> None:
+        """Forget all files in a forked process; they stay its parent's."""
+        for file in self._files:
+            with contextlib.suppress(OSError):
+                file.close_copy()

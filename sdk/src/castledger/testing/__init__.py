@@ -1,0 +1,16 @@
+"""For tests of what uses the SDK: a server in memory, and clients that only record."""
+
+from castledger.testing._ledger import Downloads, make_episode, make_podcast
+from castledger.testing._recording import AsyncRecordingClient, RecordedEvent, RecordingClient
+from castledger.testing._server import ServedRequest, Server
+
+__all__ = (
+    "AsyncRecordingClient",
+    "Downloads",
+    "RecordedEvent",
+    "RecordingClient",
+    "ServedRequest",
+    "Server",
+    "make_episode",
+    "make_podcast",
+)

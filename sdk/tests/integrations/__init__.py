@@ -1,0 +1,1 @@
+"""The middlewares with the frameworks that they are for."""
