@@ -116,8 +116,9 @@ _ADVANCE: Final[LiteralString] = """/* ingest_status.advance */
 insert into ops.ingest_status as old (source, cutoff_at) values ($1, $2)
 on conflict (source) do update set cutoff_at = excluded.cutoff_at where old.cutoff_at < excluded.cutoff_at"""
 
+# Hits do not wait for events, which are no part of any figure.
 _CUTOFF: Final[LiteralString] = """/* ingest_status.cutoff */
-select min(cutoff_at) from ops.ingest_status"""
+select min(cutoff_at) from ops.ingest_status where source <> 'events'"""
 
 
 def _instant(at_us: int | None) -> dt.datetime | None:

@@ -18,6 +18,7 @@ import pytest
 from analytics_core.db.pool import connect, connection, open_pool, tenant_transaction
 from analytics_core.db.tenant_states import close_tenant
 from analytics_core.db.tenants import create_tenant
+from analytics_core.event_pages import customer_key
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from castledger_server.cli import main
@@ -94,9 +95,49 @@ def test_a_listener_is_erased_by_command_and_the_record_can_be_checked(
     assert asyncio.run(_on_record(database)) == [("command", "erasure.create", record["erasure_id"])]
 
 
+async def _sell(database: DatabaseSettings) -> UUID:
+    """Two purchases of a customer and one of another; return the first one's key."""
+    tenant = await make_tenant(database, "studio")
+    secret = bytes(range(32))
+    conn = await asyncpg.connect(str(database.url))
+    await conn.execute("insert into ops.event_secrets (tenant_no, secret) values ($1, $2)", tenant.tenant_no, secret)
+    await conn.execute("select ops.ensure_event_partitions(array['2026-11-02']::date[])")
+    await conn.execute(
+        "insert into ts.attribution_events (received_at, occurred_at, event_id, tenant_no, source, type, customer_key,"
+        " agent_no, asn, country, networks, is_bot)"
+        " select '2026-11-02 11:00Z', '2026-11-02 11:00Z', gen_random_uuid(), $1, 0, 'purchase', k, 0, 0, 0, 0, false"
+        " from unnest($2::uuid[]) as k",
+        tenant.tenant_no,
+        [customer_key(name, secret) for name in ("u_1", "u_1", "u_2")],
+    )
+    await conn.close()
+    return customer_key("u_1", secret)
+
+
+def test_a_customer_is_erased_by_command_and_the_record_can_be_checked(database: DatabaseSettings, run: Run) -> None:
+    key = asyncio.run(_sell(database))
+    of = ("--tenant", "studio")
+    for _ in range(2):
+        assert json.loads(run("customer", "u_1", "--dry-run", *of)[1]) == {
+            "customer_key": key.hex,
+            "would_remove": {"events": 2},
+        }
+    code, said, _ = run("customer", "u_1", *of)
+    record = json.loads(said)
+    assert (code, record["kind"], record["removed"], record["whole"]) == (0, "customer", {"events": 2}, True)
+    assert "u_1" not in said
+    assert key.hex not in said
+    assert run("verify", record["erasure_id"], "--customer", key.hex, *of)[0] == 0
+    assert run("verify", record["erasure_id"], "--key", key.hex, *of)[0] == 1
+    assert json.loads(run("customer", "u_2", "--dry-run", *of)[1])["would_remove"] == {"events": 1}
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
+        (["customer", "u_1", "--tenant", "nobody"], "there is no tenant 'nobody'"),
+        (["customer", "u_1", "--tenant", "studio"], "no event of it has landed that named one"),
+        (["customer", "", "--tenant", "studio"], "CUSTOMER_ID: has 1 to 128 characters"),
         (["listener", "h_1-1", "--tenant", "nobody"], "there is no tenant 'nobody'"),
         (["listener", "h_9-9", "--tenant", "studio"], "no such hit"),
         (["listener", "h_x", "--tenant", "studio"], "a hit id looks like"),

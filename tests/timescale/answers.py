@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from typing import Any
-from uuid import NAMESPACE_DNS, NAMESPACE_OID, uuid5
+from uuid import NAMESPACE_DNS, NAMESPACE_OID, UUID, uuid5
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -17,6 +17,8 @@ from analytics_core.db.analytics import (
     sum_downloads,
 )
 from analytics_core.db.dictionaries import number_places
+from analytics_core.db.event_lists import list_events
+from analytics_core.db.events import ensure_event_partitions
 from analytics_core.db.explain import HitFilter, count_day, find_hit, list_hits
 from analytics_core.db.launches import read_launches
 from analytics_core.db.listeners import read_listeners
@@ -58,6 +60,17 @@ from ts.listener_events where verdict = 0 and tenant_no = $1
 order by 1, 2, 3, evidence desc, occurred_at, segment_no, ordinal"""
 
 
+# Over the same days, by when they were received; they occurred up to weeks before.
+_LOAD_EVENTS = """
+insert into ts.attribution_events (received_at, occurred_at, event_id, tenant_no, source, type, value_amount, currency,
+    properties, agent_no, asn, country, networks, is_bot)
+select at, at - n * interval '1 hour', md5('event ' || n)::uuid, $1, n % 3, (array['purchase', 'signup'])[1 + n % 2],
+    n, 'EUR', jsonb_build_object('n', n), 0, 0, 0, 0, false
+from (
+    select n, '2026-10-29 00:00+00'::timestamptz + n * interval '1031 seconds' as at from generate_series(1, 500) n
+) e"""
+
+
 async def fill(database: DatabaseSettings, slug: str) -> MadePodcast:
     """Store a podcast of three episodes with the same hits, downloads and rollups whatever the database."""
     tenant = await make_tenant(database, slug)
@@ -87,6 +100,8 @@ async def fill(database: DatabaseSettings, slug: str) -> MadePodcast:
                 LOAD_HITS, int(tenant.tenant_no), made.podcast_no, segment_no, numbers, HITS, int(HitKind.REQUEST)
             )
             await conn.execute(_LOAD_DOWNLOADS, int(tenant.tenant_no))
+            await ensure_event_partitions(conn, days)
+            await conn.execute(_LOAD_EVENTS, int(tenant.tenant_no))
             await conn.execute(
                 "insert into ops.dirty_marks (tenant_no, podcast_no, episode_no, day) "
                 "select distinct tenant_no, podcast_no, episode_no, day from ts.downloads where tenant_no = $1",
@@ -150,6 +165,11 @@ async def ask_everything(database: DatabaseSettings, made: MadePodcast) -> dict[
             wanted = HitFilter(start=start, end=end, podcast_no=made.podcast_no)
             hits = await list_hits(conn, wanted, after=None, limit=500)
             answers["hits"] = [(hit.occurred_at, hit.ordinal, hit.evidence, hit.winner_ordinal) for hit in hits]
+            middle = start + dt.timedelta(days=2)
+            for after in (None, (middle, UUID(int=0))):
+                answers[f"events after {after}"] = await list_events(
+                    conn, start=start, end=end, kind="purchase", after=after, limit=100
+                )
             found = await find_hit(conn, hits[0].segment_no, hits[0].ordinal)
             answers["hit"] = None if found is None else (found.occurred_at, found.ordinal, found.country)
     finally:

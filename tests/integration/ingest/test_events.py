@@ -296,16 +296,20 @@ async def test_events_of_a_tenant_that_is_gone_do_not_land(
     assert await events.accounts() == {"answered": 4, "event": 3, "lost:no_tenant": 1}
 
 
-async def test_how_far_hits_have_landed_does_not_wait_for_events(events: Events, tenant: Tenant) -> None:
-    write_segment(events.ledger.folder, [make_hit(minute(1))])
-    write_event_segment(events.folder, [(NOW - 2 * _DAY, make_event(tenant.tenant_no))])
-    await events.ledger.ship_all()
-    before = await read_cutoff(events.ledger.conn)
-    assert before == NOW
+async def test_how_far_hits_have_landed_does_not_wait_for_events(
+    events: Events, tenant: Tenant, eraser: Eraser
+) -> None:
+    write_event_segment(events.folder, [(minute(2), make_event(tenant.tenant_no))])
     await events.ship_all()
-    assert await read_cutoff(events.ledger.conn) == before
+    later = NOW + dt.timedelta(hours=1)
+    events.ledger.clock.advance(later - NOW)
+    write_segment(events.ledger.folder, [make_hit(minute(1))])
+    await events.ledger.ship_all()
     rows = await events.ledger.conn.fetch("select source, cutoff_at from ops.ingest_status order by source")
-    assert [tuple(row) for row in rows] == [("events", NOW), ("spool", NOW)]
+    assert [tuple(row) for row in rows] == [("events", NOW), ("spool", later)]
+    assert await read_cutoff(events.ledger.conn) == later
+    async with tenant_transaction(eraser.api, tenant) as conn:
+        assert await conn.fetchval("select cutoff_at from api.cutoff") == later
 
 
 async def test_events_go_when_their_time_is_over_and_their_ids_when_nobody_sends_them_any_more(
