@@ -12,11 +12,9 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from castledger import _queue, _spool_files, _wire
-from castledger._queue import MAX_BATCH_BYTES, MAX_QUEUE_BYTES, EventQueue, take_batch
-from castledger._stats import Counts
-from castledger._wire import encode_body, read_verdicts
-from castledger._worker import MemorySource, Post, Reply, Worker
+from castledger import _queue, _spool_files, _worker
+from castledger._queue import MAX_BATCH_BYTES, MAX_QUEUE_BYTES, Counts, EventQueue, take_batch
+from castledger._worker import MemorySource, Post, Reply, Worker, encode_body, read_verdicts
 
 _statuses = st.sampled_from([202, 202, 202, 408, 413, 422, 429, 500, 503])
 _outcomes = st.one_of(
@@ -221,6 +219,6 @@ def test_reasons_name_fields_and_not_positions() -> None:
 
 
 def test_the_examples_of_the_docstrings_hold() -> None:
-    for module in (_queue, _wire, _spool_files):
+    for module in (_queue, _worker, _spool_files):
         result = doctest.testmod(module)
         assert (result.failed, result.attempted > 0) == (0, True)

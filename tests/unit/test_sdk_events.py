@@ -14,7 +14,7 @@ from analytics_core.event_rules import judge_event
 from analytics_core.events import EventRecord
 from castledger import EventRefused
 from castledger._events import Event, EventIds, encode_event
-from castledger._wire import encode_body
+from castledger._worker import encode_body
 from tests.unit.test_event_rules import NOW, RECEPTION, good_events, odd_values
 
 _IDS = EventIds()

@@ -1,7 +1,6 @@
 """The Python SDK of Castledger: podcasts, downloads, links, and why each hit counts or does not."""
 
-from castledger._async_client import AsyncCastledger
-from castledger._client import Castledger
+from castledger._client import AsyncCastledger, Castledger
 from castledger._errors import (
     APIConnectionError,
     APIError,
@@ -38,6 +37,7 @@ from castledger._models import (
     UnknownHost,
     Utm,
 )
+from castledger._queue import Stats
 from castledger._reports import (
     ByteRange,
     ComparedDay,
@@ -60,7 +60,6 @@ from castledger._reports import (
     VerdictCount,
 )
 from castledger._requests import AsyncItems, Dimension, Interval, Items, Moment
-from castledger._stats import Stats
 from castledger._version import __version__
 
 __all__ = (

@@ -1,28 +1,93 @@
-"""What both clients' delivery has in common: the queue, the books, a fork, and the interpreter's end."""
+"""How events get from ``track`` to the collector, in whichever way a client waits."""
 
 from __future__ import annotations
 
 import atexit
+import datetime as dt
 import os
 import ssl
 import time
 import weakref
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
+from uuid import UUID
 
 import httpx
 
+from castledger._answers import retry_after_s
 from castledger._errors import EventRefused
-from castledger._event_options import EventOptions
-from castledger._events import EventIds
-from castledger._posting import post
-from castledger._queue import EventQueue
+from castledger._events import Event, EventIds, PropertyValue, encode_event
+from castledger._options import EventOptions
+from castledger._queue import Counts, EventQueue, Listener, Stats
 from castledger._spool import Spool, open_folder
-from castledger._stats import Counts, Listener, Stats
-from castledger._worker import MemorySource, Post, Worker
+from castledger._worker import PATH, MemorySource, Post, Reply, Worker, encode_body
 
-__all__ = ("EXIT_S", "Delivery")
+__all__ = ("EXIT_S", "Delivery", "post", "post_async", "track")
+
+# 500 verdicts with some faults each come to a tenth of this.
+_MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
+# Unpacked answers are bounded more easily.
+_HEADERS: Final = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+
+
+class _TooLong(Exception):
+    """Something answers without end."""
+
+
+def _request(http: httpx.Client | httpx.AsyncClient, step: Post, lost: dict[str, int]) -> httpx.Request:
+    content = encode_body(step.payloads, sent_at=dt.datetime.now(dt.UTC), lost=lost)
+    return http.build_request("POST", PATH, content=content, headers=_HEADERS)
+
+
+def _bounded(body: bytearray, chunk: bytes) -> None:
+    body += chunk
+    if len(body) > _MAX_ANSWER_BYTES:
+        raise _TooLong
+
+
+def _reply(response: httpx.Response, body: bytearray, counts: Counts, lost: dict[str, int]) -> Reply:
+    if response.is_success:
+        counts.collector_knows(lost)
+    return Reply(response.status_code, bytes(body), retry_after_s(response))
+
+
+def post(http: httpx.Client, step: Post, counts: Counts) -> Reply | str:
+    """Send a batch.
+
+    Returns:
+        The answer, or the kind of error when none came: a transport of the host's may raise anything.
+    """
+    lost = counts.for_collector()
+    body = bytearray()
+    try:
+        response = http.send(_request(http, step, lost), stream=True)
+        try:
+            for chunk in response.iter_bytes():
+                _bounded(body, chunk)
+        finally:
+            response.close()
+        return _reply(response, body, counts, lost)
+    except Exception as error:
+        return type(error).__name__
+
+
+async def post_async(http: httpx.AsyncClient, step: Post, counts: Counts) -> Reply | str:
+    """Send a batch, as :func:`post` does."""
+    lost = counts.for_collector()
+    body = bytearray()
+    try:
+        response = await http.send(_request(http, step, lost), stream=True)
+        try:
+            async for chunk in response.aiter_bytes():
+                _bounded(body, chunk)
+        finally:
+            await response.aclose()
+        return _reply(response, body, counts, lost)
+    except Exception as error:
+        return type(error).__name__
+
 
 EXIT_S: Final = 5.0
 """What the interpreter's end waits for events at most, all clients together."""
@@ -213,3 +278,97 @@ def _at_exit() -> None:
     deadline = time.monotonic() + EXIT_S
     for delivery in list(_live):
         delivery.close(max(deadline - time.monotonic(), 0.0))
+
+
+_UTC: Final = dt.UTC
+_now: Final = dt.datetime.now
+
+
+class _Tracks(Protocol):
+    """A client, as far as events go."""
+
+    @property
+    def _delivery(self) -> Delivery: ...
+
+
+def track(
+    self: _Tracks,
+    type: str,  # noqa: A002 - the wire's own name
+    *,
+    event_id: UUID | str | None = None,
+    occurred_at: dt.datetime | None = None,
+    click_id: UUID | str | None = None,
+    promo_code: str | None = None,
+    link: str | None = None,
+    customer_id: str | None = None,
+    external_id: str | None = None,
+    value_amount: int | None = None,
+    currency: str | None = None,
+    new_customer: bool | None = None,
+    url: str | None = None,
+    referrer: str | None = None,
+    properties: Mapping[str, PropertyValue] | None = None,
+) -> UUID | None:
+    """Record that something happened; returns at once, and never raises unless the client is strict.
+
+    The event is checked and written down here, and sent in the background. What it was made of may be changed
+    afterwards.
+
+    Args:
+        type: ``page_view``, ``click``, ``promo_redeemed``, ``signup``, ``purchase``, or a name of your own: 1 to 64 of
+            ``a`` to ``z``, ``0`` to ``9`` and ``_``, a letter first.
+        event_id: Events of one id are one event, however often they are sent; by default a new one.
+        occurred_at: An aware instant, at most 90 days ago and 24 hours ahead; by default now.
+        click_id: What the parameter ``cl_click`` of the page's address said.
+        promo_code: As it was entered, 1 to 64 characters.
+        link: The slug of a link.
+        customer_id: Your name for the customer, 1 to 128 characters; the ledger keeps a keyed hash of it.
+        external_id: Your name for what happened, such as an order's number, 1 to 128 characters.
+        value_amount: Whole minor units of ``currency``, 0 to 10^15: 4999 for 49.99.
+        currency: ISO 4217, such as ``EUR``; beside ``value_amount`` and only there.
+        new_customer: Whether it is the customer's first purchase.
+        url: The page's address, at most 2048 characters.
+        referrer: The page's before, likewise.
+        properties: Up to 32 more: names of 1 to 64 letters, digits, ``_``, ``.`` and ``-``; texts of up to 512
+            characters, finite numbers, booleans and ``None``.
+
+    Returns:
+        The event's id; ``None`` when it was refused, when there is no room for it, or when the client is closed or not
+        enabled. ``stats()`` says how often, and why.
+
+    Raises:
+        EventRefused: A value is out of bounds, and the client is strict.
+    """
+    delivery = self._delivery
+    if not delivery.is_taking:
+        delivery.turn_away()
+        return None
+    try:
+        event = Event(
+            event_id,
+            type,
+            occurred_at,
+            click_id,
+            promo_code,
+            link,
+            customer_id,
+            external_id,
+            value_amount,
+            currency,
+            new_customer,
+            url,
+            referrer,
+            properties,
+        )
+        payload = encode_event(event, ids=delivery.ids, now=_now(_UTC))
+        is_to_wake = delivery.queue.put(payload)
+        if is_to_wake is None:
+            delivery.lose_newest()
+            return None
+        if is_to_wake:
+            delivery.wake()
+        taken: UUID = event.event_id
+        return taken
+    except Exception as error:
+        delivery.refuse(error)
+        return None

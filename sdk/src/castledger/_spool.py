@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from castledger._errors import ConfigurationError
-from castledger._queue import EventQueue, take_batch
+from castledger._queue import Counts, EventQueue, Wake, take_batch
 from castledger._spool_files import SpoolFile, can_lock, locked
-from castledger._stats import Counts
-from castledger._wake import Wake
 from castledger._worker import Item
 
 __all__ = ("Spool", "open_folder")

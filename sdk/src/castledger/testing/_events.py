@@ -14,11 +14,10 @@ from uuid import UUID
 import httpx
 import msgspec
 
-from castledger._delivery import Delivery
+from castledger._delivery import Delivery, track
 from castledger._errors import EventRefused
 from castledger._events import MAX_EVENT_BYTES, Event, EventIds, encode_event
-from castledger._stats import Counts, Listener, Stats
-from castledger._tracking import track
+from castledger._queue import Counts, Listener, Stats
 from castledger.testing._api import Problem, answer
 
 __all__ = ("AsyncRecordingClient", "Collector", "RecordedEvent", "RecordingClient", "Refusal", "find_events")

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import httpx
 
 from castledger import AsyncCastledger, Castledger, Episode, Link, Podcast
-from castledger._wire import PATH
+from castledger._worker import PATH
 from castledger.testing._api import Api, Downloads, Problem
 from castledger.testing._events import Collector, RecordedEvent, Refusal, find_events
 
