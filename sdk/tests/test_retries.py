@@ -8,8 +8,7 @@ import httpx
 import pytest
 
 from castledger import APITimeout, RateLimited, ServerError
-from castledger._answers import RetryPolicy, retry_after_s
-from castledger._requests import Call
+from castledger._requests import Call, RetryPolicy, retry_after_s
 from sdk.tests.twin import API, Caller, problem
 
 DATE = "Tue, 24 Nov 2026 12:00:00 GMT"

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from castledger import Castledger, ConfigurationError
-from castledger._spool_files import HEADER, SpoolFile, encode_frames, read_frames
+from castledger._spool import HEADER, SpoolFile, encode_frames, read_frames
 from sdk.tests.collectors import (
     AsynchronousTracker,
     BlockingTracker,

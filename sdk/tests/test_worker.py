@@ -12,7 +12,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from castledger import _queue, _spool_files, _worker
+from castledger import _queue, _spool, _worker
 from castledger._queue import MAX_BATCH_BYTES, MAX_QUEUE_BYTES, Counts, EventQueue, take_batch
 from castledger._worker import MemorySource, Post, Reply, Worker, encode_body, read_verdicts
 
@@ -219,6 +219,6 @@ def test_reasons_name_fields_and_not_positions() -> None:
 
 
 def test_the_examples_of_the_docstrings_hold() -> None:
-    for module in (_queue, _worker, _spool_files):
+    for module in (_queue, _worker, _spool):
         result = doctest.testmod(module)
         assert (result.failed, result.attempted > 0) == (0, True)

@@ -24,22 +24,10 @@ from castledger._errors import (
 )
 from castledger._models import (
     ApiKey,
+    ByteRange,
     ClickReport,
     ClickRow,
     ClickTotals,
-    Enclosure,
-    Episode,
-    EventBrowser,
-    LandedEvent,
-    Link,
-    NewApiKey,
-    Podcast,
-    UnknownHost,
-    Utm,
-)
-from castledger._queue import Stats
-from castledger._reports import (
-    ByteRange,
     ComparedDay,
     ComparedDownloads,
     ComparedPair,
@@ -50,15 +38,25 @@ from castledger._reports import (
     Difference,
     DownloadReport,
     DownloadRow,
+    Enclosure,
+    Episode,
+    EventBrowser,
     Explanation,
     FormerRange,
     Hit,
+    LandedEvent,
+    Link,
     Lists,
+    NewApiKey,
     Overview,
+    Podcast,
     Ranked,
     Ranking,
+    UnknownHost,
+    Utm,
     VerdictCount,
 )
+from castledger._queue import Stats
 from castledger._requests import AsyncItems, Dimension, Interval, Items, Moment
 from castledger._version import __version__
 

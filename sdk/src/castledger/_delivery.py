@@ -16,11 +16,11 @@ from uuid import UUID
 
 import httpx
 
-from castledger._answers import retry_after_s
 from castledger._errors import EventRefused
 from castledger._events import Event, EventIds, PropertyValue, encode_event
 from castledger._options import EventOptions
 from castledger._queue import Counts, EventQueue, Listener, Stats
+from castledger._requests import retry_after_s
 from castledger._spool import Spool, open_folder
 from castledger._worker import PATH, MemorySource, Post, Reply, Worker, encode_body
 

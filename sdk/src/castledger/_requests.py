@@ -1,22 +1,26 @@
-"""What the SDK asks of the API: calls, their parameters, answers by pages, and what the nouns' methods stand on."""
+"""What the SDK asks of the API, when it asks again, and how it reads what is answered; nothing here waits or sends."""
 
 from __future__ import annotations
 
 import datetime as dt
+import random
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 from uuid import UUID, uuid4
 
+import httpx
 import msgspec
 
-from castledger._errors import UnexpectedAnswer
+from castledger._errors import APIConnectionError, APITimeout, UnexpectedAnswer, error_of
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
 __all__ = (
+    "Answer",
     "AsyncItems",
     "AsyncNoun",
     "AsyncSender",
@@ -28,10 +32,13 @@ __all__ = (
     "Noun",
     "Page",
     "Paged",
+    "RetryPolicy",
     "Sender",
     "given",
     "given_range",
     "path_id",
+    "read_answer",
+    "retry_after_s",
     "write_moment",
 )
 
@@ -321,3 +328,167 @@ class AsyncNoun:
 
     def __init__(self, client: AsyncSender) -> None:
         self._client = client
+
+
+Answer: TypeAlias = httpx.Response | httpx.HTTPError
+"""What became of one try."""
+
+_STATUSES: Final = frozenset((429, 502, 503, 504))
+_FAILURES: Final = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError, httpx.ProxyError)
+_FIRST_WAIT_S: Final = 0.25
+# 0.25 s doubled seven times is past the longest wait; more would only run out of floating-point numbers.
+_MOST_DOUBLINGS: Final = 7
+
+
+def _http_date(text: str) -> dt.datetime | None:
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return at.replace(tzinfo=dt.UTC) if at.tzinfo is None else at
+
+
+def retry_after_s(response: httpx.Response) -> float | None:
+    """Read after how many seconds the server wants to be asked again.
+
+    A date counts from the answer's own ``Date``, so that this machine's clock may be wrong.
+
+    Returns:
+        Seconds, 0 for a date that has passed; ``None`` when nothing readable is said.
+
+    Source:
+        RFC 9110, 10.2.3.
+
+    >>> retry_after_s(httpx.Response(503, headers={"Retry-After": "120"}))
+    120.0
+    """
+    text = response.headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    at = _http_date(text)
+    if at is None:
+        return None
+    now = _http_date(response.headers.get("date", "")) or dt.datetime.now(dt.UTC)
+    return max((at - now).total_seconds(), 0.0)
+
+
+def _may_pass(answer: Answer) -> bool:
+    if isinstance(answer, httpx.Response):
+        return answer.status_code in _STATUSES
+    return isinstance(answer, _FAILURES)
+
+
+def _is_repeatable(call: Call[Any]) -> bool:
+    return call.method == "GET" or "Idempotency-Key" in call.headers
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """When a call is repeated.
+
+    Attributes:
+        max_retries: Tries after the first one.
+        longest_wait_s: What a caller is kept waiting at most between two tries.
+    """
+
+    max_retries: int
+    longest_wait_s: float = 30.0
+
+    def wait_s(self, call: Call[Any], answer: Answer, *, retries: int) -> float | None:
+        """Decide what follows a try.
+
+        Never earlier than the server asks for. Where it asks for more than the longest wait, the call is given up:
+        the caller learns the time from the error and can do something else in between.
+
+        Args:
+            call: A read, or a write with an ``Idempotency-Key``: both may be sent twice. Others are not repeated.
+            answer: What became of the try.
+            retries: How often the call was repeated until now.
+
+        Returns:
+            Seconds to wait before the next try; ``None`` to give up and take the answer as it is.
+
+        >>> busy = httpx.Response(429, headers={"Retry-After": "31"})
+        >>> RetryPolicy(2).wait_s(Call(dict, "GET", "/podcasts"), busy, retries=0) is None
+        True
+        """
+        if retries >= self.max_retries or not _is_repeatable(call) or not _may_pass(answer):
+            return None
+        asked_s = retry_after_s(answer) if isinstance(answer, httpx.Response) else None
+        if asked_s is not None and asked_s > self.longest_wait_s:
+            return None
+        backoff_s = min(_FIRST_WAIT_S * 2.0 ** min(retries, _MOST_DOUBLINGS), self.longest_wait_s)
+        return max(asked_s or 0.0, backoff_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load
+
+
+_WHERE: Final = "base_url or CASTLEDGER_API_URL says where the API is"
+
+
+def _translate(error: httpx.HTTPError, base_url: str) -> APIConnectionError | UnexpectedAnswer:
+    reason = str(error) or type(error).__name__
+    match error:
+        case httpx.ConnectError() | httpx.ConnectTimeout():
+            kind = APITimeout if isinstance(error, httpx.ConnectTimeout) else APIConnectionError
+            hint = f"Is the API running there? `castledger up` starts one; {_WHERE}."
+            return kind(f"{base_url} cannot be reached ({reason}). {hint}")
+        case httpx.TimeoutException():
+            kind_of = type(error).__name__
+            return APITimeout(f"{base_url} did not answer in time ({kind_of}); timeout says how long is waited.")
+        case httpx.DecodingError():
+            return UnexpectedAnswer(f"{base_url} sent an answer that cannot be unpacked ({reason}).")
+        case _:
+            return APIConnectionError(f"{base_url} did not answer ({reason}).")
+
+
+def _target_of(response: httpx.Response) -> str:
+    """Name a redirect's target without its path and query, which may carry what nobody else should read."""
+    if response.next_request is None:
+        return ""
+    url = response.next_request.url
+    return f" to {url.scheme}://{url.netloc.decode('ascii')}"
+
+
+def _redirected(call: Call[T], response: httpx.Response, base_url: str) -> UnexpectedAnswer:
+    return UnexpectedAnswer(
+        f"{base_url}{call.path} is redirected{_target_of(response)} ({response.status_code}). The API never does that, "
+        f"and the client does not follow: base_url points to something else; {_WHERE}.",
+        status=response.status_code,
+        request_id=response.headers.get("x-request-id"),
+    )
+
+
+def read_answer(call: Call[T], answer: Answer, *, base_url: str) -> T:
+    """Read what became of a call.
+
+    Args:
+        call: What was asked.
+        answer: The last try's.
+        base_url: For the words of an error.
+
+    Raises:
+        APIError: The API refused.
+        APIConnectionError: No answer came.
+        UnexpectedAnswer: It is none of the API's answers.
+    """
+    if isinstance(answer, httpx.HTTPError):
+        raise _translate(answer, base_url) from answer
+    request_id = answer.headers.get("x-request-id")
+    if answer.is_redirect:
+        raise _redirected(call, answer, base_url)
+    if not answer.is_success:
+        raise error_of(
+            answer.status_code,
+            answer.content,
+            base_url=base_url,
+            request_id=request_id,
+            retry_after=retry_after_s(answer),
+        )
+    # An answer without a body, as 204 is, is read as null.
+    try:
+        return msgspec.json.decode(answer.content or b"null", type=call.kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UnexpectedAnswer(
+            f"{base_url}{call.path} answered with something else than Castledger does ({error}): base_url points to "
+            "something else, or its version and this SDK's are too far apart.",
+            status=answer.status_code,
+            request_id=request_id,
+        ) from error

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Sequence
 from uuid import UUID
 
-from castledger._reports import Comparison, DownloadReport, Explanation, Hit, Overview
+from castledger._models import Comparison, DownloadReport, Explanation, Hit, Overview
 from castledger._requests import (
     AsyncItems,
     AsyncNoun,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Literal
 from uuid import UUID
 
-from castledger._models import Episode
-from castledger._reports import Curve
+from castledger._models import Curve, Episode
 from castledger._requests import AsyncItems, AsyncNoun, Items, Noun, Paged, given, path_id
 
 __all__ = ("AsyncEpisodes", "Episodes")

@@ -18,8 +18,7 @@ from uuid import UUID
 import msgspec
 
 from castledger._errors import MissingExtra
-from castledger._models import Instant, Table, Tabular
-from castledger._reports import Curve, CurvePoint
+from castledger._models import Curve, CurvePoint, Instant, Table, Tabular
 from castledger._requests import Items
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ import msgspec
 
 from castledger._client import Castledger
 from castledger._errors import CastledgerError
-from castledger._models import Episode, Link, Podcast
-from castledger._reports import DownloadReport, DownloadRow, VerdictCount
+from castledger._models import DownloadReport, DownloadRow, Episode, Link, Podcast, VerdictCount
 from castledger.cli._terminal import Column, Row, View
 from castledger.frames import columns_of
 

@@ -1,8 +1,7 @@
 """For tests of what uses the SDK: a server in memory, and clients that only record."""
 
 from castledger.testing._api import Downloads, make_episode, make_podcast
-from castledger.testing._events import AsyncRecordingClient, RecordedEvent, RecordingClient
-from castledger.testing._server import ServedRequest, Server
+from castledger.testing._server import AsyncRecordingClient, RecordedEvent, RecordingClient, ServedRequest, Server
 
 __all__ = (
     "AsyncRecordingClient",
