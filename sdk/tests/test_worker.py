@@ -12,9 +12,20 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from castledger import _queue, _spool, _worker
-from castledger._queue import MAX_BATCH_BYTES, MAX_QUEUE_BYTES, Counts, EventQueue, take_batch
-from castledger._worker import MemorySource, Post, Reply, Worker, encode_body, read_verdicts
+from castledger import _spool, _worker
+from castledger._worker import (
+    MAX_BATCH_BYTES,
+    MAX_QUEUE_BYTES,
+    Counts,
+    EventQueue,
+    MemorySource,
+    Post,
+    Reply,
+    Worker,
+    encode_body,
+    read_verdicts,
+    take_batch,
+)
 
 _statuses = st.sampled_from([202, 202, 202, 408, 413, 422, 429, 500, 503])
 _outcomes = st.one_of(
@@ -219,6 +230,6 @@ def test_reasons_name_fields_and_not_positions() -> None:
 
 
 def test_the_examples_of_the_docstrings_hold() -> None:
-    for module in (_queue, _worker, _spool):
+    for module in (_worker, _spool):
         result = doctest.testmod(module)
         assert (result.failed, result.attempted > 0) == (0, True)

@@ -56,9 +56,9 @@ from castledger._models import (
     Utm,
     VerdictCount,
 )
-from castledger._queue import Stats
+from castledger._options import __version__
 from castledger._requests import AsyncItems, Dimension, Interval, Items, Moment
-from castledger._version import __version__
+from castledger._worker import Stats
 
 __all__ = (
     "APIConnectionError",

@@ -12,11 +12,10 @@ from typing import Any, TypeVar
 
 import httpx
 
-from castledger._delivery import track
+from castledger._delivery import TaskDelivery, ThreadDelivery, track
 from castledger._options import EventOptions, Options, read_proxy
-from castledger._queue import Listener, Stats
 from castledger._requests import Answer, AsyncItems, Call, Items, Paged, RetryPolicy, read_answer
-from castledger._threads import TaskDelivery, ThreadDelivery
+from castledger._worker import Listener, Stats
 from castledger.analytics import Analytics, AsyncAnalytics
 from castledger.attribution import AsyncAttribution, Attribution
 from castledger.episodes import AsyncEpisodes, Episodes

@@ -228,15 +228,7 @@ _KINDS: dict[int, type[APIError]] = {
 
 
 def error_of(status: int, body: bytes, *, base_url: str, request_id: str | None, retry_after: float | None) -> APIError:
-    """Make the error that an answer stands for; a body that is no problem document is no further trouble.
-
-    Args:
-        status: HTTP status, 400 or more.
-        body: A problem document, as a rule.
-        base_url: For the words where it is none, since then something else may have answered.
-        request_id: The header's, where the body names none.
-        retry_after: Seconds.
-    """
+    """Make the error that an answer stands for; a body that is no problem document is no further trouble."""
     try:
         problem = msgspec.json.decode(body, type=_Problem)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

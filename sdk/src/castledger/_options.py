@@ -1,4 +1,4 @@
-"""What a client is told, and what the environment says where it is not."""
+"""How to reach the API and how to deliver events: read once, checked at once, and never shown with its key."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from typing import Final
 import httpx
 
 from castledger._errors import ConfigurationError
-from castledger._version import __version__
 
-__all__ = ("EventOptions", "Options", "read_proxy", "read_url")
+__all__ = ("EventOptions", "Options", "__version__", "read_proxy", "read_url")
+
+__version__ = "0.2.0"
+
 
 _DEFAULT_URL: Final = "http://127.0.0.1:8000"
 _DEFAULT_COLLECTOR_URL: Final = "http://127.0.0.1:8001"
@@ -77,14 +79,7 @@ def _fault_of(url: str) -> str | None:
 def read_url(
     name: str, given: str | None, variable: str, default: str, *, environ: Mapping[str, str] | None = None
 ) -> str:
-    """Read an address.
-
-    Args:
-        name: The option's.
-        given: ``None`` for the environment's.
-        variable: Its name there.
-        default: Where it is not there either.
-        environ: The process's own when ``None``.
+    """Read an address: what was given, else what *environ* says, the process's own when ``None``, else the default.
 
     Raises:
         ConfigurationError: It cannot be one; never quotes it.
@@ -100,11 +95,7 @@ def read_url(
 
 
 def read_proxy(proxy: str | None, *, has_transport: bool) -> str | None:
-    """Refuse a proxy that cannot work.
-
-    Args:
-        proxy: Its address; ``None`` for what the environment says.
-        has_transport: Whether requests are made by something that was passed along, which would never see it.
+    """Refuse a proxy that cannot work, as where the host's own transport would never see it.
 
     Raises:
         ConfigurationError: Names the option; never quotes a password.
@@ -153,14 +144,8 @@ class Options:
     ) -> Options:
         """Fill what was not given from the environment, and refuse what cannot work.
 
-        Any text is taken for a key that a header can carry: a token is one too.
-
-        Args:
-            api_key: ``None`` for ``CASTLEDGER_API_KEY``; an empty one is refused, not replaced.
-            base_url: ``None`` for ``CASTLEDGER_API_URL``, else this machine's port 8000; a path is kept.
-            timeout: Seconds above 0, at most a day.
-            max_retries: 0 or more.
-            environ: The process's own when ``None``.
+        Any text is taken for a key that a header can carry: a token is one too. The rest stands with
+        :class:`~castledger.Castledger`.
 
         Raises:
             ConfigurationError: Names the option; never quotes a key or a password.
@@ -189,17 +174,7 @@ def _whole_number(name: str, value: object, *, most: int) -> int:
 class EventOptions:
     """How events are delivered; a plain class, so that no pretty-printer shows the key in the headers.
 
-    Args:
-        options: Whose key and timeout are used.
-        collector_url: ``None`` for ``CASTLEDGER_COLLECTOR_URL``, else this machine's port 8001.
-        queue_size: Events that wait in memory at most.
-        batch_size: Events of a request at most, up to 500.
-        flush_interval: Seconds that an event waits at most for others, above 0, up to an hour.
-        spool_dir: A folder for events until they are sent; made when it is not there.
-        spool_mb: What files there hold at most, all processes together.
-        is_strict: Whether ``track`` raises what it refuses.
-        is_enabled: Whether anything is done at all.
-        environ: The process's own when ``None``.
+    What each option is stands with :class:`~castledger.Castledger`.
 
     Raises:
         ConfigurationError: Names the option.

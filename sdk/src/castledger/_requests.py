@@ -60,16 +60,8 @@ _PAGE: Final = 200
 class Call(Generic[T]):
     """One request, and the type that its answer is read as.
 
-    A write gets an ``Idempotency-Key`` here, once: however often the call is sent, it is done once.
-
-    Args:
-        kind: What a good answer's body is; ``type(None)`` where there is none.
-        method: Of HTTP.
-        path: Below ``/api/v1``.
-        params: The query's.
-        json: What to send, as JSON; fields that are :data:`msgspec.UNSET` are left out.
-        content: What to send otherwise.
-        content_type: Of *content*.
+    A write gets an ``Idempotency-Key`` here, once: however often the call is sent, it is done once. Of
+    *json*, fields that are :data:`msgspec.UNSET` are left out.
     """
 
     def __init__(
@@ -106,14 +98,7 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Paged(Generic[T]):
-    """A list, page by page.
-
-    Args:
-        item: What it is of.
-        path: Below ``/api/v1``.
-        params: The query's.
-        limit: How many a page has; ``None`` where the API says so itself.
-    """
+    """A list, page by page; its *limit* is ``None`` where the API says itself how many a page has."""
 
     def __init__(
         self, item: type[T], path: str, params: Mapping[str, str] | None = None, *, limit: int | None = _PAGE
@@ -131,11 +116,7 @@ class Paged(Generic[T]):
         return self._ask(self._params)
 
     def following(self, page: Page[T], seen: set[str]) -> Call[Page[T]] | None:
-        """Ask for the page behind *page*.
-
-        Args:
-            page: The last one that was read.
-            seen: The cursors until now; this page's is added.
+        """Ask for the page behind *page*; its cursor is added to those *seen* until now.
 
         Returns:
             ``None`` behind the last page.
@@ -399,11 +380,6 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         Never earlier than the server asks for. Where it asks for more than the longest wait, the call is given up:
         the caller learns the time from the error and can do something else in between.
 
-        Args:
-            call: A read, or a write with an ``Idempotency-Key``: both may be sent twice. Others are not repeated.
-            answer: What became of the try.
-            retries: How often the call was repeated until now.
-
         Returns:
             Seconds to wait before the next try; ``None`` to give up and take the answer as it is.
 
@@ -458,11 +434,6 @@ def _redirected(call: Call[T], response: httpx.Response, base_url: str) -> Unexp
 
 def read_answer(call: Call[T], answer: Answer, *, base_url: str) -> T:
     """Read what became of a call.
-
-    Args:
-        call: What was asked.
-        answer: The last try's.
-        base_url: For the words of an error.
 
     Raises:
         APIError: The API refused.

@@ -26,8 +26,7 @@ from typing import Final, NamedTuple
 
 from castledger._errors import ConfigurationError
 from castledger._events import MAX_EVENT_BYTES
-from castledger._queue import Counts, EventQueue, Wake, take_batch
-from castledger._worker import Item
+from castledger._worker import Counts, EventQueue, Item, Wake, take_batch
 
 try:
     import fcntl
@@ -44,12 +43,7 @@ _LOCK_WAIT_S: Final = 0.005
 
 
 class Frame(NamedTuple):
-    """What stands at one place of a file.
-
-    Attributes:
-        payload: The event; ``None`` where the checksum does not fit.
-        end: Where the next frame begins.
-    """
+    """An event of a file, ``None`` where its checksum does not fit; and where the next one begins."""
 
     payload: bytes | None
     end: int
@@ -63,9 +57,7 @@ def encode_frames(payloads: Iterable[bytes]) -> bytes:
 def read_frames(data: bytes | memoryview, *, at: int = 0) -> Iterator[Frame]:
     """Read frames up to the first that is not whole, or has a length that no event has.
 
-    Args:
-        data: Frames, without the file's header.
-        at: Where *data* begins in its file, for the places that are returned.
+    Their ends are places in the file in which *data* begins *at*, its header left out.
 
     >>> [frame.payload for frame in read_frames(encode_frames([b"a", b"b"])[:-1])]
     [b'a']
@@ -296,15 +288,7 @@ class Spool:
 
     Three threads meet here: those that track leave events in the queue, one of this class's own writes them down, and
     whoever sends reads them. Only the lists are guarded; nobody waits for the disk but the writer.
-
-    Args:
-        folder: As :func:`open_folder` returns it.
-        queue: Where events are tracked.
-        counts: Where they are counted.
-        batch_size: Events of a request.
-        most_bytes: What all files of the folder hold at most; what comes on top stays in memory.
-        api_key: Whose events these are; files of another key are left alone.
-        notify: Called when there is something to send.
+    What comes on top of *most_bytes*, of all files of the folder, stays in memory; files of another key are left alone.
 
     Attributes:
         has_looked: Whether all that ended processes left has been taken over, as far as it could be.

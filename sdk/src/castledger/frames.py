@@ -83,13 +83,7 @@ def kind_of(annotation: Any) -> str:
 
 
 def columns_of(kind: type[msgspec.Struct], path: tuple[str, ...] = (), *, is_optional: bool = False) -> list[Column]:
-    """List a type's columns, in the order of its fields.
-
-    Args:
-        kind: What a row is.
-        path: Fields that lead to it.
-        is_optional: Whether it may be missing itself.
-    """
+    """List a type's columns, in the order of its fields."""
     found: list[Column] = []
     for name, annotation in typing.get_type_hints(kind, include_extras=True).items():
         inner, may_miss = strip_optional(annotation)

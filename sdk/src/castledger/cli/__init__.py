@@ -13,8 +13,8 @@ from typing import Final, TextIO, TypeAlias, get_args
 
 from castledger._client import Castledger
 from castledger._errors import CastledgerError
+from castledger._options import __version__
 from castledger._requests import Dimension, Interval, Moment
-from castledger._version import __version__
 from castledger.cli._commands import show_downloads, show_episodes, show_explanation, show_links, show_podcasts
 from castledger.cli._terminal import Terminal, View, write_view
 

@@ -73,11 +73,7 @@ def _choose(
 
 
 def choose_podcast(client: Castledger, text: str | None) -> Podcast:
-    """Find a podcast.
-
-    Args:
-        client: Whose podcasts.
-        text: Its id, its guid, or a part of its title; ``None`` for the only one there is.
+    """Find a podcast by its id, its guid or a part of its title; ``None`` is for the only one there is.
 
     Raises:
         NotChosen: None or several are named so; says which there are.
@@ -98,12 +94,7 @@ def choose_podcast(client: Castledger, text: str | None) -> Podcast:
 
 
 def choose_episode(client: Castledger, text: str, *, podcast: str | None) -> tuple[UUID, str]:
-    """Find an episode.
-
-    Args:
-        client: Whose episodes.
-        text: Its id; or, of a podcast, its guid or a part of its title.
-        podcast: As in :func:`choose_podcast`; not asked for when the id is given.
+    """Find an episode by its id, or, of a podcast, by its guid or a part of its title.
 
     Returns:
         Its id, and what to call it.

@@ -93,12 +93,6 @@ class Terminal(NamedTuple):
         """Draw a table.
 
         Texts are cut where all does not fit, the longest first, and bars take what is left.
-
-        Args:
-            heads: Of the columns.
-            rows: A cell a column; of a bar its number.
-            bars: Which columns are bars.
-            wholes: Which columns are never cut.
         """
         shown = [
             [self._show(cell) if not is_bar else "" for cell, is_bar in zip(row, bars, strict=True)] for row in rows
@@ -234,14 +228,7 @@ def _cell(value: Any) -> Any:
 
 
 def write_view(view: View, *, form: str, terminal: Terminal, out: TextIO) -> None:
-    """Write what a command found.
-
-    Args:
-        view: What.
-        form: ``table``, ``json`` or ``csv``.
-        terminal: How tables are drawn.
-        out: Where to.
-    """
+    """Write what a command found."""
     match form:
         case "json":
             text = msgspec.json.format(msgspec.json.encode({**view.about, "data": view.rows}), indent=2)

@@ -280,12 +280,7 @@ def attributed(attribution: Attribution) -> Iterator[None]:
 
 
 class Streamed(Generic[T]):
-    """An answer that is made while it is sent, each piece with the request's attribution.
-
-    Args:
-        attribution: The request's.
-        pieces: The answer; its ``close`` is called by this one's.
-    """
+    """An answer that is made while it is sent, each piece with the request's attribution."""
 
     def __init__(self, attribution: Attribution, pieces: Iterable[T]) -> None:
         self._attribution = attribution

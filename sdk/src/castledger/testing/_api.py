@@ -35,15 +35,7 @@ _REQUEST_ID: Final = "00000000-0000-0000-0000-000000000000"
 
 
 class Problem(Exception):
-    """A request is refused.
-
-    Args:
-        status: HTTP status.
-        code: For programs.
-        detail: For people.
-        errors: What is wrong, one by one.
-        retry_after: Seconds.
-    """
+    """A request is refused."""
 
     def __init__(
         self,
@@ -190,12 +182,6 @@ def _next_start(at: dt.datetime, interval: str, tz: ZoneInfo) -> dt.datetime:
 def bucket_starts(start: dt.datetime, end: dt.datetime, *, interval: str, tz: ZoneInfo) -> Iterator[dt.datetime]:
     """Go through the instants at which the intervals of a range begin; the first one is cut off by the range.
 
-    Args:
-        start: Aware, in UTC.
-        end: Behind *start*, itself excluded.
-        interval: One of ``INTERVALS``.
-        tz: Whose days and clocks decide.
-
     >>> berlin = ZoneInfo("Europe/Berlin")
     >>> start = dt.datetime(2026, 10, 24, 22, tzinfo=dt.UTC)
     >>> [at.hour for at in bucket_starts(start, start + dt.timedelta(days=2), interval="day", tz=berlin)]
@@ -209,15 +195,7 @@ def bucket_starts(start: dt.datetime, end: dt.datetime, *, interval: str, tz: Zo
 def sum_up(
     downloads: Iterable[Downloads], starts: Sequence[dt.datetime], end: dt.datetime, *, by: str | None, limit: int
 ) -> list[DownloadRow]:
-    """Write a report's rows as the API does.
-
-    Args:
-        downloads: In any order.
-        starts: Of the intervals, at least one, in their order.
-        end: Of the last one.
-        by: A dimension: then there are rows for what has downloads alone. Otherwise each interval has one.
-        limit: How many values are named, those with the most downloads; the others are one row ``other``.
-    """
+    """Write a report's rows as the API does: by a dimension there are rows for what has downloads alone."""
     counts: dict[tuple[int, str | None], int] = {}
     if by is None:
         counts = {(number, None): 0 for number in range(len(starts))}
@@ -278,10 +256,6 @@ class Api:
 
     def take(self, request: httpx.Request, path: str) -> httpx.Response:
         """Answer a request.
-
-        Args:
-            request: Whole.
-            path: Behind ``/api/v1``.
 
         Raises:
             Problem: It is refused; 501 for a route that the API may have, and this server has not.

@@ -20,8 +20,7 @@ from castledger import AsyncCastledger, Castledger, Episode, Link, Podcast
 from castledger._delivery import Delivery, track
 from castledger._errors import EventRefused
 from castledger._events import MAX_EVENT_BYTES, Event, EventIds, encode_event
-from castledger._queue import Counts, Listener, Stats
-from castledger._worker import PATH
+from castledger._worker import PATH, Counts, Listener, Stats
 from castledger.testing._api import Api, Downloads, Problem, answer
 
 __all__ = (
