@@ -551,7 +551,7 @@ class Worker:
         return self._source.total - settled
 
     def next(self, now: float, *, hurry: bool) -> Step:
-        """Decide; in a *hurry* no batch is waited for, but a pause that the collector asked for is kept all the same."""
+        """Decide; a *hurry* waits for no full batch, but keeps a pause that the collector asked for."""
         if not self._again and not len(self._source):
             self._due_at = None
             return None
