@@ -360,11 +360,15 @@ class Ingest:
         """Have partitions of today and the days ahead, so that no batch has to wait for one to be made."""
         today = self._clock.now().astimezone(dt.UTC).date()
         days = [today + dt.timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
-        async with conn.transaction():
-            await ensure_partitions(conn, days)
-        # By itself: whoever lands hits waits no longer than for theirs.
-        async with conn.transaction():
-            await ensure_event_partitions(conn, days)
+        # Each by itself: whoever lands hits waits no longer than for theirs.
+        for ensure in (ensure_partitions, ensure_event_partitions):
+            try:
+                async with conn.transaction():
+                    await ensure(conn, days)
+            except asyncpg.DuplicateTableError:
+                # Somebody who lands needed one at the very moment; it is seen now.
+                async with conn.transaction():
+                    await ensure(conn, days)
         return {"days": len(days)}
 
     async def _drop_old(self, conn: Connection) -> Mapping[str, int]:
