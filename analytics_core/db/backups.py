@@ -47,9 +47,10 @@ SECRET_TABLES: Final = (
     "app.refresh_tokens",
     "app.sessions",
     "app.user_sessions",
+    "ops.event_secrets",
     "ops.listener_secrets",
 )
-"""Tables whose rows let somebody in, or tell listeners: a backup has them only when asked to."""
+"""Tables whose rows let somebody in, or tell listeners or customers: a backup has them only when asked to."""
 
 
 class DatabaseFacts(msgspec.Struct, frozen=True):

@@ -21,7 +21,9 @@ __all__ = ("CollectorMetrics",)
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _LIBRARIES: Final = frozenset({"castledger-python", "castledger-js"})
 # What the libraries call it; a label must not be what anybody may write.
-_LOSSES: Final = frozenset({"queue_full", "unauthorized", "closed", "rejected", "too_large", "spool_corrupt"})
+_LOSSES: Final = frozenset(
+    {"queue_full", "unauthorized", "closed", "refused", "rejected", "too_large", "spool_corrupt"}
+)
 
 
 class _StateSource(MetricSource):

@@ -13,7 +13,7 @@ from castledger._delivery import Delivery
 from castledger._event_options import EventOptions
 from castledger._posting import post_async
 from castledger._stats import Counts, Listener
-from castledger._worker import Post, Reply
+from castledger._worker import Post
 
 __all__ = ("TaskDelivery",)
 
@@ -104,12 +104,13 @@ class TaskDelivery(Delivery):
         self.counts.tell_of_losses()
         step = self.worker.next(time.monotonic(), hurry=self.is_in_hurry)
         if isinstance(step, Post):
-            reply: Reply | str = "cancelled"
             try:
                 reply = await post_async(http, step, self.counts)
-            finally:
+            except asyncio.CancelledError:
                 # A task is cancelled when its loop ends; the events wait for another one.
-                self.worker.answered(reply, time.monotonic())
+                self.worker.take_back()
+                raise
+            self.worker.answered(reply, time.monotonic())
             return
         # With a spool it is the spool that the next event has to wake.
         if step is None and self.spool is None:

@@ -121,7 +121,7 @@ class Worker:
     """Decides what follows, and keeps the books of it.
 
     Not safe from several threads; whoever asks :meth:`next` and gets a :class:`Post` has to say what came of it by
-    :meth:`answered` before asking again.
+    :meth:`answered` or :meth:`take_back` before asking again.
 
     Args:
         source: Where events come from.
@@ -224,6 +224,11 @@ class Worker:
             self._drop(items, "rejected")
         else:
             self._not_understood(items, reply, now)
+
+    def take_back(self) -> None:
+        """Note that what was to be sent last has been interrupted from here: it is sent again without a pause."""
+        self._again.extendleft(reversed(self._on_their_way))
+        self._on_their_way = ()
 
     def _judged(self, items: list[Item], verdicts: tuple[Verdict, ...], reply: Reply, now: float) -> None:
         self._failures = self._unauthorized = 0
