@@ -10,7 +10,7 @@ import gc
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import asyncpg
@@ -20,20 +20,13 @@ from analytics_core.admin_server import AdminServer
 from analytics_core.agent_lists import AgentLists
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.audit_seals import seal_entries
-from analytics_core.db.dead_letters import drop_dead_letters
-from analytics_core.db.events import ensure_event_partitions
-from analytics_core.db.hits import ensure_partitions
-from analytics_core.db.idempotency import drop_answers
-from analytics_core.db.invitations import drop_invitations
-from analytics_core.db.ledger import drop_entries, link_segments, read_accounts
+from analytics_core.db.ledger import link_segments, read_accounts
 from analytics_core.db.list_versions import note_list_versions
-from analytics_core.db.outbox import drop_mail
 from analytics_core.db.podcasts import read_known_hosts
 from analytics_core.db.pool import CONNECTION_LOST, Connection, Pool, check_role, connect, connection, open_pool
 from analytics_core.db.retention import set_hits_policy
 from analytics_core.db.rollups import count_marks
 from analytics_core.db.transfers import settle_claims
-from analytics_core.db.users import DELETED_FOR, erase_deleted
 from analytics_core.errors import ConfigError, Unavailable
 from analytics_core.mailers import open_mailer
 from analytics_core.roles import Role
@@ -41,31 +34,24 @@ from analytics_core.settings import Settings
 from analytics_core.shared_addresses import WARN_DAYS, describe_due
 from analytics_core.spool import FrameKind
 from ingest.catalogue_watch import CatalogueWatch
-from ingest.closings import erase_closed
-from ingest.erasures import work_off
+from ingest.chores import Chores
 from ingest.events.shipper import EventShipper
-from ingest.finality import finalise_days
-from ingest.job_queue import JobKind, JobQueue
+from ingest.job_queue import JobQueue
 from ingest.jobs import Health, backoff_s, run_job
 from ingest.metrics import Metrics
-from ingest.outbox import KEEP as KEEP_MAIL
 from ingest.outbox import MailSender
-from ingest.pending import rejudge_pending, release_aged
+from ingest.pending import rejudge_pending
 from ingest.pipeline import Pipeline
 from ingest.place_sources import PlaceSources, PlacesWatch, open_places
 from ingest.polling import Poller, UnknownTargetPolls
 from ingest.registry_writer import RegistryWriter, own_hosts
-from ingest.restatements import restate_due
-from ingest.retention import drop_old
 from ingest.rollups import refresh_listeners, refresh_rollups
-from ingest.secrets import SecretStore, destroy_old_secrets
+from ingest.secrets import SecretStore
 from ingest.shipper import Shipper
 from ingest.silence import SilenceWatch
-from ingest.spike_guard import guard
-from ingest.spikes import apply_due
 from ingest.spool_reader import SpoolFolder
 
-__all__ = ("DAYS_AHEAD", "Ingest", "run_ingest")
+__all__ = ("Ingest", "run_ingest")
 
 _NAME: Final = "castledger-ingest"
 _WATCH: Final = "watch"
@@ -81,25 +67,10 @@ _CHORES_S: Final = 600.0
 _SILENCE_S: Final = 15.0
 _BALANCE_S: Final = 60.0
 _LISTS_S: Final = 15.0
-_AGENTS_A_STEP: Final = 1_000
-_AGENT_STEPS: Final = 100
-_CHORES_EVERY: Final = dt.timedelta(seconds=_CHORES_S)
-_PARTITIONS_EVERY: Final = dt.timedelta(hours=1)
-_RETENTION_EVERY: Final = dt.timedelta(hours=1)
-# Whoever asks for one makes the job due; in between it takes up what was stopped.
-_ERASURES_EVERY: Final = dt.timedelta(minutes=1)
-_CLOSINGS_EVERY: Final = dt.timedelta(minutes=10)
-# Whoever decides about one makes the job due.
-_SPIKES_EVERY: Final = dt.timedelta(minutes=1)
-DAYS_AHEAD: Final = 3
-"""Days after today that have their partitions before a hit or an event needs them."""
-
 _STOP_S: Final = 6.0
 _MANY_HITS: Final = 20_000
 # In the middle of a backlog: a tenth of a second of some ten, and what is held does not climb.
 _MANY_MORE_HITS: Final = 1_000_000
-_KEEP_DEAD_LETTERS: Final = dt.timedelta(days=30)
-_KEEP_ENTRIES: Final = dt.timedelta(days=400)
 _NOT_MIGRATED: Final = "DATABASE_URL: the schema is not there; run `castledger migrate up`"
 
 _log = logging.getLogger("castledger.ingest")
@@ -118,7 +89,7 @@ def _versions(places: PlaceSources) -> tuple[str, str, str]:
 
 
 class Ingest:
-    """One ingest process: its resources, and one method for each of its jobs.
+    """One ingest process: its resources, and one method for each of its loops.
 
     Args:
         settings: Everything it may be told.
@@ -153,6 +124,7 @@ class Ingest:
             metrics=metrics,
             agent_table=lambda: self.agent_lists.table,
         )
+        self.chores = Chores(settings, pool, clock=clock, secrets=self.secrets, agents=self.pipeline.agents)
         self.poll_wanted = asyncio.Event()
         self.pending_wanted = asyncio.Event()
         self.registry_wanted = asyncio.Event()
@@ -323,93 +295,6 @@ class Ingest:
         health.warn(_SHARED, due)
         self._metrics.shared_due.set(sum(entry.age_days(today) >= WARN_DAYS for entry in entries))
 
-    def job_kinds(self) -> list[JobKind]:
-        """List what is done from time to time, once for all ingest processes, by way of the queue."""
-        return [
-            JobKind("partitions", _PARTITIONS_EVERY, self._make_partitions),
-            JobKind("retention", _RETENTION_EVERY, self._drop_old),
-            JobKind("secrets", _CHORES_EVERY, self._destroy_secrets),
-            JobKind("pending", _CHORES_EVERY, self._release_aged),
-            JobKind("finality", _CHORES_EVERY, self._finalise_days),
-            JobKind("agents", _CHORES_EVERY, self._classify_again),
-            JobKind("restatements", _CHORES_EVERY, self._restate_due),
-            JobKind("books", _CHORES_EVERY, self._drop_old_books),
-            JobKind("idempotency", _CHORES_EVERY, self._drop_answers),
-            JobKind("spikes", _SPIKES_EVERY, self._guard),
-            JobKind("people", _CHORES_EVERY, self._erase_people),
-        ]
-
-    async def _drop_answers(self, conn: Connection) -> Mapping[str, int]:
-        return {"answers": await drop_answers(conn, now=self._clock.now())}
-
-    def erasure_kinds(self) -> list[JobKind]:
-        """List what may take hours, which a worker of its own does so that the others do not wait for it."""
-        return [
-            JobKind("erasures", _ERASURES_EVERY, self._erase),
-            JobKind("closings", _CLOSINGS_EVERY, self._erase_closed),
-        ]
-
-    async def _erase(self, conn: Connection) -> Mapping[str, int]:
-        return await work_off(conn, self._pool, now=self._clock.now())
-
-    async def _erase_closed(self, conn: Connection) -> Mapping[str, int]:
-        database = self._settings.require_database()
-        return await erase_closed(conn, self._pool, database, now=self._clock.now())
-
-    async def _make_partitions(self, conn: Connection) -> Mapping[str, int]:
-        """Have partitions of today and the days ahead, so that no batch has to wait for one to be made."""
-        today = self._clock.now().astimezone(dt.UTC).date()
-        days = [today + dt.timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
-        async with conn.transaction():
-            await ensure_partitions(conn, days)
-            await ensure_event_partitions(conn, days)
-        return {"days": len(days)}
-
-    async def _drop_old(self, conn: Connection) -> Mapping[str, int]:
-        return await drop_old(conn, now=self._clock.now(), hits_months=self._settings.ingest.hits_months)
-
-    async def _destroy_secrets(self, conn: Connection) -> Mapping[str, int]:
-        return {"destroyed": await destroy_old_secrets(conn, now=self._clock.now())}
-
-    async def _release_aged(self, conn: Connection) -> Mapping[str, int]:
-        return {"released": await release_aged(conn, self.secrets, now=self._clock.now())}
-
-    async def _finalise_days(self, conn: Connection) -> Mapping[str, int]:
-        after_days = self._settings.ingest.final_after_days
-        return {"final": await finalise_days(conn, now=self._clock.now(), after_days=after_days)}
-
-    async def _classify_again(self, conn: Connection) -> Mapping[str, int]:
-        """Have stored agents classified by the table in force: so many a step, so many steps a run."""
-        looked_at = changed = 0
-        for _ in range(_AGENT_STEPS):
-            step, other = await self.pipeline.agents.bring_up_to_date(conn, limit=_AGENTS_A_STEP)
-            looked_at += step
-            changed += other
-            if not step:
-                break
-        return {"agents": looked_at, "changed": changed}
-
-    async def _restate_due(self, conn: Connection) -> Mapping[str, int]:
-        return await restate_due(conn, clock=self._clock)
-
-    async def _guard(self, conn: Connection) -> Mapping[str, int]:
-        """Carry out what was decided about spikes, then look for new ones."""
-        decided = await apply_due(conn, clock=self._clock)
-        return {**decided, **await guard(conn, clock=self._clock)}
-
-    async def _drop_old_books(self, conn: Connection) -> Mapping[str, int]:
-        now = self._clock.now()
-        return {
-            "dead_letters": await drop_dead_letters(conn, before=now - _KEEP_DEAD_LETTERS),
-            "entries": await drop_entries(conn, before=now - _KEEP_ENTRIES),
-            "mails": await drop_mail(conn, before=now - KEEP_MAIL),
-            "invitations": await drop_invitations(conn, before=now - KEEP_MAIL),
-        }
-
-    async def _erase_people(self, conn: Connection) -> Mapping[str, int]:
-        """Erase who had themselves deleted a while ago."""
-        return {"erased": await erase_deleted(conn, before=self._clock.now() - DELETED_FOR)}
-
     async def seal(self) -> float:
         """Give entries of the record of changes their place and hash; return the seconds until the next look."""
         async with connection(self._pool) as conn:
@@ -440,8 +325,8 @@ class Ingest:
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Run all jobs until told to stop; then let the work in hand end, and give up what takes too long."""
-        queue = JobQueue(self._pool, self.job_kinds(), health=health, metrics=self._metrics)
-        erasing = JobQueue(self._pool, self.erasure_kinds(), health=health, metrics=self._metrics)
+        queue = JobQueue(self._pool, self.chores.kinds(), health=health, metrics=self._metrics)
+        erasing = JobQueue(self._pool, self.chores.erasure_kinds(), health=health, metrics=self._metrics)
         mailer = open_mailer(self._settings.mail, sys.stderr)
         mail = MailSender(self._pool, mailer, clock=self._clock, metrics=self._metrics, health=health)
         jobs = {

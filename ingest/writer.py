@@ -66,8 +66,8 @@ __all__ = (
 CUTOFF_SOURCE: Final = "spool"
 """Under which name ingest says how far the ledger is complete."""
 
-TRY_AGAIN: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-"""What passes by itself when the same transaction is tried once more."""
+TRY_AGAIN: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.DuplicateTableError)
+"""What passes by itself when the same transaction is tried once more: a partition may have been made meanwhile."""
 
 _EPOCH: Final = dt.date(1970, 1, 1)
 _EPOCH_INSTANT: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

@@ -82,6 +82,10 @@ ROWS: Final = (
             Panel("Unaccounted answers", "short", (_value(names.INGEST_LEDGER_DIFFERENCE),)),
             Panel("Backlog", "bytes", (_value(names.INGEST_BACKLOG_BYTES, "sum"),)),
             Panel("Batches", "ops", (_rate(names.INGEST_BATCHES, "outcome"),)),
+            Panel("Events landed", "reqps", (_rate(names.INGEST_EVENTS, "account"),)),
+            Panel("Lag of events", "s", (_value(names.INGEST_EVENT_LAG_SECONDS),)),
+            Panel("Backlog of events", "bytes", (_value(names.INGEST_EVENT_BACKLOG_BYTES, "sum"),)),
+            Panel("Batches of events", "ops", (_rate(names.INGEST_EVENT_BATCHES, "outcome"),)),
             Panel("Time by step", "percentunit", (_rate(names.INGEST_STEP_SECONDS, "step"),)),
             Panel(
                 "Not landed",

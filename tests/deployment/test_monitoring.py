@@ -61,7 +61,7 @@ def test_services_export_what_is_declared_and_nothing_else(database: DatabaseSet
 def test_no_label_tells_of_a_tenant_or_a_person() -> None:
     labels = {label for metric in METRICS for label in metric.labels}
     assert labels == {
-        *("slot", "status", "kind", "reason"),
+        *("slot", "status", "kind", "reason", "account"),
         *("verdict", "outcome", "step", "source"),
         *("method", "route", "by", "library"),
     }

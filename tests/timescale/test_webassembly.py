@@ -61,6 +61,7 @@ async def test_policies_are_those_of_the_branch(webassembly: DatabaseSettings) -
         await conn.close()
     # Downloads are dropped by our own job, which knows what is final.
     assert policies == [
+        ("attribution_events", "policy_compression"),
         ("downloads", "policy_compression"),
         ("listener_events", "policy_compression"),
         ("listener_events", "policy_retention"),

@@ -227,7 +227,7 @@ async def test_lists_that_an_operator_changes_are_taken_and_damaged_ones_told(
     write("Earwig, newly named", "^Earwig/")
     await ingest.watch_agent_lists(health)
     assert health.faults() == []
-    jobs = {kind.name: kind.work for kind in ingest.job_kinds()}
+    jobs = {kind.name: kind.work for kind in ingest.chores.kinds()}
     assert await jobs["agents"](ledger.conn) == {"agents": 1, "changed": 1}
     [second] = await agents.number(ledger.conn, [b"Earwig/1"])
     assert second.agent_no != first.agent_no
