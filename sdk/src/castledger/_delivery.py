@@ -44,6 +44,16 @@ __all__ = ("EXIT_S", "Delivery", "TaskDelivery", "ThreadDelivery", "post", "post
 _MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 # Unpacked answers are bounded more easily.
 _HEADERS: Final = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+EXIT_S: Final = 5.0
+"""What the interpreter's end waits for events at most, all clients together."""
+_watched: Final[list[int]] = []
+_UTC: Final = dt.UTC
+_now: Final = dt.datetime.now
+_LOOK_S: Final = 0.01
+# Losses of a full queue are told of that late while the worker pauses.
+_LONGEST_NAP_S: Final = 5.0
+_FAULT_S: Final = 1.0
+_STOP_S: Final = 0.1
 
 
 class _TooLong(Exception):
@@ -101,10 +111,6 @@ async def post_async(http: httpx.AsyncClient, step: Post, counts: Counts) -> Rep
         return _reply(response, body, counts, lost)
     except Exception as error:
         return type(error).__name__
-
-
-EXIT_S: Final = 5.0
-"""What the interpreter's end waits for events at most, all clients together."""
 
 
 class Delivery(ABC):
@@ -270,7 +276,6 @@ class Delivery(ABC):
 
 
 _live: Final[weakref.WeakSet[Delivery]] = weakref.WeakSet()
-_watched: Final[list[int]] = []
 
 
 def _watch_process() -> None:
@@ -292,10 +297,6 @@ def _at_exit() -> None:
     deadline = time.monotonic() + EXIT_S
     for delivery in list(_live):
         delivery.close(max(deadline - time.monotonic(), 0.0))
-
-
-_UTC: Final = dt.UTC
-_now: Final = dt.datetime.now
 
 
 class _Tracks(Protocol):
@@ -386,13 +387,6 @@ def track(
     except Exception as error:
         delivery.refuse(error)
         return None
-
-
-_LOOK_S: Final = 0.01
-# Losses of a full queue are told of that late while the worker pauses.
-_LONGEST_NAP_S: Final = 5.0
-_FAULT_S: Final = 1.0
-_STOP_S: Final = 0.1
 
 
 class ThreadDelivery(Delivery):

@@ -54,6 +54,7 @@ __all__ = (
 
 # Without an offset nobody knows when it was: such an answer is refused while it is read.
 Instant: TypeAlias = Annotated[dt.datetime, msgspec.Meta(tz=True)]
+_Property: TypeAlias = str | int | float | bool | None
 
 
 class Table(NamedTuple):
@@ -269,9 +270,6 @@ class NewApiKey(ApiKey, frozen=True, kw_only=True):
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
         return [("key_id", self.key_id), ("name", self.name), ("hint", self.hint)]
-
-
-_Property: TypeAlias = str | int | float | bool | None
 
 
 class EventBrowser(msgspec.Struct, frozen=True, kw_only=True):

@@ -55,6 +55,14 @@ Dimension: TypeAlias = Literal[
 """What downloads can be broken down by."""
 
 _PAGE: Final = 200
+Answer: TypeAlias = httpx.Response | httpx.HTTPError
+"""What became of one try."""
+_STATUSES: Final = frozenset((429, 502, 503, 504))
+_FAILURES: Final = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError, httpx.ProxyError)
+_FIRST_WAIT_S: Final = 0.25
+# 0.25 s doubled seven times is past the longest wait; more would only run out of floating-point numbers.
+_MOST_DOUBLINGS: Final = 7
+_WHERE: Final = "base_url or CASTLEDGER_API_URL says where the API is"
 
 
 class Call(Generic[T]):
@@ -311,16 +319,6 @@ class AsyncNoun:
         self._client = client
 
 
-Answer: TypeAlias = httpx.Response | httpx.HTTPError
-"""What became of one try."""
-
-_STATUSES: Final = frozenset((429, 502, 503, 504))
-_FAILURES: Final = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError, httpx.ProxyError)
-_FIRST_WAIT_S: Final = 0.25
-# 0.25 s doubled seven times is past the longest wait; more would only run out of floating-point numbers.
-_MOST_DOUBLINGS: Final = 7
-
-
 def _http_date(text: str) -> dt.datetime | None:
     try:
         at = parsedate_to_datetime(text)
@@ -394,9 +392,6 @@ class RetryPolicy(msgspec.Struct, frozen=True):
             return None
         backoff_s = min(_FIRST_WAIT_S * 2.0 ** min(retries, _MOST_DOUBLINGS), self.longest_wait_s)
         return max(asked_s or 0.0, backoff_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load
-
-
-_WHERE: Final = "base_url or CASTLEDGER_API_URL says where the API is"
 
 
 def _translate(error: httpx.HTTPError, base_url: str) -> APIConnectionError | UnexpectedAnswer:

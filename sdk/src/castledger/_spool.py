@@ -40,6 +40,16 @@ _FRAME: Final = struct.Struct("<II")
 _MODE: Final = 0o600
 _LOCK_TRIES: Final = 200
 _LOCK_WAIT_S: Final = 0.005
+TICK_S: Final = 0.05
+"""How long an event waits for others before all are written to disk."""
+_RETRY_S: Final = 1.0
+_ADOPT_EVERY_S: Final = 60.0
+_MOST_ADOPTED: Final = 8
+_CHUNK: Final = 5000
+_CHUNK_BYTES: Final = 4 * 1024 * 1024
+# Small enough that room is given back soon, large enough that it is seldom done.
+_SEAL_BYTES: Final = 1024 * 1024
+_SUFFIX: Final = ".events"
 
 
 class Frame(NamedTuple):
@@ -251,19 +261,6 @@ def _write(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
-
-
-TICK_S: Final = 0.05
-"""How long an event waits for others before all are written to disk."""
-
-_RETRY_S: Final = 1.0
-_ADOPT_EVERY_S: Final = 60.0
-_MOST_ADOPTED: Final = 8
-_CHUNK: Final = 5000
-_CHUNK_BYTES: Final = 4 * 1024 * 1024
-# Small enough that room is given back soon, large enough that it is seldom done.
-_SEAL_BYTES: Final = 1024 * 1024
-_SUFFIX: Final = ".events"
 
 
 def open_folder(path: Path) -> Path:

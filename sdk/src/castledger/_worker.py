@@ -50,6 +50,20 @@ Listener: TypeAlias = Callable[[CastledgerError], object]
 _MOST_REASONS: Final = 100
 _OTHER: Final = "other"
 _QUIET_S: Final = 60.0
+MAX_BATCH_BYTES: Final = 512 * 1024
+"""Of the events of one request: a quarter of what the collector takes."""
+MAX_QUEUE_BYTES: Final = 32 * 1024 * 1024
+"""Of all waiting events: a thousand of the largest, or what `queue_size` allows of usual ones."""
+PATH: Final = "/api/v1/attribution/events"
+_LIBRARY: Final = f"castledger-python/{__version__}"
+_FIRST_WAIT_S: Final = 0.5
+_LONGEST_WAIT_S: Final = 30.0
+# 0.5 s doubled six times is past the longest wait.
+_MOST_DOUBLINGS: Final = 6
+# A server may ask for more; whoever has asked for a day by mistake is asked again within the hour.
+_LONGEST_ASKED_S: Final = 3600.0
+_FIRST_UNAUTHORIZED_WAIT_S: Final = 60.0
+_LONGEST_UNAUTHORIZED_WAIT_S: Final = 600.0
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,13 +254,6 @@ class Wake:
         self._lock.acquire(timeout=-1 if timeout_s is None else max(timeout_s, 0.0))
 
 
-MAX_BATCH_BYTES: Final = 512 * 1024
-"""Of the events of one request: a quarter of what the collector takes."""
-
-MAX_QUEUE_BYTES: Final = 32 * 1024 * 1024
-"""Of all waiting events: a thousand of the largest, or what `queue_size` allows of usual ones."""
-
-
 def take_batch(waiting: deque[bytes], *, most: int, most_bytes: int = MAX_BATCH_BYTES) -> list[bytes]:
     """Take events from the front, in their order: as many as fit, and always one where there is any.
 
@@ -323,11 +330,6 @@ class EventQueue:
         return len(self._waiting) >= self._batch_size or self.size_bytes >= MAX_BATCH_BYTES
 
 
-PATH: Final = "/api/v1/attribution/events"
-
-_LIBRARY: Final = f"castledger-python/{__version__}"
-
-
 class _Fault(msgspec.Struct):
     pointer: str = ""
     code: str = ""
@@ -402,16 +404,6 @@ def read_problem_code(body: bytes) -> str | None:
         return msgspec.json.decode(body, type=_Problem).code
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-
-
-_FIRST_WAIT_S: Final = 0.5
-_LONGEST_WAIT_S: Final = 30.0
-# 0.5 s doubled six times is past the longest wait.
-_MOST_DOUBLINGS: Final = 6
-# A server may ask for more; whoever has asked for a day by mistake is asked again within the hour.
-_LONGEST_ASKED_S: Final = 3600.0
-_FIRST_UNAUTHORIZED_WAIT_S: Final = 60.0
-_LONGEST_UNAUTHORIZED_WAIT_S: Final = 600.0
 
 
 class Item(NamedTuple):

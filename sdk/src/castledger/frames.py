@@ -39,15 +39,7 @@ _PANDAS: Final = {
 
 
 class Column(NamedTuple):
-    """A column.
-
-    Attributes:
-        path: Fields to follow from a row to the value.
-        kind: ``int``, ``float``, ``bool``, ``text``, ``day``, ``instant``, ``list``, or ``json`` for
-            names and values that nobody knows before.
-        optional: Whether values may be missing.
-        inner: What a value is that is there.
-    """
+    """A column: the *path* of fields from a row to the value, and its kind; what has names that nobody knows is ``json``."""
 
     path: tuple[str, ...]
     kind: str

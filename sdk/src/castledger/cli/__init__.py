@@ -28,6 +28,13 @@ __all__ = ("main",)
 T = TypeVar("T")
 
 _MOST_NAMED: Final = 5
+_CURVE_DAYS: Final = (1, 7, 30)
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+_Show: TypeAlias = Callable[[Castledger, argparse.Namespace], View]
+_FAILED: Final = 1
+_INTERRUPTED: Final = 130
+_MOST_VALUES: Final = 100
+_NAMING: Final = "by its id, its guid, or a part of its title that no other has"
 
 
 class NotChosen(CastledgerError):
@@ -109,9 +116,6 @@ def choose_episode(client: Castledger, text: str, *, podcast: str | None) -> tup
         keys=lambda episode: (str(episode.episode_id), episode.guid),
     )
     return found.episode_id, found.title
-
-
-_CURVE_DAYS: Final = (1, 7, 30)
 
 
 def _plain(struct: msgspec.Struct) -> dict[str, Any]:
@@ -359,15 +363,6 @@ def show_links(client: Castledger, options: argparse.Namespace) -> View:
         ],
         if_empty="There are none yet: client.links.create(url=…) makes one.",
     )
-
-
-_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-_Show: TypeAlias = Callable[[Castledger, argparse.Namespace], View]
-
-_FAILED: Final = 1
-_INTERRUPTED: Final = 130
-_MOST_VALUES: Final = 100
-_NAMING: Final = "by its id, its guid, or a part of its title that no other has"
 
 
 def _moment(text: str) -> Moment:

@@ -21,6 +21,10 @@ _WIDTH_OF_FILES: Final = 100
 _BOLD: Final = "\x1b[1m"
 _CYAN: Final = "\x1b[36m"
 _PLAIN: Final = "\x1b[0m"
+Row: TypeAlias = Mapping[str, Any]
+"""Plain values by field, as JSON has them."""
+# What spreadsheets take for the beginning of a formula: titles and names of apps are written by others.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def _char_width(char: str) -> int:
@@ -34,13 +38,7 @@ def _width(text: str) -> int:
 
 
 class Terminal(NamedTuple):
-    """How tables are drawn.
-
-    Attributes:
-        width: In characters.
-        has_blocks: Whether it can show blocks and other characters beyond ASCII.
-        has_colour: Whether it shows colours.
-    """
+    """How tables are drawn: how wide, whether with characters beyond ASCII, and whether in colours."""
 
     width: int
     has_blocks: bool = True
@@ -157,13 +155,6 @@ class Terminal(NamedTuple):
         return f"{colour}{text}{_PLAIN}" if self.has_colour and text else text
 
 
-Row: TypeAlias = Mapping[str, Any]
-"""Plain values by field, as JSON has them."""
-
-# What spreadsheets take for the beginning of a formula: titles and names of apps are written by others.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-
-
 class Column(NamedTuple):
     """A column of a table.
 
@@ -181,17 +172,7 @@ class Column(NamedTuple):
 
 
 class View(NamedTuple):
-    """What a command found.
-
-    Attributes:
-        title: The table's first line.
-        fields: Of a row, in the order of CSV.
-        rows: All there is.
-        columns: Of the table.
-        notes: Lines below the table.
-        about: What JSON has beside ``data``.
-        if_empty: What a table says instead, when there are no rows.
-    """
+    """What a command found: fields and rows for CSV, what JSON says *about* them, and the table with its notes."""
 
     title: str
     fields: Sequence[str]

@@ -44,6 +44,7 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HOST: Final = r"(?:[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?"
 _NETLOC: Final = re.compile(_HOST)
 _ADDRESS: Final = re.compile(rf"https?://{_HOST}/[\x21-\x7e]*")
+T = TypeVar("T")
 
 
 class Attribution(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,12 +79,7 @@ class Attribution(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Visit(NamedTuple):
-    """What is known of a request's visit.
-
-    Attributes:
-        attribution: For the request.
-        set_cookie: The answer's header of that name, where it is to have one.
-    """
+    """A request's attribution, and its answer's header ``Set-Cookie``, where it is to have one."""
 
     attribution: Attribution
     set_cookie: str | None
@@ -256,7 +252,6 @@ class Capture:
 
 
 _current: Final[ContextVar[Attribution]] = ContextVar("castledger_attribution")
-T = TypeVar("T")
 _NONE: Final = Attribution()
 
 

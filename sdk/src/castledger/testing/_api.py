@@ -32,6 +32,13 @@ __all__ = (
 )
 
 _REQUEST_ID: Final = "00000000-0000-0000-0000-000000000000"
+INTERVALS: Final[tuple[str, ...]] = get_args(Interval)
+DIMENSIONS: Final[tuple[str, ...]] = get_args(Dimension)
+_CREATED_AT: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+_PAGE: Final = 200
+_MAX_ROWS: Final = 10_000
+_DEFAULT_DAYS: Final = 30
+_UUID: Final = r"([0-9a-fA-F-]{32,36})"
 
 
 class Problem(Exception):
@@ -77,11 +84,6 @@ def fault(pointer: str, code: str, message: str) -> Problem:
     """Refuse one value of a request."""
     errors = ({"pointer": pointer, "code": code, "message": message},)
     return Problem(422, code, f"{pointer}: {message}", errors=errors)
-
-
-INTERVALS: Final[tuple[str, ...]] = get_args(Interval)
-DIMENSIONS: Final[tuple[str, ...]] = get_args(Dimension)
-_CREATED_AT: Final = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
 class Downloads(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,12 +222,6 @@ def sum_up(
         )
         for (number, is_other, key), count in sorted(rows.items(), key=lambda row: (*row[0][:2], row[0][2] or ""))
     ]
-
-
-_PAGE: Final = 200
-_MAX_ROWS: Final = 10_000
-_DEFAULT_DAYS: Final = 30
-_UUID: Final = r"([0-9a-fA-F-]{32,36})"
 
 
 class Api:

@@ -33,6 +33,28 @@ __all__ = (
     "Server",
     "find_events",
 )
+_MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
+_MAX_EVENTS: Final = 500
+_ENVELOPE: Final = frozenset(("sent_at", "library", "lost", "events"))
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+# The client's words for what is wrong, and the collector's where it has any but "invalid".
+_RULE_CODES: Final = {
+    "in_future": "too_new",
+    "missing": "missing",
+    "naive": "naive_time",
+    "too_many": "too_many",
+    "too_old": "too_old",
+}
+_FIELDS: Final = Event.__struct_fields__
+# A clock that is off by less is let be.
+_OFFSET_S: Final = 5.0
+# Good nowhere else.
+_KEY: Final = "cl_live_" + "t" * 38
+_API: Final = "/api/v1"
+_CODES: Final = MappingProxyType(
+    {401: "unauthenticated", 403: "forbidden", 413: "too_large", 429: "rate_limited", 503: "unavailable"}
+)
+_MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 
 
 class RecordedEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,23 +220,6 @@ class AsyncRecordingClient(_Recording):
         self._recorder.is_taking = False
 
 
-_MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
-_MAX_EVENTS: Final = 500
-_ENVELOPE: Final = frozenset(("sent_at", "library", "lost", "events"))
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-# The client's words for what is wrong, and the collector's where it has any but "invalid".
-_RULE_CODES: Final = {
-    "in_future": "too_new",
-    "missing": "missing",
-    "naive": "naive_time",
-    "too_many": "too_many",
-    "too_old": "too_old",
-}
-_FIELDS: Final = Event.__struct_fields__
-# A clock that is off by less is let be.
-_OFFSET_S: Final = 5.0
-
-
 class Refusal(NamedTuple):
     """What a test wants to become of the next events of a type."""
 
@@ -334,15 +339,6 @@ def _read_body(request: httpx.Request) -> bytes:
     if len(body) > _MAX_BATCH_BYTES:
         raise Problem(413, "too_large", f"a body has at most {_MAX_BATCH_BYTES} bytes")
     return body
-
-
-# Good nowhere else.
-_KEY: Final = "cl_live_" + "t" * 38
-_API: Final = "/api/v1"
-_CODES: Final = MappingProxyType(
-    {401: "unauthenticated", 403: "forbidden", 413: "too_large", 429: "rate_limited", 503: "unavailable"}
-)
-_MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 
 
 class ServedRequest(NamedTuple):
