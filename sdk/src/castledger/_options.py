@@ -16,9 +16,8 @@ from castledger._errors import ConfigurationError
 
 __all__ = ("EventOptions", "Options", "__version__", "read_proxy", "read_url")
 
+# The build reads it here, and so does the ``User-Agent``.
 __version__ = "0.2.0"
-
-
 _DEFAULT_URL: Final = "http://127.0.0.1:8000"
 _DEFAULT_COLLECTOR_URL: Final = "http://127.0.0.1:8001"
 _API: Final = "/api/v1"
