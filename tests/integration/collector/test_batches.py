@@ -163,8 +163,8 @@ def test_a_secret_key_in_an_address_is_refused_for_the_place(collector: Collecto
         ("publishable", "https://evil.example", "origin_not_allowed"),
         ("publishable", "null", "origin_not_allowed"),
         ("publishable", ORIGIN + ".evil.example", "origin_not_allowed"),
-        (SUSPENDED, None, "tenant_suspended"),
-        (CLOSING, None, "tenant_closing"),
+        pytest.param(SUSPENDED, None, "tenant_suspended", id="suspended"),
+        pytest.param(CLOSING, None, "tenant_closing", id="closing"),
     ],
 )
 def test_a_valid_key_in_the_wrong_place_is_forbidden(
