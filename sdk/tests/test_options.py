@@ -10,7 +10,7 @@ import pytest
 
 import castledger
 from castledger import AsyncCastledger, Castledger, ConfigurationError
-from castledger._options import Options
+from castledger._requests import Options
 from sdk.tests.twin import API, KEY, Caller
 
 

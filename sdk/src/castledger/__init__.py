@@ -56,8 +56,7 @@ from castledger._models import (
     Utm,
     VerdictCount,
 )
-from castledger._options import __version__
-from castledger._requests import AsyncItems, Dimension, Interval, Items, Moment
+from castledger._requests import AsyncItems, Dimension, Interval, Items, Moment, __version__
 from castledger._worker import Stats
 
 __all__ = (

@@ -13,8 +13,18 @@ from typing import Any, TypeVar
 import httpx
 
 from castledger._delivery import TaskDelivery, ThreadDelivery, track
-from castledger._options import EventOptions, Options, read_proxy
-from castledger._requests import Answer, AsyncItems, Call, Items, Paged, RetryPolicy, read_answer
+from castledger._requests import (
+    Answer,
+    AsyncItems,
+    Call,
+    EventOptions,
+    Items,
+    Options,
+    Paged,
+    RetryPolicy,
+    read_answer,
+    read_proxy,
+)
 from castledger._worker import Listener, Stats
 from castledger.analytics import Analytics, AsyncAnalytics
 from castledger.attribution import AsyncAttribution, Attribution

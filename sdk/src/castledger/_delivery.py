@@ -21,8 +21,7 @@ import httpx
 
 from castledger._errors import EventRefused
 from castledger._events import Event, EventIds, PropertyValue, encode_event
-from castledger._options import EventOptions
-from castledger._requests import retry_after_s
+from castledger._requests import EventOptions, retry_after_s
 from castledger._spool import Spool, open_folder
 from castledger._worker import (
     PATH,
@@ -114,14 +113,7 @@ async def post_async(http: httpx.AsyncClient, step: Post, counts: Counts) -> Rep
 
 
 class Delivery(ABC):
-    """Events from ``track`` to the collector.
-
-    Attributes:
-        ids: For events without one.
-        counts: What became of events.
-        queue: Where ``track`` leaves them.
-        is_taking: Whether events are taken: enabled, and not closed.
-    """
+    """Events from ``track`` to the collector."""
 
     def __init__(self, options: EventOptions, on_error: Listener | None, *, tls: ssl.SSLContext) -> None:
         self.options = options

@@ -1,18 +1,4 @@
-"""What can go wrong.
-
-* ``CastledgerError``
-    * ``ConfigurationError``: the client cannot be used as it was made
-    * ``MissingExtra``: a library that is not installed is needed
-    * ``APIConnectionError``: no answer came
-        * ``APITimeout``: none came in time
-    * ``UnexpectedAnswer``: something answered, but not as the API does
-    * ``APIError``: the API refused
-        * ``BadRequest`` 400 and other 4xx · ``AuthenticationError`` 401 · ``PermissionDenied`` 403 · ``NotFound`` 404
-        * ``Conflict`` 409 · ``ValidationError`` 422 · ``RateLimited`` 429 · ``ServerError`` 5xx
-    * ``EventRefused``: an event is out of bounds; raised by ``track`` only when the client is strict
-    * ``EventsLost``: events will not arrive; never raised, only given to ``on_error``
-    * ``EventsHeldUp``: events wait for somebody to act; never raised, only given to ``on_error``
-"""
+"""What can go wrong."""
 
 from __future__ import annotations
 

@@ -275,12 +275,7 @@ def _unwritable(event: Event) -> EventRefused:
 
 
 def encode_event(event: Event, *, ids: EventIds, now: dt.datetime) -> bytes:
-    """Check an event, fill in its id and its time, and write it down.
-
-    Args:
-        event: As it was given; what is missing is set, and what was given is replaced by plain copies.
-        ids: For an event without one.
-        now: The event's time where none was given, and what "too old" is measured from.
+    """Check an event, fill in its id and its time, and write it down; what was given is replaced by plain copies.
 
     Returns:
         JSON, at most ``MAX_EVENT_BYTES``.

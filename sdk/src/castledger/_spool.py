@@ -119,7 +119,7 @@ def _unlock(fd: int) -> None:
 class SpoolFile:
     """One file, locked as long as this object has it.
 
-    The worker that spools appends; whoever sends reads what was appended, and counts off what is done.
+    The worker that spools appends; whoever sends reads that, and counts off what is done. A disk that fails is an OSError.
 
     Attributes:
         path: Where it is.
@@ -139,11 +139,7 @@ class SpoolFile:
 
     @classmethod
     def create(cls, path: Path) -> SpoolFile:
-        """Make a file.
-
-        Raises:
-            OSError: It cannot be made or locked.
-        """
+        """Make a file."""
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, _MODE)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -160,9 +156,6 @@ class SpoolFile:
 
         Returns:
             ``None`` when its process lives, or it has gone.
-
-        Raises:
-            OSError: It cannot be read.
         """
         try:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
@@ -196,11 +189,7 @@ class SpoolFile:
         return self.done == self.events
 
     def append(self, payloads: list[bytes]) -> None:
-        """Write events, all or none.
-
-        Raises:
-            OSError: The disk is full, or fails.
-        """
+        """Write events, all or none."""
         data = encode_frames(payloads)
         try:
             _write(self._fd, data)
@@ -234,11 +223,7 @@ class SpoolFile:
         return payloads, damaged
 
     def empty(self) -> None:
-        """Begin again, when all is done.
-
-        Raises:
-            OSError: The disk fails.
-        """
+        """Begin again, when all is done."""
         os.ftruncate(self._fd, len(HEADER))
         self.size = self._read_to = len(HEADER)
         self.events = self.done = self._handed = 0
@@ -490,11 +475,7 @@ class Spool:
             self._counts.spooled += len(chunk)
 
     def _room_for(self, chunk: list[bytes]) -> SpoolFile:
-        """Give the file to append to.
-
-        Raises:
-            OSError: There is no room, or no file can be made.
-        """
+        """Give the file to append to."""
         now = time.monotonic()
         if now >= self._measure_at:
             self._measure_at = now + _RETRY_S

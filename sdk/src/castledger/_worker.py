@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 import msgspec
 
 from castledger._errors import CastledgerError, EventRefused, EventsHeldUp, EventsLost
-from castledger._options import __version__
+from castledger._requests import __version__
 
 __all__ = (
     "MAX_BATCH_BYTES",
@@ -407,12 +407,7 @@ def read_problem_code(body: bytes) -> str | None:
 
 
 class Item(NamedTuple):
-    """An event on its way.
-
-    Attributes:
-        payload: As it was written down.
-        origin: The file that it came from, where it is on disk.
-    """
+    """An event on its way, with the file that it came from where it is on disk."""
 
     payload: bytes
     origin: object = None

@@ -39,7 +39,7 @@ _PANDAS: Final = {
 
 
 class Column(NamedTuple):
-    """A column: the *path* of fields from a row to the value, and its kind; names that nobody knows make it ``json``."""
+    """A column: the *path* of fields from a row to the value, and its kind; unknown names make it ``json``."""
 
     path: tuple[str, ...]
     kind: str

@@ -18,8 +18,7 @@ import msgspec
 from castledger._client import Castledger
 from castledger._errors import CastledgerError
 from castledger._models import DownloadReport, DownloadRow, Episode, Link, Podcast, VerdictCount
-from castledger._options import __version__
-from castledger._requests import Dimension, Interval, Moment
+from castledger._requests import Dimension, Interval, Moment, __version__
 from castledger.cli._terminal import Column, Row, Terminal, View, write_view
 from castledger.frames import columns_of
 
@@ -77,11 +76,7 @@ def _choose(
 
 
 def choose_podcast(client: Castledger, text: str | None) -> Podcast:
-    """Find a podcast by its id, its guid or a part of its title; ``None`` is for the only one there is.
-
-    Raises:
-        NotChosen: None or several are named so; says which there are.
-    """
+    """Find a podcast by its id, its guid or a part of its title; ``None`` is for the only one there is."""
     podcasts = list(client.podcasts.list())
     if text is None:
         if len(podcasts) == 1:
@@ -102,9 +97,6 @@ def choose_episode(client: Castledger, text: str, *, podcast: str | None) -> tup
 
     Returns:
         Its id, and what to call it.
-
-    Raises:
-        NotChosen: None or several are named so.
     """
     if podcast is None and _is_id(text):
         return UUID(text), text
@@ -531,12 +523,6 @@ def main(
     err: TextIO | None = None,
 ) -> int:
     """Run a command.
-
-    Args:
-        argv: What stands behind ``python -m castledger``; the process's own when ``None``.
-        connect: Makes the client, from the options.
-        out: Where to write; standard output when ``None``.
-        err: Where to complain; standard error when ``None``.
 
     Returns:
         0, or what the process is to exit with.

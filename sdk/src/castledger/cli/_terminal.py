@@ -156,14 +156,7 @@ class Terminal(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column of a table.
-
-    Attributes:
-        title: Its head.
-        show: A row's cell; a number becomes digits on the right, ``None`` a dash.
-        is_bar: Whether numbers are drawn, the largest as long as there is room.
-        is_whole: Whether texts are never cut, as nobody can use half of one.
-    """
+    """A column of a table: its head, what it shows of a row, whether as a bar, and whether it is never cut."""
 
     title: str
     show: Callable[[Row], str | int | None]

@@ -146,11 +146,7 @@ def format_cookie(attribution: Attribution) -> str:
 
 
 def parse_cookie(value: str) -> Attribution | None:
-    """Read what :func:`format_cookie` wrote; the visitor may have changed it, so it is held to the same rules.
-
-    Returns:
-        ``None`` where it is something else.
-    """
+    """Read what :func:`format_cookie` wrote; the visitor may have changed it, so it is held to the same rules."""
     version, *parts = value.split(":")
     if version != _COOKIE_VERSION or len(parts) != 4:
         return None

@@ -77,11 +77,7 @@ class RecordedEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_events(events: Iterable[RecordedEvent], fields: dict[str, Any]) -> list[RecordedEvent]:
-    """Find the events whose fields are all as given.
-
-    Raises:
-        TypeError: A name is no field of an event; a slip must not look like an event that is missing.
-    """
+    """Find the events whose fields are all as given."""
     unknown = sorted(fields.keys() - set(RecordedEvent.__struct_fields__))
     if unknown:
         raise TypeError(f"find: an event has no field {', '.join(unknown)}")
@@ -236,13 +232,7 @@ class _Envelope(msgspec.Struct):
 
 
 class Collector:
-    """Events that arrived, each id once.
-
-    Attributes:
-        events: By id, in the order in which they arrived.
-        lost: What clients said that they had lost, by reason.
-        refusals: What is to be refused before anything is looked at.
-    """
+    """Events that arrived, each id once."""
 
     def __init__(self, clock: Callable[[], dt.datetime]) -> None:
         self._clock = clock
