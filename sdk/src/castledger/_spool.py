@@ -119,7 +119,7 @@ def _unlock(fd: int) -> None:
 class SpoolFile:
     """One file, locked as long as this object has it.
 
-    The worker that spools appends; whoever sends reads that, and counts off what is done. A disk that fails is an OSError.
+    The worker that spools appends; whoever sends reads that, and counts off what is done. Disks fail with OSError.
 
     Attributes:
         path: Where it is.
