@@ -84,6 +84,13 @@ class Api:
                 await asyncio.sleep(0.01)
         return answer
 
+    async def until_refused(self, key: str) -> None:
+        """Wait until the API has heard that the tenant of a key may not write any more."""
+        async with asyncio.timeout(20):
+            # A body with nothing in it writes nothing, whoever sends it.
+            while (await self.request("POST", "/links", key=key, json={})).status_code == 422:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+
     async def add_podcast(self, number: int = 1, *, episodes: int = 2, key: str | None = None) -> dict[str, Any]:
         """Send the feed of podcast *number*."""
         answer = await self.request(

@@ -319,6 +319,7 @@ async def test_a_suspended_tenant_gets_nothing(api: Api, ledger: Ledger) -> None
         host.body = with_text(make_feed(), started["token"])
         await check(api, started["claim_id"], other)
     await ledger.suspend("other")
+    await api.until_refused(other)
     path = f"/podcasts/claims/{started['claim_id']}/check"
     problem(await api.request("POST", path, key=other), 403, "tenant_suspended")
     assert await settle_claims(ledger.ingest, now=dt.datetime(2026, 11, 24, 12, 5, tzinfo=dt.UTC)) == 0

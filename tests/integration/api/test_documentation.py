@@ -64,6 +64,7 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("get", "/api/v1/podcasts/claims"),
         ("get", "/api/v1/podcasts/claims/{claim_id}"),
         ("post", "/api/v1/podcasts/claims/{claim_id}/check"),
+        ("get", "/api/v1/attribution/events"),
         ("get", "/api/v1/analytics/compare"),
         ("get", "/api/v1/analytics/curves"),
         ("get", "/api/v1/analytics/downloads"),
@@ -144,6 +145,7 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("patch", "/api/v1/users/me"),
         ("get", "/api/v1/users/me/export"),
         ("post", "/api/v1/users/me/password"),
+        ("post", "/api/v1/users/me/tenants"),
         ("get", "/api/v1/users/me/sessions"),
         ("delete", "/api/v1/users/me/sessions/{session_id}"),
     }

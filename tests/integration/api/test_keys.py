@@ -334,10 +334,11 @@ async def test_a_request_costs_one_statement_to_authenticate_and_a_made_up_key_n
     sent: list[str] = []
     api_pool = await open_pool(database, Role.API, application_name="test", max_size=1)
     auth_pool = await open_pool(database, Role.AUTH, application_name="test", max_size=1)
+    reading_pool = await open_pool(database, Role.API, application_name="test", max_size=1, only_reads=True)
     try:
         async with auth_pool.acquire() as conn:
             conn.add_query_logger(lambda record: sent.append(record.query))
-        ours = Database(api=api_pool, auth=auth_pool, reading=api_pool)
+        ours = Database(api=api_pool, auth=auth_pool, reading=reading_pool)
         # It listens to nobody, so that every key is looked up.
         known_keys = KnownKeys(unreachable, ours.auth, clock=resources.clock)
         watched = msgspec.structs.replace(resources, database=ours, known_keys=known_keys)
@@ -356,6 +357,7 @@ async def test_a_request_costs_one_statement_to_authenticate_and_a_made_up_key_n
                 problem(await api.get("/podcasts", key=unknown), 401, "unauthenticated")
             assert len(sent) == 2
     finally:
+        await reading_pool.close()
         await api_pool.close()
         await auth_pool.close()
 

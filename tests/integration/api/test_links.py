@@ -178,5 +178,6 @@ async def test_a_suspended_tenants_links_lead_on(api: Api, ledger: Ledger, setti
     late = await ledger.make_key("late-payer")
     await make(api, slug="late", key=late)
     await ledger.suspend("late-payer")
+    await api.until_refused(late)
     problem(await api.request("POST", "/links", json={"url": SHOP}, key=late), 403, "tenant_suspended")
     assert await known(ledger, settings, "late") == Link(SHOP)
