@@ -61,7 +61,7 @@ async def _find(conn: Connection, link_id: UUID) -> LinkRow:
 @post(
     "/links",
     tags=["links"],
-    opt={"permission": Permission.LINKS_WRITE, "bodies": {"application/json": AddLink}, "refusals": (409, 429)},
+    opt={"permission": Permission.LINKS_WRITE, "bodies": {"application/json": AddLink}, "refusals": (404, 409, 429)},
 )
 async def create_link(request: Request[Any, Any, Any]) -> Link:
     """Make a link, live on the trackers within two seconds.
