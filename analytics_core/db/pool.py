@@ -1,4 +1,4 @@
-"""Connections: opened in one role, and for a tenant only inside a transaction that names it."""
+"""Connections: opened in one role, and lent for a tenant only once it is named, to a transaction or to a reader."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def _keep(_: Connection) -> None:
     """Lend a connection again as it is, without asking the server to forget what nobody told it.
 
     Nothing outlives a transaction here: tenants, time limits and locks are set for one, notifications are listened to
-    on connections outside of pools.
+    on connections outside of pools. Only a :class:`ReadingConnection` keeps its tenant, and knows which one.
     """
 
 
