@@ -29,7 +29,11 @@ class Permission(enum.StrEnum):
     """One thing that may be done to one kind of thing."""
 
     ANALYTICS_READ = "analytics:read"
+    ATTRIBUTION_READ = "attribution:read"
+    ATTRIBUTION_WRITE = "attribution:write"
     AUDIT_READ = "audit:read"
+    CAMPAIGNS_READ = "campaigns:read"
+    CAMPAIGNS_WRITE = "campaigns:write"
     ERASURES_READ = "erasures:read"
     ERASURES_WRITE = "erasures:write"
     EVENTS_READ = "events:read"
@@ -44,6 +48,8 @@ class Permission(enum.StrEnum):
     MEMBERS_WRITE = "members:write"
     PODCASTS_READ = "podcasts:read"
     PODCASTS_WRITE = "podcasts:write"
+    REPORTS_READ = "reports:read"
+    REPORTS_WRITE = "reports:write"
     RESTATEMENTS_READ = "restatements:read"
     ROLES_READ = "roles:read"
     ROLES_WRITE = "roles:write"
@@ -76,18 +82,37 @@ class RoleName(enum.StrEnum):
 
 
 _VIEWER: Final = frozenset(
-    (Permission.ANALYTICS_READ, Permission.LINKS_READ, Permission.PODCASTS_READ, Permission.TENANT_READ)
+    (
+        Permission.ANALYTICS_READ,
+        Permission.CAMPAIGNS_READ,
+        Permission.LINKS_READ,
+        Permission.PODCASTS_READ,
+        Permission.TENANT_READ,
+    )
 )
 _ANALYST: Final = _VIEWER | {
+    Permission.ATTRIBUTION_READ,
+    Permission.ATTRIBUTION_WRITE,
     Permission.EVENTS_READ,
     Permission.HITS_READ,
     Permission.LEDGER_READ,
+    Permission.REPORTS_READ,
+    Permission.REPORTS_WRITE,
     Permission.RESTATEMENTS_READ,
     Permission.SPIKES_READ,
     Permission.SPIKES_WRITE,
     Permission.SPONSORS_READ,
 }
-_SALES: Final = _VIEWER | {Permission.LINKS_WRITE, Permission.SPONSORS_READ, Permission.SPONSORS_WRITE}
+_SALES: Final = _VIEWER | {
+    Permission.ATTRIBUTION_READ,
+    Permission.ATTRIBUTION_WRITE,
+    Permission.CAMPAIGNS_WRITE,
+    Permission.LINKS_WRITE,
+    Permission.REPORTS_READ,
+    Permission.REPORTS_WRITE,
+    Permission.SPONSORS_READ,
+    Permission.SPONSORS_WRITE,
+}
 
 ROLES: Final[Mapping[RoleName, frozenset[Permission]]] = MappingProxyType(
     {
@@ -97,7 +122,15 @@ ROLES: Final[Mapping[RoleName, frozenset[Permission]]] = MappingProxyType(
         RoleName.SALES: _SALES,
         RoleName.VIEWER: _VIEWER,
         # What a sponsor reads is cut down further, to its own rows, where they are read.
-        RoleName.SPONSOR: frozenset((Permission.LINKS_READ, Permission.SPONSORS_READ)),
+        RoleName.SPONSOR: frozenset(
+            (
+                Permission.ATTRIBUTION_READ,
+                Permission.CAMPAIGNS_READ,
+                Permission.LINKS_READ,
+                Permission.REPORTS_READ,
+                Permission.SPONSORS_READ,
+            )
+        ),
     }
 )
 """What each built-in role may do."""

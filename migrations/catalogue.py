@@ -65,7 +65,9 @@ union all
 select 'row security', name, '' from ours where forced
 union all
 select 'function', n.nspname || '.' || p.proname, '' from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-where n.nspname in ('app', 'ts', 'ops', 'api')"""
+where n.nspname in ('app', 'ts', 'ops', 'api')
+    -- Without those that come with a type of ranges.
+    and not exists (select from pg_depend where classid = 'pg_proc'::regclass and objid = p.oid and deptype = 'i')"""
 
 _TYPE_NAMES: Final[LiteralString] = """/* catalogue.types */
 select t as given, format_type(to_regtype(t), null) as name from unnest($1::text[]) as t"""

@@ -2474,3 +2474,783 @@ create policy ingest on app.own_idempotency_keys to castledger_ingest using (tru
 create policy dump on app.own_idempotency_keys for select to castledger_dump using (true);
 grant select, insert, update on app.own_idempotency_keys to castledger_auth;
 grant select, delete on app.own_idempotency_keys to castledger_ingest;
+
+-- What a sponsor ordered and what it was promised: insertion orders with their campaigns, campaigns with their flights,
+-- placements of flights in episodes, and the slots that podcasts have for them.
+
+-- Whose an order is, and in which currency, is said by every row below it and held to by its key: nobody has to ask
+-- another table who may see a row, money of two currencies never meets, and a merge of sponsors moves all of it at once.
+create table app.insertion_orders (
+    tenant_id uuid not null references app.tenants,
+    insertion_order_id uuid not null,
+    sponsor_id uuid not null,
+    number integer not null check (number > 0),
+    name text not null check (length(name) between 1 and 200),
+    -- The sponsor's own number for it.
+    reference text check (length(reference) between 1 and 100),
+    currency text not null check (currency ~ '^[A-Z]{3}$'),
+    status text not null default 'draft' check (status in ('draft', 'open', 'closed', 'cancelled')),
+    version integer not null default 1 check (version > 0),
+    created_at timestamptz not null,
+    primary key (tenant_id, insertion_order_id),
+    unique (tenant_id, number),
+    unique (tenant_id, sponsor_id, insertion_order_id, currency),
+    foreign key (tenant_id, sponsor_id) references app.sponsors
+);
+create index insertion_orders_created on app.insertion_orders (tenant_id, created_at, insertion_order_id);
+
+create table app.campaigns (
+    tenant_id uuid not null,
+    campaign_id uuid not null,
+    sponsor_id uuid not null,
+    insertion_order_id uuid not null,
+    currency text not null,
+    name text not null check (length(name) between 1 and 200),
+    status text not null default 'draft'
+        check (status in ('draft', 'scheduled', 'active', 'paused', 'completed', 'cancelled')),
+    -- Days of UTC, both of them in it.
+    starts_on date not null,
+    ends_on date not null,
+    pricing text not null check (pricing in ('cpm', 'flat', 'cpa')),
+    budget_amount bigint not null check (budget_amount between 0 and 1000000000000000),
+    model text not null
+        check (model in ('first', 'last', 'linear', 'position', 'time_decay', 'shapley', 'markov')),
+    window_days integer not null check (window_days between 1 and 90),
+    excludes_prior_customers boolean not null default false,
+    -- Campaign parameters that its links get, with places for names: {campaign}, {podcast}.
+    utm jsonb not null default '{}' check (jsonb_typeof(utm) = 'object'),
+    version integer not null default 1 check (version > 0),
+    created_at timestamptz not null,
+    activated_at timestamptz,
+    ended_at timestamptz,
+    primary key (tenant_id, campaign_id),
+    unique (tenant_id, sponsor_id, campaign_id, currency),
+    foreign key (tenant_id, sponsor_id, insertion_order_id, currency)
+        references app.insertion_orders (tenant_id, sponsor_id, insertion_order_id, currency) on update cascade,
+    constraint campaigns_dates check (ends_on >= starts_on)
+);
+create index campaigns_created on app.campaigns (tenant_id, created_at, campaign_id);
+create index campaigns_order on app.campaigns (tenant_id, insertion_order_id);
+
+create table app.flights (
+    tenant_id uuid not null,
+    flight_id uuid not null,
+    campaign_id uuid not null,
+    sponsor_id uuid not null,
+    currency text not null,
+    name text not null check (length(name) between 1 and 200),
+    status text not null default 'planned' check (status in ('planned', 'active', 'paused', 'completed', 'cancelled')),
+    -- To the quarter hour, as downloads are counted.
+    starts_at timestamptz not null check (extract(epoch from starts_at)::bigint % 900 = 0),
+    ends_at timestamptz not null check (extract(epoch from ends_at)::bigint % 900 = 0),
+    booked_impressions bigint check (booked_impressions between 1 and 1000000000000),
+    -- For a thousand impressions, for the whole flight, or for a conversion, as the campaign is priced.
+    price_amount bigint not null check (price_amount between 0 and 1000000000000000),
+    -- Null is the campaign's.
+    window_days integer check (window_days between 1 and 90),
+    -- How long after its end downloads of its placements still count for it.
+    measurement_days integer not null default 30 check (measurement_days between 0 and 365),
+    makegood_of uuid,
+    version integer not null default 1 check (version > 0),
+    created_at timestamptz not null,
+    primary key (tenant_id, flight_id),
+    unique (tenant_id, sponsor_id, campaign_id, flight_id),
+    foreign key (tenant_id, sponsor_id, campaign_id, currency)
+        references app.campaigns (tenant_id, sponsor_id, campaign_id, currency) on update cascade,
+    foreign key (tenant_id, makegood_of) references app.flights (tenant_id, flight_id),
+    constraint flights_dates check (ends_at > starts_at)
+);
+create index flights_campaign on app.flights (tenant_id, campaign_id, created_at, flight_id);
+create index flights_makegood on app.flights (tenant_id, makegood_of) where makegood_of is not null;
+
+create table app.ad_slots (
+    tenant_id uuid not null,
+    ad_slot_id uuid not null,
+    ad_slot_no integer generated always as identity unique,
+    podcast_id uuid not null,
+    name text not null check (length(name) between 1 and 200),
+    position text not null check (position in ('pre', 'mid', 'post')),
+    max_seconds integer check (max_seconds between 1 and 3600),
+    per_episode integer not null default 1 check (per_episode between 1 and 20),
+    version integer not null default 1 check (version > 0),
+    created_at timestamptz not null,
+    archived_at timestamptz,
+    primary key (tenant_id, ad_slot_id),
+    foreign key (tenant_id, podcast_id) references app.podcasts
+);
+create index ad_slots_podcast on app.ad_slots (tenant_id, podcast_id, created_at, ad_slot_id);
+
+create table app.placements (
+    tenant_id uuid not null,
+    placement_id uuid not null,
+    flight_id uuid not null,
+    campaign_id uuid not null,
+    sponsor_id uuid not null,
+    podcast_id uuid not null,
+    episode_id uuid not null,
+    -- As figures are kept.
+    tenant_no integer not null,
+    podcast_no integer not null,
+    episode_no integer not null,
+    ad_slot_id uuid,
+    ad_slot_no integer,
+    slot_no integer not null default 1 check (slot_no between 1 and 20),
+    position text not null check (position in ('pre', 'mid', 'post')),
+    offset_s integer check (offset_s between 0 and 86400),
+    delivery text not null check (delivery in ('baked_in', 'dynamic')),
+    host_read boolean not null default true,
+    status text not null default 'planned' check (status in ('planned', 'live', 'verified', 'missed', 'pulled')),
+    -- Downloads of the episode from the one instant to before the other are exposures.
+    live_from timestamptz not null check (extract(epoch from live_from)::bigint % 900 = 0),
+    live_until timestamptz not null check (extract(epoch from live_until)::bigint % 900 = 0),
+    aircheck_url text check (length(aircheck_url) between 1 and 2048),
+    version integer not null default 1 check (version > 0),
+    created_at timestamptz not null,
+    primary key (tenant_id, placement_id),
+    unique (tenant_id, sponsor_id, campaign_id, flight_id, placement_id),
+    foreign key (tenant_id, sponsor_id, campaign_id, flight_id)
+        references app.flights (tenant_id, sponsor_id, campaign_id, flight_id) on update cascade,
+    foreign key (tenant_id, episode_id) references app.episodes,
+    foreign key (tenant_id, podcast_id) references app.podcasts,
+    foreign key (tenant_id, ad_slot_id) references app.ad_slots,
+    constraint placements_live check (live_until > live_from),
+    constraint placements_slot_whole check ((ad_slot_id is null) = (ad_slot_no is null)),
+    -- A place in a slot is one placement's at a time. Numbers as ranges of one: plain ones need an extension here.
+    constraint placements_slot exclude using gist (
+        int4range(ad_slot_no, ad_slot_no, '[]') with &&,
+        int4range(episode_no, episode_no, '[]') with &&,
+        int4range(slot_no, slot_no, '[]') with &&,
+        tstzrange(live_from, live_until) with &&
+    ) where (ad_slot_no is not null and status not in ('missed', 'pulled'))
+);
+create index placements_flight on app.placements (tenant_id, flight_id, created_at, placement_id);
+create index placements_campaign on app.placements (tenant_id, campaign_id);
+create index placements_episode on app.placements (episode_no);
+create index placements_podcast on app.placements (tenant_id, podcast_id);
+
+-- What each placement delivered, day by day: the counted downloads of its episode inside its live range, made of
+-- metrics_daily whenever that or the placement changes.
+create table app.placement_daily (
+    tenant_id uuid not null,
+    sponsor_id uuid not null,
+    campaign_id uuid not null,
+    flight_id uuid not null,
+    placement_id uuid not null,
+    day date not null,
+    downloads integer not null check (downloads > 0),
+    downloads_strict integer not null check (downloads_strict between 0 and downloads),
+    primary key (tenant_id, placement_id, day),
+    foreign key (tenant_id, sponsor_id, campaign_id, flight_id, placement_id)
+        references app.placements (tenant_id, sponsor_id, campaign_id, flight_id, placement_id)
+        on update cascade on delete cascade
+);
+create index placement_daily_campaign on app.placement_daily (tenant_id, campaign_id, day);
+create index placement_daily_sponsor on app.placement_daily (tenant_id, sponsor_id, day);
+
+-- How many listeners a flight, a campaign or a sponsor reached in a month, and how often: listener keys are comparable
+-- inside a month alone, and go with the downloads. Never a sum of others: one listener may have heard two flights.
+create table app.reach_months (
+    tenant_id uuid not null,
+    sponsor_id uuid not null,
+    level text not null check (level in ('flight', 'campaign', 'sponsor')),
+    subject_id uuid not null,
+    month date not null check (extract(day from month) = 1),
+    reach bigint not null check (reach >= 0),
+    impressions bigint not null check (impressions >= reach),
+    is_final boolean not null default false,
+    computed_at timestamptz not null,
+    primary key (tenant_id, level, subject_id, month),
+    foreign key (tenant_id, sponsor_id) references app.sponsors on update cascade
+);
+create index reach_months_sponsor on app.reach_months (tenant_id, sponsor_id, month);
+
+alter table app.insertion_orders enable row level security;
+alter table app.insertion_orders force row level security;
+alter table app.campaigns enable row level security;
+alter table app.campaigns force row level security;
+alter table app.flights enable row level security;
+alter table app.flights force row level security;
+alter table app.ad_slots enable row level security;
+alter table app.ad_slots force row level security;
+alter table app.placements enable row level security;
+alter table app.placements force row level security;
+alter table app.placement_daily enable row level security;
+alter table app.placement_daily force row level security;
+alter table app.reach_months enable row level security;
+alter table app.reach_months force row level security;
+
+create policy tenant on app.insertion_orders to castledger_api using (tenant_id = (select app.tenant_id()));
+create policy tenant on app.campaigns to castledger_api using (tenant_id = (select app.tenant_id()));
+create policy tenant on app.flights to castledger_api using (tenant_id = (select app.tenant_id()));
+create policy tenant on app.ad_slots to castledger_api using (tenant_id = (select app.tenant_id()));
+create policy tenant on app.placements to castledger_api using (tenant_id = (select app.tenant_id()))
+    with check (tenant_id = (select app.tenant_id()) and tenant_no = (select app.tenant_no()));
+create policy tenant on app.placement_daily to castledger_api using (tenant_id = (select app.tenant_id()));
+create policy tenant on app.reach_months to castledger_api using (tenant_id = (select app.tenant_id()));
+
+create policy sponsor on app.insertion_orders for select to castledger_api
+    using (tenant_id = (select app.sponsors_tenant_id()) and sponsor_id = any ((select app.sponsor_ids())::uuid[]));
+create policy sponsor on app.campaigns for select to castledger_api
+    using (tenant_id = (select app.sponsors_tenant_id()) and sponsor_id = any ((select app.sponsor_ids())::uuid[]));
+create policy sponsor on app.flights for select to castledger_api
+    using (tenant_id = (select app.sponsors_tenant_id()) and sponsor_id = any ((select app.sponsor_ids())::uuid[]));
+create policy sponsor on app.placements for select to castledger_api
+    using (tenant_id = (select app.sponsors_tenant_id()) and sponsor_id = any ((select app.sponsor_ids())::uuid[]));
+create policy sponsor on app.placement_daily for select to castledger_api
+    using (tenant_id = (select app.sponsors_tenant_id()) and sponsor_id = any ((select app.sponsor_ids())::uuid[]));
+create policy sponsor on app.reach_months for select to castledger_api
+    using (tenant_id = (select app.sponsors_tenant_id()) and sponsor_id = any ((select app.sponsor_ids())::uuid[]));
+
+create policy ingest on app.insertion_orders for select to castledger_ingest using (true);
+create policy ingest on app.campaigns to castledger_ingest using (true);
+create policy ingest on app.flights to castledger_ingest using (true);
+create policy ingest on app.placements to castledger_ingest using (true);
+create policy ingest on app.placement_daily to castledger_ingest using (true);
+create policy ingest on app.reach_months to castledger_ingest using (true);
+create policy ingest on app.sponsors for select to castledger_ingest using (true);
+
+create policy erasure on app.insertion_orders to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.campaigns to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.flights to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.ad_slots to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.placements to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.placement_daily to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.reach_months to castledger_owner using (tenant_id = app.tenant_id());
+
+create policy dump on app.insertion_orders for select to castledger_dump using (true);
+create policy dump on app.campaigns for select to castledger_dump using (true);
+create policy dump on app.flights for select to castledger_dump using (true);
+create policy dump on app.ad_slots for select to castledger_dump using (true);
+create policy dump on app.placements for select to castledger_dump using (true);
+create policy dump on app.placement_daily for select to castledger_dump using (true);
+create policy dump on app.reach_months for select to castledger_dump using (true);
+
+grant select, insert, update on app.insertion_orders, app.campaigns, app.flights, app.ad_slots, app.placements
+    to castledger_api;
+grant select, insert, update, delete on app.placement_daily to castledger_api, castledger_ingest;
+grant select on app.reach_months to castledger_api;
+grant select on app.sponsors, app.insertion_orders, app.campaigns, app.flights, app.placements to castledger_ingest;
+grant select, insert, update, delete on app.reach_months to castledger_ingest;
+
+-- By what a flight is recognised: promo codes, links of flights, hosts of their own for links, and answers to the
+-- question where somebody heard of it.
+
+-- Ranges of texts, so that one text can be told from another beside a range of time without an extension.
+create type app.text_range as range (subtype = text, collation = "C");
+
+create table app.promo_codes (
+    tenant_id uuid not null,
+    promo_code_id uuid not null,
+    sponsor_id uuid not null,
+    campaign_id uuid not null,
+    flight_id uuid not null,
+    -- Without blanks and hyphens, in capitals.
+    code text not null check (code ~ '^[A-Z0-9]{3,32}$'),
+    valid_from timestamptz not null,
+    -- Null is without an end.
+    valid_until timestamptz,
+    -- How long after its end a redemption still counts, as a late one.
+    grace_days integer not null default 7 check (grace_days between 0 and 90),
+    max_redemptions integer check (max_redemptions > 0),
+    created_at timestamptz not null,
+    archived_at timestamptz,
+    primary key (tenant_id, promo_code_id),
+    foreign key (tenant_id, sponsor_id, campaign_id, flight_id)
+        references app.flights (tenant_id, sponsor_id, campaign_id, flight_id) on update cascade,
+    constraint promo_codes_valid check (valid_until > valid_from),
+    constraint promo_codes_once exclude using gist (
+        app.text_range(sponsor_id::text || '/' || code, sponsor_id::text || '/' || code, '[]') with &&,
+        tstzrange(valid_from, valid_until) with &&
+    )
+);
+create index promo_codes_code on app.promo_codes (tenant_id, code);
+create index promo_codes_flight on app.promo_codes (tenant_id, flight_id, created_at, promo_code_id);
+create index promo_codes_sponsor on app.promo_codes (tenant_id, sponsor_id, created_at, promo_code_id);
+
+alter table app.links add column campaign_id uuid;
+alter table app.links add column flight_id uuid;
+alter table app.links add constraint links_flight foreign key (tenant_id, sponsor_id, campaign_id, flight_id)
+    references app.flights (tenant_id, sponsor_id, campaign_id, flight_id) on update cascade;
+alter table app.links add constraint links_flight_whole check (
+    num_nonnulls(campaign_id, flight_id) = 0 or num_nonnulls(sponsor_id, campaign_id, flight_id) = 3
+);
+create index links_flight on app.links (tenant_id, flight_id) where flight_id is not null;
+
+-- Hosts that lead to one link, whatever path is asked for: `acme.show.example`. One owner a host over all tenants.
+create table app.vanity_hosts (
+    tenant_id uuid not null,
+    vanity_host_id uuid not null,
+    tenant_no integer not null,
+    host text not null check (length(host) between 4 and 253),
+    link_id uuid not null,
+    created_at timestamptz not null,
+    archived_at timestamptz,
+    primary key (tenant_id, vanity_host_id),
+    foreign key (tenant_id, link_id) references app.links
+);
+create unique index vanity_hosts_host on app.vanity_hosts (host) where archived_at is null;
+create index vanity_hosts_link on app.vanity_hosts (tenant_id, link_id);
+
+create table app.survey_options (
+    tenant_id uuid not null,
+    survey_option_id uuid not null,
+    sponsor_id uuid not null,
+    campaign_id uuid not null,
+    flight_id uuid not null,
+    answer text not null check (length(answer) between 1 and 200),
+    -- A hash of the answer as it is compared.
+    answer_key uuid not null,
+    created_at timestamptz not null,
+    archived_at timestamptz,
+    primary key (tenant_id, survey_option_id),
+    foreign key (tenant_id, sponsor_id, campaign_id, flight_id)
+        references app.flights (tenant_id, sponsor_id, campaign_id, flight_id) on update cascade
+);
+create unique index survey_options_answer on app.survey_options (tenant_id, sponsor_id, answer_key)
+    where archived_at is null;
+create index survey_options_flight on app.survey_options (tenant_id, flight_id);
+
+alter table app.promo_codes enable row level security;
+alter table app.promo_codes force row level security;
+alter table app.vanity_hosts enable row level security;
+alter table app.vanity_hosts force row level security;
+alter table app.survey_options enable row level security;
+alter table app.survey_options force row level security;
+
+create policy tenant on app.promo_codes to castledger_api using (tenant_id = (select app.tenant_id()));
+create policy tenant on app.vanity_hosts to castledger_api using (tenant_id = (select app.tenant_id()))
+    with check (tenant_id = (select app.tenant_id()) and tenant_no = (select app.tenant_no()));
+create policy tenant on app.survey_options to castledger_api using (tenant_id = (select app.tenant_id()));
+
+create policy sponsor on app.promo_codes for select to castledger_api
+    using (tenant_id = (select app.sponsors_tenant_id()) and sponsor_id = any ((select app.sponsor_ids())::uuid[]));
+create policy sponsor on app.vanity_hosts for select to castledger_api
+    using ((select app.sponsor_ids()) is not null and tenant_id = (select app.sponsors_tenant_id())
+        and link_id in (select l.link_id from app.links l));
+create policy sponsor on app.survey_options for select to castledger_api
+    using (tenant_id = (select app.sponsors_tenant_id()) and sponsor_id = any ((select app.sponsor_ids())::uuid[]));
+
+create policy ingest on app.promo_codes for select to castledger_ingest using (true);
+create policy ingest on app.vanity_hosts for select to castledger_ingest using (true);
+create policy ingest on app.survey_options for select to castledger_ingest using (true);
+create policy erasure on app.promo_codes to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.vanity_hosts to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.survey_options to castledger_owner using (tenant_id = app.tenant_id());
+create policy dump on app.promo_codes for select to castledger_dump using (true);
+create policy dump on app.vanity_hosts for select to castledger_dump using (true);
+create policy dump on app.survey_options for select to castledger_dump using (true);
+
+grant select, insert, update on app.promo_codes, app.vanity_hosts, app.survey_options to castledger_api;
+grant select on app.promo_codes, app.vanity_hosts, app.survey_options to castledger_ingest;
+
+-- Conversions: what a sponsor wants to happen, that it happened, what was said of it later, and what customers did before.
+
+create table app.conversion_actions (
+    tenant_id uuid not null,
+    action_id uuid not null,
+    sponsor_id uuid not null,
+    name text not null check (length(name) between 1 and 200),
+    name_key uuid not null,
+    category text not null check (category in ('lead', 'signup', 'trial', 'purchase', 'install', 'custom')),
+    -- The type of the events that are conversions of it; null where none are, and they come by themselves.
+    event_type text check (event_type ~ '^[a-z][a-z0-9_]{0,63}$'),
+    -- One a customer and window, or each.
+    counting text not null default 'every' check (counting in ('every', 'one')),
+    default_value_amount bigint check (default_value_amount between 0 and 1000000000000000),
+    currency text check (currency ~ '^[A-Z]{3}$'),
+    version integer not null default 1 check (version > 0),
+    created_at timestamptz not null,
+    archived_at timestamptz,
+    primary key (tenant_id, action_id),
+    unique (tenant_id, sponsor_id, action_id),
+    unique (tenant_id, sponsor_id, name_key),
+    foreign key (tenant_id, sponsor_id) references app.sponsors,
+    check ((default_value_amount is null) = (currency is null))
+);
+create index conversion_actions_created on app.conversion_actions (tenant_id, created_at, action_id);
+create unique index conversion_actions_event on app.conversion_actions (tenant_id, sponsor_id, event_type)
+    where event_type is not null and archived_at is null;
+
+create table app.conversions (
+    tenant_id uuid not null,
+    conversion_id uuid not null,
+    action_id uuid not null,
+    sponsor_id uuid not null,
+    -- The sender's own name for it, such as an order's number: a conversion is there once.
+    external_id text not null check (length(external_id) between 1 and 128),
+    -- Of all that was said of it first: what says something else under the same name is refused.
+    said_hash bytea not null check (length(said_hash) = 32),
+    source text not null check (source in ('api', 'event', 'csv')),
+    occurred_at timestamptz not null,
+    received_at timestamptz not null,
+    value_amount bigint check (value_amount between 0 and 1000000000000000),
+    currency text check (currency ~ '^[A-Z]{3}$'),
+    click_id uuid,
+    link text check (length(link) between 1 and 64),
+    -- As it was entered; compared as promo_codes are written.
+    promo_code text check (length(promo_code) between 1 and 64),
+    survey_answer text check (length(survey_answer) between 1 and 200),
+    customer_key uuid,
+    new_customer boolean,
+    referrer_host text check (length(referrer_host) between 1 and 253),
+    primary key (tenant_id, conversion_id),
+    unique (tenant_id, action_id, external_id),
+    foreign key (tenant_id, sponsor_id, action_id)
+        references app.conversion_actions (tenant_id, sponsor_id, action_id) on update cascade,
+    check ((value_amount is null) = (currency is null))
+);
+create index conversions_sponsor on app.conversions (tenant_id, sponsor_id, occurred_at, conversion_id);
+create index conversions_customer on app.conversions (tenant_id, customer_key, occurred_at) where customer_key is not null;
+
+-- What was said of a conversion later: that it was none after all, or what it was worth. Never changed; the last word counts.
+create table app.conversion_adjustments (
+    tenant_id uuid not null,
+    adjustment_id uuid not null,
+    conversion_id uuid not null,
+    kind text not null check (kind in ('retract', 'restate')),
+    value_amount bigint check (value_amount between 0 and 1000000000000000),
+    -- The sender's own name for it, such as a refund's number: an adjustment is there once.
+    external_id text check (length(external_id) between 1 and 128),
+    said_hash bytea not null check (length(said_hash) = 32),
+    reason text check (length(reason) between 1 and 200),
+    adjusted_at timestamptz not null,
+    received_at timestamptz not null,
+    primary key (tenant_id, adjustment_id),
+    foreign key (tenant_id, conversion_id) references app.conversions,
+    check ((kind = 'restate') = (value_amount is not null))
+);
+create index conversion_adjustments_of on app.conversion_adjustments (tenant_id, conversion_id, adjusted_at, adjustment_id);
+create unique index conversion_adjustments_once on app.conversion_adjustments (tenant_id, conversion_id, external_id)
+    where external_id is not null;
+
+-- What a customer did that names a flight, as events tell it: a click that led in, a link, a code. Whose it is is read from
+-- these when conversions are attributed, so that a code that is entered here late is known then.
+create table app.customer_signals (
+    tenant_id uuid not null references app.tenants,
+    event_id uuid not null,
+    customer_key uuid not null,
+    occurred_at timestamptz not null,
+    received_at timestamptz not null,
+    click_id uuid,
+    link text check (length(link) between 1 and 64),
+    promo_code text check (length(promo_code) between 1 and 64),
+    referrer_host text check (length(referrer_host) between 1 and 253),
+    primary key (tenant_id, event_id),
+    check (num_nonnulls(click_id, link, promo_code) > 0)
+);
+create index customer_signals_customer on app.customer_signals (tenant_id, customer_key, occurred_at);
+create index customer_signals_occurred on app.customer_signals (occurred_at);
+
+-- Events that may be conversions, or tell of a customer: landing leaves the mark, and what takes it reads the event.
+create table ops.event_marks (
+    tenant_no integer not null,
+    event_id uuid not null,
+    received_at timestamptz not null,
+    primary key (tenant_no, event_id)
+);
+grant select, insert, delete on ops.event_marks to castledger_ingest;
+
+alter table app.conversion_actions enable row level security;
+alter table app.conversion_actions force row level security;
+alter table app.conversions enable row level security;
+alter table app.conversions force row level security;
+alter table app.conversion_adjustments enable row level security;
+alter table app.conversion_adjustments force row level security;
+alter table app.customer_signals enable row level security;
+alter table app.customer_signals force row level security;
+
+create policy tenant on app.conversion_actions to castledger_api using (tenant_id = (select app.tenant_id()));
+create policy tenant on app.conversions to castledger_api using (tenant_id = (select app.tenant_id()));
+create policy tenant on app.conversion_adjustments to castledger_api using (tenant_id = (select app.tenant_id()));
+create policy tenant on app.customer_signals to castledger_api using (tenant_id = (select app.tenant_id()));
+
+create policy sponsor on app.conversion_actions for select to castledger_api
+    using (tenant_id = (select app.sponsors_tenant_id()) and sponsor_id = any ((select app.sponsor_ids())::uuid[]));
+create policy sponsor on app.conversions for select to castledger_api
+    using (tenant_id = (select app.sponsors_tenant_id()) and sponsor_id = any ((select app.sponsor_ids())::uuid[]));
+create policy sponsor on app.conversion_adjustments for select to castledger_api
+    using ((select app.sponsor_ids()) is not null and tenant_id = (select app.sponsors_tenant_id())
+        and conversion_id in (select c.conversion_id from app.conversions c));
+
+create policy ingest on app.conversion_actions for select to castledger_ingest using (true);
+create policy ingest on app.conversions to castledger_ingest using (true);
+create policy ingest on app.conversion_adjustments to castledger_ingest using (true);
+create policy ingest on app.customer_signals to castledger_ingest using (true);
+create policy erasure on app.conversion_actions to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.conversions to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.conversion_adjustments to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.customer_signals to castledger_owner using (tenant_id = app.tenant_id());
+create policy dump on app.conversion_actions for select to castledger_dump using (true);
+create policy dump on app.conversions for select to castledger_dump using (true);
+create policy dump on app.conversion_adjustments for select to castledger_dump using (true);
+create policy dump on app.customer_signals for select to castledger_dump using (true);
+
+grant select, insert, update on app.conversion_actions to castledger_api;
+grant select, insert on app.conversions, app.conversion_adjustments to castledger_api;
+grant select on app.customer_signals to castledger_api;
+grant select on app.conversion_actions to castledger_ingest;
+grant select, insert, update on app.conversions to castledger_ingest;
+grant select, insert on app.conversion_adjustments to castledger_ingest;
+grant select, insert, delete on app.customer_signals to castledger_ingest;
+
+-- Attribution runs: which flight was given how much of each conversion, by which rules, from what was known when. A run that
+-- is ready never changes.
+
+create table app.attribution_runs (
+    tenant_id uuid not null,
+    run_id uuid not null,
+    sponsor_id uuid not null,
+    -- Conversions that occurred from the one instant to before the other.
+    starts_at timestamptz not null,
+    ends_at timestamptz not null,
+    models text[] not null check (cardinality(models) between 1 and 7),
+    params jsonb not null check (jsonb_typeof(params) = 'object'),
+    params_hash bytea not null check (length(params_hash) = 32),
+    status text not null default 'queued' check (status in ('queued', 'running', 'ready', 'failed')),
+    done_ppm integer not null default 0 check (done_ppm between 0 and 1000000),
+    error text check (length(error) between 1 and 500),
+    -- What was received before this instant is in it.
+    cutoff_at timestamptz not null,
+    code_version text not null check (length(code_version) between 1 and 100),
+    summary jsonb check (jsonb_typeof(summary) = 'object'),
+    created_at timestamptz not null,
+    finished_at timestamptz,
+    primary key (tenant_id, run_id),
+    unique (tenant_id, sponsor_id, run_id),
+    foreign key (tenant_id, sponsor_id) references app.sponsors on update cascade,
+    check (ends_at > starts_at),
+    check ((status in ('ready', 'failed')) = (finished_at is not null))
+);
+create index attribution_runs_created on app.attribution_runs (tenant_id, created_at, run_id);
+create index attribution_runs_sponsor on app.attribution_runs (tenant_id, sponsor_id, created_at);
+create index attribution_runs_waiting on app.attribution_runs (created_at) where status in ('queued', 'running');
+
+-- Each conversion of a run as it was then.
+create table app.attributed_conversions (
+    tenant_id uuid not null,
+    run_id uuid not null,
+    conversion_id uuid not null,
+    sponsor_id uuid not null,
+    occurred_at timestamptz not null,
+    value_amount bigint check (value_amount >= 0),
+    currency text,
+    status text not null check (status in ('attributed', 'unattributed', 'not_counted', 'excluded', 'retracted')),
+    -- Why it is not attributed; null where it is.
+    reason text check (length(reason) between 1 and 40),
+    -- By the surest signal of the conversion itself, and which that was.
+    campaign_id uuid,
+    flight_id uuid,
+    signal text check (signal in ('click', 'vanity', 'code', 'survey')),
+    is_late_code boolean not null default false,
+    -- Why its code may have leaked; null where nothing says so.
+    leak text check (length(leak) between 1 and 40),
+    primary key (tenant_id, run_id, conversion_id),
+    foreign key (tenant_id, sponsor_id, run_id) references app.attribution_runs (tenant_id, sponsor_id, run_id)
+        on update cascade on delete cascade,
+    check (num_nonnulls(campaign_id, flight_id, signal) in (0, 3))
+);
+
+-- The touches that competed for a conversion, in order of time.
+create table app.attribution_touches (
+    tenant_id uuid not null,
+    run_id uuid not null,
+    conversion_id uuid not null,
+    touch_no smallint not null check (touch_no >= 0),
+    sponsor_id uuid not null,
+    campaign_id uuid not null,
+    flight_id uuid not null,
+    kind text not null check (kind in ('click', 'vanity', 'code', 'survey')),
+    occurred_at timestamptz not null,
+    primary key (tenant_id, run_id, conversion_id, touch_no),
+    foreign key (tenant_id, sponsor_id, run_id) references app.attribution_runs (tenant_id, sponsor_id, run_id)
+        on update cascade on delete cascade
+);
+
+-- What each model gave to each touch: of one conversion and model a million in sum, and its value to the cent.
+create table app.attribution_credits (
+    tenant_id uuid not null,
+    run_id uuid not null,
+    conversion_id uuid not null,
+    model text not null check (model in ('first', 'last', 'linear', 'position', 'time_decay', 'shapley', 'markov')),
+    touch_no smallint not null,
+    sponsor_id uuid not null,
+    credit_ppm integer not null check (credit_ppm between 0 and 1000000),
+    value_amount bigint check (value_amount >= 0),
+    primary key (tenant_id, run_id, conversion_id, model, touch_no),
+    foreign key (tenant_id, run_id, conversion_id, touch_no) references app.attribution_touches
+        on delete cascade,
+    foreign key (tenant_id, sponsor_id, run_id) references app.attribution_runs (tenant_id, sponsor_id, run_id)
+        on update cascade on delete cascade
+);
+
+-- Sums of a run by flight; `deterministic` gives each conversion whole to its surest signal, and is never added to a model.
+create table app.attribution_totals (
+    tenant_id uuid not null,
+    run_id uuid not null,
+    sponsor_id uuid not null,
+    model text not null check (model in
+        ('deterministic', 'first', 'last', 'linear', 'position', 'time_decay', 'shapley', 'markov')),
+    campaign_id uuid not null,
+    flight_id uuid not null,
+    -- Empty for conversions without a value.
+    currency text not null,
+    conversions_ppm bigint not null check (conversions_ppm >= 0),
+    new_customers_ppm bigint not null check (new_customers_ppm >= 0),
+    value_amount bigint not null check (value_amount >= 0),
+    primary key (tenant_id, run_id, model, flight_id, currency),
+    foreign key (tenant_id, sponsor_id, run_id) references app.attribution_runs (tenant_id, sponsor_id, run_id)
+        on update cascade on delete cascade
+);
+create index attribution_totals_campaign on app.attribution_totals (tenant_id, campaign_id);
+
+alter table app.attribution_runs enable row level security;
+alter table app.attribution_runs force row level security;
+alter table app.attributed_conversions enable row level security;
+alter table app.attributed_conversions force row level security;
+alter table app.attribution_touches enable row level security;
+alter table app.attribution_touches force row level security;
+alter table app.attribution_credits enable row level security;
+alter table app.attribution_credits force row level security;
+alter table app.attribution_totals enable row level security;
+alter table app.attribution_totals force row level security;
+
+create policy tenant on app.attribution_runs to castledger_api using (tenant_id = (select app.tenant_id()));
+create policy tenant on app.attributed_conversions for select to castledger_api
+    using (tenant_id = (select app.tenant_id()));
+create policy tenant on app.attribution_touches for select to castledger_api using (tenant_id = (select app.tenant_id()));
+create policy tenant on app.attribution_credits for select to castledger_api using (tenant_id = (select app.tenant_id()));
+create policy tenant on app.attribution_totals for select to castledger_api using (tenant_id = (select app.tenant_id()));
+
+create policy sponsor on app.attribution_runs for select to castledger_api
+    using (tenant_id = (select app.sponsors_tenant_id()) and sponsor_id = any ((select app.sponsor_ids())::uuid[]));
+create policy sponsor on app.attributed_conversions for select to castledger_api
+    using (tenant_id = (select app.sponsors_tenant_id()) and sponsor_id = any ((select app.sponsor_ids())::uuid[]));
+create policy sponsor on app.attribution_touches for select to castledger_api
+    using (tenant_id = (select app.sponsors_tenant_id()) and sponsor_id = any ((select app.sponsor_ids())::uuid[]));
+create policy sponsor on app.attribution_credits for select to castledger_api
+    using (tenant_id = (select app.sponsors_tenant_id()) and sponsor_id = any ((select app.sponsor_ids())::uuid[]));
+create policy sponsor on app.attribution_totals for select to castledger_api
+    using (tenant_id = (select app.sponsors_tenant_id()) and sponsor_id = any ((select app.sponsor_ids())::uuid[]));
+
+create policy ingest on app.attribution_runs to castledger_ingest using (true);
+create policy ingest on app.attributed_conversions to castledger_ingest using (true);
+create policy ingest on app.attribution_touches to castledger_ingest using (true);
+create policy ingest on app.attribution_credits to castledger_ingest using (true);
+create policy ingest on app.attribution_totals to castledger_ingest using (true);
+create policy erasure on app.attribution_runs to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.attributed_conversions to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.attribution_touches to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.attribution_credits to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.attribution_totals to castledger_owner using (tenant_id = app.tenant_id());
+create policy dump on app.attribution_runs for select to castledger_dump using (true);
+create policy dump on app.attributed_conversions for select to castledger_dump using (true);
+create policy dump on app.attribution_touches for select to castledger_dump using (true);
+create policy dump on app.attribution_credits for select to castledger_dump using (true);
+create policy dump on app.attribution_totals for select to castledger_dump using (true);
+
+grant select, insert on app.attribution_runs to castledger_api;
+grant select on app.attributed_conversions, app.attribution_touches, app.attribution_credits, app.attribution_totals
+    to castledger_api;
+grant select, update on app.attribution_runs to castledger_ingest;
+grant select, insert, delete on app.attributed_conversions, app.attribution_touches, app.attribution_credits,
+    app.attribution_totals to castledger_ingest;
+-- A click by its id, to tell when it was and on which link; read over all tenants, by ingest alone.
+grant select on app.clicks to castledger_ingest;
+
+-- Reports that are made once and kept, and what lets somebody without a login read one.
+
+create table app.reports (
+    tenant_id uuid not null references app.tenants,
+    report_id uuid not null,
+    -- Whose it is: a sponsor's login sees it then; null for a report about podcasts.
+    sponsor_id uuid,
+    kind text not null check (kind in ('sponsor', 'podcast', 'delivery')),
+    format text not null check (format in ('json', 'csv', 'xlsx', 'parquet')),
+    params jsonb not null check (jsonb_typeof(params) = 'object'),
+    status text not null default 'queued' check (status in ('queued', 'running', 'ready', 'failed')),
+    done_ppm integer not null default 0 check (done_ppm between 0 and 1000000),
+    error text check (length(error) between 1 and 500),
+    cutoff_at timestamptz,
+    sha256 bytea check (length(sha256) = 32),
+    bytes bigint check (bytes between 0 and 67108864),
+    created_by uuid,
+    created_at timestamptz not null,
+    finished_at timestamptz,
+    -- When its file goes.
+    expires_at timestamptz not null,
+    primary key (tenant_id, report_id),
+    foreign key (tenant_id, sponsor_id) references app.sponsors on update cascade,
+    check ((status in ('ready', 'failed')) = (finished_at is not null)),
+    check ((status = 'ready') = (sha256 is not null))
+);
+create index reports_created on app.reports (tenant_id, created_at, report_id);
+create index reports_waiting on app.reports (created_at) where status in ('queued', 'running');
+create index reports_expiry on app.reports (expires_at);
+
+create table app.report_files (
+    tenant_id uuid not null,
+    report_id uuid not null,
+    content bytea not null,
+    primary key (tenant_id, report_id),
+    foreign key (tenant_id, report_id) references app.reports on delete cascade
+);
+
+create table app.report_shares (
+    tenant_id uuid not null,
+    share_id uuid not null,
+    report_id uuid not null,
+    -- Of a token of 256 bits, which is shown once.
+    token_hash bytea not null unique check (length(token_hash) = 32),
+    password_hash text,
+    expires_at timestamptz not null,
+    max_views integer check (max_views > 0),
+    views integer not null default 0 check (views >= 0),
+    -- Wrong passwords since the last right one.
+    failures integer not null default 0 check (failures >= 0),
+    failed_at timestamptz,
+    created_by uuid,
+    created_at timestamptz not null,
+    revoked_at timestamptz,
+    primary key (tenant_id, share_id),
+    foreign key (tenant_id, report_id) references app.reports on delete cascade
+);
+create index report_shares_report on app.report_shares (tenant_id, report_id);
+
+alter table app.reports enable row level security;
+alter table app.reports force row level security;
+alter table app.report_files enable row level security;
+alter table app.report_files force row level security;
+alter table app.report_shares enable row level security;
+alter table app.report_shares force row level security;
+
+create policy tenant on app.reports to castledger_api using (tenant_id = (select app.tenant_id()));
+create policy tenant on app.report_files for select to castledger_api using (tenant_id = (select app.tenant_id()));
+create policy tenant on app.report_shares to castledger_api using (tenant_id = (select app.tenant_id()));
+create policy sponsor on app.reports for select to castledger_api
+    using (tenant_id = (select app.sponsors_tenant_id()) and sponsor_id = any ((select app.sponsor_ids())::uuid[]));
+create policy sponsor on app.report_files for select to castledger_api
+    using ((select app.sponsor_ids()) is not null and tenant_id = (select app.sponsors_tenant_id())
+        and report_id in (select r.report_id from app.reports r));
+-- Whoever has a link has no tenant: the role that authenticates finds what it is for.
+create policy auth on app.report_shares to castledger_auth using (true);
+create policy auth on app.reports for select to castledger_auth using (true);
+create policy auth on app.report_files for select to castledger_auth using (true);
+create policy ingest on app.reports to castledger_ingest using (true);
+create policy ingest on app.report_files to castledger_ingest using (true);
+create policy ingest on app.report_shares to castledger_ingest using (true);
+create policy erasure on app.reports to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.report_files to castledger_owner using (tenant_id = app.tenant_id());
+create policy erasure on app.report_shares to castledger_owner using (tenant_id = app.tenant_id());
+create policy dump on app.reports for select to castledger_dump using (true);
+create policy dump on app.report_files for select to castledger_dump using (true);
+create policy dump on app.report_shares for select to castledger_dump using (true);
+
+grant select, insert on app.reports to castledger_api;
+grant select on app.report_files to castledger_api;
+grant select (tenant_id, share_id, report_id, expires_at, max_views, views, created_by, created_at, revoked_at), insert,
+    update (revoked_at) on app.report_shares to castledger_api;
+grant select, update (views, failures, failed_at) on app.report_shares to castledger_auth;
+grant select on app.reports, app.report_files to castledger_auth;
+grant select, update, delete on app.reports to castledger_ingest;
+grant select, insert, delete on app.report_files to castledger_ingest;
+grant select, delete on app.report_shares to castledger_ingest;

@@ -45,6 +45,7 @@ SECRET_TABLES: Final = (
     "app.own_idempotency_keys",
     "app.passwords",
     "app.refresh_tokens",
+    "app.report_shares",
     "app.sessions",
     "app.user_sessions",
     "ops.event_secrets",

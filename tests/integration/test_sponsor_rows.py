@@ -161,7 +161,7 @@ _BUCKETS = [Bucket(NOW + dt.timedelta(days=day), NOW + dt.timedelta(days=day + 1
 
 async def build(world: World, links: list[MadeLink]) -> tuple[list[list[UUID]], list[UUID]]:
     """Make what the model has; returns the sponsors of both tenants, and the links."""
-    await world.operator.execute("truncate app.clicks, app.links, app.sponsors")
+    await world.operator.execute("truncate app.clicks, app.links, app.sponsors cascade")
     sponsors: list[list[UUID]] = []
     for tenant in world.tenants:
         async with tenant_transaction(world.api, tenant) as conn:

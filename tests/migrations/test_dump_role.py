@@ -26,6 +26,9 @@ _NO_SECRETS = {
     "app.audit_seals.hash": "of entries that are there",
     "ops.agents.agent_hash": "of the user agent beside it",
     "ops.agents.superseded_hash": "the same",
+    "app.conversions.said_hash": "of the row it is in",
+    "app.conversion_adjustments.said_hash": "of the row it is in",
+    "app.attribution_runs.params_hash": "of the parameters beside it",
     "migrations.applied.checksum": "of a file of ours",
 }
 _SOUNDS_SECRET = re.compile(r"secret|token|hash|password|digest|checksum|cipher|sealed|private|credential|signature")
