@@ -2704,6 +2704,7 @@ create policy sponsor on app.reach_months for select to castledger_api
 create policy ingest on app.insertion_orders for select to castledger_ingest using (true);
 create policy ingest on app.campaigns to castledger_ingest using (true);
 create policy ingest on app.flights to castledger_ingest using (true);
+create policy ingest on app.ad_slots to castledger_ingest using (true);
 create policy ingest on app.placements to castledger_ingest using (true);
 create policy ingest on app.placement_daily to castledger_ingest using (true);
 create policy ingest on app.reach_months to castledger_ingest using (true);
@@ -2728,8 +2729,12 @@ create policy dump on app.reach_months for select to castledger_dump using (true
 grant select, insert, update on app.insertion_orders, app.campaigns, app.flights, app.ad_slots, app.placements
     to castledger_api;
 grant select, insert, update, delete on app.placement_daily to castledger_api, castledger_ingest;
-grant select on app.reach_months to castledger_api;
-grant select on app.sponsors, app.insertion_orders, app.campaigns, app.flights, app.placements to castledger_ingest;
+-- A merge of sponsors moves what is a flight's or a campaign's, and takes away what was the reach of either.
+grant select, update (sponsor_id), delete on app.reach_months to castledger_api;
+grant select on app.sponsors, app.insertion_orders, app.campaigns, app.flights, app.ad_slots, app.placements
+    to castledger_ingest;
+-- With their podcast.
+grant delete on app.ad_slots, app.placements to castledger_ingest;
 grant select, insert, update, delete on app.reach_months to castledger_ingest;
 
 -- By what a flight is recognised: promo codes, links of flights, hosts of their own for links, and answers to the
@@ -3149,6 +3154,8 @@ create policy dump on app.attribution_credits for select to castledger_dump usin
 create policy dump on app.attribution_totals for select to castledger_dump using (true);
 
 grant select, insert on app.attribution_runs to castledger_api;
+-- In a merge of sponsors.
+grant update (sponsor_id) on app.attribution_runs to castledger_api;
 grant select on app.attributed_conversions, app.attribution_touches, app.attribution_credits, app.attribution_totals
     to castledger_api;
 grant select, update on app.attribution_runs to castledger_ingest;
@@ -3246,6 +3253,8 @@ create policy dump on app.report_files for select to castledger_dump using (true
 create policy dump on app.report_shares for select to castledger_dump using (true);
 
 grant select, insert on app.reports to castledger_api;
+-- In a merge of sponsors.
+grant update (sponsor_id) on app.reports to castledger_api;
 grant select on app.report_files to castledger_api;
 grant select (tenant_id, share_id, report_id, expires_at, max_views, views, created_by, created_at, revoked_at), insert,
     update (revoked_at) on app.report_shares to castledger_api;

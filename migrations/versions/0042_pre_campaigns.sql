@@ -227,6 +227,7 @@ create policy sponsor on app.reach_months for select to castledger_api
 create policy ingest on app.insertion_orders for select to castledger_ingest using (true);
 create policy ingest on app.campaigns to castledger_ingest using (true);
 create policy ingest on app.flights to castledger_ingest using (true);
+create policy ingest on app.ad_slots to castledger_ingest using (true);
 create policy ingest on app.placements to castledger_ingest using (true);
 create policy ingest on app.placement_daily to castledger_ingest using (true);
 create policy ingest on app.reach_months to castledger_ingest using (true);
@@ -251,6 +252,10 @@ create policy dump on app.reach_months for select to castledger_dump using (true
 grant select, insert, update on app.insertion_orders, app.campaigns, app.flights, app.ad_slots, app.placements
     to castledger_api;
 grant select, insert, update, delete on app.placement_daily to castledger_api, castledger_ingest;
-grant select on app.reach_months to castledger_api;
-grant select on app.sponsors, app.insertion_orders, app.campaigns, app.flights, app.placements to castledger_ingest;
+-- A merge of sponsors moves what is a flight's or a campaign's, and takes away what was the reach of either.
+grant select, update (sponsor_id), delete on app.reach_months to castledger_api;
+grant select on app.sponsors, app.insertion_orders, app.campaigns, app.flights, app.ad_slots, app.placements
+    to castledger_ingest;
+-- With their podcast.
+grant delete on app.ad_slots, app.placements to castledger_ingest;
 grant select, insert, update, delete on app.reach_months to castledger_ingest;
