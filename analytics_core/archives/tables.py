@@ -788,6 +788,7 @@ LEFT_OUT: Final[Mapping[str, str]] = MappingProxyType(
         "ops.dead_letters": "it is for whoever runs the installation, and kept for 30 days; none of it has landed",
         "app.erasure_requests": "what is to be erased goes here, and is not taken elsewhere first",
         "ops.sum_marks": "import sums everything up",
+        "ops.placement_marks": "importing a placement marks it",
         "ops.figure_versions": "it tells readers of this very ledger what they have seen",
     }
 )

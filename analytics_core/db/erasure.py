@@ -59,6 +59,9 @@ _DAILY: Final[LiteralString] = """/* erasure.daily */ delete from app.podcast_da
 _MONTHS: Final[LiteralString] = """/* erasure.months */ delete from app.podcast_months where tenant_no = $1"""
 # Those too that taking the rollups away has left.
 _SUM_MARKS: Final[LiteralString] = """/* erasure.sum_marks */ delete from ops.sum_marks where tenant_no = $1"""
+_PLACEMENT_MARKS: Final[LiteralString] = (
+    """/* erasure.placement_marks */ delete from ops.placement_marks where tenant_no = $1"""
+)
 # Marks first: whoever counts has taken some, and is waited for.
 _LISTENER_MARKS: Final[LiteralString] = (
     """/* erasure.listener_marks */ delete from ops.listener_marks where tenant_no = $1"""
@@ -262,6 +265,7 @@ async def _erase(conn: Connection, tenant: Tenant) -> dict[str, int]:
         _MARKS,
         _METRICS,
         _SUM_MARKS,
+        _PLACEMENT_MARKS,
         _DAILY,
         _MONTHS,
         _LISTENER_MARKS,

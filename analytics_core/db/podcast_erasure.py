@@ -103,6 +103,7 @@ _FIGURES: Final[Mapping[str, LiteralString]] = {
 _TRACES: Final[Mapping[str, LiteralString]] = {
     "dirty_marks": "ops.dirty_marks",
     "sum_marks": "ops.sum_marks",
+    "placement_marks": "ops.placement_marks",
     "listener_marks": "ops.listener_marks",
     "figure_versions": "ops.figure_versions",
     "day_sources": "ops.day_sources",

@@ -33,7 +33,14 @@ NOW = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)
 
 SPONSORS = {
     *("app.sponsors", "app.links", "app.clicks", "app.insertion_orders", "app.campaigns", "app.flights"),
-    *("app.placements", "app.reach_months", "app.promo_codes", "app.vanity_hosts", "app.survey_options"),
+    *(
+        "app.placements",
+        "app.placement_daily",
+        "app.reach_months",
+        "app.promo_codes",
+        "app.vanity_hosts",
+        "app.survey_options",
+    ),
     *("app.conversion_actions", "app.conversions", "app.conversion_adjustments", "app.attribution_runs"),
     *("app.attributed_conversions", "app.attribution_touches", "app.attribution_credits", "app.attribution_totals"),
     *("app.reports", "app.report_files"),

@@ -31,7 +31,7 @@ from tests.sponsorships import sell
 pytestmark = pytest.mark.anyio
 
 ONE_DAY = dt.timedelta(days=1)
-MADE_ANEW = {"dirty_marks", "sum_marks", "listener_marks", "figure_versions", "day_sources"}
+MADE_ANEW = {"dirty_marks", "sum_marks", "placement_marks", "listener_marks", "figure_versions", "day_sources"}
 """Says what is to be made anew, or by what: goes uncounted."""
 FEED_URL = "https://feed.example.com/x"
 
