@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
 from hypothesis import strategies as st
 
-from analytics_core.attribution.journeys import Journeys, gather
+from analytics_core.attribution.journeys import Journeys
 from analytics_core.attribution.parameters import Model, Parameters
 from analytics_core.attribution.removal import RemovalEffects
 from analytics_core.attribution.rounding import MAX_VALUE
-from analytics_core.attribution.touches import Signal, Touch
+from analytics_core.attribution.touches import Signal, Touch, competing
 
 __all__ = (
     "CAMPAIGNS",
@@ -81,25 +81,12 @@ def effects_by_id(effects: RemovalEffects) -> dict[UUID, float]:
     return dict(zip(CAMPAIGNS, effects.effects.tolist(), strict=True))
 
 
-def gathered(found: Sequence[Converted], order: Iterable[int] | None = None) -> tuple[Journeys, list[Touch]]:
-    """Put conversions into columns, their touches in any order.
-
-    Returns:
-        The journeys, and of each of their touches which it is.
-    """
-    flat = [(place, touch) for place, one in enumerate(found) for touch in one.touches]
-    if order is not None:
-        flat = [flat[place] for place in order]
-    told = [touch for _, touch in flat]
-    flights = sorted({touch.flight_id for touch in told})
-    journeys = gather(
-        converted_at_us=np.full(len(found), NOON),
-        values=np.array([one.value for one in found], np.int64),
-        conversions=np.array([place for place, _ in flat], np.int64),
-        at_us=np.array([touch.at_us for touch in told], np.int64),
-        signals=np.array([touch.signal for touch in told], np.int8),
-        flights=np.array([flights.index(touch.flight_id) for touch in told], np.int32),
-        campaigns=np.array([CAMPAIGNS.index(touch.campaign_id) for touch in told], np.int32),
-        window_us=np.array([touch.window_us for touch in told], np.int64),
+def gathered(found: Sequence[Converted]) -> Journeys:
+    """Put conversions into columns, with the touches that compete for them."""
+    chosen = [competing(NOON, one.touches) for one in found]
+    return Journeys(
+        np.concatenate(([0], np.cumsum([len(told) for told in chosen], dtype=np.int64))),
+        np.array([CAMPAIGNS.index(touch.campaign_id) for told in chosen for touch in told], np.int32),
+        np.array([touch.at_us for told in chosen for touch in told], np.int64),
+        np.array([one.value for one in found], np.int64),
     )
-    return journeys, [told[place] for place in journeys.chosen]

@@ -56,7 +56,6 @@ def test_a_conversions_touches_are_given_what_the_vector_says(vector: dict[str, 
         np.array([touch.campaign_id.int for touch in touches], np.int32),
         np.array([touch.at_us for touch in touches]),
         np.array([vector["value"]]),
-        np.arange(len(touches)),
     )
     assert attribute(journeys, model, parameters).amounts.tolist() == vector[model.value]
 

@@ -45,7 +45,7 @@ WEIGHTS_OF_ROWS = st.integers(1, 12).flatmap(
 def test_credits_in_columns_are_those_of_each_conversion(
     found: list[Converted], model: Model, chosen: Parameters, effects: RemovalEffects
 ) -> None:
-    journeys, _ = gathered(found)
+    journeys = gathered(found)
     credits_ = attribute(journeys, model, chosen, effects=effects)
     for place, one in enumerate(found):
         kept = competing(NOON, one.touches)

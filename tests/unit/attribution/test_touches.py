@@ -1,19 +1,17 @@
-"""Which touches compete for a conversion, one by one and in columns."""
+"""Which touches compete for a conversion, and which of them is the surest."""
 
 from __future__ import annotations
 
 import random
 from uuid import UUID
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_core.attribution.deterministic import surest
-from analytics_core.attribution.journeys import gather
 from analytics_core.attribution.touches import MAX_TOUCHES, Setback, Signal, Touch, competing, consider
-from tests.journeys import DAY_US, NOON, Converted, conversions, gathered, touches
+from tests.journeys import DAY_US, NOON, touches
 
 CLICK = Touch(NOON - DAY_US, Signal.CLICK, UUID(int=7), UUID(int=1), 30 * DAY_US)
 TOUCHES = st.lists(touches, max_size=14)
@@ -84,39 +82,6 @@ def test_of_too_many_touches_the_latest_compete() -> None:
     found = consider(NOON, told)
     assert [candidate.setback for candidate in found[:3]] == [Setback.TOO_MANY, Setback.TOO_MANY, None]
     assert len(competing(NOON, told)) == MAX_TOUCHES
-    journeys, chosen = gathered([Converted(1, told), Converted(1, [CLICK])])
-    assert chosen == [*competing(NOON, told), CLICK]
-    assert journeys.offsets.tolist() == [0, MAX_TOUCHES, MAX_TOUCHES + 1]
-
-
-@given(conversions, st.randoms(use_true_random=False))
-def test_columns_choose_as_one_conversion_does(found: list[Converted], chance: random.Random) -> None:
-    order = list(range(sum(len(one.touches) for one in found)))
-    chance.shuffle(order)
-    journeys, chosen = gathered(found, order)
-    assert len(journeys.offsets) == len(found) + 1
-    for place, one in enumerate(found):
-        first, last = journeys.offsets[place : place + 2]
-        expected = competing(NOON, one.touches)
-        # A window, and who brought a touch, decide nothing between two of a flight at one instant.
-        assert [touch[:4] for touch in chosen[first:last]] == [touch[:4] for touch in expected]
-        assert journeys.at_us[first:last].tolist() == [touch.at_us for touch in expected]
-    assert journeys.values.tolist() == [one.value for one in found]
-
-
-def test_a_click_may_compete_for_several_conversions() -> None:
-    found = gather(
-        converted_at_us=np.array([5, 9, 2]),
-        values=np.zeros(3, np.int64),
-        conversions=np.array([1, 0, 2]),
-        at_us=np.array([3, 3, 3]),
-        signals=np.zeros(3, np.int8),
-        flights=np.zeros(3, np.int32),
-        campaigns=np.zeros(3, np.int32),
-        window_us=np.array([6, 6, 6]),
-    )
-    assert found.offsets.tolist() == [0, 1, 2, 2]
-    assert found.chosen.tolist() == [1, 0]
 
 
 def test_the_surest_own_signal_has_all_of_a_conversion() -> None:
