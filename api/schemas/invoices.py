@@ -8,12 +8,18 @@ from uuid import UUID
 
 import msgspec
 
-from analytics_core.db.performances import Invoice
-from analytics_core.deliveries import Charge, FlightTerms, NoAmount, Pricing, add_charges
-from analytics_core.pacing import Phase
+from analytics_core.db.performances import ChargedFlight, Invoice, RunHead
+from analytics_core.deliveries import FlightTerms, NoAmount, Pricing, add_charges
+from analytics_core.pacing import Phase, measured_until
 from api.schemas.performances import ShownRun
 
 __all__ = ("InvoiceAnswer", "InvoiceLine")
+
+
+def _is_whole(run: RunHead | None, terms: FlightTerms) -> bool:
+    """Tell whether a run is about all of a flight's time."""
+    until = measured_until(terms.ends_at, terms.measurement_days)
+    return run is not None and run.starts_at <= terms.starts_at and until <= run.ends_at
 
 
 class InvoiceLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +27,8 @@ class InvoiceLine(msgspec.Struct, frozen=True, kw_only=True):
 
     `quantity` is what is paid for: impressions, `booked` at most, or millionths of conversions; null for a flat fee.
     `amount` is null with the `reason` `no_run` where conversions are paid for and no attribution run counted them.
-    `is_final` tells that nothing of it can change any more by itself: its downloads are all counted.
+    `is_final` tells that nothing of it changes any more by itself: its downloads are all counted, and the run is about
+    all of its time where conversions are paid for.
     """
 
     campaign_id: UUID
@@ -40,8 +47,9 @@ class InvoiceLine(msgspec.Struct, frozen=True, kw_only=True):
     is_final: bool
 
     @classmethod
-    def of(cls, terms: FlightTerms, charge: Charge, *, delivered: int, now: dt.datetime) -> InvoiceLine:
+    def of(cls, line: ChargedFlight, run: RunHead | None, *, now: dt.datetime) -> InvoiceLine:
         """Show what a flight costs."""
+        terms, charge = line.terms, line.charge
         return cls(
             campaign_id=terms.campaign_id,
             campaign_name=terms.campaign_name,
@@ -52,11 +60,11 @@ class InvoiceLine(msgspec.Struct, frozen=True, kw_only=True):
             price_amount=terms.price_amount,
             currency=terms.currency,
             booked=terms.booked_impressions,
-            delivered=delivered,
+            delivered=line.delivered,
             quantity=charge.quantity,
             amount=None if charge.amount is None else charge.amount.amount,
             reason=charge.reason,
-            is_final=terms.phase(now) is Phase.MEASURED,
+            is_final=terms.phase(now) is Phase.MEASURED and (terms.pricing != "cpa" or _is_whole(run, terms)),
         )
 
 
@@ -83,7 +91,7 @@ class InvoiceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, found: Invoice, *, cutoff: dt.datetime | None, now: dt.datetime) -> InvoiceAnswer:
         """Show the figures of an invoice."""
-        lines = [InvoiceLine.of(one.terms, one.charge, delivered=one.delivered, now=now) for one in found.lines]
+        lines = [InvoiceLine.of(one, found.run, now=now) for one in found.lines]
         head = found.head
         total = add_charges((one.charge for one in found.lines), head.currency)
         return cls(
