@@ -16,7 +16,19 @@ import msgspec
 from api.pages.words import compact, number, short_day
 from api.schemas.analytics import State
 
-__all__ = ("Band", "BarChart", "BarPoint", "Line", "LineChart", "Tick", "draw_bars", "draw_lines", "draw_progress", "nice_top", "spark")
+__all__ = (
+    "Band",
+    "BarChart",
+    "BarPoint",
+    "Line",
+    "LineChart",
+    "Tick",
+    "draw_bars",
+    "draw_lines",
+    "draw_progress",
+    "nice_top",
+    "spark",
+)
 
 PLOT_HEIGHT: Final = 220
 _STEP: Final = 100
