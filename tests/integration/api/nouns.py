@@ -26,6 +26,7 @@ from api.openapi import Operation, list_operations
 from api.pages.forms import FIELD, form_token
 from api.pages.sessions import SESSION_COOKIE
 from ingest.restatements import restate
+from tests.campaigns import make_campaign, make_flight, make_run
 from tests.integration.api.browsers import ORIGIN, Browser
 from tests.integration.api.feed_hosts import feed_host
 from tests.integration.api.ledger import Api, Ledger, make_feed
@@ -216,6 +217,27 @@ async def _sponsor(owner: Owner) -> str:
     return str((await owner.post("/sponsors", name=f"Sponsor {owner.number}"))["sponsor_id"])
 
 
+async def _campaign(owner: Owner) -> str:
+    sponsor_id = await owner.one("sponsor_id")
+    made = await make_campaign(owner.ledger.operator, await owner.ledger.tenant_of(owner.slug), sponsor_id)
+    flight_id = await make_flight(owner.ledger.operator, made)
+    run_id = await make_run(owner.ledger.operator, made)
+    owner.made |= {
+        "insertion_order_id": str(made.insertion_order_id),
+        "flight_id": str(flight_id),
+        "run_id": str(run_id),
+    }
+    return str(made.campaign_id)
+
+
+def _of_campaign(noun: str) -> Callable[[Owner], Awaitable[str]]:
+    async def make(owner: Owner) -> str:
+        await owner.one("campaign_id")
+        return owner.made[noun]
+
+    return make
+
+
 MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "sponsor_id": _sponsor,
     "podcast_id": _podcast,
@@ -232,6 +254,10 @@ MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "user_id": _member,
     "invitation_id": _invitation,
     "session_id": _session,
+    "campaign_id": _campaign,
+    "insertion_order_id": _of_campaign("insertion_order_id"),
+    "flight_id": _of_campaign("flight_id"),
+    "run_id": _of_campaign("run_id"),
 }
 """How one of each is made, by the parameter that names it; what others are made of comes first."""
 
