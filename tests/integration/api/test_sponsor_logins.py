@@ -16,6 +16,7 @@ from api.app import create_app
 from api.callers import Caller
 from api.openapi import list_operations
 from api.resources import Resources
+from tests.campaigns import MadeCampaign, make_run
 from tests.integration.api.ledger import Api, Ledger, problem
 from tests.integration.api.nouns import QUERIES
 from tests.integration.api.people import make_person, sign_in
@@ -54,12 +55,15 @@ async def things_of(api: Api, ledger: Ledger, name: str, clicks: int, podcast: i
     flight = await make_flight(api, campaign)
     episode = await an_episode(api, podcast)
     placement = await make_placement(api, flight, episode)
-    ids = {**sponsor, **link, **campaign, **flight, **episode, **placement}
+    names = (campaign["sponsor_id"], campaign["insertion_order_id"], campaign["campaign_id"])
+    stored = MadeCampaign(await ledger.tenant_of("home"), *(UUID(name) for name in names), campaign["currency"])
+    run_id = str(await make_run(ledger.operator, stored))
+    ids = {**sponsor, **link, **campaign, **flight, **episode, **placement, "run_id": run_id}
     return {
         noun: ids[noun]
         for noun in (
             *("sponsor_id", "link_id", "insertion_order_id", "campaign_id", "flight_id", "placement_id"),
-            *("podcast_id", "episode_id"),
+            *("podcast_id", "episode_id", "run_id"),
         )
     }
 
