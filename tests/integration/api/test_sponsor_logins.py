@@ -55,8 +55,13 @@ async def things_of(api: Api, ledger: Ledger, name: str, clicks: int, podcast: i
     flight = await make_flight(api, campaign)
     episode = await an_episode(api, podcast)
     placement = await make_placement(api, flight, episode)
-    names = (campaign["sponsor_id"], campaign["insertion_order_id"], campaign["campaign_id"])
-    stored = MadeCampaign(await ledger.tenant_of("home"), *(UUID(name) for name in names), campaign["currency"])
+    stored = MadeCampaign(
+        await ledger.tenant_of("home"),
+        UUID(campaign["sponsor_id"]),
+        UUID(campaign["insertion_order_id"]),
+        UUID(campaign["campaign_id"]),
+        campaign["currency"],
+    )
     run_id = str(await make_run(ledger.operator, stored))
     ids = {**sponsor, **link, **campaign, **flight, **episode, **placement, "run_id": run_id}
     return {
