@@ -32,6 +32,20 @@ from api.routes.audit import export_audit, list_audit
 from api.routes.auth import forgot_password, refresh, register, reset_password, sign_in, sign_out, verify
 from api.routes.claims import check_claim, claim_podcast, get_one_claim, list_podcast_claims
 from api.routes.comparisons import compare
+from api.routes.conversion_actions import (
+    archive_conversion_action,
+    create_conversion_action,
+    get_conversion_action,
+    list_conversion_actions,
+    update_conversion_action,
+)
+from api.routes.conversions import (
+    adjust_conversion,
+    answer_survey,
+    get_conversion,
+    list_conversions,
+    send_conversions,
+)
 from api.routes.curves import get_curves
 from api.routes.documentation import get_docs, get_openapi, publish
 from api.routes.erasures import create_erasure, get_erasure, list_erasures
@@ -74,6 +88,7 @@ from api.routes.sponsors import (
     restore_sponsor,
     update_sponsor,
 )
+from api.routes.survey_options import create_survey_option, delete_survey_option, list_survey_options
 from api.routes.tenant import (
     close_own_tenant,
     get_own_tenant,
@@ -134,6 +149,9 @@ _PERSONAL: Final = (
 _CLOSED: Final = (
     accept_spike,
     accept_unknown_host,
+    adjust_conversion,
+    answer_survey,
+    archive_conversion_action,
     archive_sponsor,
     check_claim,
     claim_podcast,
@@ -141,21 +159,26 @@ _CLOSED: Final = (
     close_tenant,
     compare,
     create_api_key,
+    create_conversion_action,
     create_erasure,
     create_invitation,
     create_link,
     create_podcast,
     create_role,
     create_sponsor,
+    create_survey_option,
     create_tenant,
     delete_link,
     delete_role,
+    delete_survey_option,
     dismiss_spike,
     erase_sponsor_contacts,
     explain_day,
     export_audit,
     get_api_key,
     get_clicks,
+    get_conversion,
+    get_conversion_action,
     get_curves,
     get_downloads,
     get_erasure,
@@ -179,6 +202,8 @@ _CLOSED: Final = (
     get_usage,
     list_api_keys,
     list_audit,
+    list_conversion_actions,
+    list_conversions,
     list_episodes,
     list_erasures,
     list_events,
@@ -192,6 +217,7 @@ _CLOSED: Final = (
     list_roles,
     list_spikes,
     list_sponsors,
+    list_survey_options,
     list_tenants,
     merge_sponsor,
     remove_member,
@@ -202,8 +228,10 @@ _CLOSED: Final = (
     revoke_api_key,
     revoke_invitation,
     rotate_api_key,
+    send_conversions,
     set_tenant_quotas,
     update_api_key,
+    update_conversion_action,
     update_link,
     update_member,
     update_role,

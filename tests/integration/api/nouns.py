@@ -25,9 +25,11 @@ from analytics_core.permissions import INSTALLATION_PERMISSIONS, RoleName
 from api.openapi import Operation, list_operations
 from api.pages.forms import FIELD, form_token
 from api.pages.sessions import SESSION_COOKIE
+from api.schemas.common import alternatives
 from ingest.restatements import restate
 from tests.integration.api.browsers import ORIGIN, Browser
 from tests.integration.api.feed_hosts import feed_host
+from tests.integration.api.flights import make_flight
 from tests.integration.api.ledger import Api, Ledger, make_feed
 from tests.integration.api.people import make_person, sign_in
 
@@ -216,6 +218,26 @@ async def _sponsor(owner: Owner) -> str:
     return str((await owner.post("/sponsors", name=f"Sponsor {owner.number}"))["sponsor_id"])
 
 
+async def _action(owner: Owner) -> str:
+    sponsor_id = await owner.one("sponsor_id")
+    made = await owner.post("/conversion-actions", sponsor_id=sponsor_id, name="Purchase", category="purchase")
+    return str(made["action_id"])
+
+
+async def _conversion(owner: Owner) -> str:
+    said = {"action_id": await owner.one("action_id"), "external_id": "order-1", "value_amount": 1, "currency": "EUR"}
+    return str((await owner.post("/attribution/conversions", **said))["conversion_id"])
+
+
+async def _flight(owner: Owner) -> str:
+    return await make_flight(owner.ledger, await owner.one("sponsor_id"), owner.slug)
+
+
+async def _survey_option(owner: Owner) -> str:
+    made = await owner.post(f"/flights/{await owner.one('flight_id')}/survey-options", answer="The Daily")
+    return str(made["survey_option_id"])
+
+
 MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "sponsor_id": _sponsor,
     "podcast_id": _podcast,
@@ -232,6 +254,10 @@ MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "user_id": _member,
     "invitation_id": _invitation,
     "session_id": _session,
+    "action_id": _action,
+    "conversion_id": _conversion,
+    "flight_id": _flight,
+    "survey_option_id": _survey_option,
 }
 """How one of each is made, by the parameter that names it; what others are made of comes first."""
 
@@ -246,6 +272,9 @@ QUERIES: Final[Mapping[str, str]] = {"day": _DAY, "from": _DAY, "to": "2026-11-0
 
 BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     "accept_spike": [{"reason": "a crawler"}],
+    "adjust_conversion": [{"kind": "retract"}],
+    "answer_survey": [{"action_id": "{action_id}", "external_id": "order-1", "answer": "The Daily"}],
+    "create_conversion_action": [{"sponsor_id": "{sponsor_id}", "name": "Signup", "category": "signup"}],
     "create_erasure": [
         {"kind": "podcast", "podcast_id": "{podcast_id}", "confirm": "Podcast"},
         {"kind": "listener", "hit_id": "{hit_id}"},
@@ -255,11 +284,14 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
         {"email": "other@example.com", "role": "sponsor", "sponsor_ids": ["{sponsor_id}"]},
     ],
     "create_link": [{"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"}],
+    "create_survey_option": [{"answer": "Friends"}],
     "dismiss_spike": [{"reason": "a crawler"}],
     "revert_spike": [{"reason": "a crawler"}],
     "merge_sponsor": [{"into": "{sponsor_id}"}],
+    "send_conversions": [{"action_id": "{action_id}", "external_id": "order-2"}],
     "rotate_api_key": [{"overlap_s": 60}],
     "update_api_key": [{"name": "other"}],
+    "update_conversion_action": [{"name": "Other"}],
     "update_link": [{"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"}],
     "update_member": [{"role_id": "{role_id}"}, {"role": "sponsor", "sponsor_ids": ["{sponsor_id}"]}],
     "update_role": [{"name": "Other"}],
@@ -293,7 +325,7 @@ class Asked(NamedTuple):
 
 def ids_in_bodies(operation: Operation) -> set[str]:
     """List the fields of an operation's body that name a thing."""
-    structs = [body for body in operation.bodies.values() if body is not None]
+    structs = [kind for body in operation.bodies.values() if body is not None for kind in alternatives(body)]
     fields = [field for body in structs for field in msgspec.structs.fields(body)]
     return {field.encode_name for field in fields if field.encode_name in MAKERS or "UUID" in str(field.type)}
 
