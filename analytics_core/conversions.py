@@ -34,6 +34,7 @@ __all__ = (
     "MAX_AMOUNT",
     "MAX_ANSWER",
     "MAX_CONVERSIONS",
+    "MAX_EXTERNAL_ID",
     "RESERVED_TYPES",
     "ActionCategory",
     "Adjustment",
@@ -62,11 +63,13 @@ MAX_CONVERSIONS: Final = 500
 RESERVED_TYPES: Final = frozenset({"page_view", "refund"})
 """Types of events that are never conversions: pages are too many, and refunds speak of another conversion."""
 
+MAX_EXTERNAL_ID: Final = 128
+"""Characters of a sender's own name for something."""
+
 _HASH_BYTES: Final = 32
-_MAX_ID: Final = 128
 _SEPARATORS: Final = re.compile(r"[\s\u00ad\u2010-\u2015\u2212-]+")
 
-_Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_ID)]
+_Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_EXTERNAL_ID)]
 _Instant: TypeAlias = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 
 

@@ -2995,13 +2995,13 @@ create index customer_signals_occurred on app.customer_signals (occurred_at);
 
 -- Events that may be conversions, or tell of a customer: landing leaves the mark, and what takes it reads the event.
 create table ops.event_marks (
+    mark_no bigint generated always as identity primary key,
     tenant_no integer not null,
     event_id uuid not null,
     received_at timestamptz not null,
     -- When it was left, and when it is looked at next: a refund waits for its purchase.
     marked_at timestamptz not null,
-    due_at timestamptz not null,
-    primary key (tenant_no, event_id)
+    due_at timestamptz not null
 );
 create index event_marks_due on ops.event_marks (due_at);
 grant select, insert, update (due_at), delete on ops.event_marks to castledger_ingest;
