@@ -1,4 +1,4 @@
-"""Conversions: what may be said of one, when two sayings are the same, and what it is worth after what was said later.
+"""Conversions: what may be said of one, and when two sayings are the same.
 
 ``docs/conversions.md`` is the contract. Nothing here raises for anything that a sender may write: what is said becomes
 a conversion, or a list of what is wrong with it.
@@ -9,10 +9,9 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import hashlib
-import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Final, NamedTuple, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -37,20 +36,16 @@ __all__ = (
     "MAX_EXTERNAL_ID",
     "RESERVED_TYPES",
     "ActionCategory",
-    "Adjustment",
     "AdjustmentKind",
     "ConversionFields",
     "ConversionSource",
     "Counting",
     "GivenConversion",
-    "Worth",
     "adjustment_hash",
     "answer_key",
     "external_id_of",
-    "fold_promo_code",
     "judge_conversion",
     "said_hash",
-    "worth_of",
 )
 
 MAX_AMOUNT: Final = 10**15
@@ -67,7 +62,6 @@ MAX_EXTERNAL_ID: Final = 128
 """Characters of a sender's own name for something."""
 
 _HASH_BYTES: Final = 32
-_SEPARATORS: Final = re.compile(r"[\s\u00ad\u2010-\u2015\u2212-]+")
 
 _Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_EXTERNAL_ID)]
 _Instant: TypeAlias = Annotated[dt.datetime, msgspec.Meta(tz=True)]
@@ -314,56 +308,3 @@ def answer_key(answer: str) -> UUID:
     True
     """
     return name_key(unicodedata.normalize("NFC", answer))
-
-
-def fold_promo_code(text: str) -> str:
-    """Write a code as it is compared: capitals, without blanks and hyphens.
-
-    >>> fold_promo_code(" save-20 ")
-    'SAVE20'
-    """
-    return _SEPARATORS.sub("", unicodedata.normalize("NFKC", text)).upper()
-
-
-class Adjustment(NamedTuple):
-    """One thing that was said of a conversion later.
-
-    Attributes:
-        adjusted_at: Since when it is so.
-        adjustment_id: Tells two of one instant apart; ids are in order of their making.
-        value_amount: What it is worth, when restated.
-    """
-
-    adjusted_at: dt.datetime
-    adjustment_id: UUID
-    kind: AdjustmentKind
-    value_amount: int | None = None
-
-
-class Worth(NamedTuple):
-    """What a conversion is worth after all that was said.
-
-    Attributes:
-        is_retracted: Whether it was none after all.
-        value_amount: Minor units; 0 when it is retracted, ``None`` when nobody ever said.
-    """
-
-    is_retracted: bool
-    value_amount: int | None
-
-
-def worth_of(value_amount: int | None, adjustments: Iterable[Adjustment]) -> Worth:
-    """Say what a conversion is worth: the last word counts, in whatever order they came in.
-
-    >>> at, one = dt.datetime(2026, 11, 1, tzinfo=dt.UTC), UUID(int=1)
-    >>> worth_of(4999, [Adjustment(at, one, AdjustmentKind.RESTATE, 2000)])
-    Worth(is_retracted=False, value_amount=2000)
-    >>> worth_of(4999, [Adjustment(at, one, AdjustmentKind.RETRACT)])
-    Worth(is_retracted=True, value_amount=0)
-    """
-    last = max(adjustments, key=lambda one: (one.adjusted_at, one.adjustment_id), default=None)
-    if last is None:
-        return Worth(False, value_amount)
-    if last.kind is AdjustmentKind.RETRACT:
-        return Worth(True, None if value_amount is None else 0)
-    return Worth(False, last.value_amount)

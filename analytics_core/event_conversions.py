@@ -13,16 +13,15 @@ from uuid import UUID
 
 import msgspec
 
+from analytics_core.attribution.counting import Adjustment, last_word
 from analytics_core.conversions import (
     MAX_ANSWER,
     MAX_EXTERNAL_ID,
-    Adjustment,
     AdjustmentKind,
     GivenConversion,
     adjustment_hash,
-    fold_promo_code,
-    worth_of,
 )
+from analytics_core.promo_codes import Validity, fold_code, validity_at
 from analytics_core.sponsors import name_key
 
 __all__ = (
@@ -129,7 +128,7 @@ class Known(NamedTuple):
         domains: Sponsors that are not archived by their domains, without ``www.``.
         clicks: Sponsors by the clicks on their links.
         links: Sponsors by the slugs of their links.
-        codes: Owners of codes, as :func:`analytics_core.conversions.fold_promo_code` writes these.
+        codes: Owners of codes, as :func:`analytics_core.promo_codes.fold_code` writes these.
         actions: Actions that are not archived, by sponsor and type of event.
     """
 
@@ -214,14 +213,12 @@ def possible_domains(host: str) -> list[str]:
 
 def _owner_of_code(owners: Sequence[CodeOwner], at: dt.datetime) -> UUID | None:
     """Say whose a code is at a time: of who has it then, else of who had it not long ago; of one, or it is nobody's."""
-    valid = {
-        one.sponsor_id for one in owners if one.valid_from <= at and (one.valid_until is None or at < one.valid_until)
-    } or {
-        one.sponsor_id
-        for one in owners
-        if one.valid_until is not None and one.valid_until <= at < one.valid_until + dt.timedelta(days=one.grace_days)
-    }
-    return valid.pop() if len(valid) == 1 else None
+    found: dict[Validity, set[UUID]] = {validity: set() for validity in Validity}
+    for one in owners:
+        validity = validity_at(at, valid_from=one.valid_from, valid_until=one.valid_until, grace_days=one.grace_days)
+        found[validity].add(one.sponsor_id)
+    valid = found[Validity.VALID] or found[Validity.LATE]
+    return next(iter(valid)) if len(valid) == 1 else None
 
 
 def _find_sponsor(event: MarkedEvent, known: Known) -> UUID | None:
@@ -237,7 +234,7 @@ def _find_sponsor(event: MarkedEvent, known: Known) -> UUID | None:
     if found is None and event.link is not None:
         found = known.links.get(event.link)
     if found is None and event.promo_code is not None:
-        found = _owner_of_code(known.codes.get(fold_promo_code(event.promo_code), ()), event.occurred_at)
+        found = _owner_of_code(known.codes.get(fold_code(event.promo_code), ()), event.occurred_at)
     if found is None and event.page_host is not None:
         for domain in possible_domains(event.page_host):
             owners = known.domains.get(domain, ())
@@ -356,10 +353,10 @@ def plan_refund(
             continue
         outcomes.add(Outcome.REFUND)
         adjustments = [adjustment for *_, adjustment in one.adjustments]
-        worth = worth_of(one.value_amount, adjustments)
-        if worth.is_retracted:
+        standing = last_word(one.value_amount, adjustments)
+        if standing.is_retracted:
             continue
-        left = None if event.value_amount is None else (worth.value_amount or 0) - event.value_amount
+        left = None if event.value_amount is None else (standing.value_amount or 0) - event.value_amount
         is_gone = left is None or left <= 0
         # Behind whatever was said before: it counts from what that left.
         last = max((adjustment.adjusted_at + _TICK for adjustment in adjustments), default=one.occurred_at)

@@ -74,6 +74,7 @@ from api.routes.links import (
 from api.routes.members import list_members, remove_member, update_member
 from api.routes.overviews import get_overview
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
+from api.routes.redemptions import send_redemptions
 from api.routes.restatements import get_restatement, list_restatements
 from api.routes.roles import create_role, delete_role, get_role, list_roles, update_role
 from api.routes.spikes import accept_spike, dismiss_spike, get_spike, list_spikes, revert_spike
@@ -229,6 +230,7 @@ _CLOSED: Final = (
     revoke_invitation,
     rotate_api_key,
     send_conversions,
+    send_redemptions,
     set_tenant_quotas,
     update_api_key,
     update_conversion_action,

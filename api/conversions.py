@@ -31,7 +31,7 @@ from analytics_core.db.conversions import (
     find_conversion_id,
     hold_conversion,
     list_adjustments,
-    worth_with,
+    standing_of,
 )
 from analytics_core.db.pool import Connection
 from analytics_core.errors import Conflict, NotFound
@@ -227,7 +227,7 @@ def _is_said(given: AdjustConversion, said: bytes, row: ConversionRow, adjustmen
                 )
                 raise Conflict("adjustment_differs", message)
             return True
-    return given.kind is AdjustmentKind.RETRACT and worth_with(row.value_amount, adjustments).is_retracted
+    return given.kind is AdjustmentKind.RETRACT and standing_of(row.value_amount, adjustments).is_retracted
 
 
 async def adjust(request: Request[Any, Any, Any], conversion_id: UUID, given: AdjustConversion) -> Conversion:
@@ -258,7 +258,7 @@ async def adjust(request: Request[Any, Any, Any], conversion_id: UUID, given: Ad
             )
             await storage.add_adjustments(work.conn, work.tenant.tenant_id, [one])
         shown = await _show_one(work.conn, conversion_id)
-        was = worth_with(row.value_amount, adjustments)
+        was = standing_of(row.value_amount, adjustments)
         return work.done(
             shown,
             resource=conversion_id,

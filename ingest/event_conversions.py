@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
+from analytics_core.attribution.counting import Adjustment
 from analytics_core.clock import Clock
-from analytics_core.conversions import Adjustment, ConversionSource
+from analytics_core.conversions import ConversionSource
 from analytics_core.db.conversion_actions import find_actions
 from analytics_core.db.conversions import AdjustmentRow, Fate, NewConversion, add_adjustments, add_conversions
 from analytics_core.db.event_marks import (
@@ -153,7 +154,7 @@ async def _give_back(
             row.conversion_id: (
                 row.external_id,
                 row.said_hash,
-                Adjustment(row.adjusted_at, row.adjustment_id, row.kind, row.value_amount),
+                Adjustment(row.adjusted_at, row.adjustment_id, row.value_amount),
             )
             for row in rows
         }

@@ -13,15 +13,8 @@ from uuid import UUID
 
 import msgspec
 
-from analytics_core.conversions import (
-    Adjustment,
-    AdjustmentKind,
-    ConversionSource,
-    GivenConversion,
-    Worth,
-    said_hash,
-    worth_of,
-)
+from analytics_core.attribution.counting import Adjustment, Standing, last_word
+from analytics_core.conversions import AdjustmentKind, ConversionSource, GivenConversion, said_hash
 from analytics_core.db.conversion_actions import ActionRow
 from analytics_core.db.pool import Connection
 from analytics_core.errors import NotFound
@@ -42,7 +35,7 @@ __all__ = (
     "hold_conversion",
     "list_adjustments",
     "list_conversions",
-    "worth_with",
+    "standing_of",
 )
 
 
@@ -361,11 +354,10 @@ async def list_adjustments(conn: Connection, conversion_ids: Collection[UUID]) -
     return found
 
 
-def worth_with(value_amount: int | None, adjustments: Sequence[AdjustmentRow]) -> Worth:
-    """Say what a conversion is worth after stored adjustments."""
-    return worth_of(
-        value_amount,
-        [Adjustment(one.adjusted_at, one.adjustment_id, one.kind, one.value_amount) for one in adjustments],
+def standing_of(value_amount: int | None, adjustments: Sequence[AdjustmentRow]) -> Standing:
+    """Say what holds of a conversion after stored adjustments."""
+    return last_word(
+        value_amount, [Adjustment(one.adjusted_at, one.adjustment_id, one.value_amount) for one in adjustments]
     )
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from analytics_core.conversions import Adjustment, AdjustmentKind, fold_promo_code
+from analytics_core.attribution.counting import Adjustment
 from analytics_core.db.events import StoredEvent
 from analytics_core.db.pool import Connection
 from analytics_core.event_conversions import (
@@ -22,6 +22,7 @@ from analytics_core.event_conversions import (
     possible_domains,
     sponsor_named,
 )
+from analytics_core.promo_codes import fold_code
 from analytics_core.sponsors import name_key
 
 __all__ = (
@@ -93,7 +94,7 @@ where (c.tenant_id, c.external_id) in (select * from unnest($1::uuid[], $2::text
 order by c.conversion_id for update"""
 
 _ADJUSTMENTS: Final[LiteralString] = """/* event_marks.adjustments */
-select conversion_id, external_id, said_hash, adjusted_at, adjustment_id, kind, value_amount
+select conversion_id, external_id, said_hash, adjusted_at, adjustment_id, value_amount
 from app.conversion_adjustments where conversion_id = any($1::uuid[])"""
 
 _ADD_SIGNALS: Final[LiteralString] = """/* customer_signals.add */
@@ -182,7 +183,7 @@ async def find_known(conn: Connection, events: Sequence[MarkedEvent], tenants: M
     )
     clicks = _by_tenant(await conn.fetch(_CLICKS, list({event.click_id for event in events if event.click_id})))
     links = _by_tenant(await conn.fetch(_LINKS, list({event.link for event in events if event.link})))
-    folded = {fold_promo_code(event.promo_code) for event in events if event.promo_code}
+    folded = {fold_code(event.promo_code) for event in events if event.promo_code}
     codes = _by_tenant(await conn.fetch(_CODES, ids, list(folded)))
     actions = _by_tenant(await conn.fetch(_ACTIONS, ids, list({event.type for event in events})))
     return {
@@ -230,8 +231,7 @@ async def find_refundable(
     rows = await conn.fetch(_REFUNDABLE, [name[0] for name in names], [name[1] for name in names])
     said: dict[UUID, list[tuple[str | None, bytes, Adjustment]]] = defaultdict(list)
     for row in await conn.fetch(_ADJUSTMENTS, [row["conversion_id"] for row in rows]):
-        kind = AdjustmentKind(row["kind"])
-        adjustment = Adjustment(row["adjusted_at"], UUID(int=row["adjustment_id"].int), kind, row["value_amount"])
+        adjustment = Adjustment(row["adjusted_at"], UUID(int=row["adjustment_id"].int), row["value_amount"])
         said[row["conversion_id"]].append((row["external_id"], row["said_hash"], adjustment))
     found: dict[tuple[UUID, str], list[Refundable]] = defaultdict(list)
     for row in rows:

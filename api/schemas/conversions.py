@@ -17,7 +17,7 @@ from analytics_core.conversions import (
     ConversionFields,
     ConversionSource,
 )
-from analytics_core.db.conversions import AdjustmentRow, ConversionRow, worth_with
+from analytics_core.db.conversions import AdjustmentRow, ConversionRow, standing_of
 from api.errors import Fault
 
 __all__ = (
@@ -79,7 +79,7 @@ class ConversionAdjustment(msgspec.Struct, frozen=True, kw_only=True):
 class Conversion(msgspec.Struct, frozen=True, kw_only=True):
     """A conversion as it was said first, and what it is worth after its `adjustments`.
 
-    `effective_value_amount` is 0 for one that was retracted, and null where nobody ever named a value. `customer_key`
+    `effective_value_amount` is null for one that was retracted, and where nobody ever named a value. `customer_key`
     stands for the customer: the same for all that is known of one, of this tenant alone, and nobody's name. `source` is
     the way in: `api`, `event`, or the `csv` of a shop.
     """
@@ -107,11 +107,11 @@ class Conversion(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, row: ConversionRow, adjustments: Sequence[AdjustmentRow]) -> Conversion:
         """Show a stored conversion with what was said of it later, in the order in which it counts."""
-        worth = worth_with(row.value_amount, adjustments)
+        standing = standing_of(row.value_amount, adjustments)
         return cls(
             **msgspec.structs.asdict(row),
-            is_retracted=worth.is_retracted,
-            effective_value_amount=worth.value_amount,
+            is_retracted=standing.is_retracted,
+            effective_value_amount=standing.value_amount,
             adjustments=[
                 ConversionAdjustment(
                     adjustment_id=one.adjustment_id,

@@ -69,6 +69,7 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("get", "/api/v1/attribution/conversions/{conversion_id}"),
         ("post", "/api/v1/attribution/conversions/{conversion_id}/adjust"),
         ("get", "/api/v1/attribution/events"),
+        ("post", "/api/v1/attribution/redemptions"),
         ("post", "/api/v1/attribution/survey-answers"),
         ("get", "/api/v1/conversion-actions"),
         ("post", "/api/v1/conversion-actions"),

@@ -12,7 +12,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from analytics_core.conversions import ActionCategory, Adjustment, AdjustmentKind, worth_of
+from analytics_core.attribution.counting import Adjustment, last_word
+from analytics_core.conversions import ActionCategory
 from analytics_core.db.conversion_actions import ActionFields, ActionRow, add_action, archive_action, hold_action
 from analytics_core.db.links import Click, add_clicks, add_link, get_link
 from analytics_core.db.pool import CONNECTION_LOST, Connection, Pool, Tenant, connect, open_pool, tenant_transaction
@@ -101,12 +102,10 @@ class World:
         """What each conversion is worth, by its name."""
         adjustments = await self.rows("conversion_adjustments")
         return {
-            row["external_id"]: worth_of(
+            row["external_id"]: last_word(
                 row["value_amount"],
                 [
-                    Adjustment(
-                        one["adjusted_at"], one["adjustment_id"], AdjustmentKind(one["kind"]), one["value_amount"]
-                    )
+                    Adjustment(one["adjusted_at"], one["adjustment_id"], one["value_amount"])
                     for one in adjustments
                     if one["conversion_id"] == row["conversion_id"]
                 ],
@@ -312,7 +311,7 @@ async def test_refunds_of_a_purchase_add_up_in_whatever_order_they_come(world: W
     assert await world.worth() == {"order-1": 3200}
     await world.land(refund(3200, minutes=60), refund(9999, minutes=70))
     assert await world.convert() == {"refund": 2}
-    assert await world.worth() == {"order-1": 0}
+    assert await world.worth() == {"order-1": None}
     assert [row["kind"] for row in await world.rows("conversion_adjustments")].count("retract") == 1
 
 
@@ -321,7 +320,7 @@ async def test_a_refund_without_an_amount_takes_all(world: World) -> None:
     await world.land(refund(None, minutes=1), ORDER)
     # In one batch the purchase comes first, wherever it stands.
     assert await world.convert() == {"conversion": 1, "refund": 1}
-    assert await world.worth() == {"order-1": 0}
+    assert await world.worth() == {"order-1": None}
 
 
 async def test_a_refund_waits_for_its_purchase_and_not_for_ever(world: World) -> None:
