@@ -30,7 +30,6 @@ __all__ = (
     "phase_of",
     "return_on_cost",
     "return_on_investment",
-    "state_of_index",
 )
 
 UNDER: Final = Fraction(9, 10)
@@ -60,17 +59,32 @@ class Phase(enum.StrEnum):
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """How delivery stands beside an even one.
+    """Delivery beside an even one, at some instant after the start.
 
     Attributes:
-        expected: Impressions that were to be delivered by now, to the nearest; ``None`` before the start.
-        index: Delivered by expected, not rounded; ``None`` before the start.
-        state: ``None`` before the start.
+        delivered: Impressions so far.
+        exact: What was expected by now, not rounded; more than nothing.
     """
 
-    expected: int | None
-    index: Fraction | None
-    state: PaceState | None
+    delivered: int
+    exact: Fraction
+
+    @property
+    def expected(self) -> int:
+        """Round what was expected to whole impressions."""
+        return divide_half_up(self.exact.numerator, self.exact.denominator)
+
+    @property
+    def index(self) -> Fraction:
+        """Divide what was delivered by what was expected."""
+        return self.delivered / self.exact
+
+    @property
+    def state(self) -> PaceState:
+        """Name what the index means."""
+        if self.index < UNDER:
+            return PaceState.UNDER
+        return PaceState.OVER if self.index > OVER else PaceState.ON_PACE
 
 
 def measured_until(ends_at: dt.datetime, measurement_days: int) -> dt.datetime:
@@ -87,24 +101,16 @@ def phase_of(*, starts_at: dt.datetime, ends_at: dt.datetime, measurement_days: 
     return Phase.MEASURING if now < measured_until(ends_at, measurement_days) else Phase.MEASURED
 
 
-def state_of_index(index: Fraction) -> PaceState:
-    """Name what an index means.
-
-    >>> state_of_index(Fraction(9, 10)), state_of_index(Fraction(111, 100))
-    (<PaceState.ON_PACE: 'on_pace'>, <PaceState.OVER: 'over'>)
-    """
-    if index < UNDER:
-        return PaceState.UNDER
-    return PaceState.OVER if index > OVER else PaceState.ON_PACE
-
-
-def pace_of(delivered: int, *, booked: int, starts_at: dt.datetime, ends_at: dt.datetime, now: dt.datetime) -> Pace:
+def pace_of(
+    delivered: int, *, booked: int, starts_at: dt.datetime, ends_at: dt.datetime, now: dt.datetime
+) -> Pace | None:
     """Compare what was delivered with the part of the booking that belongs to the time gone by.
 
     >>> day = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
     >>> end = day + dt.timedelta(days=10)
-    >>> pace_of(400, booked=1_000, starts_at=day, ends_at=end, now=day + dt.timedelta(days=5))
-    Pace(expected=500, index=Fraction(4, 5), state=<PaceState.UNDER: 'under'>)
+    >>> pace = pace_of(400, booked=1_000, starts_at=day, ends_at=end, now=day + dt.timedelta(days=5))
+    >>> pace.expected, float(pace.index), str(pace.state)
+    (500, 0.8, 'under')
 
     Args:
         delivered: Impressions so far, 0 or more.
@@ -112,14 +118,15 @@ def pace_of(delivered: int, *, booked: int, starts_at: dt.datetime, ends_at: dt.
         starts_at: Aware instant.
         ends_at: Aware instant, later; all of the booking is expected from then on.
         now: Aware instant.
+
+    Returns:
+        ``None`` up to the start, when nothing was expected.
     """
     elapsed = min(now, ends_at) - starts_at
     if elapsed <= dt.timedelta():
-        return Pace(None, None, None)
+        return None
     microsecond = dt.timedelta(microseconds=1)
-    expected = Fraction(booked * (elapsed // microsecond), (ends_at - starts_at) // microsecond)
-    index = Fraction(delivered) / expected
-    return Pace(divide_half_up(expected.numerator, expected.denominator), index, state_of_index(index))
+    return Pace(delivered, Fraction(booked * (elapsed // microsecond), (ends_at - starts_at) // microsecond))
 
 
 def makegood_owed(

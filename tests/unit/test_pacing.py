@@ -30,13 +30,13 @@ _COUNTS = st.integers(0, 10**12)
 _BOOKED = st.integers(1, 10**12)
 
 
-def pace(delivered: int, days: float, *, booked: int = 1_000) -> Pace:
+def pace(delivered: int, days: float, *, booked: int = 1_000) -> Pace | None:
     return pace_of(delivered, booked=booked, starts_at=START, ends_at=END, now=START + days * DAY)
 
 
 @pytest.mark.parametrize("days", [-5, 0])
 def test_nothing_is_expected_before_the_start(days: float) -> None:
-    assert pace(100, days) == Pace(None, None, None)
+    assert pace(100, days) is None
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,7 @@ def test_nothing_is_expected_before_the_start(days: float) -> None:
 )
 def test_the_bounds_of_the_states_are_exact(delivered: int, days: float, expected: int, state: PaceState) -> None:
     found = pace(delivered, days)
+    assert found is not None
     assert (found.expected, found.state) == (expected, state)
     assert found.index == Fraction(delivered, expected)
 
@@ -64,11 +65,15 @@ def test_what_is_expected_only_grows_up_to_the_booking(
     earlier, later = (
         pace_of(delivered, booked=booked, starts_at=START, ends_at=END, now=now) for now in sorted((one, other))
     )
-    assert (earlier.expected or 0) <= (later.expected or 0) <= booked
-    if earlier.index is not None:
-        assert later.index is not None
+    assert (earlier is None) == (min(one, other) <= START)
+    if later is None:
+        assert earlier is None
+        return
+    assert 0 < later.exact <= booked
+    if earlier is not None:
+        assert earlier.exact <= later.exact
         assert earlier.index >= later.index
-    if later.index is not None and max(one, other) >= END:
+    if max(one, other) >= END:
         assert later.index == Fraction(delivered, booked)
 
 

@@ -12,7 +12,7 @@ import pytest
 from analytics_core.clock import FixedClock
 from analytics_core.event_pages import customer_key
 from analytics_core.links import format_click_id
-from tests.integration.api.flights import make_flight
+from tests.campaigns import make_campaign, make_flight
 from tests.integration.api.ledger import Api, Ledger, codes, problem
 
 pytestmark = pytest.mark.anyio
@@ -374,8 +374,11 @@ async def test_a_customer_answers_once(api: Api, action: Any) -> None:
 
 async def test_an_answer_stands_for_one_flight_of_a_sponsor(api: Api, ledger: Ledger) -> None:
     sponsor_id = await make_sponsor(api)
-    flight, other = [await make_flight(ledger, sponsor_id) for _ in range(2)]
-    theirs = await make_flight(ledger, await make_sponsor(api, "Globex"))
+    tenant = await ledger.tenant_of("home")
+    campaign = await make_campaign(ledger.operator, tenant, sponsor_id)
+    flight, other = [str(await make_flight(ledger.operator, campaign)) for _ in range(2)]
+    globex = await make_campaign(ledger.operator, tenant, await make_sponsor(api, "Globex"))
+    theirs = await make_flight(ledger.operator, globex)
     path = f"/flights/{flight}/survey-options"
     made = await post(api, path, answer=" The  Daily ")
     assert (made["answer"], made["flight_id"], made["sponsor_id"]) == ("The Daily", flight, sponsor_id)
