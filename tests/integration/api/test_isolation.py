@@ -154,4 +154,5 @@ async def test_no_list_and_no_total_holds_anything_of_another_tenant(api: Api, o
         "insertion_order_id",
         "run_id",
         "session_id",
+        "survey_option_id",
     }
