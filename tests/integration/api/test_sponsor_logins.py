@@ -63,12 +63,16 @@ async def things_of(api: Api, ledger: Ledger, name: str, clicks: int, podcast: i
         campaign["currency"],
     )
     run_id = str(await make_run(ledger.operator, stored))
-    ids = {**sponsor, **link, **campaign, **flight, **episode, **placement, "run_id": run_id}
+    given = {"sponsor_id": sponsor["sponsor_id"], "name": "Purchase", "category": "purchase"}
+    action = (await api.request("POST", "/conversion-actions", json=given)).json()
+    said = {"action_id": action["action_id"], "external_id": f"order-{name}"}
+    conversion = (await api.request("POST", "/attribution/conversions", json=said)).json()
+    ids = {**sponsor, **link, **campaign, **flight, **episode, **placement, **action, **conversion, "run_id": run_id}
     return {
         noun: ids[noun]
         for noun in (
             *("sponsor_id", "link_id", "insertion_order_id", "campaign_id", "flight_id", "placement_id"),
-            *("podcast_id", "episode_id", "run_id"),
+            *("podcast_id", "episode_id", "action_id", "conversion_id", "run_id"),
         )
     }
 
