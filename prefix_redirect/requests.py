@@ -49,6 +49,7 @@ class HeaderName:
     FETCH_DEST: Final = b"sec-fetch-dest"
     FORWARDED: Final = b"forwarded"
     FORWARDED_FOR: Final = b"x-forwarded-for"
+    HOST: Final = b"host"
     MODIFIED_SINCE: Final = b"if-modified-since"
     MOZ: Final = b"x-moz"
     NONE_MATCH: Final = b"if-none-match"

@@ -208,7 +208,9 @@ def test_the_stage_tells_idle_from_busy() -> None:
 def test_headers_of_the_same_name_are_joined_only_where_all_count() -> None:
     client = Client()
     client.feed(get(b"/", b"X-Forwarded-For: 1.1.1.1", b"x-forwarded-for: 2.2.2.2", b"User-Agent: a", b"USER-AGENT: b"))
-    assert client.headers == [{b"x-forwarded-for": b"1.1.1.1, 2.2.2.2", b"user-agent": b"a"}]
+    assert client.headers == [
+        {b"host": b"pod.example.net", b"x-forwarded-for": b"1.1.1.1, 2.2.2.2", b"user-agent": b"a"}
+    ]
 
 
 @given(st.binary(max_size=300))
