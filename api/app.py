@@ -60,6 +60,13 @@ from api.routes.links import (
 from api.routes.members import list_members, remove_member, update_member
 from api.routes.overviews import get_overview
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
+from api.routes.promo_codes import (
+    archive_promo_code,
+    create_promo_codes,
+    get_promo_code,
+    list_promo_codes,
+    update_promo_code,
+)
 from api.routes.restatements import get_restatement, list_restatements
 from api.routes.roles import create_role, delete_role, get_role, list_roles, update_role
 from api.routes.spikes import accept_spike, dismiss_spike, get_spike, list_spikes, revert_spike
@@ -134,6 +141,7 @@ _PERSONAL: Final = (
 _CLOSED: Final = (
     accept_spike,
     accept_unknown_host,
+    archive_promo_code,
     archive_sponsor,
     check_claim,
     claim_podcast,
@@ -145,6 +153,7 @@ _CLOSED: Final = (
     create_invitation,
     create_link,
     create_podcast,
+    create_promo_codes,
     create_role,
     create_sponsor,
     create_tenant,
@@ -167,6 +176,7 @@ _CLOSED: Final = (
     get_one_podcast,
     get_overview,
     get_own_tenant,
+    get_promo_code,
     get_restatement,
     get_role,
     get_settings,
@@ -188,6 +198,7 @@ _CLOSED: Final = (
     list_members,
     list_podcast_claims,
     list_podcasts,
+    list_promo_codes,
     list_restatements,
     list_roles,
     list_spikes,
@@ -206,6 +217,7 @@ _CLOSED: Final = (
     update_api_key,
     update_link,
     update_member,
+    update_promo_code,
     update_role,
     update_settings,
     update_sponsor,

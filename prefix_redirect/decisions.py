@@ -144,6 +144,8 @@ def decide(
     if path.startswith(b"/go/"):
         slug = path[4:].removesuffix(b"/").decode("ascii", "replace").lower()
         return _decide_link(slug, query, policy, new_click)
+    if path.startswith(b"/e,"):
+        return _NOT_FOUND
     vanity = policy.registry.vanity_hosts.get(_host_name(host))
     return _NOT_FOUND if vanity is None else _decide_link(vanity, query, policy, new_click)
 

@@ -105,6 +105,8 @@ class Stage:
 _BETWEEN: Final = Stage.BETWEEN
 _HEAD: Final = Stage.HEAD
 _BODY: Final = Stage.BODY
+_HOST: Final = HeaderName.HOST
+_PREFIXES: Final = (b"/e/", b"/e,")
 
 
 class _Stop(Exception):
@@ -279,6 +281,9 @@ class RequestReader:
             raise _Stop
         kept = _KEPT.get(name.lower())
         if kept is None or self.stage != _HEAD:  # a chunked body's trailer says nothing that we believe
+            return
+        # Under every host a prefix means the same, and is nearly all that is asked for.
+        if kept is _HOST and self.url.startswith(_PREFIXES):
             return
         headers = self.headers
         if kept not in headers:

@@ -1,8 +1,5 @@
 """Hosts of their own for links."""
 
-# Pieces of statements are put together from constants alone.
-# ruff: noqa: S608
-
 from __future__ import annotations
 
 import datetime as dt

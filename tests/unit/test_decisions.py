@@ -277,6 +277,7 @@ def test_a_host_that_is_not_registered_leads_nowhere(host: str) -> None:
         ("acme.show.example.net", "/robots.txt", "GET", 200),
         ("acme.show.example.net", "/e/known.example.com/1.mp3", "GET", 404),
         ("acme.show.example.net", "/e/", "GET", 400),
+        ("acme.show.example.net", "/e,pg=1", "GET", 404),
         ("acme.show.example.net", "/go/nothing", "GET", 404),
         ("acme.show.example.net", "/", "POST", 405),
         ("acme.show.example.net", "/", "OPTIONS", 204),

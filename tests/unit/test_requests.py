@@ -213,6 +213,17 @@ def test_headers_of_the_same_name_are_joined_only_where_all_count() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("path", "is_kept"),
+    [(b"/", True), (b"/e", True), (b"/episode", True), (b"/go/offer", True), (b"http://a.example/e/x", True),
+     (b"/e/cdn.example.com/1.mp3", False), (b"/e,pg=1/cdn.example.com/1.mp3", False)],
+)  # fmt: skip
+def test_the_host_is_kept_where_it_may_matter(path: bytes, is_kept: bool) -> None:
+    client = Client()
+    client.feed(get(path))
+    assert client.headers == [{b"host": b"pod.example.net"} if is_kept else {}]
+
+
 @given(st.binary(max_size=300))
 def test_no_bytes_whatever_raise(raw: bytes) -> None:
     assert Client().feed(raw, raw) in (0, 400, 414, 431)
