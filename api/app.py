@@ -67,6 +67,7 @@ from api.routes.promo_codes import (
     list_promo_codes,
     update_promo_code,
 )
+from api.routes.qr_codes import get_link_qr
 from api.routes.restatements import get_restatement, list_restatements
 from api.routes.roles import create_role, delete_role, get_role, list_roles, update_role
 from api.routes.spikes import accept_spike, dismiss_spike, get_spike, list_spikes, revert_spike
@@ -110,6 +111,7 @@ from api.routes.users import (
     get_me,
     list_my_sessions,
 )
+from api.routes.vanity_hosts import create_vanity_host, delete_vanity_host, list_vanity_hosts
 from api.tags import software_version
 
 __all__ = ("create_app",)
@@ -157,8 +159,10 @@ _CLOSED: Final = (
     create_role,
     create_sponsor,
     create_tenant,
+    create_vanity_host,
     delete_link,
     delete_role,
+    delete_vanity_host,
     dismiss_spike,
     erase_sponsor_contacts,
     explain_day,
@@ -172,6 +176,7 @@ _CLOSED: Final = (
     get_ledger,
     get_link,
     get_link_clicks,
+    get_link_qr,
     get_one_claim,
     get_one_podcast,
     get_overview,
@@ -204,6 +209,7 @@ _CLOSED: Final = (
     list_spikes,
     list_sponsors,
     list_tenants,
+    list_vanity_hosts,
     merge_sponsor,
     remove_member,
     rename_own_tenant,

@@ -26,6 +26,7 @@ __all__ = (
     "read_registry_vanity_hosts",
     "refuse_enclosure_host",
     "refuse_vanity_target",
+    "require_vanity_host",
 )
 
 MAX_VANITY_HOSTS: Final = 1000
@@ -70,6 +71,9 @@ order by v.created_at, v.vanity_host_id limit $3"""
 
 _IS_OURS: Final[LiteralString] = """/* vanity_hosts.is_ours */
 select exists (select from app.vanity_hosts where host = $1 and archived_at is null)"""
+
+_OF_LINK: Final[LiteralString] = """/* vanity_hosts.of_link */
+select exists (select from app.vanity_hosts where link_id = $1 and host = $2 and archived_at is null)"""
 
 _REGISTRY: Final[LiteralString] = """/* vanity_hosts.registry */
 select v.host, l.slug from app.vanity_hosts v join app.links l using (tenant_id, link_id)
@@ -181,6 +185,16 @@ async def list_vanity_hosts(
     """List the hosts that the transaction sees in the order in which they were added, those taken away too."""
     at, vanity_host_id = after if after is not None else (None, None)
     return [msgspec.convert(row, VanityHostRow) for row in await conn.fetch(_LIST, at, vanity_host_id, limit, link_id)]
+
+
+async def require_vanity_host(conn: Connection, link_id: UUID, host: str) -> None:
+    """Make sure that a host leads to a link.
+
+    Raises:
+        NotFound: It does not.
+    """
+    if not await conn.fetchval(_OF_LINK, link_id, host):
+        raise NotFound("vanity host")
 
 
 async def read_registry_vanity_hosts(conn: Connection) -> dict[str, str]:
