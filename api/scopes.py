@@ -18,6 +18,7 @@ __all__ = (
     "CAMPAIGN_ID",
     "EPISODE_ID",
     "FLIGHT_ID",
+    "INSERTION_ORDER_ID",
     "LINK_ID",
     "PODCAST_ID",
     "SPONSOR_ID",
@@ -33,6 +34,9 @@ CAMPAIGN_ID: Parameter[UUID | None] = Parameter("campaign_id", identifier, None,
 FLIGHT_ID: Parameter[UUID | None] = Parameter("flight_id", identifier, None, "Only of this flight.", _ID)
 LINK_ID: Parameter[UUID | None] = Parameter("link_id", identifier, None, "Only of this link.", _ID)
 SPONSOR_ID: Parameter[UUID | None] = Parameter("sponsor_id", identifier, None, "Only of this sponsor.", _ID)
+INSERTION_ORDER_ID: Parameter[UUID | None] = Parameter(
+    "insertion_order_id", identifier, None, "Only of this order.", _ID
+)
 
 
 def path_id(request: Request[Any, Any, Any], name: str, *, what: str) -> UUID:
