@@ -8,12 +8,13 @@ from uuid import UUID
 
 import msgspec
 
+from analytics_core.db.flights import find_flight, use_flight
 from analytics_core.db.pool import Connection
 from analytics_core.db.sponsors import lock_sponsor, refuse_archived
-from analytics_core.errors import Conflict, NotFound
+from analytics_core.errors import NotFound
 from analytics_core.utm_templates import fill_utm
 
-__all__ = ("TrackedFlight", "find_tracked_flight", "hold_flight", "require_campaign")
+__all__ = ("TrackedFlight", "find_tracked_flight", "hold_flight")
 
 
 class TrackedFlight(msgspec.Struct, frozen=True):
@@ -27,7 +28,6 @@ class TrackedFlight(msgspec.Struct, frozen=True):
     flight_id: UUID
     campaign_id: UUID
     sponsor_id: UUID
-    status: str
     starts_at: dt.datetime
     flight: str
     campaign: str
@@ -44,7 +44,7 @@ class TrackedFlight(msgspec.Struct, frozen=True):
 
 
 _FIND: Final[LiteralString] = """/* tracked_flights.find */
-select f.flight_id, f.campaign_id, f.sponsor_id, f.status, f.starts_at, f.name as flight, c.name as campaign,
+select f.flight_id, f.campaign_id, f.sponsor_id, f.starts_at, f.name as flight, c.name as campaign,
     s.name as sponsor,
     (select case when count(distinct p.podcast_id) = 1 then min(d.title) end
         from app.placements p join app.podcasts d using (tenant_id, podcast_id)
@@ -54,15 +54,6 @@ select f.flight_id, f.campaign_id, f.sponsor_id, f.status, f.starts_at, f.name a
 from app.flights f join app.campaigns c using (tenant_id, campaign_id)
     join app.sponsors s on s.tenant_id = f.tenant_id and s.sponsor_id = f.sponsor_id
 where f.flight_id = $1"""
-
-_SPONSOR: Final[LiteralString] = """/* tracked_flights.sponsor */
-select sponsor_id from app.flights where flight_id = $1"""
-
-_HOLD: Final[LiteralString] = """/* tracked_flights.hold */
-select sponsor_id from app.flights where flight_id = $1 for key share"""
-
-_CAMPAIGN: Final[LiteralString] = """/* tracked_flights.campaign */
-select exists (select from app.campaigns where campaign_id = $1)"""
 
 
 async def find_tracked_flight(conn: Connection, flight_id: UUID) -> TrackedFlight:
@@ -87,24 +78,9 @@ async def hold_flight(conn: Connection, flight_id: UUID) -> TrackedFlight:
         Conflict: ``flight_cancelled``, or ``sponsor_archived``.
     """
     while True:
-        sponsor_id = await conn.fetchval(_SPONSOR, flight_id)
-        if sponsor_id is None:
-            raise NotFound("flight")
+        sponsor_id = (await find_flight(conn, flight_id)).sponsor_id
         is_archived = await lock_sponsor(conn, sponsor_id)
-        if await conn.fetchval(_HOLD, flight_id) == sponsor_id:
+        if (await use_flight(conn, flight_id)).sponsor_id == sponsor_id:
             break
     refuse_archived(is_archived)
-    found = await find_tracked_flight(conn, flight_id)
-    if found.status == "cancelled":
-        raise Conflict("flight_cancelled", "this flight is cancelled: it gets no links and codes any more")
-    return found
-
-
-async def require_campaign(conn: Connection, campaign_id: UUID) -> None:
-    """Make sure that the transaction sees a campaign.
-
-    Raises:
-        NotFound: It sees none of this id.
-    """
-    if not await conn.fetchval(_CAMPAIGN, campaign_id):
-        raise NotFound("campaign")
+    return await find_tracked_flight(conn, flight_id)

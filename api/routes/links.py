@@ -11,6 +11,7 @@ import msgspec
 from litestar import Request, delete, get, patch, post
 
 from analytics_core.db.clicks import count_clicks
+from analytics_core.db.flights import find_flight
 from analytics_core.db.links import LinkRow, add_link, archive_link, change_link, hold_link
 from analytics_core.db.links import get_link as read_link
 from analytics_core.db.links import list_links as read_links
@@ -147,7 +148,7 @@ async def list_links(request: Request[Any, Any, Any]) -> Page[Link]:
         if sponsor_id is not None:
             await find_sponsor(conn, sponsor_id)
         if flight_id is not None:
-            await find_tracked_flight(conn, flight_id)
+            await find_flight(conn, flight_id)
         rows = await read_links(conn, after=after, limit=limit + 1, sponsor_id=sponsor_id, flight_id=flight_id)
     last = rows[limit - 1] if len(rows) > limit else None
     cursor = None if last is None else write_cursor(_LIST, last.created_at, last.link_id)
@@ -200,7 +201,8 @@ async def update_link(request: Request[Any, Any, Any]) -> Link:
         click_id = row.click_id if change.click_id is msgspec.UNSET else change.click_id
         # What an archived one has it keeps.
         refuse_archived(is_archived and sponsor_id != row.sponsor_id)
-        with _naming("/utm" if change.utm is not msgspec.UNSET or change.url is msgspec.UNSET else "/url"):
+        given = [name for name in ("utm", "url", "flight_id") if getattr(change, name) is not msgspec.UNSET]
+        with _naming(f"/{given[0]}" if given else ""):
             is_there = await change_link(
                 work.conn, wanted, url=url, utm=utm, click_id=click_id, sponsor_id=sponsor_id, flight=flight
             )

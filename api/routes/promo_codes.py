@@ -7,10 +7,11 @@ from uuid import UUID
 
 from litestar import Request, get, patch, post
 
+from analytics_core.db.campaigns import find_campaign
+from analytics_core.db.flights import find_flight
 from analytics_core.db.promo_codes import CodeFilter, find_promo_code
 from analytics_core.db.promo_codes import list_promo_codes as read_promo_codes
 from analytics_core.db.sponsors import find_sponsor
-from analytics_core.db.tracked_flights import find_tracked_flight, require_campaign
 from analytics_core.errors import InvalidInput
 from analytics_core.permissions import Permission
 from analytics_core.promo_codes import MAX_ENTERED, parse_entered_code
@@ -100,9 +101,9 @@ async def list_promo_codes(request: Request[Any, Any, Any]) -> Page[PromoCode]:
         if wanted.sponsor_id is not None:
             await find_sponsor(conn, wanted.sponsor_id)
         if wanted.campaign_id is not None:
-            await require_campaign(conn, wanted.campaign_id)
+            await find_campaign(conn, wanted.campaign_id)
         if wanted.flight_id is not None:
-            await find_tracked_flight(conn, wanted.flight_id)
+            await find_flight(conn, wanted.flight_id)
         rows = await read_promo_codes(conn, wanted, after=after, limit=limit + 1)
     last = rows[limit - 1] if len(rows) > limit else None
     cursor = None if last is None else write_cursor(_LIST, last.created_at, last.promo_code_id)
