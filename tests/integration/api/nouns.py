@@ -26,6 +26,7 @@ from api.openapi import Operation, list_operations
 from api.pages.forms import FIELD, form_token
 from api.pages.sessions import SESSION_COOKIE
 from ingest.restatements import restate
+from tests.campaigns import make_campaign, make_run
 from tests.integration.api.browsers import ORIGIN, Browser
 from tests.integration.api.feed_hosts import feed_host
 from tests.integration.api.ledger import Api, Ledger, make_feed
@@ -262,6 +263,13 @@ async def _placement(owner: Owner) -> str:
     return str(made["placement_id"])
 
 
+async def _run(owner: Owner) -> str:
+    sponsor_id = await owner.one("sponsor_id")
+    tenant = await owner.ledger.tenant_of(owner.slug)
+    campaign = await make_campaign(owner.ledger.operator, tenant, sponsor_id)
+    return str(await make_run(owner.ledger.operator, campaign))
+
+
 MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "sponsor_id": _sponsor,
     "podcast_id": _podcast,
@@ -283,6 +291,7 @@ MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "user_id": _member,
     "invitation_id": _invitation,
     "session_id": _session,
+    "run_id": _run,
 }
 """How one of each is made, by the parameter that names it; what others are made of comes first."""
 
