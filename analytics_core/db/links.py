@@ -14,8 +14,8 @@ import msgspec
 
 from analytics_core.db.podcasts import CATALOGUE_CHANNEL
 from analytics_core.db.pool import Connection, Tenant
-from analytics_core.db.tracked_flights import TrackedFlight
-from analytics_core.errors import Conflict
+from analytics_core.db.tracked_flights import TrackedFlight, find_tracked_flight
+from analytics_core.errors import Conflict, InvalidInput
 from analytics_core.ids import new_id
 from analytics_core.links import link_target
 from analytics_core.registry import Link
@@ -34,6 +34,7 @@ __all__ = (
     "hold_link",
     "list_links",
     "read_registry_links",
+    "refill_links",
 )
 
 MAX_LINKS: Final = 10_000
@@ -89,6 +90,14 @@ class Click(msgspec.Struct, frozen=True):
     is_bot: bool
     click_id: UUID | None
 
+
+_OF_CAMPAIGN: Final[LiteralString] = """/* links.of_campaign */
+select link_id, slug, url, utm, target, flight_id from app.links where campaign_id = $1 and archived_at is null
+order by link_id for update"""
+
+_REFILL: Final[LiteralString] = """/* links.refill */
+update app.links l set target = n.target from unnest($1::uuid[], $2::text[]) as n(link_id, target)
+where l.link_id = n.link_id"""
 
 _COUNT: Final[LiteralString] = """/* links.count */ select count(*) from app.links where archived_at is null"""
 
@@ -226,6 +235,31 @@ async def change_link(
     )
     await conn.execute(_NOTIFY, CATALOGUE_CHANNEL)
     return changed is not None
+
+
+async def refill_links(conn: Connection, campaign_id: UUID) -> None:
+    """Fill the campaign parameters of a campaign's links anew: its template has changed, or a name in it.
+
+    Raises:
+        InvalidInput: ``target_too_long``: it would make a link's target longer than one is redirected to.
+    """
+    changed: dict[UUID, str] = {}
+    flights: dict[UUID, TrackedFlight] = {}
+    for row in await conn.fetch(_OF_CAMPAIGN, campaign_id):
+        flight_id = row["flight_id"]
+        if flight_id not in flights:
+            flights[flight_id] = await find_tracked_flight(conn, flight_id)
+        try:
+            target = _target(row["url"], row["utm"], flights[flight_id])
+        except InvalidInput as error:
+            raise InvalidInput(
+                "/utm", f"makes the link {row['slug']} too long: {error.reason}", code=error.code
+            ) from error
+        if target != row["target"]:
+            changed[row["link_id"]] = target
+    if changed:
+        await conn.execute(_REFILL, list(changed), list(changed.values()))
+        await conn.execute(_NOTIFY, CATALOGUE_CHANNEL)
 
 
 async def archive_link(conn: Connection, link_id: UUID, *, now: dt.datetime) -> bool:

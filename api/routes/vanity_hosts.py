@@ -34,7 +34,7 @@ _CURSOR: Final = id_cursor(_LIST)
 
 def _own_hosts(resources: Resources) -> set[str]:
     """Name the hosts under which something of the installation answers."""
-    ledger = urlsplit(resources.settings.api.public_url).hostname
+    ledger = urlsplit(resources.settings.people.public_url).hostname
     return {*resources.own_hosts, *((ledger,) if ledger else ())}
 
 

@@ -65,7 +65,7 @@ def read_svg(data: bytes) -> Picture:
 
 
 def decode(picture: Picture) -> tuple[str, str]:
-    (found,) = zxingcpp.read_barcodes(picture, formats=zxingcpp.BarcodeFormat.QRCode)
+    (found,) = zxingcpp.read_barcodes(picture)
     return found.text, found.ec_level
 
 

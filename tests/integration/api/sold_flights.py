@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from analytics_core.ids import new_id
+from tests.campaigns import MadeCampaign, make_campaign, make_flight, make_placement
 from tests.integration.api.ledger import Ledger
 
 __all__ = ("BEGINS", "ENDS", "SoldFlight", "add_conversion", "place_flight", "sell_flight")
@@ -19,7 +20,7 @@ _NOW = dt.datetime(2026, 10, 20, tzinfo=dt.UTC)
 
 
 class SoldFlight(NamedTuple):
-    """A flight with what it is part of."""
+    """A flight with what it is part of, as the API names them."""
 
     flight_id: str
     campaign_id: str
@@ -30,77 +31,28 @@ async def sell_flight(
     ledger: Ledger,
     sponsor_id: str,
     *,
-    slug: str = "home",
     name: str = "November",
     campaign: str = "Spring Sale",
     status: str = "planned",
     utm: dict[str, str] | None = None,
 ) -> SoldFlight:
-    """Store an order, a campaign and a flight of a sponsor."""
-    tenant, conn = await ledger.tenant_of(slug), ledger.operator
-    order_id, campaign_id, flight_id, sponsor = new_id(), new_id(), new_id(), UUID(sponsor_id)
-    await conn.execute(
-        """insert into app.insertion_orders (tenant_id, insertion_order_id, sponsor_id, number, name, currency,
-            created_at)
-        select $1, $2, $3, coalesce(max(number), 0) + 1, $4, 'EUR', $5
-        from app.insertion_orders where tenant_id = $1""",
-        tenant.tenant_id,
-        order_id,
-        sponsor,
-        campaign,
-        _NOW,
+    """Store a flight of a campaign of its own, of the installation's own tenant."""
+    template = msgspec.json.encode(utm or {}).decode()
+    made = await make_campaign(
+        ledger.operator, await ledger.tenant_of("home"), sponsor_id, name=campaign, status="draft", utm=template
     )
-    await conn.execute(
-        """insert into app.campaigns (tenant_id, campaign_id, sponsor_id, insertion_order_id, currency, name, starts_on,
-            ends_on, pricing, budget_amount, model, window_days, utm, created_at)
-        values ($1, $2, $3, $4, 'EUR', $5, $6, $7, 'cpm', 100000, 'linear', 30, $8::text::jsonb, $9)""",
-        tenant.tenant_id,
-        campaign_id,
-        sponsor,
-        order_id,
-        campaign,
-        BEGINS.date(),
-        ENDS.date(),
-        msgspec.json.encode(utm or {}).decode(),
-        _NOW,
-    )
-    await conn.execute(
-        """insert into app.flights (tenant_id, flight_id, campaign_id, sponsor_id, currency, name, status, starts_at,
-            ends_at, price_amount, created_at)
-        values ($1, $2, $3, $4, 'EUR', $5, $6, $7, $8, 2500, $9)""",
-        tenant.tenant_id,
-        flight_id,
-        campaign_id,
-        sponsor,
-        name,
-        status,
-        BEGINS,
-        ENDS,
-        _NOW,
-    )
-    return SoldFlight(str(flight_id), str(campaign_id), sponsor_id)
+    flight_id = await make_flight(ledger.operator, made, name=name, status=status, starts_at=BEGINS, ends_at=ENDS)
+    return SoldFlight(str(flight_id), str(made.campaign_id), sponsor_id)
 
 
 async def place_flight(ledger: Ledger, flight: SoldFlight, podcast_id: str, *, status: str = "planned") -> None:
     """Store a placement of a flight in a podcast's first episode."""
-    await ledger.operator.execute(
-        """insert into app.placements (tenant_id, placement_id, flight_id, campaign_id, sponsor_id, podcast_id,
-            episode_id, tenant_no, podcast_no, episode_no, position, delivery, status, live_from, live_until,
-            created_at)
-        select p.tenant_id, $1, $2, $3, $4, p.podcast_id, e.episode_id, p.tenant_no, p.podcast_no, e.episode_no, 'mid',
-            'baked_in', $5, $6, $7, $8
-        from app.podcasts p join app.episodes e using (tenant_id, podcast_id) where p.podcast_id = $9
-        order by e.episode_no limit 1""",
-        new_id(),
-        UUID(flight.flight_id),
-        UUID(flight.campaign_id),
-        UUID(flight.sponsor_id),
-        status,
-        BEGINS,
-        ENDS,
-        _NOW,
-        UUID(podcast_id),
+    tenant, conn = await ledger.tenant_of("home"), ledger.operator
+    episode_id = await conn.fetchval(
+        "select episode_id from app.episodes where podcast_id = $1 order by episode_no limit 1", UUID(podcast_id)
     )
+    campaign = MadeCampaign(tenant, UUID(flight.sponsor_id), new_id(), UUID(flight.campaign_id), "EUR")
+    await make_placement(conn, campaign, UUID(flight.flight_id), episode_id, status=status)
 
 
 async def add_conversion(
@@ -109,11 +61,10 @@ async def add_conversion(
     promo_code: str | None,
     occurred_at: dt.datetime,
     *,
-    slug: str = "home",
     adjusted: tuple[str, ...] = (),
 ) -> None:
     """Store a conversion of a sponsor's, with what was said of it later, in this order."""
-    tenant, conn, sponsor = await ledger.tenant_of(slug), ledger.operator, UUID(sponsor_id)
+    tenant, conn, sponsor = await ledger.tenant_of("home"), ledger.operator, UUID(sponsor_id)
     await conn.execute(
         """insert into app.conversion_actions (tenant_id, action_id, sponsor_id, name, name_key, category, created_at)
         values ($1, $2, $2, 'Purchase', $2, 'purchase', $3) on conflict do nothing""",

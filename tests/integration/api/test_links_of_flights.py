@@ -92,7 +92,7 @@ async def test_flights_that_get_nothing_new_get_no_links(api: Api, ledger: Ledge
     kept = await make(api, flight_id=flight.flight_id)
     await api.request("POST", f"/sponsors/{flight.sponsor_id}/archive")
     for flight_id, status, code in (
-        (gone.flight_id, 409, "sponsor_archived"),
+        (gone.flight_id, 409, "flight_cancelled"),
         (flight.flight_id, 409, "sponsor_archived"),
         (str(UUID(int=1)), 404, "not_found"),
     ):
@@ -119,3 +119,37 @@ async def test_what_a_campaign_makes_too_long_is_refused_where_it_was_asked_for(
     answer = await api.request("PATCH", path, json={"flight_id": long.flight_id})
     assert codes(answer) == {("/flight_id", "target_too_long")}
     assert await api.data(path) == made
+
+
+async def test_what_a_campaign_or_a_flight_is_called_reaches_the_links_that_are_there(
+    api: Api, ledger: Ledger, flight: SoldFlight, settings: Settings
+) -> None:
+    await make(api, slug="acme", flight_id=flight.flight_id, utm={"medium": "read"})
+    await make(api, slug="other")
+    campaign, own = f"/campaigns/{flight.campaign_id}", f"/flights/{flight.flight_id}"
+    for path, wanted, query in (
+        (campaign, {"name": "Summer"}, "utm_medium=read&utm_campaign=acme-co-summer&utm_content=november"),
+        (own, {"name": "First half"}, "utm_medium=read&utm_campaign=acme-co-summer&utm_content=first-half"),
+        (campaign, {"utm": {"term": "{flight}"}}, "utm_medium=read&utm_term=first-half"),
+        (campaign, {"utm": {}}, "utm_medium=read"),
+    ):
+        answer = await api.request("PATCH", path, json=wanted)
+        assert answer.status_code == 200, answer.text
+        assert await known(ledger, settings, "acme") == Link(f"{SHOP}&{query}")
+        assert await known(ledger, settings, "other") == Link(SHOP)
+
+
+async def test_a_template_that_cannot_be_filled_is_refused_and_nothing_changes(api: Api, flight: SoldFlight) -> None:
+    link = await make(api, url="https://shop.example.com/" + "a" * 2000, flight_id=flight.flight_id)
+    path = f"/campaigns/{flight.campaign_id}"
+    before = await api.data(path)
+    answer = await api.request("PATCH", path, json={"utm": {"source": "{episode}"}})
+    assert codes(answer) == {("/utm/source", "utm_invalid")}
+    answer = await api.request("PATCH", path, json={"utm": dict.fromkeys(UTM, "€" * 200)})
+    assert codes(answer) == {("/utm", "target_too_long")}
+    assert link["slug"] in answer.json()["detail"]
+    assert (await api.data(path), await api.data(f"/links/{link['link_id']}")) == (before, link)
+    wanted = {"name": "X", "insertion_order_id": before["insertion_order_id"], "starts_on": "2026-11-01"}
+    wanted |= {"ends_on": "2026-11-30", "pricing": "cpm", "budget_amount": 1, "model": "last", "window_days": 30}
+    answer = await api.request("POST", "/campaigns", json={**wanted, "utm": {"source": "{x}"}})
+    assert codes(answer) == {("/utm/source", "utm_invalid")}

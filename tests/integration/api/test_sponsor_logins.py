@@ -52,7 +52,12 @@ async def things_of(api: Api, ledger: Ledger, name: str, clicks: int) -> dict[st
     campaign = await make_campaign(ledger.operator, await ledger.tenant_of("home"), sponsor["sponsor_id"])
     flight_id = await make_flight(ledger.operator, campaign)
     run_id = await make_run(ledger.operator, campaign)
+    codes = (await api.request("POST", f"/flights/{flight_id}/promo-codes", json={"code": "SAVE20"})).json()
+    wanted = {"host": f"{name}.example.net", "link_id": link["link_id"]}
+    host = (await api.request("POST", "/vanity-hosts", json=wanted)).json()
     return {
+        "promo_code_id": codes["data"][0]["promo_code_id"],
+        "vanity_host_id": host["vanity_host_id"],
         "sponsor_id": sponsor["sponsor_id"],
         "link_id": link["link_id"],
         "insertion_order_id": str(campaign.insertion_order_id),
