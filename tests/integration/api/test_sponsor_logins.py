@@ -67,12 +67,18 @@ async def things_of(api: Api, ledger: Ledger, name: str, clicks: int, podcast: i
     action = (await api.request("POST", "/conversion-actions", json=given)).json()
     said = {"action_id": action["action_id"], "external_id": f"order-{name}"}
     conversion = (await api.request("POST", "/attribution/conversions", json=said)).json()
+    codes = (await api.request("POST", f"/flights/{flight['flight_id']}/promo-codes", json={"code": "SAVE20"})).json()
+    code = codes["data"][0]
+    wanted = {"host": f"{name}.example.net", "link_id": link["link_id"]}
+    host = (await api.request("POST", "/vanity-hosts", json=wanted)).json()
     ids = {**sponsor, **link, **campaign, **flight, **episode, **placement, **action, **conversion, "run_id": run_id}
+    ids |= {"promo_code_id": code["promo_code_id"], "vanity_host_id": host["vanity_host_id"]}
     return {
         noun: ids[noun]
         for noun in (
             *("sponsor_id", "link_id", "insertion_order_id", "campaign_id", "flight_id", "placement_id"),
             *("podcast_id", "episode_id", "action_id", "conversion_id", "run_id"),
+            *("promo_code_id", "vanity_host_id"),
         )
     }
 
