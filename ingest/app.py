@@ -44,6 +44,7 @@ from ingest.pending import rejudge_pending
 from ingest.pipeline import Pipeline
 from ingest.place_sources import PlaceSources, PlacesWatch, open_places
 from ingest.polling import Poller, UnknownTargetPolls
+from ingest.reach import count_due_reach
 from ingest.registry_writer import RegistryWriter, own_hosts
 from ingest.rollups import refresh_listeners, refresh_rollups
 from ingest.secrets import SecretStore
@@ -307,7 +308,7 @@ class Ingest:
         return await queue.run_due()
 
     async def drain(self) -> None:
-        """Land all that is in the spools, judge waiting hits again, bring rollups and listeners up to date.
+        """Land all that is in the spools, judge waiting hits again, bring rollups, listeners and reach up to date.
 
         Raises:
             Unavailable: The database does not answer.
@@ -322,6 +323,12 @@ class Ingest:
                 continue
             while await refresh_listeners(conn, at_most_every=None):
                 continue
+            await count_due_reach(
+                conn,
+                clock=self._clock,
+                final_after_days=self._settings.ingest.final_after_days,
+                at_most_every=dt.timedelta(),
+            )
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Run all jobs until told to stop; then let the work in hand end, and give up what takes too long."""

@@ -129,16 +129,24 @@ full join (
 order by 1, 2"""
 
 
-async def list_due(conn: Connection, *, now: dt.datetime, final_after: dt.timedelta, limit: int) -> list[DueMonth]:
+async def list_due(
+    conn: Connection,
+    *,
+    now: dt.datetime,
+    final_after: dt.timedelta,
+    at_most_every: dt.timedelta = AT_MOST_EVERY,
+    limit: int,
+) -> list[DueMonth]:
     """List sponsors' months that are to be counted, those first that never were.
 
     Args:
         conn: As ingest.
         now: Aware instant.
         final_after: What has to lie between a month's end and its being final.
+        at_most_every: Leave alone what was counted a shorter time ago.
         limit: How many at most.
     """
-    rows = await conn.fetch(_DUE, now, final_after, AT_MOST_EVERY, limit)
+    rows = await conn.fetch(_DUE, now, final_after, at_most_every, limit)
     return [msgspec.convert(row, DueMonth) for row in rows]
 
 

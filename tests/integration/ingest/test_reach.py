@@ -19,6 +19,7 @@ from analytics_core.db.sponsors import SponsorFields, add_sponsor
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from ingest.reach import count_due_reach
+from ingest.rollups import refresh_rollups
 from tests.campaigns import MadeCampaign, make_campaign, make_flight, make_placement
 from tests.factories import MadePodcast, make_episode, make_podcast, make_tenant
 
@@ -134,13 +135,13 @@ async def build(world: World, placed: Sequence[Placed], heard: Sequence[Heard]) 
             for place, one in enumerate(heard)
         ],
     )
-    await world.operator.execute(
-        """insert into app.placement_daily
-        select p.tenant_id, p.sponsor_id, p.campaign_id, p.flight_id, p.placement_id, w.day, count(*), count(*)
-        from app.placements p join ts.downloads w on w.episode_no = p.episode_no
-            and w.occurred_at >= p.live_from and w.occurred_at < p.live_until
-        where p.status <> 'missed' group by 1, 2, 3, 4, 5, 6"""
+    await world.ingest.execute(
+        """insert into ops.dirty_marks (tenant_no, podcast_no, episode_no, day)
+        select tenant_no, podcast_no, episode_no, $1::date + n from app.episodes, generate_series(0, 5) n""",
+        START.date(),
     )
+    while await refresh_rollups(world.ingest):
+        continue
 
 
 Figures: TypeAlias = dict[tuple[str, UUID, dt.date], tuple[int, int]]
