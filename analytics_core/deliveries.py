@@ -45,6 +45,7 @@ NoMakegood: TypeAlias = Literal["no_booking", "not_over", "cancelled"]
 NoAmount: TypeAlias = Literal["no_run"]
 
 _CANCELLED: Final = "cancelled"
+_DRAFT: Final = "draft"
 _MISSED: Final = "missed"
 
 
@@ -316,7 +317,7 @@ def charge_flight(
     """Price a flight by what is known.
 
     Impressions are paid for by the thousand up to the booking, conversions one by one. A flat fee is owed once the
-    flight has begun, and none for one that was cancelled.
+    flight has begun, and none for one that was cancelled or is still a draft.
 
     Args:
         terms: Of the flight.
@@ -332,7 +333,7 @@ def charge_flight(
                 amount=Money(price_impressions(delivered, cpm_amount=terms.price_amount, cap=cap), terms.currency),
             )
         case "flat":
-            is_owed = now >= terms.starts_at and not terms.is_cancelled
+            is_owed = now >= terms.starts_at and not terms.is_cancelled and terms.campaign_status != _DRAFT
             return Charge(quantity=None, amount=Money(terms.price_amount if is_owed else 0, terms.currency))
         case "cpa":
             if conversions_ppm is None:

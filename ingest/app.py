@@ -20,6 +20,7 @@ from analytics_core.admin_server import AdminServer
 from analytics_core.agent_lists import AgentLists
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.audit_seals import seal_entries
+from analytics_core.db.deliveries import count_flights_behind
 from analytics_core.db.ledger import link_segments, read_accounts
 from analytics_core.db.list_versions import note_list_versions
 from analytics_core.db.podcasts import read_known_hosts
@@ -67,6 +68,7 @@ _SEAL_S: Final = 1.0
 _CHORES_S: Final = 600.0
 _SILENCE_S: Final = 15.0
 _BALANCE_S: Final = 60.0
+_FLIGHTS_S: Final = 300.0
 _LISTS_S: Final = 15.0
 _STOP_S: Final = 6.0
 _MANY_HITS: Final = 20_000
@@ -261,6 +263,12 @@ class Ingest:
         self._metrics.ledger_difference.set(off)
         return _BALANCE_S
 
+    async def watch_flights(self) -> float:
+        """Count the flights that are behind."""
+        async with connection(self._pool) as conn:
+            self._metrics.flights_behind.set(await count_flights_behind(conn, now=self._clock.now()))
+        return _FLIGHTS_S
+
     async def watch_lists(self, health: Health) -> float:
         """Judge by lists and databases that have been replaced; damaged ones leave those before in force."""
         fault = self._places.fault
@@ -347,6 +355,7 @@ class Ingest:
             "sealing": (self.seal, None),
             "silence": (lambda: self.listen_for_trackers(health), None),
             "balance": (self.balance, None),
+            "flights": (self.watch_flights, None),
             "watching lists": (lambda: self.watch_lists(health), None),
             "agent files": (lambda: self.watch_agent_lists(health), None),
             "jobs": (lambda: self.work_jobs(queue), None),
