@@ -23,7 +23,7 @@ async def count_due_reach(
         conn: As ingest, outside a transaction.
         clock: The time.
         final_after_days: Whole days after which days become final.
-        at_most_every: Leave alone what was counted a shorter time ago.
+        at_most_every: Leave alone a month with very many impressions that was counted a shorter time ago.
 
     Returns:
         How many months were counted; others wait for the next run where there are very many.

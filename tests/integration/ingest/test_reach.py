@@ -200,13 +200,19 @@ PLACED = [Placed(0, 0, 0, 400, False), Placed(2, 0, 0, 400, False)]
 HEARD = [Heard(0, 1, 60), Heard(0, 2, 60), Heard(0, 1, 1500)]
 
 
-async def test_a_month_that_goes_on_is_counted_hourly_at_most(world: World) -> None:
+async def test_the_more_there_is_to_count_the_more_seldom_a_month_is_counted(world: World) -> None:
     await build(world, PLACED, HEARD[:2])
     assert await world.refresh() == 1
     await build(world, PLACED, HEARD)
-    assert await world.refresh() == 0
-    world.clock.advance(dt.timedelta(hours=1))
+    world.clock.advance(dt.timedelta(seconds=1))
     assert await world.refresh() == 1
+    # As if half a million and two millions had been counted.
+    for many, wait in ((500_000, dt.timedelta(minutes=30)), (2_000_000, dt.timedelta(hours=1))):
+        await world.operator.execute("update app.reach_months set impressions = $1", many)
+        world.clock.advance(wait - dt.timedelta(seconds=1))
+        assert await world.refresh() == 0
+        world.clock.advance(dt.timedelta(seconds=1))
+        assert await world.refresh() == 1
     assert await counted(world) == by_hand(world, PLACED, HEARD)
 
 
