@@ -278,9 +278,7 @@ def deliver_campaign(flights: Sequence[FlightDelivery]) -> CampaignDelivery:
         booked=sum(one.terms.booked_impressions or 0 for one in promised) if promised else None,
         delivered=sum(one.delivered for one in flights),
         delivered_strict=sum(one.delivered_strict for one in flights),
-        pace=Pace(sum(one.delivered for one in begun), sum((one.exact for one in begun), Fraction()))
-        if begun
-        else None,
+        pace=_sum_of_paces(begun) if begun else None,
         pace_reason=None if begun else ("not_started" if promised else "no_booking"),
         projected=projected,
         projected_reason=projected_reason,
