@@ -11,6 +11,7 @@ from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 from litestar.routes import HTTPRoute
 
+from analytics_core.software import software_version
 from api.auth import require_key, require_permission, require_person
 from api.bodies import refuse_media_type
 from api.gate import Gate
@@ -103,7 +104,6 @@ from api.routes.users import (
     get_me,
     list_my_sessions,
 )
-from api.tags import software_version
 
 __all__ = ("create_app",)
 
