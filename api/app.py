@@ -29,6 +29,7 @@ from api.queries import Query
 from api.requests import Observer
 from api.resources import Resources
 from api.routes.analytics import explain_day, get_downloads
+from api.routes.attribution_runs import create_attribution_run, get_attribution_run, list_attribution_runs
 from api.routes.audit import export_audit, list_audit
 from api.routes.auth import forgot_password, refresh, register, reset_password, sign_in, sign_out, verify
 from api.routes.claims import check_claim, claim_podcast, get_one_claim, list_podcast_claims
@@ -141,6 +142,7 @@ _CLOSED: Final = (
     close_tenant,
     compare,
     create_api_key,
+    create_attribution_run,
     create_erasure,
     create_invitation,
     create_link,
@@ -155,6 +157,7 @@ _CLOSED: Final = (
     explain_day,
     export_audit,
     get_api_key,
+    get_attribution_run,
     get_clicks,
     get_curves,
     get_downloads,
@@ -178,6 +181,7 @@ _CLOSED: Final = (
     get_unknown_hosts,
     get_usage,
     list_api_keys,
+    list_attribution_runs,
     list_audit,
     list_episodes,
     list_erasures,

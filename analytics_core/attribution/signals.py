@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from analytics_core.attribution.touches import Signal, Touch
+from analytics_core.promo_codes import Validity, fold_code, validity_at
 from analytics_core.sponsors import name_key
 
 __all__ = (
@@ -21,12 +23,13 @@ __all__ = (
     "Missing",
     "Named",
     "Said",
-    "fold_code",
     "name_flights",
 )
 
 DAY_US: Final = 86_400_000_000
 """Microseconds of a day."""
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class Missing(enum.StrEnum):
@@ -95,14 +98,14 @@ class KnownLink(NamedTuple):
 
 
 class KnownCode(NamedTuple):
-    """A promo code of the sponsor, from when to before when it is valid, ``None`` for without an end."""
+    """A promo code of the sponsor, and when it is valid (:func:`analytics_core.promo_codes.validity_at`)."""
 
     promo_code_id: UUID
     code: str
     flight_id: UUID
-    from_us: int
-    until_us: int | None
-    grace_us: int
+    valid_from: dt.datetime
+    valid_until: dt.datetime | None
+    grace_days: int
 
 
 class KnownOption(NamedTuple):
@@ -126,15 +129,6 @@ class Named(NamedTuple):
     missing: Missing | None = None
     promo_code_id: UUID | None = None
     is_late: bool = False
-
-
-def fold_code(text: str) -> str:
-    """Fold a code as it was entered into the form in which codes are kept.
-
-    >>> fold_code(" save-20 now")
-    'SAVE20NOW'
-    """
-    return "".join(text.split()).replace("-", "").upper()
 
 
 class Devices:
@@ -162,7 +156,7 @@ class Devices:
         self._links = {link.slug: link for link in links}
         self._links_by_number = {link.link_no: link for link in links}
         self._codes: dict[str, list[KnownCode]] = {}
-        for code in codes:
+        for code in sorted(codes, key=lambda one: (one.valid_from, one.promo_code_id)):
             self._codes.setdefault(code.code, []).append(code)
         self._options: dict[UUID, list[KnownOption]] = {}
         for option in options:
@@ -185,14 +179,16 @@ class Devices:
         known = self._codes.get(fold_code(text))
         if known is None:
             return Missing.UNKNOWN_CODE
+        at = _EPOCH + dt.timedelta(microseconds=at_us)
         late: KnownCode | None = None
+        # By when they begin, so that of several late ones the last to be valid stays.
         for code in known:
-            if at_us < code.from_us:
-                continue
-            if code.until_us is None or at_us < code.until_us:
+            found = validity_at(
+                at, valid_from=code.valid_from, valid_until=code.valid_until, grace_days=code.grace_days
+            )
+            if found is Validity.VALID:
                 return code, False
-            is_later = late is None or late.until_us is None or code.until_us > late.until_us
-            if at_us < code.until_us + code.grace_us and is_later:
+            if found is Validity.LATE:
                 late = code
         return Missing.CODE_NOT_VALID if late is None else (late, True)
 

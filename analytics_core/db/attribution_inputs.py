@@ -75,14 +75,9 @@ where f.tenant_id = $1 and f.sponsor_id = $2"""
 _LINKS: Final[LiteralString] = """/* attribution_inputs.links */
 select link_no, slug, sponsor_id, flight_id from app.links where tenant_id = $1 and created_at < $2"""
 
-# Whoever archives a code ends it.
 _CODES: Final[LiteralString] = """/* attribution_inputs.codes */
-select promo_code_id, code, flight_id, (extract(epoch from valid_from) * 1000000)::bigint as from_us,
-    (extract(epoch from least(valid_until, case when archived_at < $3 then archived_at end)) * 1000000)::bigint
-        as until_us,
-    grace_days * 86400000000::bigint as grace_us
-from app.promo_codes where tenant_id = $1 and sponsor_id = $2 and created_at < $3
-order by code, valid_from, promo_code_id"""
+select promo_code_id, code, flight_id, valid_from, valid_until, grace_days from app.promo_codes
+where tenant_id = $1 and sponsor_id = $2 and created_at < $3"""
 
 _OPTIONS: Final[LiteralString] = """/* attribution_inputs.options */
 select answer_key, flight_id,
