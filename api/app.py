@@ -29,6 +29,7 @@ from api.queries import Query
 from api.requests import Observer
 from api.resources import Resources
 from api.routes.analytics import explain_day, get_downloads
+from api.routes.attribution_paths import get_conversion_path, get_leakage
 from api.routes.attribution_runs import create_attribution_run, get_attribution_run, list_attribution_runs
 from api.routes.audit import export_audit, list_audit
 from api.routes.auth import forgot_password, refresh, register, reset_password, sign_in, sign_out, verify
@@ -159,10 +160,12 @@ _CLOSED: Final = (
     get_api_key,
     get_attribution_run,
     get_clicks,
+    get_conversion_path,
     get_curves,
     get_downloads,
     get_erasure,
     get_hit,
+    get_leakage,
     get_ledger,
     get_link,
     get_link_clicks,

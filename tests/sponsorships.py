@@ -125,6 +125,10 @@ class Sponsorship:
         self._campaigns[flight_id] = campaign_id
         return flight_id
 
+    def campaign_of(self, flight_id: UUID) -> UUID:
+        """Name the campaign of a flight."""
+        return self._campaigns[flight_id]
+
     async def link(self, slug: str, flight_id: UUID | None, *, is_sponsors: bool = True) -> int:
         """Make a link of a flight; returns its number."""
         number: int = await self.operator.fetchval(

@@ -188,7 +188,7 @@ def _judge_one(
     code = None if standing.is_retracted or not is_counted else _redeemed(own)
     leak = None
     if code is not None and code.touch is not None:
-        leak = find_leak(code.touch, conversion.referrer_host, terms.exposures)
+        leak = find_leak(conversion.referrer_host, is_exposed=terms.exposures.is_exposed(code.touch))
     return JudgedConversion(
         conversion,
         standing,

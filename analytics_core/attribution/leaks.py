@@ -66,14 +66,13 @@ def is_coupon_site(host: str) -> bool:
     return any(".".join(labels[first:]) in coupon_sites() for first in range(len(labels) - 1))
 
 
-def find_leak(redeemed: Touch, referrer_host: str | None, exposures: Exposures) -> Leak | None:
-    """Tell what says that a redemption's code leaked, the surer reason first; ``None`` where nothing does.
+def find_leak(referrer_host: str | None, *, is_exposed: bool) -> Leak | None:
+    """Tell what says that the code of a redemption leaked, the surer reason first; ``None`` where nothing does.
 
     Args:
-        redeemed: The touch that the redemption is.
         referrer_host: Where whoever redeemed it came from, if that is known.
-        exposures: Of the code's flight, at least.
+        is_exposed: Whether anybody could have heard of the code's flight in the window before.
     """
     if referrer_host is not None and is_coupon_site(referrer_host):
         return Leak.COUPON_REFERRER
-    return None if exposures.is_exposed(redeemed) else Leak.NO_EXPOSURE
+    return None if is_exposed else Leak.NO_EXPOSURE

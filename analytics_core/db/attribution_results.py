@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Final, LiteralString
+from typing import Final, Literal, LiteralString, TypeAlias
 from uuid import UUID
 
 import msgspec
 
+from analytics_core.attribution.parameters import Model
 from analytics_core.db.pool import Connection
 
 __all__ = (
@@ -15,6 +16,8 @@ __all__ = (
     "ConversionRow",
     "CreditRow",
     "FlightName",
+    "SignalWord",
+    "StatusWord",
     "TotalRow",
     "TouchRow",
     "find_attributed",
@@ -25,6 +28,9 @@ __all__ = (
     "list_touches",
     "name_flights_of",
 )
+
+SignalWord: TypeAlias = Literal["click", "vanity", "code", "survey"]
+StatusWord: TypeAlias = Literal["attributed", "unattributed", "not_counted", "excluded", "retracted"]
 
 
 class TotalRow(msgspec.Struct, frozen=True):
@@ -60,11 +66,11 @@ class ConversionRow(msgspec.Struct, frozen=True):
     value_amount: int | None
     currency: str | None
     new_customer: bool | None
-    status: str
+    status: StatusWord
     reason: str | None
     campaign_id: UUID | None
     flight_id: UUID | None
-    signal: str | None
+    signal: SignalWord | None
     is_late_code: bool
     leak: str | None
 
@@ -72,7 +78,7 @@ class ConversionRow(msgspec.Struct, frozen=True):
 class AdjustmentRow(msgspec.Struct, frozen=True):
     """What was said of a conversion later."""
 
-    kind: str
+    kind: Literal["retract", "restate"]
     value_amount: int | None
     reason: str | None
     adjusted_at: dt.datetime
@@ -85,14 +91,14 @@ class TouchRow(msgspec.Struct, frozen=True):
     touch_no: int
     campaign_id: UUID
     flight_id: UUID
-    kind: str
+    kind: SignalWord
     occurred_at: dt.datetime
 
 
 class CreditRow(msgspec.Struct, frozen=True):
     """What a model gave to a touch."""
 
-    model: str
+    model: Model
     touch_no: int
     credit_ppm: int
     value_amount: int | None

@@ -26,6 +26,7 @@ from api.openapi import Operation, list_operations
 from api.pages.forms import FIELD, form_token
 from api.pages.sessions import SESSION_COOKIE
 from ingest.restatements import restate
+from tests.integration.api.attributing import attribute_one
 from tests.integration.api.browsers import ORIGIN, Browser
 from tests.integration.api.feed_hosts import feed_host
 from tests.integration.api.ledger import Api, Ledger, make_feed
@@ -216,6 +217,18 @@ async def _sponsor(owner: Owner) -> str:
     return str((await owner.post("/sponsors", name=f"Sponsor {owner.number}"))["sponsor_id"])
 
 
+async def _run(owner: Owner) -> str:
+    sponsor_id = UUID(await owner.one("sponsor_id"))
+    run_id, conversion_id = await attribute_one(owner.api, owner.ledger, owner.slug, sponsor_id, _NOW, key=owner.key)
+    owner.made["conversion_id"] = conversion_id
+    return run_id
+
+
+async def _conversion(owner: Owner) -> str:
+    await owner.one("run_id")
+    return owner.made["conversion_id"]
+
+
 MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "sponsor_id": _sponsor,
     "podcast_id": _podcast,
@@ -232,6 +245,8 @@ MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "user_id": _member,
     "invitation_id": _invitation,
     "session_id": _session,
+    "run_id": _run,
+    "conversion_id": _conversion,
 }
 """How one of each is made, by the parameter that names it; what others are made of comes first."""
 
@@ -246,6 +261,7 @@ QUERIES: Final[Mapping[str, str]] = {"day": _DAY, "from": _DAY, "to": "2026-11-0
 
 BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     "accept_spike": [{"reason": "a crawler"}],
+    "create_attribution_run": [{"sponsor_id": "{sponsor_id}", "from": _DAY, "to": "2026-11-03"}],
     "create_erasure": [
         {"kind": "podcast", "podcast_id": "{podcast_id}", "confirm": "Podcast"},
         {"kind": "listener", "hit_id": "{hit_id}"},

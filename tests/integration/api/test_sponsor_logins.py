@@ -16,6 +16,8 @@ from api.app import create_app
 from api.callers import Caller
 from api.openapi import list_operations
 from api.resources import Resources
+from tests.integration.api.attributing import attribute_one
+from tests.integration.api.conftest import NOW
 from tests.integration.api.ledger import Api, Ledger, problem
 from tests.integration.api.people import make_person, sign_in
 from tests.integration.api.test_sponsors import call, follow, make, make_link
@@ -48,7 +50,13 @@ async def things_of(api: Api, ledger: Ledger, name: str, clicks: int) -> dict[st
     sponsor = await make(api, name)
     link = await make_link(api, sponsor, slug=name.lower())
     await follow(ledger, link, ["2026-11-20T10:00:00+00:00"] * clicks)
-    return {"sponsor_id": sponsor["sponsor_id"], "link_id": link["link_id"]}
+    run_id, conversion_id = await attribute_one(api, ledger, "home", UUID(sponsor["sponsor_id"]), NOW)
+    return {
+        "sponsor_id": sponsor["sponsor_id"],
+        "link_id": link["link_id"],
+        "run_id": run_id,
+        "conversion_id": conversion_id,
+    }
 
 
 async def hold(api: Api, ledger: Ledger, user_id: UUID, *sponsors: str) -> None:
