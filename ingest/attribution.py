@@ -191,7 +191,7 @@ async def _compute(conn: Connection, pool: Pool, waiting: WaitingRun, *, clock: 
         await note_progress(conn, waiting, _READ_PPM + (MILLION - _READ_PPM) * number // (len(models) + 1))
     removal_ppm = {} if removal is None else _in_ppm(book.campaigns, removal)
     async with conn.transaction():
-        wrong = await count_wrong(conn, waiting, models)
+        wrong = await count_wrong(conn, waiting, models=len(models))
         if wrong:
             raise AssertionError(f"{wrong} conversions are not credited once")
         await add_totals(conn, waiting)

@@ -45,6 +45,9 @@ insert into app.attribution_credits (tenant_id, run_id, sponsor_id, model, conve
     value_amount)
 select $1, $2, $3, $4, n.* from unnest($5::uuid[], $6::smallint[], $7::integer[], $8::bigint[]) as n"""
 
+# The rows are new, and the planner, which thinks that there are none, would look through all of them for each.
+_PLAN: Final[LiteralString] = """/* attribution_totals.plan */ select set_config('enable_nestloop', 'off', true)"""
+
 _TOTALS: Final[LiteralString] = """/* attribution_totals.add */
 insert into app.attribution_totals (tenant_id, run_id, sponsor_id, model, campaign_id, flight_id, currency,
     conversions_ppm, new_customers_ppm, value_amount)
@@ -62,16 +65,20 @@ group by n.model, n.campaign_id, n.flight_id, coalesce(a.currency, '')"""
 
 # Of each attributed conversion every model has to give all, and its money to the cent, and of no other anything.
 _WRONG: Final[LiteralString] = """/* attribution_credits.wrong */
-select count(*) from (
-    select a.conversion_id, m.model from app.attributed_conversions a cross join unnest($3::text[]) as m(model)
-    where a.tenant_id = $1 and a.run_id = $2 and a.status = 'attributed'
-) due full join (
+with given as materialized (
     select conversion_id, model, sum(credit_ppm) as credit_ppm, sum(value_amount) as value_amount
     from app.attribution_credits where tenant_id = $1 and run_id = $2 group by conversion_id, model
-) given using (conversion_id, model)
-left join app.attributed_conversions a on a.tenant_id = $1 and a.run_id = $2 and a.conversion_id = due.conversion_id
-where a.conversion_id is null or given.credit_ppm is distinct from 1000000
-    or given.value_amount is distinct from a.value_amount"""
+)
+select (
+    select count(*) from given g
+    left join app.attributed_conversions a on a.tenant_id = $1 and a.run_id = $2 and a.conversion_id = g.conversion_id
+    where a.status is distinct from 'attributed' or g.credit_ppm <> 1000000
+        or g.value_amount is distinct from a.value_amount
+) + abs(
+    (select count(*) from given) - $3 * (
+        select count(*) from app.attributed_conversions
+        where tenant_id = $1 and run_id = $2 and status = 'attributed')
+)"""
 
 
 def _key(waiting: WaitingRun) -> tuple[UUID, UUID, UUID]:
@@ -135,18 +142,20 @@ async def add_credits(conn: Connection, waiting: WaitingRun, model: Model, rows:
     )
 
 
-async def count_wrong(conn: Connection, waiting: WaitingRun, models: Sequence[Model]) -> int:
-    """Count the pairs of a conversion and a model whose credit is not a million, or whose money is not its value.
+async def count_wrong(conn: Connection, waiting: WaitingRun, *, models: int) -> int:
+    """Count what is not as it has to be: conversions whose credit is not a million, or whose money is not their value.
 
     Args:
-        conn: As ingest.
+        conn: As ingest, in a transaction.
         waiting: Of which run.
-        models: Those that have a result.
+        models: How many models have a result; each has to have shared each attributed conversion.
     """
     tenant_id, run_id, _ = _key(waiting)
-    return int(await conn.fetchval(_WRONG, tenant_id, run_id, [model.value for model in models], timeout=_TIMEOUT_S))
+    await conn.execute(_PLAN)
+    return int(await conn.fetchval(_WRONG, tenant_id, run_id, models, timeout=_TIMEOUT_S))
 
 
 async def add_totals(conn: Connection, waiting: WaitingRun) -> None:
     """Sum up a run by flight, as ingest, in the transaction that makes it ready."""
+    await conn.execute(_PLAN)
     await conn.execute(_TOTALS, *_key(waiting), timeout=_TIMEOUT_S)
