@@ -101,9 +101,7 @@ class _Book:
         offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(np.frombuffer(self._lengths, np.int64))))
         campaigns = np.frombuffer(self._touched, np.int32)
         values = np.frombuffer(self._values, np.int64)
-        return Journeys(
-            offsets, campaigns, np.frombuffer(self._at_us, np.int64), values, np.arange(len(campaigns), dtype=np.int64)
-        )
+        return Journeys(offsets, campaigns, np.frombuffer(self._at_us, np.int64), values)
 
     def rows(self, journeys: Journeys, found: Credits) -> Iterator[CreditRows]:
         """Cut what a model gave into rows, some at a time, without those that got nothing."""

@@ -40,7 +40,7 @@ def attribute(
     Each conversion is shared by itself, so that journeys may be given all at once or portion by portion.
 
     Args:
-        journeys: As :func:`~analytics_core.attribution.journeys.gather` makes them.
+        journeys: With the touches that compete, as :func:`~analytics_core.attribution.touches.competing` chooses them.
         model: By which.
         parameters: Of the run.
         effects: What :meth:`~analytics_core.attribution.removal.Transitions.effects` found over all journeys of the

@@ -20,7 +20,7 @@ MIN_CONVERTING_PATHS: Final = 100
 """Fewer paths that led to a conversion say nothing about campaigns."""
 
 MAX_CAMPAIGNS: Final = 2_000
-"""Campaigns of a chain: the time it takes grows with their third power, 2,000 take seconds and some 100 MB."""
+"""Campaigns of a chain: the time it takes grows with their third power, 2,000 take a second or two and 150 MB."""
 
 
 class InsufficientData(CastledgerError):

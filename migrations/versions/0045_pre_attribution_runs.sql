@@ -157,6 +157,8 @@ create policy dump on app.attribution_credits for select to castledger_dump usin
 create policy dump on app.attribution_totals for select to castledger_dump using (true);
 
 grant select, insert on app.attribution_runs to castledger_api;
+-- In a merge of sponsors.
+grant update (sponsor_id) on app.attribution_runs to castledger_api;
 grant select on app.attributed_conversions, app.attribution_touches, app.attribution_credits, app.attribution_totals
     to castledger_api;
 grant select, update on app.attribution_runs to castledger_ingest;
@@ -192,7 +194,7 @@ $$;
 create trigger keep_attribution_run before update on app.attribution_runs
     for each row when (old.status in ('ready', 'failed')) execute function app.keep_attribution_run();
 
--- And so do its rows, for whoever may write any: what the owner of the tables takes away goes with the run itself.
+-- And so do its rows, for ingest, which alone may write any: what the owner of the tables takes away goes with the run.
 create function app.keep_attribution_rows() returns trigger language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -206,18 +208,18 @@ begin
 end
 $$;
 create trigger keep_added after insert on app.attributed_conversions referencing new table as changed
-    for each statement when (current_user <> 'castledger_owner') execute function app.keep_attribution_rows();
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
 create trigger keep_deleted after delete on app.attributed_conversions referencing old table as changed
-    for each statement when (current_user <> 'castledger_owner') execute function app.keep_attribution_rows();
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
 create trigger keep_added after insert on app.attribution_touches referencing new table as changed
-    for each statement when (current_user <> 'castledger_owner') execute function app.keep_attribution_rows();
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
 create trigger keep_deleted after delete on app.attribution_touches referencing old table as changed
-    for each statement when (current_user <> 'castledger_owner') execute function app.keep_attribution_rows();
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
 create trigger keep_added after insert on app.attribution_credits referencing new table as changed
-    for each statement when (current_user <> 'castledger_owner') execute function app.keep_attribution_rows();
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
 create trigger keep_deleted after delete on app.attribution_credits referencing old table as changed
-    for each statement when (current_user <> 'castledger_owner') execute function app.keep_attribution_rows();
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
 create trigger keep_added after insert on app.attribution_totals referencing new table as changed
-    for each statement when (current_user <> 'castledger_owner') execute function app.keep_attribution_rows();
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
 create trigger keep_deleted after delete on app.attribution_totals referencing old table as changed
-    for each statement when (current_user <> 'castledger_owner') execute function app.keep_attribution_rows();
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();

@@ -10,8 +10,8 @@ from analytics_core.clock import FixedClock
 from analytics_core.db.pool import connection, open_pool
 from analytics_core.roles import Role
 from ingest.attribution import attribute_runs
+from tests.attributions import START, MadeSponsor, customer
 from tests.integration.api.ledger import Api, Ledger
-from tests.sponsorships import START, Sponsorship, customer
 
 __all__ = ("ask_run", "attribute_one", "compute_runs")
 
@@ -39,7 +39,7 @@ async def attribute_one(
     api: Api, ledger: Ledger, slug: str, sponsor_id: UUID, now: dt.datetime, *, key: str | None = None
 ) -> tuple[str, str]:
     """Have one conversion of a sponsor attributed by its code; returns the run's and the conversion's id."""
-    sponsorship = Sponsorship(ledger.operator, await ledger.tenant_of(slug), sponsor_id)
+    sponsorship = MadeSponsor(ledger.operator, await ledger.tenant_of(slug), sponsor_id)
     await sponsorship.code(await sponsorship.flight(await sponsorship.campaign()), "HEARD")
     conversion = await sponsorship.conversion(
         await sponsorship.action(), START + dt.timedelta(days=9), 500, promo_code="HEARD", customer_key=customer(slug)

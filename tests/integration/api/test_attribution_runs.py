@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from analytics_core.attribution.parameters import Model
 from analytics_core.ids import new_id
 from analytics_core.permissions import RoleName
+from tests.attributions import START, MadeSponsor, customer
 from tests.factories import make_episode, make_podcast
 from tests.integration.api.attributing import ask_run, compute_runs
 from tests.integration.api.conftest import NOW
 from tests.integration.api.ledger import Api, Ledger, codes, problem
 from tests.integration.api.people import make_person, sign_in
 from tests.integration.api.test_sponsor_logins import hold
-from tests.sponsorships import START, Sponsorship, customer
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +36,7 @@ def shown(at: dt.datetime) -> str:
 class World(NamedTuple):
     """A sponsor with two campaigns, and the action that counts."""
 
-    acme: Sponsorship
+    acme: MadeSponsor
     launch: UUID
     autumn: UUID
     action: UUID
@@ -44,7 +44,7 @@ class World(NamedTuple):
 
 @pytest.fixture
 async def world(api: Api, ledger: Ledger) -> World:
-    acme = await Sponsorship.make(ledger.operator, await ledger.tenant_of("home"))
+    acme = await MadeSponsor.make(ledger.operator, await ledger.tenant_of("home"))
     launch = await acme.flight(await acme.campaign("Launch", window_days=10), "Week 1")
     autumn = await acme.flight(await acme.campaign("Autumn"), "All")
     await acme.code(launch, "LAUNCH")
@@ -249,7 +249,7 @@ async def test_whoever_is_held_to_a_sponsor_sees_its_runs_and_paths_and_nothing_
     api: Api, ledger: Ledger, world: World
 ) -> None:
     acme = world.acme
-    zenith = await Sponsorship.make(ledger.operator, acme.tenant, "Zenith")
+    zenith = await MadeSponsor.make(ledger.operator, acme.tenant, "Zenith")
     await acme.signal(customer("ann"), day(4), promo_code="LAUNCH")
     await acme.signal(customer("ann"), day(19), promo_code="AUTUMN")
     bought = await acme.conversion(world.action, day(20), 9, customer_key=customer("ann"), promo_code="LAUNCH")
@@ -338,7 +338,7 @@ async def test_runs_and_the_list_of_leaks_tell_the_same(
     heard: set[int],
     redeemed: list[tuple[str, float, str | None]],
 ) -> None:
-    acme = await Sponsorship.make(ledger.operator, world.acme.tenant, str(new_id()))
+    acme = await MadeSponsor.make(ledger.operator, world.acme.tenant, str(new_id()))
     flight = await acme.flight(await acme.campaign(window_days=2))
     database = api.app.state["resources"].settings.require_database()
     podcast = await make_podcast(

@@ -16,6 +16,7 @@ from api.app import create_app
 from api.callers import Caller
 from api.openapi import list_operations
 from api.resources import Resources
+from tests.campaigns import make_campaign, make_flight
 from tests.integration.api.attributing import attribute_one
 from tests.integration.api.conftest import NOW
 from tests.integration.api.ledger import Api, Ledger, problem
@@ -50,10 +51,15 @@ async def things_of(api: Api, ledger: Ledger, name: str, clicks: int) -> dict[st
     sponsor = await make(api, name)
     link = await make_link(api, sponsor, slug=name.lower())
     await follow(ledger, link, ["2026-11-20T10:00:00+00:00"] * clicks)
+    campaign = await make_campaign(ledger.operator, await ledger.tenant_of("home"), sponsor["sponsor_id"])
+    flight_id = await make_flight(ledger.operator, campaign)
     run_id, conversion_id = await attribute_one(api, ledger, "home", UUID(sponsor["sponsor_id"]), NOW)
     return {
         "sponsor_id": sponsor["sponsor_id"],
         "link_id": link["link_id"],
+        "insertion_order_id": str(campaign.insertion_order_id),
+        "campaign_id": str(campaign.campaign_id),
+        "flight_id": str(flight_id),
         "run_id": run_id,
         "conversion_id": conversion_id,
     }

@@ -29,8 +29,8 @@ from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from ingest import attribution
 from ingest.attribution import attribute_runs
+from tests.attributions import START, MadeSponsor, customer, open_operator
 from tests.factories import make_episode, make_podcast, make_tenant
-from tests.sponsorships import START, Sponsorship, customer, open_operator
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +51,7 @@ class Desk(NamedTuple):
     api: Pool
     ingest: Pool
     tenant: Tenant
-    acme: Sponsorship
+    acme: MadeSponsor
 
     async def ask(
         self,
@@ -131,7 +131,7 @@ async def desk(database: DatabaseSettings) -> AsyncIterator[Desk]:
     api = await open_pool(database, Role.API, application_name="test", max_size=2)
     ingest = await open_pool(database, Role.INGEST, application_name="test", max_size=6)
     async with open_operator(database) as operator:
-        yield Desk(api, ingest, tenant, await Sponsorship.make(operator, tenant))
+        yield Desk(api, ingest, tenant, await MadeSponsor.make(operator, tenant))
     api.terminate()
     ingest.terminate()
 
@@ -165,7 +165,7 @@ async def test_one_customers_way_is_shared_by_every_model(desk: Desk) -> None:
 
 
 async def test_own_signals_in_their_order_and_reasons_of_those_without(desk: Desk) -> None:
-    acme, other = desk.acme, await Sponsorship.make(desk.acme.operator, desk.tenant, "Other")
+    acme, other = desk.acme, await MadeSponsor.make(desk.acme.operator, desk.tenant, "Other")
     campaign = await acme.campaign(window_days=10)
     first, second = await acme.flight(campaign, "one"), await acme.flight(campaign, "two", window_days=2)
     foreign = await other.flight(await other.campaign())
@@ -423,7 +423,7 @@ async def test_what_is_over_does_not_change(desk: Desk) -> None:
                 await conn.execute(statement, run.run_id)
     assert [await desk.rows(run, table) for table in ROWS] == before
     # A merge of sponsors alone says whose it is now, and its rows go with it.
-    other = await Sponsorship.make(desk.acme.operator, desk.tenant, "Other")
+    other = await MadeSponsor.make(desk.acme.operator, desk.tenant, "Other")
     await desk.acme.operator.execute("set role castledger_owner")
     await desk.acme.operator.execute("select set_config('app.tenant_id', $1, false)", str(desk.tenant.tenant_id))
     await desk.acme.operator.execute(
@@ -518,7 +518,7 @@ async def test_asking_makes_the_job_due(desk: Desk) -> None:
 
 
 async def test_too_many_waiting_and_foreign_sponsors_are_refused(desk: Desk, database: DatabaseSettings) -> None:
-    stranger = await Sponsorship.make(desk.acme.operator, await make_tenant(database, "two"), "Theirs")
+    stranger = await MadeSponsor.make(desk.acme.operator, await make_tenant(database, "two"), "Theirs")
     with pytest.raises(NotFound):
         await desk.ask(sponsor_id=stranger.sponsor_id)
     for _ in range(MAX_WAITING):
