@@ -9,7 +9,7 @@ from uuid import UUID
 
 from analytics_core.attribution.histories import JudgedConversion, Reason, Terms, judge
 from analytics_core.attribution.touches import Signal
-from analytics_core.attribution.words import METHODS, explain_reason
+from analytics_core.attribution.words import METHODS, SINCE, explain_reason
 from analytics_core.db.attribution_inputs import Scope, read_customer, read_inputs
 from analytics_core.db.attribution_results import (
     ConversionRow,
@@ -189,7 +189,10 @@ def _others(judged: JudgedConversion, touches: Sequence[TouchRow]) -> Iterator[_
         word, at = _WORDS[touch.signal], _EPOCH + dt.timedelta(microseconds=touch.at_us)
         if setback is not None:
             yield _Other(word, at, touch.flight_id, setback.value)
-        elif (word, at, touch.flight_id) not in stored:
-            # It may compete, and does not: the conversion counts nothing, or not for this campaign.
-            reason = judged.reason if judged.reason is not None else Reason.PRIOR_CUSTOMER
-            yield _Other(word, at, touch.flight_id, reason.value)
+        elif (word, at, touch.flight_id) in stored:
+            continue
+        elif touch in judged.touches:
+            yield _Other(word, at, touch.flight_id, SINCE)
+        else:
+            # It could compete: the conversion counts nothing, or the campaign excludes it.
+            yield _Other(word, at, touch.flight_id, (judged.reason or Reason.PRIOR_CUSTOMER).value)

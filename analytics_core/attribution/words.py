@@ -12,7 +12,10 @@ from analytics_core.attribution.parameters import Model
 from analytics_core.attribution.signals import Missing
 from analytics_core.attribution.touches import MAX_TOUCHES, Setback
 
-__all__ = ("METHODS", "explain_reason")
+__all__ = ("METHODS", "SINCE", "explain_reason")
+
+SINCE: Final = "entered_since"
+"""Why a touch that would compete now has no part in a run."""
 
 METHODS: Final[Mapping[Model, str]] = MappingProxyType(
     {
@@ -45,6 +48,7 @@ _REASONS: Final[Mapping[str, str]] = MappingProxyType(
         Setback.LATER: "It came after the conversion.",
         Setback.REPEATED: "Another touch of the same flight at the same instant is surer, or says the same.",
         Setback.TOO_MANY: f"There are {MAX_TOUCHES:,} later touches, which are as many as can compete.",
+        SINCE: "What it names was entered or changed after the run; another run looks at it.",
         Leak.COUPON_REFERRER: "Whoever entered the code came from a site that collects codes.",
         Leak.NO_EXPOSURE: "No episode with the flight was downloaded in the window before the code was entered.",
     }

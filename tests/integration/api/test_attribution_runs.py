@@ -245,6 +245,36 @@ async def test_the_path_of_a_conversion_tells_all_of_it(api: Api, ledger: Ledger
     problem(await api.get("/attribution/paths/none"), 404, "not_found")
 
 
+async def test_a_path_tells_what_has_no_part_in_the_run_though_it_might(api: Api, world: World) -> None:
+    acme = world.acme
+    new_only = await acme.flight(await acme.campaign("New", excludes_prior_customers=True))
+    await acme.code(new_only, "NEWONLY")
+    late = await acme.flight(await acme.campaign("Late"))
+    link = await acme.link("late", None)
+    ann = customer("ann")
+    await acme.signal(ann, day(1), click_id=await acme.click(link, day(1)))
+    await acme.signal(ann, day(2), promo_code="AUTUMN")
+    bought = await acme.conversion(
+        world.action, day(5), 100, customer_key=ann, promo_code="NEWONLY", new_customer=False
+    )
+    gone = await acme.conversion(world.action, day(6), 100, promo_code="LAUNCH")
+    await acme.adjust(gone, None, day(7))
+    await computed(api, acme.sponsor_id, models=["last"])
+    await acme.operator.execute(
+        "update app.links set campaign_id = $2, flight_id = $3 where link_no = $1", link, acme.campaign_of(late), late
+    )
+    path = await api.data(f"/attribution/paths/{bought}")
+    assert [one["flight_id"] for one in path["touches"]] == [str(world.autumn)]
+    assert [(one["flight_id"], one["reason"]) for one in path["others"]] == [
+        (str(late), "entered_since"),
+        (str(new_only), "prior_customer"),
+    ]
+    path = await api.data(f"/attribution/paths/{gone}")
+    assert (path["status"], path["value_amount"], path["refunded_amount"]) == ("retracted", None, 100)
+    assert (path["touches"], path["deterministic"]) == ([], None)
+    assert [(one["flight_id"], one["reason"]) for one in path["others"]] == [(str(world.launch), "retracted")]
+
+
 async def test_whoever_is_held_to_a_sponsor_sees_its_runs_and_paths_and_nothing_of_customers(
     api: Api, ledger: Ledger, world: World
 ) -> None:
