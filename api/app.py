@@ -11,6 +11,7 @@ from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 from litestar.routes import HTTPRoute
 
+from analytics_core.software import software_version
 from api.auth import require_key, require_permission, require_person
 from api.bodies import refuse_media_type
 from api.gate import Gate
@@ -35,6 +36,8 @@ from api.routes.ad_slots import (
     update_ad_slot,
 )
 from api.routes.analytics import explain_day, get_downloads
+from api.routes.attribution_paths import get_conversion_path, get_leakage
+from api.routes.attribution_runs import create_attribution_run, get_attribution_run, list_attribution_runs
 from api.routes.audit import export_audit, list_audit
 from api.routes.auth import forgot_password, refresh, register, reset_password, sign_in, sign_out, verify
 from api.routes.campaigns import (
@@ -181,7 +184,6 @@ from api.routes.users import (
     list_my_sessions,
 )
 from api.routes.vanity_hosts import create_vanity_host, delete_vanity_host, list_vanity_hosts
-from api.tags import software_version
 
 __all__ = ("create_app",)
 
@@ -232,6 +234,7 @@ _CLOSED: Final = (
     create_ad_slot,
     create_api_key,
     create_conversion_action,
+    create_attribution_run,
     create_campaign,
     create_erasure,
     create_flight,
@@ -256,23 +259,25 @@ _CLOSED: Final = (
     explain_day,
     export_audit,
     get_api_key,
+    get_attribution_run,
+    get_campaign,
     get_campaign_delivery,
     get_campaign_performance,
     get_campaign_reach,
-    get_campaign,
     get_clicks,
     get_conversion,
     get_conversion_action,
+    get_conversion_path,
     get_curves,
     get_downloads,
     get_erasure,
-    get_flight_delivery,
-    get_hit,
-    get_invoice,
     get_flight,
+    get_flight_delivery,
     get_hit,
     get_insertion_order,
     get_inventory,
+    get_invoice,
+    get_leakage,
     get_ledger,
     get_link,
     get_link_clicks,
@@ -296,6 +301,7 @@ _CLOSED: Final = (
     go_live,
     list_ad_slots,
     list_api_keys,
+    list_attribution_runs,
     list_audit,
     list_conversion_actions,
     list_conversions,

@@ -19,6 +19,7 @@ from analytics_core.db.outbox import drop_mail
 from analytics_core.db.pool import Connection, Pool
 from analytics_core.db.users import DELETED_FOR, erase_deleted
 from analytics_core.settings import Settings
+from ingest.attribution import attribute_runs
 from ingest.campaigns import follow_calendar
 from ingest.closings import erase_closed
 from ingest.dictionaries import AgentNumbers
@@ -41,6 +42,8 @@ _PARTITIONS_EVERY: Final = dt.timedelta(hours=1)
 _RETENTION_EVERY: Final = dt.timedelta(hours=1)
 # Whoever asks for one makes the job due; in between it takes up what was stopped.
 _ERASURES_EVERY: Final = dt.timedelta(minutes=1)
+# Likewise.
+_ATTRIBUTION_EVERY: Final = dt.timedelta(minutes=1)
 _CLOSINGS_EVERY: Final = dt.timedelta(minutes=10)
 # States by the day need no more, those by the quarter hour no less.
 _CAMPAIGNS_EVERY: Final = dt.timedelta(minutes=5)
@@ -99,6 +102,13 @@ class Chores:
             JobKind("erasures", _ERASURES_EVERY, self._erase),
             JobKind("closings", _CLOSINGS_EVERY, self._erase_closed),
         ]
+
+    def attribution_kinds(self) -> list[JobKind]:
+        """List what somebody waits for who asked for figures, which nothing else is to hold up, nor it anything."""
+        return [JobKind("attribution", _ATTRIBUTION_EVERY, self._attribute)]
+
+    async def _attribute(self, conn: Connection) -> Mapping[str, int]:
+        return await attribute_runs(conn, self._pool, clock=self._clock)
 
     async def _erase(self, conn: Connection) -> Mapping[str, int]:
         return await work_off(conn, self._pool, now=self._clock.now())

@@ -27,7 +27,7 @@ from api.pages.forms import FIELD, form_token
 from api.pages.sessions import SESSION_COOKIE
 from api.schemas.common import alternatives
 from ingest.restatements import restate
-from tests.campaigns import make_campaign, make_run
+from tests.integration.api.attributing import ask_run, compute_runs
 from tests.integration.api.browsers import ORIGIN, Browser
 from tests.integration.api.feed_hosts import feed_host
 from tests.integration.api.ledger import Api, Ledger, make_feed
@@ -291,10 +291,10 @@ async def _vanity_host(owner: Owner) -> str:
 
 
 async def _run(owner: Owner) -> str:
-    sponsor_id = await owner.one("sponsor_id")
-    tenant = await owner.ledger.tenant_of(owner.slug)
-    campaign = await make_campaign(owner.ledger.operator, tenant, sponsor_id)
-    return str(await make_run(owner.ledger.operator, campaign))
+    await owner.one("conversion_id")
+    run = await ask_run(owner.api, await owner.one("sponsor_id"), key=owner.key)
+    await compute_runs(owner.api, _NOW)
+    return str(run["run_id"])
 
 
 MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
@@ -341,6 +341,7 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     "adjust_conversion": [{"kind": "retract"}],
     "answer_survey": [{"action_id": "{action_id}", "external_id": "order-1", "answer": "The Daily"}],
     "create_conversion_action": [{"sponsor_id": "{sponsor_id}", "name": "Signup", "category": "signup"}],
+    "create_attribution_run": [{"sponsor_id": "{sponsor_id}", "from": _DAY, "to": "2026-11-03"}],
     "create_ad_slot": [{"name": "First", "position": "pre"}],
     "create_campaign": [
         {**_CAMPAIGN, "insertion_order_id": "{insertion_order_id}"},
