@@ -12,8 +12,8 @@ from typing import Final
 
 import msgspec
 
+from analytics_core.db.states import State
 from api.pages.words import compact, number
-from api.schemas.analytics import State
 
 __all__ = ("Band", "BarChart", "BarPoint", "Line", "LineChart", "Tick", "draw_bars", "draw_lines", "nice_top", "spark")
 
