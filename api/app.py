@@ -60,6 +60,14 @@ from api.routes.links import (
 from api.routes.members import list_members, remove_member, update_member
 from api.routes.overviews import get_overview
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
+from api.routes.report_shares import (
+    create_report_share,
+    list_report_shares,
+    open_shared_report,
+    revoke_report_share,
+    unlock_shared_report,
+)
+from api.routes.reports import create_report, delete_report, get_report, get_report_file, list_reports
 from api.routes.restatements import get_restatement, list_restatements
 from api.routes.roles import create_role, delete_role, get_role, list_roles, update_role
 from api.routes.spikes import accept_spike, dismiss_spike, get_spike, list_spikes, revert_spike
@@ -114,10 +122,12 @@ _OPEN: Final = (
     get_docs,
     get_health,
     get_openapi,
+    open_shared_report,
     refresh,
     register,
     reset_password,
     sign_in,
+    unlock_shared_report,
     verify,
 )
 _PERSONAL: Final = (
@@ -145,10 +155,13 @@ _CLOSED: Final = (
     create_invitation,
     create_link,
     create_podcast,
+    create_report,
+    create_report_share,
     create_role,
     create_sponsor,
     create_tenant,
     delete_link,
+    delete_report,
     delete_role,
     dismiss_spike,
     erase_sponsor_contacts,
@@ -167,6 +180,8 @@ _CLOSED: Final = (
     get_one_podcast,
     get_overview,
     get_own_tenant,
+    get_report,
+    get_report_file,
     get_restatement,
     get_role,
     get_settings,
@@ -188,6 +203,8 @@ _CLOSED: Final = (
     list_members,
     list_podcast_claims,
     list_podcasts,
+    list_report_shares,
+    list_reports,
     list_restatements,
     list_roles,
     list_spikes,
@@ -201,6 +218,7 @@ _CLOSED: Final = (
     revert_spike,
     revoke_api_key,
     revoke_invitation,
+    revoke_report_share,
     rotate_api_key,
     set_tenant_quotas,
     update_api_key,

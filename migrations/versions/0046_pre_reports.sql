@@ -34,7 +34,7 @@ create table app.report_files (
     tenant_id uuid not null,
     report_id uuid not null,
     content bytea not null,
-    -- The same report as JSON, of which the page is made; null where the file is that already.
+    -- The same report as JSON, of which the page is made; null where the file is that already, or it is too large.
     figures bytea,
     primary key (tenant_id, report_id),
     foreign key (tenant_id, report_id) references app.reports on delete cascade
