@@ -79,7 +79,7 @@ async def _pieces(lend: Lend, tenant: Tenant, report: ReportRow, first: bytes) -
     """Read a file a piece at a time; no connection is held while a client takes its time."""
     yield first
     offset = len(first)
-    while offset < (report.bytes or 0):
+    while offset < (report.size_bytes or 0):
         async with lend() as conn:
             piece = await read_piece(conn, tenant, report.report_id, offset=offset)
         if not piece:
@@ -108,7 +108,7 @@ async def send_file(lend: Lend, tenant: Tenant, report: ReportRow) -> Stream:
     name = file_name(report.kind, params.start, params.end, wanted)
     headers = {
         "Content-Disposition": f'attachment; filename="{name}"',
-        "Content-Length": str(report.bytes),
+        "Content-Length": str(report.size_bytes),
         "Repr-Digest": f"sha-256=:{base64.b64encode(report.sha256 or b'').decode()}:",
     }
     return Stream(_pieces(lend, tenant, report, first), media_type=MEDIA_TYPES[wanted], headers=headers)

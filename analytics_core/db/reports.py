@@ -60,6 +60,7 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
         error: Why it failed, in words for whoever asked for it.
         cutoff_at: Up to when hits had landed that are in it.
         sha256: Of the file.
+        size_bytes: Of the file.
         expires_at: When the file goes.
         has_file: Whether it is there.
     """
@@ -74,7 +75,7 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
     cutoff_at: dt.datetime | None
     sha256: bytes | None
-    bytes: int | None
+    size_bytes: int | None
     created_by: UUID | None
     created_at: dt.datetime
     finished_at: dt.datetime | None
@@ -106,7 +107,7 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
 
 _LIST: Final[LiteralString] = """/* reports.list */
 select r.report_id, r.sponsor_id, r.kind, r.format, r.params, r.status, r.done_ppm, r.error, r.cutoff_at, r.sha256,
-    r.bytes, r.created_by, r.created_at, r.finished_at, r.expires_at,
+    r.bytes as size_bytes, r.created_by, r.created_at, r.finished_at, r.expires_at,
     exists (select from app.report_files f where f.tenant_id = r.tenant_id and f.report_id = r.report_id) as has_file
 from app.reports r
 where ($1::uuid is null or r.report_id = $1)

@@ -140,7 +140,7 @@ async def _answer(request: Request[Any, Any, Any], opened: OpenedShare, *, downl
         await use_view(request, share)
         database = resources_of(request).database
         return as_private(await send_file(database.auth, share.tenant, report))
-    if report.sha256 is None or report.bytes is None or report.finished_at is None:
+    if report.sha256 is None or report.size_bytes is None or report.finished_at is None:
         raise AssertionError("a report that has a file was made")
     shared = SharedReport(
         kind=report.kind,
@@ -148,7 +148,7 @@ async def _answer(request: Request[Any, Any, Any], opened: OpenedShare, *, downl
         params=msgspec.to_builtins(report.params),
         cutoff=report.cutoff_at,
         sha256=report.sha256.hex(),
-        bytes=report.bytes,
+        size_bytes=report.size_bytes,
         finished_at=report.finished_at,
         expires_at=share.expires_at,
         views_left=None if share.max_views is None else share.max_views - share.views,

@@ -69,7 +69,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
     cutoff: dt.datetime | None
     sha256: str | None
-    bytes: int | None
+    size_bytes: int | None
     has_file: bool
     created_at: dt.datetime
     finished_at: dt.datetime | None
@@ -89,7 +89,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             error=row.error,
             cutoff=row.cutoff_at,
             sha256=None if row.sha256 is None else row.sha256.hex(),
-            bytes=row.bytes,
+            size_bytes=row.size_bytes,
             has_file=row.has_file,
             created_at=row.created_at,
             finished_at=row.finished_at,
@@ -166,7 +166,7 @@ class SharedReport(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, Any]
     cutoff: dt.datetime | None
     sha256: str
-    bytes: int
+    size_bytes: int
     finished_at: dt.datetime
     expires_at: dt.datetime
     views_left: int | None
