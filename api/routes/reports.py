@@ -7,8 +7,8 @@ from typing import Any, Final
 from litestar import Request, delete, get, post
 from litestar.response import Stream
 
-from analytics_core.db.podcasts import get_number
 from analytics_core.db.pool import Connection
+from analytics_core.db.report_subjects import find_missing, with_latest_run
 from analytics_core.db.reports import ReportRow, add_report, find_report, stored_params
 from analytics_core.db.reports import delete_report as remove_report
 from analytics_core.db.reports import list_reports as read_reports
@@ -46,19 +46,15 @@ def _check(wanted: CreateReport) -> None:
 
 
 async def _settle(conn: Connection, kind: ReportKind, params: ReportParams) -> ReportParams:
-    """See that what a report is about is the tenant's.
+    """See that what a report is about is there, and choose the run that tells of conversions.
 
     Raises:
         InvalidRequest: Something is not there.
     """
-    faults = []
-    if params.podcast_id is not None and await get_number(conn, params.podcast_id) is None:
-        faults.append(Fault("/podcast_id", "not_found", "names no podcast of yours"))
-    if params.sponsor_id is not None and await find_sponsor(conn, params.sponsor_id) is None:
-        faults.append(Fault("/sponsor_id", "not_found", "names no sponsor of yours"))
-    if faults:
-        raise InvalidRequest(faults)
-    return params
+    missing = await find_missing(conn, params)
+    if missing:
+        raise InvalidRequest([Fault(f"/{fault.name}", fault.code, fault.message) for fault in missing])
+    return await with_latest_run(conn, kind, params)
 
 
 async def hold_report(conn: Connection, request: Request[Any, Any, Any]) -> ReportRow:
@@ -116,8 +112,8 @@ async def list_reports(request: Request[Any, Any, Any]) -> Page[Report]:
     sponsor_id, limit, after = query.get(SPONSOR_ID), query.get(LIMIT), query.get(_CURSOR)
     query.finish()
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
-        if sponsor_id is not None and await find_sponsor(conn, sponsor_id) is None:
-            raise NotFound("sponsor")
+        if sponsor_id is not None:
+            await find_sponsor(conn, sponsor_id)
         rows = await read_reports(conn, sponsor_id=sponsor_id, after=after, limit=limit + 1)
     last = rows[limit - 1] if len(rows) > limit else None
     cursor = None if last is None else write_cursor(_LIST, last.created_at, last.report_id)

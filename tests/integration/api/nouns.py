@@ -19,6 +19,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
 from analytics_core.clock import FixedClock
+from analytics_core.db.reports import begin_report, finish_report, list_waiting
 from analytics_core.hits import HitFlag
 from analytics_core.ids import new_id
 from analytics_core.permissions import INSTALLATION_PERMISSIONS, RoleName
@@ -216,6 +217,67 @@ async def _sponsor(owner: Owner) -> str:
     return str((await owner.post("/sponsors", name=f"Sponsor {owner.number}"))["sponsor_id"])
 
 
+async def _campaign(owner: Owner) -> str:
+    order_id, campaign_id, tenant = new_id(), new_id(), await owner.ledger.tenant_of(owner.slug)
+    sponsor_id = UUID(await owner.one("sponsor_id"))
+    await owner.ledger.operator.execute(
+        """insert into app.insertion_orders (tenant_id, insertion_order_id, sponsor_id, number, name, currency,
+            created_at)
+        values ($1, $2, $3, 1, 'Order', 'EUR', $4)""",
+        tenant.tenant_id,
+        order_id,
+        sponsor_id,
+        _NOW,
+    )
+    await owner.ledger.operator.execute(
+        """insert into app.campaigns (tenant_id, campaign_id, sponsor_id, insertion_order_id, currency, name, starts_on,
+            ends_on, pricing, budget_amount, model, window_days, created_at)
+        values ($1, $2, $3, $4, 'EUR', 'Campaign', $5, $5, 'cpm', 0, 'linear', 30, $6)""",
+        tenant.tenant_id,
+        campaign_id,
+        sponsor_id,
+        order_id,
+        dt.date.fromisoformat(_DAY),
+        _NOW,
+    )
+    return str(campaign_id)
+
+
+async def _run(owner: Owner) -> str:
+    run_id, tenant = new_id(), await owner.ledger.tenant_of(owner.slug)
+    await owner.ledger.operator.execute(
+        """insert into app.attribution_runs (tenant_id, run_id, sponsor_id, starts_at, ends_at, models, params,
+            params_hash, status, cutoff_at, code_version, created_at, finished_at)
+        values ($1, $2, $3, $4, $5, '{linear}', '{}', sha256(''), 'ready', $5, 't', $5, $5)""",
+        tenant.tenant_id,
+        run_id,
+        UUID(await owner.one("sponsor_id")),
+        dt.datetime.fromisoformat(f"{_DAY}T00:00+00:00"),
+        _NOW,
+    )
+    return str(run_id)
+
+
+async def _report(owner: Owner) -> str:
+    """Ask for a report, and put a file where ingest would."""
+    podcast_id = await owner.one("podcast_id")
+    asked = await owner.post(
+        "/reports", kind="podcast", format="csv", podcast_id=podcast_id, **{"from": _DAY, "to": "2026-11-03"}
+    )
+    (waiting,) = [one for one in await list_waiting(owner.ledger.ingest) if str(one.report_id) == asked["report_id"]]
+    begun = await begin_report(owner.ledger.ingest, waiting)
+    assert begun is not None
+    assert await finish_report(
+        owner.ledger.ingest, begun, content=b"a", figures=None, sha256=bytes(32), cutoff_at=None, now=_NOW
+    )
+    return str(asked["report_id"])
+
+
+async def _share(owner: Owner) -> str:
+    path = f"/reports/{await owner.one('report_id')}/shares"
+    return str((await owner.post(path, expires_at="2026-12-24T12:00:00Z"))["share"]["share_id"])
+
+
 MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "sponsor_id": _sponsor,
     "podcast_id": _podcast,
@@ -232,6 +294,10 @@ MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "user_id": _member,
     "invitation_id": _invitation,
     "session_id": _session,
+    "campaign_id": _campaign,
+    "run_id": _run,
+    "report_id": _report,
+    "share_id": _share,
 }
 """How one of each is made, by the parameter that names it; what others are made of comes first."""
 
@@ -254,6 +320,21 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
         {"email": "other@example.com", "role_id": "{role_id}"},
         {"email": "other@example.com", "role": "sponsor", "sponsor_ids": ["{sponsor_id}"]},
     ],
+    "create_report": [
+        {"kind": "podcast", "format": "csv", "from": _DAY, "to": "2026-11-03", "podcast_id": "{podcast_id}"},
+        {"kind": "sponsor", "format": "csv", "from": _DAY, "to": "2026-11-03", "sponsor_id": "{sponsor_id}"},
+        {
+            "kind": "sponsor",
+            "format": "csv",
+            "from": _DAY,
+            "to": "2026-11-03",
+            "sponsor_id": "{sponsor_id}",
+            "campaign_id": "{campaign_id}",
+            "run_id": "{run_id}",
+        },
+        {"kind": "delivery", "format": "csv", "from": _DAY, "to": "2026-11-03", "campaign_id": "{campaign_id}"},
+    ],
+    "create_report_share": [{"expires_at": "2026-12-24T12:00:00Z"}],
     "create_link": [{"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"}],
     "dismiss_spike": [{"reason": "a crawler"}],
     "revert_spike": [{"reason": "a crawler"}],
@@ -312,7 +393,8 @@ def list_asked(app: Litestar) -> list[Asked]:
     asked = []
     for operation in list_operations(app):
         # What is about all tenants is refused to all but one, whichever id they name: test_tenants.py.
-        if operation.handler.opt.get("permission") in INSTALLATION_PERMISSIONS:
+        # What anybody may open by its secret is nobody's.
+        if operation.handler.opt.get("permission") in INSTALLATION_PERMISSIONS or operation.is_open:
             continue
         name, method, path = operation.function.__name__, operation.method.upper(), operation.path
         needed = {

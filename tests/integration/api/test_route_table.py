@@ -89,6 +89,7 @@ async def test_only_these_are_open_to_everyone(app: Litestar) -> None:
         "/api/v1/docs",
         "/api/v1/health",
         "/api/v1/openapi.json",
+        "/api/v1/shared/{token:str}",
         "/favicon.ico",
         "/forgot-password",
         "/invitation",
