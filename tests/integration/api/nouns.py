@@ -19,7 +19,6 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
 from analytics_core.clock import FixedClock
-from analytics_core.db.reports import begin_report, finish_report, list_waiting
 from analytics_core.hits import HitFlag
 from analytics_core.ids import new_id
 from analytics_core.permissions import INSTALLATION_PERMISSIONS, RoleName
@@ -29,6 +28,7 @@ from api.pages.sessions import SESSION_COOKIE
 from ingest.restatements import restate
 from tests.integration.api.browsers import ORIGIN, Browser
 from tests.integration.api.feed_hosts import feed_host
+from tests.integration.api.kept_reports import keep_report
 from tests.integration.api.ledger import Api, Ledger, make_feed
 from tests.integration.api.people import make_person, sign_in
 
@@ -259,18 +259,8 @@ async def _run(owner: Owner) -> str:
 
 
 async def _report(owner: Owner) -> str:
-    """Ask for a report, and put a file where ingest would."""
     podcast_id = await owner.one("podcast_id")
-    asked = await owner.post(
-        "/reports", kind="podcast", format="csv", podcast_id=podcast_id, **{"from": _DAY, "to": "2026-11-03"}
-    )
-    (waiting,) = [one for one in await list_waiting(owner.ledger.ingest) if str(one.report_id) == asked["report_id"]]
-    begun = await begin_report(owner.ledger.ingest, waiting)
-    assert begun is not None
-    assert await finish_report(
-        owner.ledger.ingest, begun, content=b"a", figures=None, sha256=bytes(32), cutoff_at=None, now=_NOW
-    )
-    return str(asked["report_id"])
+    return await keep_report(owner.api, owner.ledger, key=owner.key, kind="podcast", podcast_id=podcast_id)
 
 
 async def _share(owner: Owner) -> str:

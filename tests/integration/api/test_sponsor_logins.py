@@ -16,6 +16,7 @@ from api.app import create_app
 from api.callers import Caller
 from api.openapi import list_operations
 from api.resources import Resources
+from tests.integration.api.kept_reports import keep_report
 from tests.integration.api.ledger import Api, Ledger, problem
 from tests.integration.api.people import make_person, sign_in
 from tests.integration.api.test_sponsors import call, follow, make, make_link
@@ -48,7 +49,8 @@ async def things_of(api: Api, ledger: Ledger, name: str, clicks: int) -> dict[st
     sponsor = await make(api, name)
     link = await make_link(api, sponsor, slug=name.lower())
     await follow(ledger, link, ["2026-11-20T10:00:00+00:00"] * clicks)
-    return {"sponsor_id": sponsor["sponsor_id"], "link_id": link["link_id"]}
+    report_id = await keep_report(api, ledger, kind="sponsor", sponsor_id=sponsor["sponsor_id"])
+    return {"sponsor_id": sponsor["sponsor_id"], "link_id": link["link_id"], "report_id": report_id}
 
 
 async def hold(api: Api, ledger: Ledger, user_id: UUID, *sponsors: str) -> None:
