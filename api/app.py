@@ -33,6 +33,13 @@ from api.routes.auth import forgot_password, refresh, register, reset_password, 
 from api.routes.claims import check_claim, claim_podcast, get_one_claim, list_podcast_claims
 from api.routes.comparisons import compare
 from api.routes.curves import get_curves
+from api.routes.deliveries import (
+    get_campaign_delivery,
+    get_campaign_performance,
+    get_campaign_reach,
+    get_flight_delivery,
+    get_invoice,
+)
 from api.routes.documentation import get_docs, get_openapi, publish
 from api.routes.erasures import create_erasure, get_erasure, list_erasures
 from api.routes.events import list_events
@@ -168,11 +175,16 @@ _CLOSED: Final = (
     explain_day,
     export_audit,
     get_api_key,
+    get_campaign_delivery,
+    get_campaign_performance,
+    get_campaign_reach,
     get_clicks,
     get_curves,
     get_downloads,
     get_erasure,
+    get_flight_delivery,
     get_hit,
+    get_invoice,
     get_ledger,
     get_link,
     get_link_clicks,
@@ -262,14 +274,16 @@ def create_app(
     checks = (_refuse_query, _refuse_media_type)
     app = Litestar(
         [
-            Router(_BASE, route_handlers=list(_OPEN), guards=[Guards(limit_network, *checks)]),
+            Router(_BASE, route_handlers=list(_OPEN), before_request=Guards(limit_network, *checks)),
             Router(
-                _BASE, route_handlers=list(_CLOSED), guards=[Guards(Limited(require_key), require_permission, *checks)]
+                _BASE,
+                route_handlers=list(_CLOSED),
+                before_request=Guards(Limited(require_key), require_permission, *checks),
             ),
             Router(
                 _BASE,
                 route_handlers=list(_PERSONAL),
-                guards=[Guards(Limited(require_person), require_permission, *checks)],
+                before_request=Guards(Limited(require_person), require_permission, *checks),
             ),
             *page_routes(),
         ],

@@ -27,6 +27,7 @@ from ingest.finality import finalise_days
 from ingest.job_queue import JobKind
 from ingest.outbox import KEEP as KEEP_MAIL
 from ingest.pending import release_aged
+from ingest.reach import count_due_reach
 from ingest.reports import make_reports
 from ingest.restatements import restate_due
 from ingest.retention import drop_old
@@ -89,6 +90,7 @@ class Chores:
             JobKind("idempotency", _EVERY, self._drop_answers),
             JobKind("spikes", _SPIKES_EVERY, self._guard),
             JobKind("people", _EVERY, self._erase_people),
+            JobKind("reach", _EVERY, self._count_reach),
         ]
 
     def erasure_kinds(self) -> list[JobKind]:
@@ -172,6 +174,11 @@ class Chores:
     async def _erase_people(self, conn: Connection) -> Mapping[str, int]:
         """Erase who had themselves deleted a while ago."""
         return {"erased": await erase_deleted(conn, before=self._clock.now() - DELETED_FOR)}
+
+    async def _count_reach(self, conn: Connection) -> Mapping[str, int]:
+        """Count the listeners of sponsors' months whose impressions changed."""
+        after_days = self._settings.ingest.final_after_days
+        return {"months": await count_due_reach(conn, clock=self._clock, final_after_days=after_days)}
 
     async def _drop_answers(self, conn: Connection) -> Mapping[str, int]:
         return {"answers": await drop_answers(conn, now=self._clock.now())}
