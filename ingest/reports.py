@@ -6,8 +6,8 @@ import asyncio
 import datetime as dt
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, TypeAlias
+from collections.abc import Mapping
+from typing import Final
 
 from analytics_core.clock import Clock
 from analytics_core.db.pool import CONNECTION_LOST, Connection, Pool, open_pool, tenant_transaction
@@ -22,11 +22,13 @@ from analytics_core.db.reports import (
     note_progress,
     put_back,
 )
+from analytics_core.db.sponsor_figures import read_sponsor_figures
 from analytics_core.errors import Unavailable
 from analytics_core.reporting.documents import Document, ReportFailed
 from analytics_core.reporting.files import Format, write_figures, write_file
 from analytics_core.reporting.podcasts import write_podcast
-from analytics_core.reporting.requests import ReportKind, ReportParams
+from analytics_core.reporting.requests import ReportKind
+from analytics_core.reporting.sponsors import write_delivery, write_sponsor
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 
@@ -40,14 +42,13 @@ _OURS: Final = "it could not be made, twice, for a reason of ours: the operator 
 
 _log = logging.getLogger("castledger.ingest")
 
-_Reader: TypeAlias = Callable[[Connection, ReportParams, dt.datetime], Awaitable[Document]]
 
-
-async def _podcast(conn: Connection, params: ReportParams, now: dt.datetime) -> Document:
-    return write_podcast(params, await read_podcast_figures(conn, params, now=now))
-
-
-_READERS: Final[Mapping[ReportKind, _Reader]] = {ReportKind.PODCAST: _podcast}
+async def _read(conn: Connection, report: WaitingReport, *, now: dt.datetime) -> Document:
+    params, kind = report.params, ReportKind(report.kind)
+    if kind is ReportKind.PODCAST:
+        return write_podcast(params, await read_podcast_figures(conn, params, now=now))
+    figures = await read_sponsor_figures(conn, report.tenant, kind, params, now=now)
+    return write_sponsor(params, figures) if kind is ReportKind.SPONSOR else write_delivery(params, figures)
 
 
 async def make_reports(conn: Connection, database: DatabaseSettings, *, clock: Clock) -> Mapping[str, int]:
@@ -112,7 +113,7 @@ async def _make(conn: Connection, pool: Pool, waiting: WaitingReport, *, clock: 
 
 async def _try(conn: Connection, pool: Pool, report: WaitingReport, *, clock: Clock) -> bool:
     async with tenant_transaction(pool, report.tenant, readonly=True, snapshot=True) as api:
-        document = await _READERS[ReportKind(report.kind)](api, report.params, clock.now())
+        document = await _read(api, report, now=clock.now())
     await note_progress(conn, report, done_ppm=_READ_PPM)
     wanted = Format(report.format)
     # In a thread: what else ingest does goes on meanwhile.

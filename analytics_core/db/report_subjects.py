@@ -11,7 +11,7 @@ from analytics_core.db.podcasts import get_number
 from analytics_core.db.pool import Connection
 from analytics_core.reporting.requests import FieldFault, ReportKind, ReportParams
 
-__all__ = ("find_missing", "with_latest_run")
+__all__ = ("find_missing", "with_run")
 
 _SPONSOR: Final[LiteralString] = """/* report_subjects.sponsor */
 select true from app.sponsors where sponsor_id = $1"""
@@ -22,9 +22,9 @@ select sponsor_id from app.campaigns where campaign_id = $1"""
 _RUN: Final[LiteralString] = """/* report_subjects.run */
 select sponsor_id from app.attribution_runs where run_id = $1 and status = 'ready'"""
 
-_LATEST: Final[LiteralString] = """/* report_subjects.latest_run */
-select run_id from app.attribution_runs
-where sponsor_id = $1 and status = 'ready' and starts_at = $2 and ends_at = $3
+_RUN_OF_DAYS: Final[LiteralString] = """/* report_subjects.run_of_days */
+select run_id, cutoff_at from app.attribution_runs
+where sponsor_id = $1 and status = 'ready' and ($4::uuid is null and starts_at = $2 and ends_at = $3 or run_id = $4)
 order by created_at desc, run_id desc limit 1"""
 
 
@@ -51,13 +51,20 @@ async def find_missing(conn: Connection, params: ReportParams) -> list[FieldFaul
     return missing
 
 
-async def with_latest_run(conn: Connection, kind: ReportKind, params: ReportParams) -> ReportParams:
-    """Have a sponsor's report without a run tell of the latest one of exactly its days, if there is any.
+async def with_run(conn: Connection, kind: ReportKind, params: ReportParams, *, now: dt.datetime) -> ReportParams:
+    """Settle what tells of conversions in a sponsor's report: which run, and what was received until when.
 
-    The run is chosen when the report is asked for, so that what it was asked for by says all of it.
+    Both are chosen when the report is asked for, so that what it was asked for by says all of it.
+
+    Args:
+        conn: In a transaction of the tenant.
+        kind: Of other reports nothing is settled.
+        params: As they were given: without a run the latest of exactly these days is taken, if there is any.
+        now: Aware instant.
     """
-    if kind is not ReportKind.SPONSOR or params.run_id is not None:
+    if kind is not ReportKind.SPONSOR:
         return params
     first, end = (dt.datetime.combine(day, dt.time(), dt.UTC) for day in (params.start, params.end))
-    run_id = await conn.fetchval(_LATEST, params.sponsor_id, first, end)
-    return msgspec.structs.replace(params, run_id=run_id)
+    run = await conn.fetchrow(_RUN_OF_DAYS, params.sponsor_id, first, end, params.run_id)
+    run_id, cutoff_at = (None, now) if run is None else (run["run_id"], run["cutoff_at"])
+    return msgspec.structs.replace(params, run_id=run_id, received_before=params.received_before or cutoff_at)

@@ -37,6 +37,7 @@ class ReportParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         sponsor_id: Of which sponsor.
         campaign_id: Of one campaign alone.
         run_id: The attribution run that tells of conversions; ``None`` when there is none for exactly these days.
+        received_before: Conversions that were received before are counted by code.
     """
 
     start: dt.date = msgspec.field(name="from")
@@ -46,6 +47,7 @@ class ReportParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     sponsor_id: UUID | None = None
     campaign_id: UUID | None = None
     run_id: UUID | None = None
+    received_before: dt.datetime | None = None
 
 
 class FieldFault(NamedTuple):
@@ -62,11 +64,11 @@ _REQUIRED: Final[Mapping[ReportKind, tuple[str, ...]]] = {
     ReportKind.DELIVERY: (),
 }
 _ALLOWED: Final[Mapping[ReportKind, tuple[str, ...]]] = {
-    ReportKind.SPONSOR: ("sponsor_id", "campaign_id", "run_id"),
+    ReportKind.SPONSOR: ("sponsor_id", "campaign_id", "run_id", "received_before"),
     ReportKind.PODCAST: ("podcast_id", "tz"),
     ReportKind.DELIVERY: ("sponsor_id", "campaign_id"),
 }
-_FIELDS: Final = ("tz", "podcast_id", "sponsor_id", "campaign_id", "run_id")
+_FIELDS: Final = ("tz", "podcast_id", "sponsor_id", "campaign_id", "run_id", "received_before")
 
 
 def find_faults(kind: ReportKind, params: ReportParams) -> Iterator[FieldFault]:
@@ -83,6 +85,8 @@ def find_faults(kind: ReportKind, params: ReportParams) -> Iterator[FieldFault]:
     for name in _FIELDS:
         if name in given and name not in _ALLOWED[kind]:
             yield FieldFault(name, "unexpected", f"is no field of a {kind} report")
+    if params.received_before is not None and params.received_before.tzinfo is None:
+        yield FieldFault("received_before", "naive_time", "has no offset; write 2026-12-01T12:00:00Z or …+01:00")
     if find_time_zone(params.tz) is None:
         yield FieldFault("tz", "unknown_time_zone", "is no known time zone; use a name such as Europe/Berlin")
     for name, day in (("from", params.start), ("to", params.end)):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any, Final
 
 from litestar import Request, delete, get, post
 from litestar.response import Stream
 
 from analytics_core.db.pool import Connection
-from analytics_core.db.report_subjects import find_missing, with_latest_run
+from analytics_core.db.report_subjects import find_missing, with_run
 from analytics_core.db.reports import ReportRow, add_report, find_report, stored_params
 from analytics_core.db.reports import delete_report as remove_report
 from analytics_core.db.reports import list_reports as read_reports
@@ -45,7 +46,7 @@ def _check(wanted: CreateReport) -> None:
         raise InvalidRequest(faults)
 
 
-async def _settle(conn: Connection, kind: ReportKind, params: ReportParams) -> ReportParams:
+async def _settle(conn: Connection, kind: ReportKind, params: ReportParams, *, now: dt.datetime) -> ReportParams:
     """See that what a report is about is there, and choose the run that tells of conversions.
 
     Raises:
@@ -54,7 +55,7 @@ async def _settle(conn: Connection, kind: ReportKind, params: ReportParams) -> R
     missing = await find_missing(conn, params)
     if missing:
         raise InvalidRequest([Fault(f"/{fault.name}", fault.code, fault.message) for fault in missing])
-    return await with_latest_run(conn, kind, params)
+    return await with_run(conn, kind, params, now=now)
 
 
 async def hold_report(conn: Connection, request: Request[Any, Any, Any]) -> ReportRow:
@@ -86,8 +87,9 @@ async def create_report(request: Request[Any, Any, Any]) -> Report:
     """
     wanted = await read_json(request, CreateReport)
     _check(wanted)
+    now = resources_of(request).clock.now()
     async with writing(request, "report.create") as work:
-        params = await _settle(work.conn, wanted.kind, wanted.params)
+        params = await _settle(work.conn, wanted.kind, wanted.params, now=now)
         row = await add_report(
             work.conn,
             work.tenant,
@@ -95,7 +97,7 @@ async def create_report(request: Request[Any, Any, Any]) -> Report:
             format=wanted.format.value,
             params=params,
             by=work.caller.caller_id,
-            now=resources_of(request).clock.now(),
+            now=now,
         )
         on_record = {"kind": row.kind, "format": row.format, **stored_params(row.params)}
         return work.done(Report.of(row), resource=row.report_id, after=on_record)

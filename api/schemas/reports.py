@@ -24,7 +24,9 @@ class CreateReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     `podcast` needs `podcast_id`, and its days are those of `tz`; `sponsor` needs `sponsor_id` and may name one
     `campaign_id` of it, and the `run_id` of an attribution run: without one the latest run of exactly these days tells
-    of conversions, if there is any. `delivery` is about all flights, or those of `sponsor_id` or `campaign_id`.
+    of conversions, if there is any. Redemptions of codes are those of conversions that were received before
+    `received_before`: the run's cutoff, or now, unless it is given. `delivery` is about all flights, or those of
+    `sponsor_id` or `campaign_id`.
     """
 
     kind: ReportKind
@@ -36,6 +38,7 @@ class CreateReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     sponsor_id: UUID | None = None
     campaign_id: UUID | None = None
     run_id: UUID | None = None
+    received_before: dt.datetime | None = None
 
     @property
     def params(self) -> ReportParams:
@@ -48,6 +51,7 @@ class CreateReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             sponsor_id=self.sponsor_id,
             campaign_id=self.campaign_id,
             run_id=self.run_id,
+            received_before=self.received_before,
         )
 
 
