@@ -330,8 +330,8 @@ def _conversions(figures: SponsorFigures) -> Table:
         Column("currency", Kind.TEXT),
         Column("value_amount"),
         Column("cost_amount"),
-        Column("cost_per_conversion_amount"),
-        Column("return_on_cost", Kind.NUMBER),
+        Column("cpa_amount"),
+        Column("roas", Kind.NUMBER),
         Column("reason", Kind.TEXT),
     )
     rows: list[tuple[Cell, ...]] = []
