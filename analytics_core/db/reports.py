@@ -130,7 +130,8 @@ where f.tenant_id = $1 and f.report_id = $2 and (f.figures is not null or r.form
 
 # The oldest of each tenant, so that nobody waits for all that another has asked for.
 _WAITING: Final[LiteralString] = """/* reports.waiting */
-select distinct on (r.tenant_id) r.tenant_id, t.tenant_no, r.report_id, r.kind, r.format, r.params, r.attempts
+select distinct on (r.tenant_id) r.tenant_id, t.tenant_no, r.report_id, r.sponsor_id, r.kind, r.format, r.params,
+    r.attempts
 from app.reports r join app.tenants t using (tenant_id)
 where r.status in ('queued', 'running') order by r.tenant_id, r.created_at, r.report_id"""
 
@@ -255,7 +256,8 @@ async def list_waiting(conn: Connection) -> Sequence[WaitingReport]:
             report_id=row["report_id"],
             kind=row["kind"],
             format=row["format"],
-            params=msgspec.convert(row["params"], ReportParams),
+            # As a merge of sponsors has left it.
+            params=msgspec.structs.replace(msgspec.convert(row["params"], ReportParams), sponsor_id=row["sponsor_id"]),
             attempts=row["attempts"],
         )
         for row in await conn.fetch(_WAITING)

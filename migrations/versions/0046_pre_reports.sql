@@ -93,8 +93,8 @@ create policy dump on app.reports for select to castledger_dump using (true);
 create policy dump on app.report_files for select to castledger_dump using (true);
 create policy dump on app.report_shares for select to castledger_dump using (true);
 
--- A report is kept for as long as it is shared.
-grant select, insert, delete, update (expires_at) on app.reports to castledger_api;
+-- A report is kept for as long as it is shared, and goes with its sponsor in a merge.
+grant select, insert, delete, update (expires_at, sponsor_id) on app.reports to castledger_api;
 grant select on app.report_files to castledger_api;
 grant select (tenant_id, share_id, report_id, has_password, expires_at, max_views, views, created_by, created_at,
     revoked_at), insert, update (revoked_at) on app.report_shares to castledger_api;
