@@ -85,9 +85,10 @@ def cost_in_range(
         before: Those of them from before the start.
         conversions_ppm: Of the days; ``None`` where nobody counted them.
         start: Aware instant at which the days begin.
-        at: Aware instant up to which they are known.
+        at: Aware instant up to which they are known, itself excluded.
     """
-    last = charge_flight(terms, delivered=delivered, conversions_ppm=conversions_ppm, now=at)
+    # Both just before: a fee is owed in the days in which its flight begins, and not in those that end then.
+    last = charge_flight(terms, delivered=delivered, conversions_ppm=conversions_ppm, now=at - _MOMENT)
     if terms.pricing == "cpa" or last.amount is None:
         return last
     first = charge_flight(terms, delivered=before, now=start - _MOMENT)
