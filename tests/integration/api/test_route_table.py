@@ -96,6 +96,7 @@ async def test_only_these_are_open_to_everyone(app: Litestar) -> None:
         "/methodology",
         "/methodology.json",
         "/reset-password",
+        "/shared/{token:str}",
         "/sign-in",
         "/static/{name:str}",
         "/verify-email",
