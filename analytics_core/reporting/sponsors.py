@@ -32,8 +32,8 @@ _PACING: Final = (
     "delivered than was booked."
 )
 _MONEY: Final = (
-    "Amounts are in the smallest unit of their currency, such as cents. `cost` is what the report's days cost: "
-    "impressions by the thousand up to the booking, a flat fee when its flight begins."
+    "`cost_amount` is what the report's days cost: impressions by the thousand up to the booking, a flat fee when its "
+    "flight begins."
 )
 _CONVERSIONS: Final = (
     "Conversions are what the sponsor's shop told us. `deterministic` gives each one whole to the surest sign that "
@@ -390,6 +390,7 @@ def _about(params: ReportParams, figures: SponsorFigures) -> dict[str, Cell]:
         "from": params.start,
         "to": params.end,
         "tz": params.tz,
+        "amounts": "in the smallest unit of their currency, such as cents",
         **about_counting(figures.counted),
     }
     return about

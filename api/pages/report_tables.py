@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -36,7 +37,7 @@ _TITLES: Final = {
 _LABELS: Final = {
     "booked": "Booked",
     "delivered": "Delivered",
-    "delivered_in_range": "In these days",
+    "delivered_in_range": "Delivered in these days",
     "downloads_strict": "Strict",
     "expected": "Expected by then",
     "pacing": "Pacing",
@@ -75,6 +76,8 @@ _WORDS: Final = {
     "mid": "mid-roll",
     "post": "post-roll",
 }
+_HEAD: Final = ("downloads", "listeners", "downloads_strict", "delivered_in_range", "booked", "clicks", "redemptions")
+_NAMED: Final = re.compile(r"`(\w+)`")
 _WORDY: Final = frozenset({"model", "pricing", "pace", "reason", "position"})
 _ABOUT: Final = ("sponsor", "podcast", "from", "to", "tz", "cutoff", "state", "rules", "run_cutoff", "run_version")
 _ABOUT_LABELS: Final = {
@@ -161,9 +164,14 @@ def _cell(name: str, row: _Row) -> ShownCell:
         case _ if name.endswith(("_at", "_on", "_from", "_until", "day", "month")):
             return ShownCell(_instant(value), False)
         case _ if name == "country":
-            return ShownCell(str(country_names().get(value) or value or "not known"), False)
+            return ShownCell(country_names().get(str(value), str(value)) or "not known", False)
         case _:
             return ShownCell(value or "not known", False)
+
+
+def _note(text: str) -> str:
+    """Call columns in a note by what they are called on the page."""
+    return _NAMED.sub(lambda found: f"“{_WORDS.get(found[1]) or _label(found[1])}”", text)
 
 
 def _show(name: str, rows: Sequence[_Row], *, limit: int = MAX_SHOWN) -> Shown:
@@ -207,13 +215,13 @@ def read_page(figures: bytes) -> ReportPage:
     about = report["about"]
     return ReportPage(
         title=report["title"],
-        totals=[(_label(name), number(value)) for name, value in totals.items() if value is not None],
+        totals=[(_label(name), number(totals[name])) for name in _HEAD if totals.get(name) is not None],
         about=[
             (_ABOUT_LABELS.get(name, _label(name)), _instant(str(about[name])))
             for name in _ABOUT
             if about.get(name) is not None
         ],
-        notes=report["notes"],
+        notes=[_note(note) for note in report["notes"]],
         chart=_chart(days, State(about["state"])),
         days=_show("days", days, limit=len(days)) if days else None,
         tables=[_show(name, rows) for name, rows in tables.items() if rows],

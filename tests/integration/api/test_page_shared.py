@@ -74,9 +74,8 @@ async def test_a_sponsor_understands_it_without_us(api: Api, browser: Browser, r
     assert page.texts("//h1") == ["<b>Acme</b>: from 2026-11-01 to 2026-11-30"]
     assert page.find("//h1//b") == []
     assert [*zip(page.texts("//dl[@class='figures']//dt"), page.texts("//dl[@class='figures']//dd"), strict=True)] == [
+        ("Delivered in these days", "640"),
         ("Booked", "1,000"),
-        ("Delivered", "640"),
-        ("In these days", "640"),
         ("Clicks", "0"),
         ("Redemptions", "0"),
     ]
@@ -95,10 +94,12 @@ async def test_a_sponsor_understands_it_without_us(api: Api, browser: Browser, r
         "From": "",
         "Until": "",
         "Delivered": "640",
-        "In these days": "640",
+        "Delivered in these days": "640",
     }
     assert len(page.find("//svg[@role='img']")) == 1
-    assert "gives each one whole to the surest sign" in page.text
+    # Notes call things as the page does.
+    assert "“surest sign” gives each one whole to the surest sign" in page.text
+    assert "“Cost” is what the report's days cost" in page.text
     assert page.answer.headers["x-robots-tag"] == "noindex, nofollow"
     assert page.answer.headers["referrer-policy"] == "same-origin"
     assert await views(api, report_id) == [1]
