@@ -27,9 +27,29 @@ from api.pages.views import template_config
 from api.queries import Query
 from api.requests import Observer
 from api.resources import Resources
+from api.routes.ad_slots import (
+    archive_ad_slot,
+    create_ad_slot,
+    get_inventory,
+    list_ad_slots,
+    update_ad_slot,
+)
 from api.routes.analytics import explain_day, get_downloads
 from api.routes.audit import export_audit, list_audit
 from api.routes.auth import forgot_password, refresh, register, reset_password, sign_in, sign_out, verify
+from api.routes.campaigns import (
+    activate_campaign,
+    cancel_campaign,
+    complete_campaign,
+    create_campaign,
+    duplicate_campaign,
+    get_campaign,
+    list_campaigns,
+    pause_campaign,
+    resume_campaign,
+    schedule_campaign,
+    update_campaign,
+)
 from api.routes.claims import check_claim, claim_podcast, get_one_claim, list_podcast_claims
 from api.routes.comparisons import compare
 from api.routes.curves import get_curves
@@ -43,8 +63,24 @@ from api.routes.deliveries import (
 from api.routes.documentation import get_docs, get_openapi, publish
 from api.routes.erasures import create_erasure, get_erasure, list_erasures
 from api.routes.events import list_events
+from api.routes.flights import (
+    cancel_flight,
+    create_flight,
+    get_flight,
+    list_flights,
+    update_flight,
+)
 from api.routes.health import get_health
 from api.routes.hits import get_hit, list_hits
+from api.routes.insertion_orders import (
+    cancel_insertion_order,
+    close_insertion_order,
+    create_insertion_order,
+    get_insertion_order,
+    list_insertion_orders,
+    open_insertion_order,
+    update_insertion_order,
+)
 from api.routes.invitations import accept_invitation, create_invitation, list_invitations, revoke_invitation
 from api.routes.keys import (
     create_api_key,
@@ -66,6 +102,16 @@ from api.routes.links import (
 )
 from api.routes.members import list_members, remove_member, update_member
 from api.routes.overviews import get_overview
+from api.routes.placements import (
+    create_placement,
+    get_placement,
+    go_live,
+    list_placements,
+    miss_placement,
+    pull_placement,
+    update_placement,
+    verify_placement,
+)
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
 from api.routes.report_shares import (
     create_report_share,
@@ -151,16 +197,28 @@ _PERSONAL: Final = (
 _CLOSED: Final = (
     accept_spike,
     accept_unknown_host,
+    activate_campaign,
+    archive_ad_slot,
     archive_sponsor,
+    cancel_campaign,
+    cancel_flight,
+    cancel_insertion_order,
     check_claim,
     claim_podcast,
+    close_insertion_order,
     close_own_tenant,
     close_tenant,
     compare,
+    complete_campaign,
+    create_ad_slot,
     create_api_key,
+    create_campaign,
     create_erasure,
+    create_flight,
+    create_insertion_order,
     create_invitation,
     create_link,
+    create_placement,
     create_podcast,
     create_report,
     create_report_share,
@@ -171,6 +229,7 @@ _CLOSED: Final = (
     delete_report,
     delete_role,
     dismiss_spike,
+    duplicate_campaign,
     erase_sponsor_contacts,
     explain_day,
     export_audit,
@@ -178,6 +237,7 @@ _CLOSED: Final = (
     get_campaign_delivery,
     get_campaign_performance,
     get_campaign_reach,
+    get_campaign,
     get_clicks,
     get_curves,
     get_downloads,
@@ -185,6 +245,10 @@ _CLOSED: Final = (
     get_flight_delivery,
     get_hit,
     get_invoice,
+    get_flight,
+    get_hit,
+    get_insertion_order,
+    get_inventory,
     get_ledger,
     get_link,
     get_link_clicks,
@@ -192,6 +256,7 @@ _CLOSED: Final = (
     get_one_podcast,
     get_overview,
     get_own_tenant,
+    get_placement,
     get_report,
     get_report_file,
     get_restatement,
@@ -204,15 +269,21 @@ _CLOSED: Final = (
     get_tenant_quotas,
     get_unknown_hosts,
     get_usage,
+    go_live,
+    list_ad_slots,
     list_api_keys,
     list_audit,
+    list_campaigns,
     list_episodes,
     list_erasures,
     list_events,
+    list_flights,
     list_hits,
+    list_insertion_orders,
     list_invitations,
     list_links,
     list_members,
+    list_placements,
     list_podcast_claims,
     list_podcasts,
     list_report_shares,
@@ -223,23 +294,35 @@ _CLOSED: Final = (
     list_sponsors,
     list_tenants,
     merge_sponsor,
+    miss_placement,
+    open_insertion_order,
+    pause_campaign,
+    pull_placement,
     remove_member,
     rename_own_tenant,
     reopen_own_tenant,
     restore_sponsor,
+    resume_campaign,
     revert_spike,
     revoke_api_key,
     revoke_invitation,
     revoke_report_share,
     rotate_api_key,
+    schedule_campaign,
     set_tenant_quotas,
+    update_ad_slot,
     update_api_key,
+    update_campaign,
+    update_flight,
+    update_insertion_order,
     update_link,
     update_member,
+    update_placement,
     update_role,
     update_settings,
     update_sponsor,
     update_tenant,
+    verify_placement,
 )
 
 

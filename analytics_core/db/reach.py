@@ -80,7 +80,7 @@ with live as materialized (
 ), heard as materialized (
     select l.campaign_id, l.flight_id, w.listener_key, count(*) as n
     from live l
-    join ts.downloads w on w.episode_no = l.episode_no and w.day >= $4 and w.day < $5
+    join ts.downloads w on w.episode_no = l.episode_no and w.tenant_no = $2 and w.day >= $4 and w.day < $5
         and w.occurred_at >= l.live_from and w.occurred_at < l.live_until
     where (select yes from complete)
     group by 1, 2, 3

@@ -160,11 +160,11 @@ def _cell(name: str, row: _Row) -> ShownCell:
         case float():
             return ShownCell(f"{value:,.2f}", True)
         case _ if name in _WORDY:
-            return ShownCell(_WORDS.get(value, value), False)
+            return ShownCell(_WORDS.get(str(value), str(value)), False)
         case _ if name.endswith(("_at", "_on", "_from", "_until", "day", "month")):
             return ShownCell(_instant(value), False)
         case _ if name == "country":
-            return ShownCell(country_names().get(str(value), str(value)) or "not known", False)
+            return ShownCell(country_names().get(value, value) or "not known", False)
         case _:
             return ShownCell(value or "not known", False)
 

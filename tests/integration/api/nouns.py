@@ -26,6 +26,7 @@ from api.openapi import Operation, list_operations
 from api.pages.forms import FIELD, form_token
 from api.pages.sessions import SESSION_COOKIE
 from ingest.restatements import restate
+from tests.campaigns import make_campaign, make_run
 from tests.integration.api.browsers import ORIGIN, Browser
 from tests.integration.api.feed_hosts import feed_host
 from tests.integration.api.kept_reports import keep_report
@@ -36,6 +37,21 @@ __all__ = ("BODIES", "FILTERS", "FORMS", "FREE", "MAKERS", "QUERIES", "Asked", "
 
 _DAY: Final = "2026-11-02"
 _NOW: Final = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
+_CAMPAIGN: Final[dict[str, Any]] = {
+    "name": "Launch",
+    "starts_on": "2026-11-01",
+    "ends_on": "2026-11-30",
+    "pricing": "cpm",
+    "budget_amount": 100_000,
+    "model": "linear",
+    "window_days": 30,
+}
+_FLIGHT: Final[dict[str, Any]] = {
+    "name": "First",
+    "starts_at": "2026-11-01T00:00:00Z",
+    "ends_at": "2026-11-30T00:00:00Z",
+    "price_amount": 2_500,
+}
 _PARAMETER: Final = re.compile(r"{(\w+)}")
 _BASE: Final = "/api/v1"
 _PERSONAL: Final = f"{_BASE}/users/me"
@@ -217,45 +233,42 @@ async def _sponsor(owner: Owner) -> str:
     return str((await owner.post("/sponsors", name=f"Sponsor {owner.number}"))["sponsor_id"])
 
 
+async def _insertion_order(owner: Owner) -> str:
+    sponsor_id = await owner.one("sponsor_id")
+    made = await owner.post("/insertion-orders", sponsor_id=sponsor_id, name="Autumn", currency="EUR")
+    return str(made["insertion_order_id"])
+
+
 async def _campaign(owner: Owner) -> str:
-    order_id, campaign_id, tenant = new_id(), new_id(), await owner.ledger.tenant_of(owner.slug)
-    sponsor_id = UUID(await owner.one("sponsor_id"))
-    await owner.ledger.operator.execute(
-        """insert into app.insertion_orders (tenant_id, insertion_order_id, sponsor_id, number, name, currency,
-            created_at)
-        values ($1, $2, $3, 1, 'Order', 'EUR', $4)""",
-        tenant.tenant_id,
-        order_id,
-        sponsor_id,
-        _NOW,
+    made = await owner.post("/campaigns", **_CAMPAIGN, insertion_order_id=await owner.one("insertion_order_id"))
+    return str(made["campaign_id"])
+
+
+async def _flight(owner: Owner) -> str:
+    campaign_id = await owner.one("campaign_id")
+    return str((await owner.post(f"/campaigns/{campaign_id}/flights", **_FLIGHT))["flight_id"])
+
+
+async def _ad_slot(owner: Owner) -> str:
+    podcast_id = await owner.one("podcast_id")
+    made = await owner.post(f"/podcasts/{podcast_id}/ad-slots", name="Middle", position="mid", per_episode=9)
+    return str(made["ad_slot_id"])
+
+
+async def _placement(owner: Owner) -> str:
+    flight_id, episode_id = await owner.one("flight_id"), await owner.one("episode_id")
+    ad_slot_id = await owner.one("ad_slot_id")
+    made = await owner.post(
+        f"/flights/{flight_id}/placements", episode_id=episode_id, delivery="dynamic", ad_slot_id=ad_slot_id
     )
-    await owner.ledger.operator.execute(
-        """insert into app.campaigns (tenant_id, campaign_id, sponsor_id, insertion_order_id, currency, name, starts_on,
-            ends_on, pricing, budget_amount, model, window_days, created_at)
-        values ($1, $2, $3, $4, 'EUR', 'Campaign', $5, $5, 'cpm', 0, 'linear', 30, $6)""",
-        tenant.tenant_id,
-        campaign_id,
-        sponsor_id,
-        order_id,
-        dt.date.fromisoformat(_DAY),
-        _NOW,
-    )
-    return str(campaign_id)
+    return str(made["placement_id"])
 
 
 async def _run(owner: Owner) -> str:
-    run_id, tenant = new_id(), await owner.ledger.tenant_of(owner.slug)
-    await owner.ledger.operator.execute(
-        """insert into app.attribution_runs (tenant_id, run_id, sponsor_id, starts_at, ends_at, models, params,
-            params_hash, status, cutoff_at, code_version, created_at, finished_at)
-        values ($1, $2, $3, $4, $5, '{linear}', '{}', sha256(''), 'ready', $5, 't', $5, $5)""",
-        tenant.tenant_id,
-        run_id,
-        UUID(await owner.one("sponsor_id")),
-        dt.datetime.fromisoformat(f"{_DAY}T00:00+00:00"),
-        _NOW,
-    )
-    return str(run_id)
+    sponsor_id = await owner.one("sponsor_id")
+    tenant = await owner.ledger.tenant_of(owner.slug)
+    campaign = await make_campaign(owner.ledger.operator, tenant, sponsor_id)
+    return str(await make_run(owner.ledger.operator, campaign))
 
 
 async def _report(owner: Owner) -> str:
@@ -274,6 +287,11 @@ MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "episode_id": _episode,
     "hit_id": _hit,
     "link_id": _link,
+    "insertion_order_id": _insertion_order,
+    "campaign_id": _campaign,
+    "flight_id": _flight,
+    "ad_slot_id": _ad_slot,
+    "placement_id": _placement,
     "key_id": _key,
     "claim_id": _claim,
     "erasure_id": _erasure,
@@ -284,7 +302,6 @@ MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "user_id": _member,
     "invitation_id": _invitation,
     "session_id": _session,
-    "campaign_id": _campaign,
     "run_id": _run,
     "report_id": _report,
     "share_id": _share,
@@ -302,10 +319,17 @@ QUERIES: Final[Mapping[str, str]] = {"day": _DAY, "from": _DAY, "to": "2026-11-0
 
 BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     "accept_spike": [{"reason": "a crawler"}],
+    "create_ad_slot": [{"name": "First", "position": "pre"}],
+    "create_campaign": [
+        {**_CAMPAIGN, "insertion_order_id": "{insertion_order_id}"},
+        {**_CAMPAIGN, "sponsor_id": "{sponsor_id}", "currency": "EUR"},
+    ],
     "create_erasure": [
         {"kind": "podcast", "podcast_id": "{podcast_id}", "confirm": "Podcast"},
         {"kind": "listener", "hit_id": "{hit_id}"},
     ],
+    "create_flight": [_FLIGHT, {**_FLIGHT, "makegood_of": "{flight_id}"}],
+    "create_insertion_order": [{"sponsor_id": "{sponsor_id}", "name": "Autumn", "currency": "EUR"}],
     "create_invitation": [
         {"email": "other@example.com", "role_id": "{role_id}"},
         {"email": "other@example.com", "role": "sponsor", "sponsor_ids": ["{sponsor_id}"]},
@@ -326,13 +350,22 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     ],
     "create_report_share": [{"expires_at": "2026-12-24T12:00:00Z"}],
     "create_link": [{"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"}],
+    "create_placement": [
+        {"episode_id": "{episode_id}", "delivery": "dynamic", "ad_slot_id": "{ad_slot_id}", "slot_no": 2},
+    ],
     "dismiss_spike": [{"reason": "a crawler"}],
+    "duplicate_campaign": [{}],
     "revert_spike": [{"reason": "a crawler"}],
     "merge_sponsor": [{"into": "{sponsor_id}"}],
     "rotate_api_key": [{"overlap_s": 60}],
+    "update_ad_slot": [{"name": "Other"}],
     "update_api_key": [{"name": "other"}],
+    "update_campaign": [{"name": "Other"}],
+    "update_flight": [{"name": "Other"}],
+    "update_insertion_order": [{"name": "Other"}],
     "update_link": [{"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"}],
     "update_member": [{"role_id": "{role_id}"}, {"role": "sponsor", "sponsor_ids": ["{sponsor_id}"]}],
+    "update_placement": [{"ad_slot_id": "{ad_slot_id}", "slot_no": 3}],
     "update_role": [{"name": "Other"}],
     "update_sponsor": [{"name": "Other"}],
 }

@@ -241,7 +241,7 @@ async def test_conversions_are_invoiced_as_a_run_gives_them_for_sure(
     clock.advance(dt.timedelta(days=30))
     # The run ends on the first of December, and knows nothing of conversions after that.
     answer = await api.data(path)
-    assert [(row["flight_name"], row["is_final"]) for row in answer["lines"]] == [("Flight", True), ("Actions", False)]
+    assert {row["flight_name"]: row["is_final"] for row in answer["lines"]} == {"Flight": True, "Actions": False}
     await make_run(ledger.operator, cpa, created_at=dt.datetime(2026, 11, 2, tzinfo=dt.UTC))
     assert await line() == (0, 0, None, 1_625)
     assert await line(run_id=str(first)) == (3_000_000, 3_150, None, 4_775)

@@ -151,6 +151,8 @@ async def test_no_list_and_no_total_holds_anything_of_another_tenant(api: Api, o
         # There is no list of all of these.
         "campaign_id",
         "episode_id",
+        "flight_id",
+        "insertion_order_id",
         "run_id",
         "session_id",
         "share_id",

@@ -16,6 +16,7 @@ from api.app import create_app
 from api.callers import Caller
 from api.openapi import list_operations
 from api.resources import Resources
+from tests.campaigns import make_campaign, make_flight, make_run
 from tests.integration.api.kept_reports import keep_report
 from tests.integration.api.ledger import Api, Ledger, problem
 from tests.integration.api.people import make_person, sign_in
@@ -50,7 +51,18 @@ async def things_of(api: Api, ledger: Ledger, name: str, clicks: int) -> dict[st
     link = await make_link(api, sponsor, slug=name.lower())
     await follow(ledger, link, ["2026-11-20T10:00:00+00:00"] * clicks)
     report_id = await keep_report(api, ledger, kind="sponsor", sponsor_id=sponsor["sponsor_id"])
-    return {"sponsor_id": sponsor["sponsor_id"], "link_id": link["link_id"], "report_id": report_id}
+    campaign = await make_campaign(ledger.operator, await ledger.tenant_of("home"), sponsor["sponsor_id"])
+    flight_id = await make_flight(ledger.operator, campaign)
+    run_id = await make_run(ledger.operator, campaign)
+    return {
+        "sponsor_id": sponsor["sponsor_id"],
+        "link_id": link["link_id"],
+        "insertion_order_id": str(campaign.insertion_order_id),
+        "campaign_id": str(campaign.campaign_id),
+        "flight_id": str(flight_id),
+        "run_id": str(run_id),
+        "report_id": report_id,
+    }
 
 
 async def hold(api: Api, ledger: Ledger, user_id: UUID, *sponsors: str) -> None:
