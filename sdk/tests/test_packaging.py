@@ -25,7 +25,7 @@ BUILD = "import sys; from setuptools.build_meta import build_wheel; print(build_
 # The host's settings and files are none of an import's business, and neither are threads, sockets and loggers.
 IMPORT = """
 import asyncio, logging, os, sys, threading
-import httpx, msgspec
+import msgspec
 
 class Sealed(dict):
     def __getitem__(self, name):
@@ -38,7 +38,7 @@ def watch(event, args):
         done.append(event)
     if event == "open" and args[1] is not None and set(str(args[1])) & set("wax+"):
         done.append(f"{event} {args[0]}")
-    if event == "import" and args[0].split(".")[0] in {"polars", "pandas", "numpy", "argparse"}:
+    if event == "import" and args[0].split(".")[0] in {"httpx", "polars", "pandas", "numpy", "argparse"}:
         done.append(f"{event} {args[0]}")
 
 def state():

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 import weakref
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import httpx
-
-from castledger._delivery import TaskDelivery, ThreadDelivery, track
+from castledger._delivery import ThreadDelivery, track
 from castledger._requests import (
     Answer,
     AsyncItems,
@@ -32,6 +29,10 @@ from castledger.episodes import AsyncEpisodes, Episodes
 from castledger.keys import AsyncKeys, Keys
 from castledger.links import AsyncLinks, Links
 from castledger.podcasts import AsyncPodcasts, Podcasts
+
+# Imported where a client is made: see _requests.
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ("AsyncCastledger", "Castledger")
 
@@ -89,6 +90,8 @@ class Castledger:
         enabled: bool = True,
         collector_transport: httpx.BaseTransport | None = None,
     ) -> None:
+        import httpx
+
         self._options = Options.read(api_key=api_key, base_url=base_url, timeout=timeout, max_retries=max_retries)
         events = EventOptions(
             self._options,
@@ -152,6 +155,8 @@ class Castledger:
         self._http.close()
 
     def _try(self, call: Call[Any]) -> Answer:
+        import httpx
+
         try:
             return self._http.request(
                 call.method, call.path, params=call.params, content=call.content, headers=call.headers
@@ -179,6 +184,13 @@ class Castledger:
     def pages(self, paged: Paged[T]) -> Items[T]:
         """Go through a list, page by page; for routes that have no method here yet."""
         return Items(self.send, paged)
+
+
+async def sleep(seconds: float) -> None:
+    """Wait; imports asyncio as late as all that needs it here."""
+    import asyncio
+
+    await asyncio.sleep(seconds)
 
 
 class AsyncCastledger:
@@ -221,7 +233,7 @@ class AsyncCastledger:
         max_retries: int = 2,
         proxy: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[object]] = sleep,
         queue_size: int = 10_000,
         batch_size: int = 100,
         flush_interval: float = 2.0,
@@ -232,6 +244,10 @@ class AsyncCastledger:
         enabled: bool = True,
         collector_transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        import httpx
+
+        from castledger._task import TaskDelivery
+
         self._options = Options.read(api_key=api_key, base_url=base_url, timeout=timeout, max_retries=max_retries)
         events = EventOptions(
             self._options,
@@ -294,6 +310,8 @@ class AsyncCastledger:
         await self._http.aclose()
 
     async def _try(self, call: Call[Any]) -> Answer:
+        import httpx
+
         try:
             return await self._http.request(
                 call.method, call.path, params=call.params, content=call.content, headers=call.headers

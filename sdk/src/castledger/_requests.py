@@ -10,17 +10,17 @@ import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 from uuid import UUID, uuid4
 
-import httpx
 import msgspec
 
 from castledger._errors import APIConnectionError, APITimeout, ConfigurationError, UnexpectedAnswer, error_of
 
+# httpx takes five times as long to import as all else here: whoever makes a client pays for it, and an import does not.
 if TYPE_CHECKING:
+    import httpx
     import pandas as pd
     import polars as pl
 
@@ -79,10 +79,9 @@ Dimension: TypeAlias = Literal[
 ]
 """What downloads can be broken down by."""
 _PAGE: Final = 200
-Answer: TypeAlias = httpx.Response | httpx.HTTPError
+Answer: TypeAlias = "httpx.Response | httpx.HTTPError"
 """What became of one try."""
 _STATUSES: Final = frozenset((429, 502, 503, 504))
-_FAILURES: Final = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError, httpx.ProxyError)
 _FIRST_WAIT_S: Final = 0.25
 # 0.25 s doubled seven times is past the longest wait; more would only run out of floating-point numbers.
 _MOST_DOUBLINGS: Final = 7
@@ -105,6 +104,8 @@ def _read_key(given: str | None, environ: Mapping[str, str]) -> str:
 
 def _fault_of(url: str) -> str | None:
     """Say what is wrong with an address; never quotes it, since it may hold a password."""
+    import httpx
+
     if not url.isprintable() or any(char.isspace() or char == "\\" for char in url):
         return "holds a space, a line break or a backslash"
     try:
@@ -155,6 +156,8 @@ def read_proxy(proxy: str | None, *, has_transport: bool) -> str | None:
     """
     if proxy is None:
         return None
+    import httpx
+
     if has_transport:
         raise ConfigurationError("proxy: does nothing beside a transport; give the proxy to the transport itself")
     try:
@@ -521,6 +524,8 @@ class AsyncNoun:
 
 
 def _http_date(text: str) -> dt.datetime | None:
+    from email.utils import parsedate_to_datetime
+
     try:
         at = parsedate_to_datetime(text)
     except ValueError:
@@ -539,6 +544,7 @@ def retry_after_s(response: httpx.Response) -> float | None:
     Source:
         RFC 9110, 10.2.3.
 
+    >>> import httpx
     >>> retry_after_s(httpx.Response(503, headers={"Retry-After": "120"}))
     120.0
     """
@@ -553,9 +559,12 @@ def retry_after_s(response: httpx.Response) -> float | None:
 
 
 def _may_pass(answer: Answer) -> bool:
+    import httpx
+
     if isinstance(answer, httpx.Response):
         return answer.status_code in _STATUSES
-    return isinstance(answer, _FAILURES)
+    failures = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError, httpx.ProxyError)
+    return isinstance(answer, failures)
 
 
 def _is_repeatable(call: Call[Any]) -> bool:
@@ -577,10 +586,13 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         Returns:
             Seconds to wait before the next try; ``None`` to give up and take the answer as it is.
 
+        >>> import httpx
         >>> busy = httpx.Response(429, headers={"Retry-After": "31"})
         >>> RetryPolicy(2).wait_s(Call(dict, "GET", "/podcasts"), busy, retries=0) is None
         True
         """
+        import httpx
+
         if retries >= self.max_retries or not _is_repeatable(call) or not _may_pass(answer):
             return None
         asked_s = retry_after_s(answer) if isinstance(answer, httpx.Response) else None
@@ -591,6 +603,8 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 def _translate(error: httpx.HTTPError, base_url: str) -> APIConnectionError | UnexpectedAnswer:
+    import httpx
+
     reason = str(error) or type(error).__name__
     match error:
         case httpx.ConnectError() | httpx.ConnectTimeout():
@@ -631,6 +645,8 @@ def read_answer(call: Call[T], answer: Answer, *, base_url: str) -> T:
         APIConnectionError: No answer came.
         UnexpectedAnswer: It is none of the API's answers.
     """
+    import httpx
+
     if isinstance(answer, httpx.HTTPError):
         raise _translate(answer, base_url) from answer
     request_id = answer.headers.get("x-request-id")
