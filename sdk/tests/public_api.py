@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 import castledger
+from castledger._nouns import pages, sends
 
 __all__ = ("SNAPSHOT", "describe")
 
@@ -70,6 +71,8 @@ def _members(kind: type[Any]) -> Iterator[str]:
             yield f"    {_signature(name, value.fget)}  [property]"
         elif isinstance(value, classmethod):
             yield f"    {_signature(name, value.__func__)}  [classmethod]"
+        elif isinstance(value, (sends, pages)):
+            yield f"    {_signature(name, value.question)}"
         elif inspect.isfunction(value):
             yield f"    {_signature(name, value)}"
 

@@ -255,10 +255,23 @@ def test_both_clients_have_the_same_surface() -> None:
         assert nouns == {name for name in vars(other) if not name.startswith("_")}
         assert nouns >= {"podcasts", "episodes", "analytics", "links", "keys", "attribution"}
         for noun in nouns:
-            ours, theirs = type(getattr(one, noun)), type(getattr(other, noun))
-            methods = {name for name in vars(ours) if not name.startswith("_")}
-            assert methods == {name for name in vars(theirs) if not name.startswith("_")}
+            ours, theirs = getattr(one, noun), getattr(other, noun)
+            methods = {name for name in dir(ours) if not name.startswith("_")}
+            assert methods == {name for name in dir(theirs) if not name.startswith("_")}
             for name in methods:
-                signature = str(inspect.signature(getattr(ours, name)))
-                assert signature == str(inspect.signature(getattr(theirs, name))).replace("AsyncItems", "Items")
-                assert inspect.getdoc(getattr(ours, name)) == inspect.getdoc(getattr(theirs, name))
+                method, twin = getattr(ours, name), getattr(theirs, name)
+                assert inspect.signature(method) == inspect.signature(twin)
+                assert inspect.getdoc(method) == inspect.getdoc(twin)
+                assert (method.__name__, twin.__name__) == (name, name)
+                assert not inspect.iscoroutinefunction(method)
+                assert inspect.iscoroutinefunction(twin) is not inspect.signature(twin).return_annotation.startswith(
+                    "Items["
+                )
+
+
+def test_a_method_shows_what_it_takes_and_what_it_answers() -> None:
+    with Castledger(KEY, transport=httpx.MockTransport(Answers())) as client:
+        assert str(inspect.signature(client.links.get)) == "(link_id: 'UUID | str') -> 'Link'"
+        assert str(inspect.signature(client.keys.revoke)) == "(key_id: 'UUID | str') -> 'None'"
+        assert str(inspect.signature(client.keys.list)) == "() -> 'Items[ApiKey]'"
+        assert client.links.get.__doc__ == "Read one link."

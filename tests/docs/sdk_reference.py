@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 import castledger
+from castledger._nouns import pages, sends
 
 __all__ = ("public_modules", "write_reference")
 
@@ -109,6 +110,7 @@ def _methods(kind: type) -> Iterator[tuple[str, Any]]:
     members = itertools.chain.from_iterable(vars(one).items() for one in (kind, *bases))
     for name, value in dict(members).items():
         function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
+        function = value.question if isinstance(value, (sends, pages)) else function
         is_ours = isinstance(function, property) or inspect.isfunction(function)
         if is_ours and not name.startswith("_") and inspect.getdoc(function):
             yield name, function

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar
 from uuid import UUID, uuid4
 
 import msgspec
@@ -27,20 +27,16 @@ if TYPE_CHECKING:
 __all__ = (
     "Answer",
     "AsyncItems",
-    "AsyncNoun",
-    "AsyncSender",
     "Call",
     "Dimension",
     "EventOptions",
     "Interval",
     "Items",
     "Moment",
-    "Noun",
     "Options",
     "Page",
     "Paged",
     "RetryPolicy",
-    "Sender",
     "__version__",
     "given",
     "given_range",
@@ -487,40 +483,6 @@ class AsyncItems(AsyncIterator[T]):
         from castledger.frames import to_pandas
 
         return to_pandas([item async for item in self], kind=self.kind)
-
-
-class Sender(Protocol):
-    """Makes requests and waits for them."""
-
-    def send(self, call: Call[T]) -> T:
-        """Make a request and read its answer."""
-
-    def pages(self, paged: Paged[T]) -> Items[T]:
-        """Go through a list."""
-
-
-class AsyncSender(Protocol):
-    """Makes requests that are awaited."""
-
-    async def send(self, call: Call[T]) -> T:
-        """Make a request and read its answer."""
-
-    def pages(self, paged: Paged[T]) -> AsyncItems[T]:
-        """Go through a list."""
-
-
-class Noun:
-    """One area of the API, of the blocking client."""
-
-    def __init__(self, client: Sender) -> None:
-        self._client = client
-
-
-class AsyncNoun:
-    """One area of the API, of the asynchronous client."""
-
-    def __init__(self, client: AsyncSender) -> None:
-        self._client = client
 
 
 def _http_date(text: str) -> dt.datetime | None:
