@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import io
+import itertools
 import re
 import tokenize
 from pathlib import Path
@@ -19,27 +20,36 @@ _SURFACE = Path(__file__).with_name("public_api.txt")
 
 
 def _read_surface() -> frozenset[str]:
-    """Name the public modules, classes and functions, methods among them."""
+    """Name the public modules, classes, constants and functions, methods among them."""
     lines = _SURFACE.read_text("utf-8").splitlines()
-    found = (re.match(r" *(?:async )?(?:class |def |\[)([\w.]+)", line) for line in lines)
+    found = (re.match(r" *(?:async )?(?:class |def |\[|(?=\w+ = ))([\w.]+)", line) for line in lines)
     return frozenset(match[1] for match in found if match is not None)
 
 
 def bare(source: str, *, module: str, public: frozenset[str]) -> str:
-    """Blank comments, and docstrings of a *module*, of classes and of functions whose names are not *public*."""
+    """Blank comments, and docstrings of a *module*, classes, functions and constants whose names are not *public*."""
     lines = source.splitlines(keepends=True)
+
+    def blank(told: ast.stmt) -> None:
+        last = told.end_lineno or told.lineno
+        lines[told.lineno - 1 : last] = ["\n"] * (last - told.lineno + 1)
+
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column].rstrip() + "\n"
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
         if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
         name = module if isinstance(node, ast.Module) else node.name
         # One that is all there is of a body has to stay.
         if name not in public and ast.get_docstring(node) is not None and len(node.body) > 1:
-            first, last = node.body[0].lineno, node.body[0].end_lineno or 0
-            lines[first - 1 : last] = ["\n"] * (last - first + 1)
+            blank(node.body[0])
+    for named, below in itertools.pairwise(tree.body):
+        match named, below:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str())) if name not in public:
+                blank(below)
     return "".join(lines)
 
 

@@ -92,6 +92,10 @@ def _without_docstrings(source: str) -> str:
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             is_told = ast.get_docstring(node) is not None
             node.body = node.body[1:] if is_told and len(node.body) > 1 else node.body
+    # What is said below constants is for readers too.
+    tree.body = [
+        node for node in tree.body if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant)
+    ]
     return ast.dump(tree, include_attributes=True)
 
 

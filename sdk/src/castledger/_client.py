@@ -25,10 +25,22 @@ from castledger._requests import (
 from castledger._worker import Listener, Stats
 from castledger.analytics import Analytics, AsyncAnalytics
 from castledger.attribution import AsyncAttribution, Attribution
+from castledger.conversions import AsyncConversions, Conversions
 from castledger.episodes import AsyncEpisodes, Episodes
 from castledger.keys import AsyncKeys, Keys
 from castledger.links import AsyncLinks, Links
 from castledger.podcasts import AsyncPodcasts, Podcasts
+from castledger.reports import AsyncReports, Reports
+from castledger.sponsorship import (
+    AsyncCampaigns,
+    AsyncInsertionOrders,
+    AsyncPromoCodes,
+    AsyncSponsors,
+    Campaigns,
+    InsertionOrders,
+    PromoCodes,
+    Sponsors,
+)
 
 # Imported where a client is made: see _requests.
 if TYPE_CHECKING:
@@ -118,6 +130,12 @@ class Castledger:
             transport=transport,
         )
         self.podcasts = Podcasts(self)
+        self.sponsors = Sponsors(self)
+        self.insertion_orders = InsertionOrders(self)
+        self.campaigns = Campaigns(self)
+        self.promo_codes = PromoCodes(self)
+        self.conversions = Conversions(self)
+        self.reports = Reports(self)
         self.episodes = Episodes(self)
         self.analytics = Analytics(self)
         self.attribution = Attribution(self)
@@ -176,10 +194,14 @@ class Castledger:
         while True:
             answer = self._try(call)
             wait_s = self._retries.wait_s(call, answer, retries=retries)
-            if wait_s is None:
-                return read_answer(call, answer, base_url=self._options.base_url)
-            self._sleep(wait_s)
             retries += 1
+            if wait_s is None:
+                read = read_answer(call, answer, base_url=self._options.base_url)
+                wait_s = call.pause_s(read)
+                if wait_s is None:
+                    return read
+                retries = 0
+            self._sleep(wait_s)
 
     def pages(self, paged: Paged[T]) -> Items[T]:
         """Go through a list, page by page; for routes that have no method here yet."""
@@ -273,6 +295,12 @@ class AsyncCastledger:
             transport=transport,
         )
         self.podcasts = AsyncPodcasts(self)
+        self.sponsors = AsyncSponsors(self)
+        self.insertion_orders = AsyncInsertionOrders(self)
+        self.campaigns = AsyncCampaigns(self)
+        self.promo_codes = AsyncPromoCodes(self)
+        self.conversions = AsyncConversions(self)
+        self.reports = AsyncReports(self)
         self.episodes = AsyncEpisodes(self)
         self.analytics = AsyncAnalytics(self)
         self.attribution = AsyncAttribution(self)
@@ -331,10 +359,14 @@ class AsyncCastledger:
         while True:
             answer = await self._try(call)
             wait_s = self._retries.wait_s(call, answer, retries=retries)
-            if wait_s is None:
-                return read_answer(call, answer, base_url=self._options.base_url)
-            await self._sleep(wait_s)
             retries += 1
+            if wait_s is None:
+                read = read_answer(call, answer, base_url=self._options.base_url)
+                wait_s = call.pause_s(read)
+                if wait_s is None:
+                    return read
+                retries = 0
+            await self._sleep(wait_s)
 
     def pages(self, paged: Paged[T]) -> AsyncItems[T]:
         """Go through a list, page by page; for routes that have no method here yet."""

@@ -49,18 +49,38 @@ class AsyncNoun(Noun):
         self._client = client
 
 
-def _show_answer(question: Callable[..., Any], name: str) -> None:
-    # What is called answers `Link`, and that is what help and the reference are to say; not `Call[Link]`.
-    answer = question.__annotations__["return"].partition("[")[2][:-1]
-    question.__annotations__["return"] = name.format(answer)
+class _Method:
+    """A function of a noun that says what is asked; calling it on a noun asks that."""
+
+    def __init__(self, question: Callable[..., Any]) -> None:
+        # What is called answers `Link`, and that is what help and the reference are to say; not `Call[Link]`.
+        kind, _, answer = question.__annotations__["return"].partition("[")
+        question.__annotations__["return"] = answer[:-1] if kind == "Call" else f"Items[{answer}"
+        self.question = question
+
+    def _bind(self, noun: Noun | None) -> Any:
+        if noun is None:
+            return self.question
+        client, question = noun._client, MethodType(self.question, noun)
+
+        def go_through(*args: Any, **kwargs: Any) -> Any:
+            return client.pages(question(*args, **kwargs))
+
+        def send(*args: Any, **kwargs: Any) -> Any:
+            return client.send(question(*args, **kwargs))
+
+        async def send_awaited(*args: Any, **kwargs: Any) -> Any:
+            return await client.send(question(*args, **kwargs))
+
+        sending = send_awaited if isinstance(noun, AsyncNoun) else send
+        return functools.update_wrapper(go_through if isinstance(self, pages) else sending, question)
 
 
-class sends(Generic[P, T]):  # noqa: N801 - a decorator
+class sends(_Method, Generic[P, T]):  # noqa: N801 - a decorator
     """A method that sends what its function asks."""
 
     def __init__(self, question: Callable[Concatenate[Any, P], Call[T]]) -> None:
-        _show_answer(question, "{}")
-        self.question = question
+        super().__init__(question)
 
     @overload
     def __get__(self, noun: AsyncNoun, kind: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
@@ -69,28 +89,17 @@ class sends(Generic[P, T]):  # noqa: N801 - a decorator
     def __get__(self, noun: Noun, kind: type) -> Callable[P, T]: ...
 
     @overload
-    def __get__(self, noun: None, kind: type) -> Callable[Concatenate[Any, P], Any]: ...
+    def __get__(self, noun: None, kind: type) -> Callable[..., Any]: ...
 
     def __get__(self, noun: Noun | None, kind: type) -> Any:
-        if noun is None:
-            return self.question
-        client, question = noun._client, MethodType(self.question, noun)
-
-        def ask(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return client.send(question(*args, **kwargs))
-
-        async def ask_awaited(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return await client.send(question(*args, **kwargs))
-
-        return functools.update_wrapper(ask_awaited if isinstance(noun, AsyncNoun) else ask, question)
+        return self._bind(noun)
 
 
-class pages(Generic[P, T]):  # noqa: N801 - a decorator
+class pages(_Method, Generic[P, T]):  # noqa: N801 - a decorator
     """A method that goes through the list that its function names."""
 
     def __init__(self, question: Callable[Concatenate[Any, P], Paged[T]]) -> None:
-        _show_answer(question, "Items[{}]")
-        self.question = question
+        super().__init__(question)
 
     @overload
     def __get__(self, noun: AsyncNoun, kind: type) -> Callable[P, AsyncItems[T]]: ...
@@ -99,14 +108,7 @@ class pages(Generic[P, T]):  # noqa: N801 - a decorator
     def __get__(self, noun: Noun, kind: type) -> Callable[P, Items[T]]: ...
 
     @overload
-    def __get__(self, noun: None, kind: type) -> Callable[Concatenate[Any, P], Any]: ...
+    def __get__(self, noun: None, kind: type) -> Callable[..., Any]: ...
 
     def __get__(self, noun: Noun | None, kind: type) -> Any:
-        if noun is None:
-            return self.question
-        client, question = noun._client, MethodType(self.question, noun)
-
-        def ask(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return client.pages(question(*args, **kwargs))
-
-        return functools.update_wrapper(ask, question)
+        return self._bind(noun)

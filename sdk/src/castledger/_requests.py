@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
 from uuid import UUID, uuid4
 
 import msgspec
@@ -79,6 +79,9 @@ Answer: TypeAlias = "httpx.Response | httpx.HTTPError"
 """What became of one try."""
 _STATUSES: Final = frozenset((429, 502, 503, 504))
 _FIRST_WAIT_S: Final = 0.25
+_DONE: Final = ("ready", "failed")
+_FIRST_LOOK_S: Final = 0.1
+_LONGEST_LOOK_S: Final = 5.0
 # 0.25 s doubled seven times is past the longest wait; more would only run out of floating-point numbers.
 _MOST_DOUBLINGS: Final = 7
 _WHERE: Final = "base_url or CASTLEDGER_API_URL says where the API is"
@@ -273,7 +276,8 @@ class Call(Generic[T]):
     """One request, and the type that its answer is read as.
 
     A write gets an ``Idempotency-Key`` here, once: however often the call is sent, it is done once. Of
-    *json*, fields that are :data:`msgspec.UNSET` are left out.
+    *json*, fields that are :data:`msgspec.UNSET` are left out. With a *version*, it is done to no other one. A kind of
+    ``bytes`` is what was answered as it is. With *patience_s*, it is made again until what it reads is done.
     """
 
     def __init__(
@@ -286,6 +290,8 @@ class Call(Generic[T]):
         json: Mapping[str, object] | None = None,
         content: bytes | None = None,
         content_type: str | None = None,
+        version: int | None = None,
+        patience_s: float | None = None,
     ) -> None:
         self.kind = kind
         self.method = method
@@ -298,8 +304,26 @@ class Call(Generic[T]):
             content_type = "application/json"
         if content_type is not None:
             self.headers["Content-Type"] = content_type
+        if version is not None:
+            self.headers["If-Match"] = f'"{version}"'
         if method != "GET":
             self.headers["Idempotency-Key"] = str(uuid4())
+        self._patience_s = patience_s
+        self._waited_s = 0.0
+
+    def pause_s(self, answer: T) -> float | None:
+        """Tell when to ask again: after ever longer pauses, ``None`` when what was read is ready or has failed.
+
+        Raises:
+            TimeoutError: It is neither, and patience is over.
+        """
+        if self._patience_s is None or getattr(answer, "status", "") in _DONE:
+            return None
+        if self._waited_s >= self._patience_s:
+            raise TimeoutError(f"{self.path} is not ready after {self._patience_s:g} s; it goes on being made")
+        pause_s = min(max(self._waited_s / 2, _FIRST_LOOK_S), _LONGEST_LOOK_S, self._patience_s - self._waited_s)
+        self._waited_s += pause_s
+        return pause_s
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
@@ -622,6 +646,8 @@ def read_answer(call: Call[T], answer: Answer, *, base_url: str) -> T:
             request_id=request_id,
             retry_after=retry_after_s(answer),
         )
+    if call.kind is bytes:
+        return cast(T, answer.content)
     # An answer without a body, as 204 is, is read as null.
     try:
         return msgspec.json.decode(answer.content or b"null", type=call.kind)
