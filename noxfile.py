@@ -13,7 +13,19 @@ nox.options.error_on_missing_interpreters = False
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 CODE = ("analytics_core", "prefix_redirect", "ingest", "api", "migrations", "castledger_server")
-BENCHMARKS = ("tracker", "ingest", "page", "query", "api", "collector", "agents", "rules", "recount", "sdk")
+BENCHMARKS = (
+    "tracker",
+    "ingest",
+    "page",
+    "query",
+    "api",
+    "collector",
+    "agents",
+    "rules",
+    "recount",
+    "attribution",
+    "sdk",
+)
 
 BASELINE = ".secrets.baseline"
 ADVISORIES = "https://pypi.org/pypi/pip/json"

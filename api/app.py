@@ -244,14 +244,16 @@ def create_app(
     checks = (_refuse_query, _refuse_media_type)
     app = Litestar(
         [
-            Router(_BASE, route_handlers=list(_OPEN), guards=[Guards(limit_network, *checks)]),
+            Router(_BASE, route_handlers=list(_OPEN), before_request=Guards(limit_network, *checks)),
             Router(
-                _BASE, route_handlers=list(_CLOSED), guards=[Guards(Limited(require_key), require_permission, *checks)]
+                _BASE,
+                route_handlers=list(_CLOSED),
+                before_request=Guards(Limited(require_key), require_permission, *checks),
             ),
             Router(
                 _BASE,
                 route_handlers=list(_PERSONAL),
-                guards=[Guards(Limited(require_person), require_permission, *checks)],
+                before_request=Guards(Limited(require_person), require_permission, *checks),
             ),
             *page_routes(),
         ],

@@ -54,6 +54,7 @@ _NAME: Final = "castledger import"
 _NAMED_BY: Final = {
     "podcast_id": "podcasts",
     "episode_id": "episodes",
+    "ad_slot_id": "ad_slots",
     "link_id": "links",
     "segment_id": "segments",
     "agent_hash": "agents",
@@ -65,9 +66,11 @@ _NUMBERED: Final = frozenset(_NAMED_BY.values())
 _OWN_ID: Final = {
     "podcasts": "podcast_id",
     "episodes": "episode_id",
+    "ad_slots": "ad_slot_id",
     "links": "link_id",
     "segments": "segment_id",
     "enclosure_owners": "enclosure_key",
+    "vanity_hosts": "vanity_host_id",
     "clicks": "ordinal",
     "events": "event_id",
 }
@@ -78,6 +81,7 @@ _TAKEN: Final = {
     "episodes": "episode {title!r} is in the archive twice",
     "enclosure_owners": "an enclosure of this archive ({file_name!r}) is of another tenant's podcast here",
     "links": "the slug {slug!r} is taken here",
+    "vanity_hosts": "the host {host!r} leads to somebody else's link here",
     "clicks": "a click of {occurred_at} is known here",
     "events": "the event {event_id} is in the archive twice",
 }

@@ -79,7 +79,7 @@ def add_erase(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         ),
     )
     customer.add_argument("customer", metavar="CUSTOMER_ID", help="as it is sent with events")
-    customer.add_argument("--dry-run", action="store_true", help="only say how many events there are, and the key")
+    customer.add_argument("--dry-run", action="store_true", help="only say what is kept of it, and the key")
     _add_tenant(customer)
     customer.set_defaults(run=_erase_customer)
     ls = actions.add_parser("ls", help="list erasures, a record of JSON each")
@@ -183,8 +183,8 @@ def _erase_customer(options: argparse.Namespace, environ: Mapping[str, str]) -> 
         raise InvalidInput("CUSTOMER_ID", f"has 1 to {_MAX_CUSTOMER_CHARS} characters")
     database = find_settings(options, environ).require_database()
     if options.dry_run:
-        key, events = asyncio.run(look_at_customer(database, options.tenant, customer))
-        answer = {"customer_key": key.hex, "would_remove": {"events": events}}
+        key, kept = asyncio.run(look_at_customer(database, options.tenant, customer))
+        answer = {"customer_key": key.hex, "would_remove": kept}
         sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
         sys.stdout.buffer.flush()
         return 0

@@ -112,8 +112,8 @@ class _Operator:
         async with tenant_transaction(self._ingest, self.tenant, readonly=True) as conn:
             return await count_podcast(conn, self.tenant, podcast.podcast_id, podcast.podcast_no)
 
-    async def find_customer(self, customer_id: str) -> tuple[UUID, int]:
-        """Return a customer's key, and how many events it has.
+    async def find_customer(self, customer_id: str) -> tuple[UUID, dict[str, int]]:
+        """Return a customer's key, and what is kept of it.
 
         Raises:
             NotFound: No customer of the tenant ever had a key.
@@ -123,7 +123,7 @@ class _Operator:
             if secret is None:
                 raise NotFound("customer of this tenant: no event of it has landed that named one")
             key = customer_key(customer_id, secret)
-            return key, await count_customer(conn, self.tenant.tenant_no, key)
+            return key, await count_customer(conn, self.tenant, key)
 
 
 async def _find_tenant(database: DatabaseSettings, slug: str) -> Tenant:
@@ -200,8 +200,8 @@ async def erase_podcast(database: DatabaseSettings, slug: str, podcast_id: UUID)
         return await operator.ask(question)
 
 
-async def look_at_customer(database: DatabaseSettings, slug: str, customer_id: str) -> tuple[UUID, int]:
-    """Tell a customer's key, and how many events it has; changes nothing.
+async def look_at_customer(database: DatabaseSettings, slug: str, customer_id: str) -> tuple[UUID, dict[str, int]]:
+    """Tell a customer's key, and what is kept of it; changes nothing.
 
     Raises:
         InvalidInput: There is no such tenant.

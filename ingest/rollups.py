@@ -9,9 +9,11 @@ from analytics_core.db.listeners import AT_MOST_EVERY, count_month, mark_listene
 from analytics_core.db.pool import Connection
 from analytics_core.db.rollups import (
     claim_episodes,
+    deliver_placements,
     recompute_days,
     sum_up,
     take_marks,
+    take_placement_marks,
     take_sum_marks,
 )
 
@@ -22,7 +24,7 @@ MAX_EPISODES: Final = 200
 
 
 async def refresh_rollups(conn: Connection, *, limit: int = MAX_EPISODES) -> int:
-    """Recompute the marked days of some episodes, and the sums that they belong to.
+    """Recompute the marked days of some episodes, and the sums that they belong to; deliver marked placements.
 
     Each of the steps is a statement of its own on purpose: ``analytics_core.db.rollups`` says why.
 
@@ -31,7 +33,8 @@ async def refresh_rollups(conn: Connection, *, limit: int = MAX_EPISODES) -> int
         limit: Most episodes at once.
 
     Returns:
-        The number of days recomputed or summed up; 0 when nothing was marked, or all of it is in other hands.
+        The number of days recomputed or summed up, and of placements looked at; 0 when nothing was marked, or all of it
+        is in other hands.
     """
     async with conn.transaction(isolation="read_committed"):
         claim = await claim_episodes(conn, limit=limit)
@@ -44,9 +47,12 @@ async def refresh_rollups(conn: Connection, *, limit: int = MAX_EPISODES) -> int
         changed = await take_sum_marks(conn, claim)
         if changed:
             await sum_up(conn, changed)
+        placements = await take_placement_marks(conn, claim)
+        if placements:
+            await deliver_placements(conn, placements)
         both = {*days, *changed}
         await mark_listeners(conn, both)
-        return len(both)
+        return len(both) + len(placements)
 
 
 async def refresh_listeners(conn: Connection, *, at_most_every: dt.timedelta | None = AT_MOST_EVERY) -> bool:

@@ -43,6 +43,7 @@ from tests.integration.api.ledger import Api
 from tests.integration.ingest.erasing import Eraser
 from tests.integration.ingest.test_clicks import click, make_links
 from tests.ledgers import DAY, NOW, Ledger, minute
+from tests.sponsorships import make_results, make_sponsorship
 
 __all__ = ("OLD", "SLUG", "ask_everything", "contents", "export", "fill", "occupy", "open_ledger", "owner_key")
 
@@ -134,7 +135,7 @@ async def _land_events(ledger: Ledger, podcast: MadePodcast, stranger: Tenant) -
 
 
 async def _make_sponsor(database: DatabaseSettings, podcast: MadePodcast) -> None:
-    """Give one of the links to a sponsor."""
+    """Give one of the links to a sponsor, who has ordered something and paid for what came of it."""
     pool = await open_pool(database, Role.API, application_name="test", max_size=1)
     try:
         async with tenant_transaction(pool, podcast.tenant) as conn:
@@ -147,8 +148,19 @@ async def _make_sponsor(database: DatabaseSettings, podcast: MadePodcast) -> Non
             )
             sponsor = await add_sponsor(conn, podcast.tenant, fields, now=NOW)
             assert await conn.execute("update app.links set sponsor_id = $1 where slug = 'offer'", sponsor.sponsor_id)
+            made = await make_sponsorship(conn, podcast, sponsor.sponsor_id)
+            await conn.execute(
+                "update app.links l set campaign_id = f.campaign_id, flight_id = f.flight_id from app.flights f"
+                " where l.slug = 'offer' and f.makegood_of is null"
+            )
     finally:
         await pool.close()
+    owner = await open_pool(database, Role.OWNER, application_name="test", max_size=1)
+    try:
+        async with tenant_transaction(owner, podcast.tenant) as conn:
+            await make_results(conn, podcast, sponsor.sponsor_id, made)
+    finally:
+        await owner.close()
 
 
 async def _accept_spike(ledger: Ledger, podcast: MadePodcast) -> None:

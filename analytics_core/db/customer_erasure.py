@@ -1,6 +1,7 @@
 """Erasure of a customer: its events, a month of their receipt a transaction, with a record as proof.
 
-The events' ids stay for as long as any: what is sent again does not come back.
+The events' ids stay for as long as any: what is sent again does not come back. Conversions stay as well, as somebody
+is paid for them, and name the customer no more; what the customer did before them goes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from uuid import UUID
 
 from analytics_core.db.erasure_requests import ErasureRequest, end_erasure, find_erasure, note_removed
 from analytics_core.db.ownership import lock_ownership
-from analytics_core.db.pool import Connection, Pool, tenant_transaction
+from analytics_core.db.pool import Connection, Pool, Tenant, tenant_transaction
 from analytics_core.erasures import ErasureRecord
 
 __all__ = ("count_customer", "erase_customer", "find_customer_secret")
@@ -29,8 +30,17 @@ _DELETE: Final[LiteralString] = """/* customer_erasure.delete */
 delete from ts.attribution_events
 where tenant_no = $1 and customer_key = $2 and received_at >= $3 and received_at < $4"""
 
+_SIGNALS: Final[LiteralString] = """/* customer_erasure.signals */
+delete from app.customer_signals where tenant_id = $1 and customer_key = $2"""
+
+# By its click the hit would be found that led to it.
+_CONVERSIONS: Final[LiteralString] = """/* customer_erasure.conversions */
+update app.conversions set customer_key = null, click_id = null where tenant_id = $1 and customer_key = $2"""
+
 _COUNT: Final[LiteralString] = """/* customer_erasure.count */
-select count(*) from ts.attribution_events where tenant_no = $1 and customer_key = $2"""
+select (select count(*) from ts.attribution_events where tenant_no = $1 and customer_key = $3) as events,
+    (select count(*) from app.customer_signals where tenant_id = $2 and customer_key = $3) as signals,
+    (select count(*) from app.conversions where tenant_id = $2 and customer_key = $3) as conversions"""
 
 
 async def find_customer_secret(conn: Connection, tenant_no: int) -> bytes | None:
@@ -39,9 +49,12 @@ async def find_customer_secret(conn: Connection, tenant_no: int) -> bytes | None
     return secret
 
 
-async def count_customer(conn: Connection, tenant_no: int, key: UUID) -> int:
-    """Count a customer's events, as ingest."""
-    return int(await conn.fetchval(_COUNT, tenant_no, key))
+async def count_customer(conn: Connection, tenant: Tenant, key: UUID) -> dict[str, int]:
+    """Count what is kept of a customer, by what it is; as ingest."""
+    row = await conn.fetchrow(_COUNT, tenant.tenant_no, tenant.tenant_id, key)
+    if row is None:
+        raise AssertionError("a count is a row")
+    return dict(row)
 
 
 def _next_month(at: dt.datetime) -> dt.datetime:
@@ -52,11 +65,15 @@ def _next_month(at: dt.datetime) -> dt.datetime:
 async def _take(conn: Connection, request: ErasureRequest, start: dt.datetime, end: dt.datetime) -> int:
     await conn.execute(_LIMITS)
     done = await conn.execute(_DELETE, request.tenant.tenant_no, request.customer_key, start, end)
-    return int(str(done).split()[-1])
+    return _changed(done)
+
+
+def _changed(status: object) -> int:
+    return int(str(status).split()[-1])
 
 
 async def erase_customer(pool: Pool, request: ErasureRequest, *, now: dt.datetime) -> ErasureRecord:
-    """Erase a customer's events.
+    """Erase a customer's events, and take it out of conversions.
 
     What lands of it later, an event that is still in a spool say, is there again: erase it once more then.
 
@@ -90,9 +107,16 @@ async def erase_customer(pool: Pool, request: ErasureRequest, *, now: dt.datetim
             after = await note_removed(conn, tenant, record, {"events": taken})
         record, start = after, end
     async with tenant_transaction(pool, tenant) as conn:
+        taken_out = {
+            what: _changed(await conn.execute(statement, tenant.tenant_id, key))
+            for what, statement in (("signals", _SIGNALS), ("conversions", _CONVERSIONS))
+        }
+        after = await note_removed(conn, tenant, record, taken_out)
+    record = after
+    async with tenant_transaction(pool, tenant) as conn:
         # Nobody lands anything while it is looked whether anything is left.
         await lock_ownership(conn, exclusive=True)
-        remaining = await count_customer(conn, tenant.tenant_no, key)
-        if remaining:
+        remaining = await count_customer(conn, tenant, key)
+        if any(remaining.values()):
             return record
-        return await end_erasure(conn, tenant, record, {"events": remaining}, now=now)
+        return await end_erasure(conn, tenant, record, remaining, now=now)

@@ -59,6 +59,9 @@ _DAILY: Final[LiteralString] = """/* erasure.daily */ delete from app.podcast_da
 _MONTHS: Final[LiteralString] = """/* erasure.months */ delete from app.podcast_months where tenant_no = $1"""
 # Those too that taking the rollups away has left.
 _SUM_MARKS: Final[LiteralString] = """/* erasure.sum_marks */ delete from ops.sum_marks where tenant_no = $1"""
+_PLACEMENT_MARKS: Final[LiteralString] = (
+    """/* erasure.placement_marks */ delete from ops.placement_marks where tenant_no = $1"""
+)
 # Marks first: whoever counts has taken some, and is waited for.
 _LISTENER_MARKS: Final[LiteralString] = (
     """/* erasure.listener_marks */ delete from ops.listener_marks where tenant_no = $1"""
@@ -73,6 +76,7 @@ _UNKNOWN_HOSTS: Final[LiteralString] = (
 _CLICKS: Final[LiteralString] = """/* erasure.clicks */ delete from app.clicks where tenant_no = $1"""
 _EVENTS: Final[LiteralString] = """/* erasure.events */ delete from ts.attribution_events where tenant_no = $1"""
 _EVENT_IDS: Final[LiteralString] = """/* erasure.event_ids */ delete from ops.event_ids where tenant_no = $1"""
+_EVENT_MARKS: Final[LiteralString] = """/* erasure.event_marks */ delete from ops.event_marks where tenant_no = $1"""
 _EVENT_SECRETS: Final[LiteralString] = (
     """/* erasure.event_secrets */ delete from ops.event_secrets where tenant_no = $1"""
 )
@@ -82,11 +86,56 @@ _RESTATEMENTS: Final[LiteralString] = """/* erasure.restatements */ delete from 
 _SPIKES: Final[LiteralString] = """/* erasure.spikes */ delete from app.spikes where tenant_no = $1"""
 _ERASURES: Final[LiteralString] = """/* erasure.erasures */ delete from app.erasures where tenant_no = $1"""
 _OWNERS: Final[LiteralString] = """/* erasure.owners */ delete from app.enclosure_owners where tenant_no = $1"""
+# Of what is sold: what names something before what is named.
+_REPORT_SHARES: Final[LiteralString] = (
+    """/* erasure.report_shares */ delete from app.report_shares where tenant_id = $1"""
+)
+_REPORT_FILES: Final[LiteralString] = """/* erasure.report_files */ delete from app.report_files where tenant_id = $1"""
+_REPORTS: Final[LiteralString] = """/* erasure.reports */ delete from app.reports where tenant_id = $1"""
+_CREDITS: Final[LiteralString] = (
+    """/* erasure.attribution_credits */ delete from app.attribution_credits where tenant_id = $1"""
+)
+_TOUCHES: Final[LiteralString] = (
+    """/* erasure.attribution_touches */ delete from app.attribution_touches where tenant_id = $1"""
+)
+_TOTALS: Final[LiteralString] = (
+    """/* erasure.attribution_totals */ delete from app.attribution_totals where tenant_id = $1"""
+)
+_ATTRIBUTED: Final[LiteralString] = (
+    """/* erasure.attributed_conversions */ delete from app.attributed_conversions where tenant_id = $1"""
+)
+_RUNS: Final[LiteralString] = """/* erasure.attribution_runs */ delete from app.attribution_runs where tenant_id = $1"""
+_ADJUSTMENTS: Final[LiteralString] = (
+    """/* erasure.conversion_adjustments */ delete from app.conversion_adjustments where tenant_id = $1"""
+)
+_CONVERSIONS: Final[LiteralString] = """/* erasure.conversions */ delete from app.conversions where tenant_id = $1"""
+_SIGNALS: Final[LiteralString] = (
+    """/* erasure.customer_signals */ delete from app.customer_signals where tenant_id = $1"""
+)
+_ACTIONS: Final[LiteralString] = (
+    """/* erasure.conversion_actions */ delete from app.conversion_actions where tenant_id = $1"""
+)
+_SURVEY_OPTIONS: Final[LiteralString] = (
+    """/* erasure.survey_options */ delete from app.survey_options where tenant_id = $1"""
+)
+_PROMO_CODES: Final[LiteralString] = """/* erasure.promo_codes */ delete from app.promo_codes where tenant_id = $1"""
+_VANITY_HOSTS: Final[LiteralString] = """/* erasure.vanity_hosts */ delete from app.vanity_hosts where tenant_id = $1"""
+_REACH: Final[LiteralString] = """/* erasure.reach_months */ delete from app.reach_months where tenant_id = $1"""
+_PLACEMENT_DAILY: Final[LiteralString] = (
+    """/* erasure.placement_daily */ delete from app.placement_daily where tenant_id = $1"""
+)
+_PLACEMENTS: Final[LiteralString] = """/* erasure.placements */ delete from app.placements where tenant_id = $1"""
+_AD_SLOTS: Final[LiteralString] = """/* erasure.ad_slots */ delete from app.ad_slots where tenant_id = $1"""
 _ENCLOSURES: Final[LiteralString] = """/* erasure.enclosures */ delete from app.enclosures where tenant_id = $1"""
 _EPISODES: Final[LiteralString] = """/* erasure.episodes */ delete from app.episodes where tenant_id = $1"""
 _CLAIMS: Final[LiteralString] = """/* erasure.claims */ delete from app.podcast_claims where tenant_id = $1"""
 _PODCASTS: Final[LiteralString] = """/* erasure.podcasts */ delete from app.podcasts where tenant_id = $1"""
 _LINKS: Final[LiteralString] = """/* erasure.links */ delete from app.links where tenant_id = $1"""
+_FLIGHTS: Final[LiteralString] = """/* erasure.flights */ delete from app.flights where tenant_id = $1"""
+_CAMPAIGNS: Final[LiteralString] = """/* erasure.campaigns */ delete from app.campaigns where tenant_id = $1"""
+_ORDERS: Final[LiteralString] = (
+    """/* erasure.insertion_orders */ delete from app.insertion_orders where tenant_id = $1"""
+)
 _OUTBOX: Final[LiteralString] = """/* erasure.outbox */ delete from app.outbox where tenant_id = $1"""
 _INVITATIONS: Final[LiteralString] = """/* erasure.invitations */ delete from app.invitations where tenant_id = $1"""
 _ROLES: Final[LiteralString] = """/* erasure.roles */ delete from app.roles where tenant_id = $1"""
@@ -187,12 +236,36 @@ async def _erase(conn: Connection, tenant: Tenant) -> dict[str, int]:
         end = dt.datetime.combine(span.last_day, dt.time(), dt.UTC) + dt.timedelta(days=1)
         await take(_HITS, tenant_no, begin, end)
         await take(_DOWNLOADS, tenant_no, span.first_day, span.last_day)
+    # Before figures: placements have to do with each that goes.
+    for statement in (
+        _REPORT_SHARES,
+        _REPORT_FILES,
+        _REPORTS,
+        _CREDITS,
+        _TOUCHES,
+        _TOTALS,
+        _ATTRIBUTED,
+        _RUNS,
+        _ADJUSTMENTS,
+        _CONVERSIONS,
+        _SIGNALS,
+        _ACTIONS,
+        _SURVEY_OPTIONS,
+        _PROMO_CODES,
+        _VANITY_HOSTS,
+        _REACH,
+        _PLACEMENT_DAILY,
+        _PLACEMENTS,
+        _AD_SLOTS,
+    ):
+        await take(statement, tenant_id)
     for statement in (
         _PENDING,
         _DEAD_LETTERS,
         _MARKS,
         _METRICS,
         _SUM_MARKS,
+        _PLACEMENT_MARKS,
         _DAILY,
         _MONTHS,
         _LISTENER_MARKS,
@@ -203,6 +276,7 @@ async def _erase(conn: Connection, tenant: Tenant) -> dict[str, int]:
         _CLICKS,
         _EVENTS,
         _EVENT_IDS,
+        _EVENT_MARKS,
         _EVENT_SECRETS,
         _REQUESTS,
         _RESTATEMENTS,
@@ -221,6 +295,9 @@ async def _erase(conn: Connection, tenant: Tenant) -> dict[str, int]:
         _CLAIMS,
         _PODCASTS,
         _LINKS,
+        _FLIGHTS,
+        _CAMPAIGNS,
+        _ORDERS,
         _SPONSORS,
         _SEALS,
         _AUDIT,

@@ -100,15 +100,53 @@ select p.podcast_id, u.host, u.first_seen_at, u.last_seen_at, u.hits, u.accepted
 from app.unknown_hosts u join app.podcasts p using (podcast_no)
 where $1::integer[] is null or u.podcast_no = any($1) order by p.podcast_no, (u.host collate "C")"""
 
-# Sponsors, links, and who was erased, are of no podcast.
+# Sponsors with what they ordered, links, and who was erased, are of no podcast.
 _SPONSORS: Final[LiteralString] = """/* exports.sponsors */
 select sponsor_id, name, name_key, domain, category, contacts, targeting, version, created_at, archived_at
 from app.sponsors where $1::integer[] is null order by created_at, sponsor_id"""
 
+_ORDERS: Final[LiteralString] = """/* exports.insertion_orders */
+select insertion_order_id, sponsor_id, number, name, reference, currency, status, version, created_at
+from app.insertion_orders where $1::integer[] is null order by number"""
+
+_CAMPAIGNS: Final[LiteralString] = """/* exports.campaigns */
+select campaign_id, sponsor_id, insertion_order_id, currency, name, status, starts_on, ends_on, pricing, budget_amount,
+    model, window_days, excludes_prior_customers, utm, version, created_at, activated_at, ended_at
+from app.campaigns where $1::integer[] is null order by created_at, campaign_id"""
+
+_FLIGHTS: Final[LiteralString] = """/* exports.flights */
+select flight_id, campaign_id, sponsor_id, currency, name, status, starts_at, ends_at, booked_impressions, price_amount,
+    window_days, measurement_days, makegood_of, version, created_at
+from app.flights where $1::integer[] is null order by created_at, flight_id"""
+
+_AD_SLOTS: Final[LiteralString] = """/* exports.ad_slots */
+select s.ad_slot_id, s.podcast_id, s.name, s.position, s.max_seconds, s.per_episode, s.version, s.created_at,
+    s.archived_at
+from app.ad_slots s join app.podcasts p using (podcast_id)
+where $1::integer[] is null or p.podcast_no = any($1) order by s.ad_slot_no"""
+
+_PLACEMENTS: Final[LiteralString] = """/* exports.placements */
+select placement_id, flight_id, campaign_id, sponsor_id, podcast_id, episode_id, ad_slot_id, slot_no, position,
+    offset_s, delivery, host_read, status, live_from, live_until, aircheck_url, version, created_at
+from app.placements where $1::integer[] is null order by created_at, placement_id"""
+
 _LINKS: Final[LiteralString] = """/* exports.links */
 select link_id, slug, url, target, utm, click_id, created_at, archived_at, clicks_dropped, bots_dropped,
-    sponsor_id
+    sponsor_id, campaign_id, flight_id
 from app.links where $1::integer[] is null order by link_no"""
+
+_PROMO_CODES: Final[LiteralString] = """/* exports.promo_codes */
+select promo_code_id, sponsor_id, campaign_id, flight_id, code, valid_from, valid_until, grace_days, max_redemptions,
+    created_at, archived_at
+from app.promo_codes where $1::integer[] is null order by created_at, promo_code_id"""
+
+_VANITY_HOSTS: Final[LiteralString] = """/* exports.vanity_hosts */
+select vanity_host_id, host, link_id, created_at, archived_at
+from app.vanity_hosts where $1::integer[] is null order by created_at, vanity_host_id"""
+
+_SURVEY_OPTIONS: Final[LiteralString] = """/* exports.survey_options */
+select survey_option_id, sponsor_id, campaign_id, flight_id, answer, answer_key, created_at, archived_at
+from app.survey_options where $1::integer[] is null order by created_at, survey_option_id"""
 
 _CLICKS: Final[LiteralString] = """/* exports.clicks */
 select c.occurred_at, l.link_id, s.segment_id, c.ordinal, c.is_bot, c.click_id
@@ -127,6 +165,41 @@ where $1::integer[] is null and e.tenant_no = app.tenant_no()
     and e.received_at >= $2::date::timestamp at time zone 'UTC'
     and e.received_at < $3::date::timestamp at time zone 'UTC'
 order by e.received_at, e.event_id"""
+
+# Conversions neither, and what was said of one goes where it goes.
+_ACTIONS: Final[LiteralString] = """/* exports.conversion_actions */
+select action_id, sponsor_id, name, name_key, category, event_type, counting, default_value_amount, currency, version,
+    created_at, archived_at
+from app.conversion_actions where $1::integer[] is null order by created_at, action_id"""
+
+_CONVERSIONS: Final[LiteralString] = """/* exports.conversions */
+select conversion_id, action_id, sponsor_id, external_id, said_hash, source, occurred_at, received_at, value_amount,
+    currency, click_id, link, promo_code, survey_answer, customer_key, new_customer, referrer_host
+from app.conversions
+where $1::integer[] is null and occurred_at >= $2::date::timestamp at time zone 'UTC'
+    and occurred_at < $3::date::timestamp at time zone 'UTC'
+order by occurred_at, conversion_id"""
+
+_ADJUSTMENTS: Final[LiteralString] = """/* exports.conversion_adjustments */
+select a.adjustment_id, a.conversion_id, a.kind, a.value_amount, a.external_id, a.said_hash, a.reason, a.adjusted_at,
+    a.received_at
+from app.conversion_adjustments a join app.conversions c using (tenant_id, conversion_id)
+where $1::integer[] is null and c.occurred_at >= $2::date::timestamp at time zone 'UTC'
+    and c.occurred_at < $3::date::timestamp at time zone 'UTC'
+order by a.adjusted_at, a.adjustment_id"""
+
+_SIGNALS: Final[LiteralString] = """/* exports.customer_signals */
+select event_id, customer_key, occurred_at, received_at, click_id, link, promo_code, referrer_host
+from app.customer_signals
+where $1::integer[] is null and occurred_at >= $2::date::timestamp at time zone 'UTC'
+    and occurred_at < $3::date::timestamp at time zone 'UTC'
+order by occurred_at, event_id"""
+
+_REACH: Final[LiteralString] = """/* exports.reach_months */
+select sponsor_id, level, subject_id, month, reach, impressions, is_final, computed_at
+from app.reach_months
+where $1::integer[] is null and month >= $2::date and month + interval '1 month' <= $3::date
+order by month, level, subject_id"""
 
 _ERASURES: Final[LiteralString] = """/* exports.erasures */
 select erasure_id, kind, subject_hash, month, started_at, removed, finished_at, remaining, digest from app.erasures
@@ -253,7 +326,16 @@ _WHOLE: Final[Mapping[str, LiteralString]] = MappingProxyType(
         "enclosure_owners": _OWNERS,
         "unknown_hosts": _UNKNOWN_HOSTS,
         "sponsors": _SPONSORS,
+        "insertion_orders": _ORDERS,
+        "campaigns": _CAMPAIGNS,
+        "flights": _FLIGHTS,
+        "ad_slots": _AD_SLOTS,
+        "placements": _PLACEMENTS,
         "links": _LINKS,
+        "promo_codes": _PROMO_CODES,
+        "vanity_hosts": _VANITY_HOSTS,
+        "survey_options": _SURVEY_OPTIONS,
+        "conversion_actions": _ACTIONS,
         "erasures": _ERASURES,
         "restatements": _RESTATEMENTS,
         "restatement_days": _RESTATEMENT_DAYS,
@@ -264,6 +346,10 @@ _RANGED: Final[Mapping[str, LiteralString]] = MappingProxyType(
     {
         "clicks": _CLICKS,
         "events": _EVENTS,
+        "conversions": _CONVERSIONS,
+        "conversion_adjustments": _ADJUSTMENTS,
+        "customer_signals": _SIGNALS,
+        "reach_months": _REACH,
         "pending_hits": _PENDING,
         "listener_months": _LISTENERS,
         "day_sources": _DAY_SOURCES,

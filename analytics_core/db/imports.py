@@ -130,13 +130,72 @@ select n.tenant_id, n.sponsor_id, n.name, n.name_key, n.domain, n.category, n.co
     n.created_at, n.archived_at
 from jsonb_populate_recordset(null::app.sponsors, $1) as n returning sponsor_id as id"""
 
+_ORDERS: Final[LiteralString] = """/* imports.insertion_orders */
+insert into app.insertion_orders (tenant_id, insertion_order_id, sponsor_id, number, name, reference, currency, status,
+    version, created_at)
+select n.tenant_id, n.insertion_order_id, n.sponsor_id, n.number, n.name, n.reference, n.currency, n.status, n.version,
+    n.created_at
+from jsonb_populate_recordset(null::app.insertion_orders, $1) as n returning insertion_order_id as id"""
+
+_CAMPAIGNS: Final[LiteralString] = """/* imports.campaigns */
+insert into app.campaigns (tenant_id, campaign_id, sponsor_id, insertion_order_id, currency, name, status, starts_on,
+    ends_on, pricing, budget_amount, model, window_days, excludes_prior_customers, utm, version, created_at,
+    activated_at, ended_at)
+select n.tenant_id, n.campaign_id, n.sponsor_id, n.insertion_order_id, n.currency, n.name, n.status, n.starts_on,
+    n.ends_on, n.pricing, n.budget_amount, n.model, n.window_days, n.excludes_prior_customers, n.utm, n.version,
+    n.created_at, n.activated_at, n.ended_at
+from jsonb_populate_recordset(null::app.campaigns, $1) as n returning campaign_id as id"""
+
+_FLIGHTS: Final[LiteralString] = """/* imports.flights */
+insert into app.flights (tenant_id, flight_id, campaign_id, sponsor_id, currency, name, status, starts_at, ends_at,
+    booked_impressions, price_amount, window_days, measurement_days, makegood_of, version, created_at)
+select n.tenant_id, n.flight_id, n.campaign_id, n.sponsor_id, n.currency, n.name, n.status, n.starts_at, n.ends_at,
+    n.booked_impressions, n.price_amount, n.window_days, n.measurement_days, n.makegood_of, n.version, n.created_at
+from jsonb_populate_recordset(null::app.flights, $1) as n returning flight_id as id"""
+
+_AD_SLOTS: Final[LiteralString] = """/* imports.ad_slots */
+insert into app.ad_slots (tenant_id, ad_slot_id, podcast_id, name, position, max_seconds, per_episode, version,
+    created_at, archived_at)
+select n.tenant_id, n.ad_slot_id, n.podcast_id, n.name, n.position, n.max_seconds, n.per_episode, n.version,
+    n.created_at, n.archived_at
+from jsonb_populate_recordset(null::app.ad_slots, $1) as n returning ad_slot_id as id"""
+
+_PLACEMENTS: Final[LiteralString] = """/* imports.placements */
+insert into app.placements (tenant_id, placement_id, flight_id, campaign_id, sponsor_id, podcast_id, episode_id,
+    ad_slot_id, slot_no, position, offset_s, delivery, host_read, status, live_from, live_until, aircheck_url, version,
+    created_at, tenant_no, podcast_no, episode_no, ad_slot_no)
+select n.tenant_id, n.placement_id, n.flight_id, n.campaign_id, n.sponsor_id, n.podcast_id, n.episode_id, n.ad_slot_id,
+    n.slot_no, n.position, n.offset_s, n.delivery, n.host_read, n.status, n.live_from, n.live_until, n.aircheck_url,
+    n.version, n.created_at, n.tenant_no, n.podcast_no, n.episode_no, nullif(n.ad_slot_no, 0)
+from jsonb_populate_recordset(null::app.placements, $1) as n returning placement_id as id"""
+
 _LINKS: Final[LiteralString] = """/* imports.links */
 insert into app.links (tenant_id, link_id, tenant_no, slug, url, target, utm, click_id, created_at, archived_at,
-    clicks_dropped, bots_dropped, sponsor_id)
+    clicks_dropped, bots_dropped, sponsor_id, campaign_id, flight_id)
 select n.tenant_id, n.link_id, n.tenant_no, n.slug, n.url, n.target, n.utm, n.click_id, n.created_at, n.archived_at,
-    n.clicks_dropped, n.bots_dropped, n.sponsor_id
+    n.clicks_dropped, n.bots_dropped, n.sponsor_id, n.campaign_id, n.flight_id
 from jsonb_populate_recordset(null::app.links, $1) as n
 on conflict do nothing returning link_id as id"""
+
+_PROMO_CODES: Final[LiteralString] = """/* imports.promo_codes */
+insert into app.promo_codes (tenant_id, promo_code_id, sponsor_id, campaign_id, flight_id, code, valid_from,
+    valid_until, grace_days, max_redemptions, created_at, archived_at)
+select n.tenant_id, n.promo_code_id, n.sponsor_id, n.campaign_id, n.flight_id, n.code, n.valid_from, n.valid_until,
+    n.grace_days, n.max_redemptions, n.created_at, n.archived_at
+from jsonb_populate_recordset(null::app.promo_codes, $1) as n returning promo_code_id as id"""
+
+_VANITY_HOSTS: Final[LiteralString] = """/* imports.vanity_hosts */
+insert into app.vanity_hosts (tenant_id, vanity_host_id, host, link_id, created_at, archived_at, tenant_no)
+select n.tenant_id, n.vanity_host_id, n.host, n.link_id, n.created_at, n.archived_at, n.tenant_no
+from jsonb_populate_recordset(null::app.vanity_hosts, $1) as n
+on conflict do nothing returning vanity_host_id as id"""
+
+_SURVEY_OPTIONS: Final[LiteralString] = """/* imports.survey_options */
+insert into app.survey_options (tenant_id, survey_option_id, sponsor_id, campaign_id, flight_id, answer, answer_key,
+    created_at, archived_at)
+select n.tenant_id, n.survey_option_id, n.sponsor_id, n.campaign_id, n.flight_id, n.answer, n.answer_key, n.created_at,
+    n.archived_at
+from jsonb_populate_recordset(null::app.survey_options, $1) as n returning survey_option_id as id"""
 
 _CLICKS: Final[LiteralString] = """/* imports.clicks */
 insert into app.clicks (tenant_no, link_no, occurred_at, segment_no, ordinal, is_bot, click_id)
@@ -160,6 +219,42 @@ select n.received_at, n.occurred_at, n.event_id, n.tenant_no, n.source, n.type, 
     n.referrer_host, n.utm, n.properties, n.agent_no, n.asn, n.country, n.networks, n.is_bot
 from jsonb_populate_recordset(null::ts.attribution_events, $1) as n join known k using (tenant_no, event_id)
 returning event_id as id"""
+
+_ACTIONS: Final[LiteralString] = """/* imports.conversion_actions */
+insert into app.conversion_actions (tenant_id, action_id, sponsor_id, name, name_key, category, event_type, counting,
+    default_value_amount, currency, version, created_at, archived_at)
+select n.tenant_id, n.action_id, n.sponsor_id, n.name, n.name_key, n.category, n.event_type, n.counting,
+    n.default_value_amount, n.currency, n.version, n.created_at, n.archived_at
+from jsonb_populate_recordset(null::app.conversion_actions, $1) as n returning action_id as id"""
+
+_CONVERSIONS: Final[LiteralString] = """/* imports.conversions */
+insert into app.conversions (tenant_id, conversion_id, action_id, sponsor_id, external_id, said_hash, source,
+    occurred_at, received_at, value_amount, currency, click_id, link, promo_code, survey_answer, customer_key,
+    new_customer, referrer_host)
+select n.tenant_id, n.conversion_id, n.action_id, n.sponsor_id, n.external_id, n.said_hash, n.source, n.occurred_at,
+    n.received_at, n.value_amount, n.currency, n.click_id, n.link, n.promo_code, n.survey_answer, n.customer_key,
+    n.new_customer, n.referrer_host
+from jsonb_populate_recordset(null::app.conversions, $1) as n returning conversion_id as id"""
+
+_ADJUSTMENTS: Final[LiteralString] = """/* imports.conversion_adjustments */
+insert into app.conversion_adjustments (tenant_id, adjustment_id, conversion_id, kind, value_amount, external_id,
+    said_hash, reason, adjusted_at, received_at)
+select n.tenant_id, n.adjustment_id, n.conversion_id, n.kind, n.value_amount, n.external_id, n.said_hash, n.reason,
+    n.adjusted_at, n.received_at
+from jsonb_populate_recordset(null::app.conversion_adjustments, $1) as n returning adjustment_id as id"""
+
+_SIGNALS: Final[LiteralString] = """/* imports.customer_signals */
+insert into app.customer_signals (tenant_id, event_id, customer_key, occurred_at, received_at, click_id, link,
+    promo_code, referrer_host)
+select n.tenant_id, n.event_id, n.customer_key, n.occurred_at, n.received_at, n.click_id, n.link, n.promo_code,
+    n.referrer_host
+from jsonb_populate_recordset(null::app.customer_signals, $1) as n returning event_id as id"""
+
+_REACH: Final[LiteralString] = """/* imports.reach_months */
+insert into app.reach_months (tenant_id, sponsor_id, level, subject_id, month, reach, impressions, is_final,
+    computed_at)
+select n.tenant_id, n.sponsor_id, n.level, n.subject_id, n.month, n.reach, n.impressions, n.is_final, n.computed_at
+from jsonb_populate_recordset(null::app.reach_months, $1) as n returning subject_id as id"""
 
 _ERASURES: Final[LiteralString] = """/* imports.erasures */
 insert into app.erasures (tenant_no, erasure_id, kind, subject_hash, month, started_at, removed, finished_at, remaining,
@@ -219,9 +314,22 @@ _ROWS: Final[Mapping[str, LiteralString]] = MappingProxyType(
         "enclosure_owners": _OWNERS,
         "unknown_hosts": _UNKNOWN_HOSTS,
         "sponsors": _SPONSORS,
+        "insertion_orders": _ORDERS,
+        "campaigns": _CAMPAIGNS,
+        "flights": _FLIGHTS,
+        "ad_slots": _AD_SLOTS,
+        "placements": _PLACEMENTS,
         "links": _LINKS,
+        "promo_codes": _PROMO_CODES,
+        "vanity_hosts": _VANITY_HOSTS,
+        "survey_options": _SURVEY_OPTIONS,
         "clicks": _CLICKS,
         "events": _EVENTS,
+        "conversion_actions": _ACTIONS,
+        "conversions": _CONVERSIONS,
+        "conversion_adjustments": _ADJUSTMENTS,
+        "customer_signals": _SIGNALS,
+        "reach_months": _REACH,
         "erasures": _ERASURES,
         "restatements": _RESTATEMENTS,
         "restatement_days": _RESTATEMENT_DAYS,
@@ -253,6 +361,9 @@ select podcast_id as id, podcast_no as number from app.podcasts where podcast_id
 _EPISODE_NUMBERS: Final[LiteralString] = """/* imports.episode_numbers */
 select episode_id as id, episode_no as number from app.episodes where episode_id = any($1::uuid[])"""
 
+_AD_SLOT_NUMBERS: Final[LiteralString] = """/* imports.ad_slot_numbers */
+select ad_slot_id as id, ad_slot_no as number from app.ad_slots where ad_slot_id = any($1::uuid[])"""
+
 _LINK_NUMBERS: Final[LiteralString] = """/* imports.link_numbers */
 select link_id as id, link_no as number from app.links where link_id = any($1::uuid[])"""
 
@@ -261,6 +372,7 @@ _NUMBERS: Final[Mapping[str, LiteralString]] = MappingProxyType(
         "segments": _SEGMENT_NUMBERS,
         "podcasts": _PODCAST_NUMBERS,
         "episodes": _EPISODE_NUMBERS,
+        "ad_slots": _AD_SLOT_NUMBERS,
         "links": _LINK_NUMBERS,
     }
 )
@@ -343,7 +455,7 @@ async def copy_rows(conn: Connection, table: str, columns: Sequence[str], rows: 
 
 
 async def number_rows(conn: Connection, table: str, ids: Collection[UUID]) -> dict[UUID, int]:
-    """Tell which numbers rows have got: of segments, podcasts, episodes or links."""
+    """Tell which numbers rows have got: of segments, podcasts, episodes, slots or links."""
     return {UUID(int=row["id"].int): row["number"] for row in await conn.fetch(_NUMBERS[table], list(ids))}
 
 

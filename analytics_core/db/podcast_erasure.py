@@ -48,6 +48,14 @@ delete from app.enclosure_owners where tenant_no = $1 and podcast_no = $2""",
     "enclosures": """/* podcast_erasure.enclosures */
 delete from app.enclosures c using app.episodes e
 where e.tenant_no = $1 and e.podcast_no = $2 and c.tenant_id = e.tenant_id and c.episode_id = e.episode_id""",
+    "placement_daily": """/* podcast_erasure.placement_daily */
+delete from app.placement_daily d using app.placements p
+where p.tenant_no = $1 and p.podcast_no = $2 and d.tenant_id = p.tenant_id and d.placement_id = p.placement_id""",
+    "placements": """/* podcast_erasure.placements */
+delete from app.placements where tenant_no = $1 and podcast_no = $2""",
+    "ad_slots": """/* podcast_erasure.ad_slots */
+delete from app.ad_slots s using app.podcasts p
+where p.tenant_no = $1 and p.podcast_no = $2 and s.tenant_id = p.tenant_id and s.podcast_id = p.podcast_id""",
     "episodes": """/* podcast_erasure.episodes */
 delete from app.episodes where tenant_no = $1 and podcast_no = $2""",
     "claims": """/* podcast_erasure.claims */
@@ -95,6 +103,7 @@ _FIGURES: Final[Mapping[str, LiteralString]] = {
 _TRACES: Final[Mapping[str, LiteralString]] = {
     "dirty_marks": "ops.dirty_marks",
     "sum_marks": "ops.sum_marks",
+    "placement_marks": "ops.placement_marks",
     "listener_marks": "ops.listener_marks",
     "figure_versions": "ops.figure_versions",
     "day_sources": "ops.day_sources",
@@ -103,6 +112,7 @@ _PENDING: Final[Mapping[str, LiteralString]] = {"pending_hits": "ops.pending_hit
 _SERIES: Final[Mapping[str, LiteralString]] = {"hits": "ts.listener_events", "downloads": "ts.downloads"}
 _OWNED: Final[Mapping[str, LiteralString]] = {
     "enclosure_owners": "app.enclosure_owners",
+    "placements": "app.placements",
     "episodes": "app.episodes",
     "podcasts": "app.podcasts",
 }
@@ -113,10 +123,12 @@ PODCAST_TABLES: Final[Mapping[str, LiteralString]] = {
     **_FIGURES,
     **_TRACES,
     **_OWNED,
+    "ad_slots": "app.ad_slots",
     "claims": "app.podcast_claims",
     "transfers": "app.podcast_transfers",
 }
-"""What is kept of a podcast under its number, by the name it has in records; enclosures go by their episode."""
+"""What is kept of a podcast under its number, by the name it has in records; enclosures go by their episode, and what
+placements delivered by these."""
 
 
 def _portion(table: LiteralString) -> LiteralString:
@@ -140,7 +152,11 @@ _COUNT: Final[LiteralString] = (
     + """, (
         select count(*) from app.enclosures c join app.episodes e using (tenant_id, episode_id)
         where e.tenant_no = $1 and e.podcast_no = $2
-    ) as enclosures,
+    ) as enclosures, (
+        select count(*) from app.placement_daily d join app.placements p using (tenant_id, placement_id)
+        where p.tenant_no = $1 and p.podcast_no = $2
+    ) as placement_daily,
+    (select count(*) from app.ad_slots where podcast_id = $3) as ad_slots,
     (select count(*) from app.podcast_claims where podcast_no = $2 or podcast_id = $3) as claims,
     (select count(*) from app.podcast_transfers where $2 in (from_podcast_no, to_podcast_no)) as transfers"""
 )

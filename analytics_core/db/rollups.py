@@ -7,6 +7,9 @@ is either counted already or has left a mark that is still there.
 Sums of episodes' rows (whole podcasts by quarter hour, podcasts and episodes by month) have marks of their own, left by
 triggers on whatever changes a row, and are summed up anew in the same order under a lock of the podcast. Nothing is
 ever added to a sum: one that is wrong, for whatever reason, is right again once its day is marked.
+
+What placements delivered is such a sum as well, of the quarter hours in which they are live: made with the sums of the
+days that changed, and of a placement's whole time when that was made or changed.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from typing import Final, LiteralString
+from uuid import UUID
 
 import msgspec
 
@@ -25,9 +29,11 @@ __all__ = (
     "MarkedDay",
     "claim_episodes",
     "count_marks",
+    "deliver_placements",
     "recompute_days",
     "sum_up",
     "take_marks",
+    "take_placement_marks",
     "take_sum_marks",
 )
 
@@ -49,7 +55,7 @@ class Claim(msgspec.Struct, frozen=True):
 
     Attributes:
         episode_nos: Whose marks it may take.
-        podcast_nos: Their podcasts, and those that only wait to be summed up.
+        podcast_nos: Their podcasts, and those that only wait to be summed up or have placements that wait.
     """
 
     episode_nos: list[int]
@@ -63,8 +69,12 @@ with waiting as materialized (
     select episode_no, podcast_no from ops.dirty_marks group by 1, 2 order by min(mark_no) limit $1
 ), summing as materialized (
     select podcast_no from ops.sum_marks group by 1 order by min(mark_no) limit $1
+), delivering as materialized (
+    select podcast_no from ops.placement_marks group by 1 order by min(mark_no) limit $1
 ), podcasts as materialized (
-    select podcast_no from (select podcast_no from waiting union select podcast_no from summing) c
+    select podcast_no from (
+        select podcast_no from waiting union select podcast_no from summing union select podcast_no from delivering
+    ) c
     where pg_try_advisory_xact_lock(hashtext('castledger.sums'), podcast_no)
 )
 select podcast_no, array(
@@ -160,8 +170,15 @@ returning tenant_no, podcast_no, episode_no, day"""
 _SUM_UP: Final[LiteralString] = """/* rollups.sum_up */
 select app.sum_up($1::integer[], $2::integer[], $3::date[])"""
 
+_TAKE_PLACEMENTS: Final[LiteralString] = """/* rollups.take_placement_marks */
+delete from ops.placement_marks where podcast_no = any($1::integer[]) returning placement_id"""
+
+_DELIVER: Final[LiteralString] = """/* rollups.deliver_placements */
+select app.deliver_placements($1::uuid[])"""
+
 _COUNT: Final[LiteralString] = """/* rollups.count_marks */
-select (select count(*) from ops.dirty_marks) + (select count(*) from ops.sum_marks)"""
+select (select count(*) from ops.dirty_marks) + (select count(*) from ops.sum_marks)
+    + (select count(*) from ops.placement_marks)"""
 
 
 async def claim_episodes(conn: Connection, *, limit: int) -> Claim:
@@ -180,6 +197,22 @@ async def take_sum_marks(conn: Connection, claim: Claim) -> list[MarkedDay]:
     """Delete what can be seen of marks of claimed podcasts, and return the distinct days, sorted."""
     rows = await conn.fetch(_TAKE_SUMS, claim.podcast_nos)
     return sorted({msgspec.convert(row, MarkedDay) for row in rows})
+
+
+async def take_placement_marks(conn: Connection, claim: Claim) -> list[UUID]:
+    """Delete what can be seen of marks of claimed podcasts' placements, and return the placements."""
+    rows = await conn.fetch(_TAKE_PLACEMENTS, claim.podcast_nos)
+    return sorted({UUID(int=row["placement_id"].int) for row in rows})
+
+
+async def deliver_placements(conn: Connection, placement_ids: Sequence[UUID]) -> None:
+    """Replace what placements delivered by what the rollups say now.
+
+    Args:
+        conn: In the transaction that claimed their podcasts and took their marks.
+        placement_ids: Those that are gone deliver nothing.
+    """
+    await conn.execute(_DELIVER, list(placement_ids))
 
 
 async def recompute_days(conn: Connection, days: Sequence[MarkedDay], *, cities: int = MAX_CITIES) -> None:

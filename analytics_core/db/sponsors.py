@@ -118,8 +118,48 @@ update app.sponsors set contacts = '[]', version = version + 1 where sponsor_id 
 _RAISE: Final[LiteralString] = """/* sponsors.raise_version */
 update app.sponsors set version = version + 1 where sponsor_id = $1"""
 
-_MOVE_LINKS: Final[LiteralString] = """/* sponsors.move_links */
-with moved as (update app.links set sponsor_id = $2 where sponsor_id = $1 returning 1) select count(*) from moved"""
+# What both have of that of which a sponsor has one.
+_FIND_SHARED: Final[LiteralString] = """/* sponsors.find_shared */
+select 'promo_code_taken' as code, a.code as name from app.promo_codes a
+join app.promo_codes b on b.code = a.code and b.sponsor_id = $2
+    and tstzrange(b.valid_from, b.valid_until) && tstzrange(a.valid_from, a.valid_until)
+where a.sponsor_id = $1
+union all
+select 'conversion_action_taken', a.name from app.conversion_actions a
+join app.conversion_actions b on b.name_key = a.name_key and b.sponsor_id = $2 where a.sponsor_id = $1
+union all
+select 'event_type_taken', a.event_type from app.conversion_actions a
+join app.conversion_actions b on b.event_type = a.event_type and b.sponsor_id = $2 and b.archived_at is null
+where a.sponsor_id = $1 and a.archived_at is null
+union all
+select 'survey_answer_taken', a.answer from app.survey_options a
+join app.survey_options b on b.answer_key = a.answer_key and b.sponsor_id = $2 and b.archived_at is null
+where a.sponsor_id = $1 and a.archived_at is null
+order by 1, 2 limit 1"""
+
+_COUNT_LINKS: Final[LiteralString] = """/* sponsors.count_links */
+select count(*) from app.links where sponsor_id = $1"""
+
+# Listeners that both reached are not told apart any more: the reach of the two together is counted anew, or not known.
+_FORGET_REACH: Final[LiteralString] = """/* sponsors.forget_reach */
+delete from app.reach_months where level = 'sponsor' and sponsor_id = any($1::uuid[])"""
+
+# With an order goes all that is under it, with an action its conversions, with a run its results: by their keys.
+_MOVES: Final[tuple[LiteralString, ...]] = (
+    "/* sponsors.move_orders */ update app.insertion_orders set sponsor_id = $2 where sponsor_id = $1",
+    "/* sponsors.move_links */ update app.links set sponsor_id = $2 where sponsor_id = $1",
+    "/* sponsors.move_actions */ update app.conversion_actions set sponsor_id = $2 where sponsor_id = $1",
+    "/* sponsors.move_runs */ update app.attribution_runs set sponsor_id = $2 where sponsor_id = $1",
+    "/* sponsors.move_reports */ update app.reports set sponsor_id = $2 where sponsor_id = $1",
+    "/* sponsors.move_reach */ update app.reach_months set sponsor_id = $2 where sponsor_id = $1",
+)
+
+_SHARED: Final = {
+    "promo_code_taken": "both have the promo code {name} at the same time; end or rename one of the two first",
+    "conversion_action_taken": "both have an action named {name!r}; rename one of the two first",
+    "event_type_taken": "both have an action of {name} events; archive one of the two first",
+    "survey_answer_taken": "both have the survey answer {name!r}; remove one of the two first",
+}
 
 
 class _Locked(msgspec.Struct, frozen=True):
@@ -335,7 +375,8 @@ async def merge_sponsors(
     Raises:
         InvalidInput: ``same_sponsor``: they are one.
         NotFound: The tenant has none of either id.
-        Conflict: ``sponsor_archived``: the one that is to get.
+        Conflict: ``sponsor_archived``: the one that is to get; or ``promo_code_taken``, ``conversion_action_taken``,
+            ``event_type_taken``, ``survey_answer_taken``: both have one that a sponsor has once.
         Outdated: There is another version.
     """
     if sponsor_id == into:
@@ -345,7 +386,13 @@ async def merge_sponsors(
     if into not in found:
         raise NotFound("sponsor")
     refuse_archived(found[into].is_archived)
-    links: int = await conn.fetchval(_MOVE_LINKS, sponsor_id, into)
+    shared = await conn.fetchrow(_FIND_SHARED, sponsor_id, into)
+    if shared is not None:
+        raise Conflict(shared["code"], _SHARED[shared["code"]].format(name=shared["name"]))
+    links: int = await conn.fetchval(_COUNT_LINKS, sponsor_id)
+    await conn.execute(_FORGET_REACH, [sponsor_id, into])
+    for move in _MOVES:
+        await conn.execute(move, sponsor_id, into)
     if not given.is_archived:
         await conn.execute(_ARCHIVE, sponsor_id, now)
     await conn.execute(_RAISE, into)

@@ -111,14 +111,14 @@ def page_routes() -> list[Router]:
         Router(
             "/",
             route_handlers=list(_OPEN),
-            guards=[Guards(limit_network)],
+            before_request=Guards(limit_network),
             include_in_schema=False,
             middleware=[compression()],
         ),
         Router(
             "/",
             route_handlers=list(_CLOSED),
-            guards=[Guards(Limited(require_session), require_permission)],
+            before_request=Guards(Limited(require_session), require_permission),
             include_in_schema=False,
             middleware=[compression()],
         ),

@@ -227,6 +227,7 @@ create policy sponsor on app.reach_months for select to castledger_api
 create policy ingest on app.insertion_orders for select to castledger_ingest using (true);
 create policy ingest on app.campaigns to castledger_ingest using (true);
 create policy ingest on app.flights to castledger_ingest using (true);
+create policy ingest on app.ad_slots to castledger_ingest using (true);
 create policy ingest on app.placements to castledger_ingest using (true);
 create policy ingest on app.placement_daily to castledger_ingest using (true);
 create policy ingest on app.reach_months to castledger_ingest using (true);
@@ -251,6 +252,110 @@ create policy dump on app.reach_months for select to castledger_dump using (true
 grant select, insert, update on app.insertion_orders, app.campaigns, app.flights, app.ad_slots, app.placements
     to castledger_api;
 grant select, insert, update, delete on app.placement_daily to castledger_api, castledger_ingest;
-grant select on app.reach_months to castledger_api;
-grant select on app.sponsors, app.insertion_orders, app.campaigns, app.flights, app.placements to castledger_ingest;
+-- A merge of sponsors moves what is a flight's or a campaign's, and takes away what was the reach of either.
+grant select, update (sponsor_id), delete on app.reach_months to castledger_api;
+grant select on app.sponsors, app.insertion_orders, app.campaigns, app.flights, app.ad_slots, app.placements
+    to castledger_ingest;
+-- With their podcast.
+grant delete on app.ad_slots, app.placements to castledger_ingest;
 grant select, insert, update, delete on app.reach_months to castledger_ingest;
+
+-- Placements that are to be delivered anew, as sum marks: append-only, and the refresher takes those of a podcast
+-- while it holds the podcast's lock. Marks of days would not do: what lands at the same time cannot be seen yet.
+create table ops.placement_marks (
+    mark_no bigint generated always as identity,
+    tenant_no integer not null,
+    podcast_no integer not null,
+    placement_id uuid not null
+);
+create index placement_marks_podcast on ops.placement_marks (podcast_no);
+grant select, insert, delete on ops.placement_marks to castledger_ingest;
+
+create function app.mark_placement() returns trigger language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into ops.placement_marks (tenant_no, podcast_no, placement_id)
+    values (new.tenant_no, new.podcast_no, new.placement_id);
+    if tg_op = 'UPDATE' and old.podcast_no <> new.podcast_no then
+        insert into ops.placement_marks (tenant_no, podcast_no, placement_id)
+        values (old.tenant_no, old.podcast_no, old.placement_id);
+    end if;
+    return null;
+end
+$$;
+revoke execute on function app.mark_placement() from public;
+create trigger mark_placement after insert or update of podcast_no, episode_no, status, live_from, live_until
+    on app.placements for each row execute function app.mark_placement();
+
+-- Days of episodes: what each of their placements delivered on them. The caller holds the podcasts' locks.
+create function app.deliver_days(episode_nos integer[], days date[]) returns void language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    with wanted as materialized (
+        select distinct p.tenant_id, p.sponsor_id, p.campaign_id, p.flight_id, p.placement_id, p.tenant_no,
+            p.episode_no, w.day, p.status <> 'missed' as is_heard,
+            -- The first and last quarter hour of the day in which it is live.
+            greatest(1, (extract(epoch from p.live_from)::bigint - (w.day - date '1970-01-01') * bigint '86400') / 900 + 1)
+                as first,
+            least(96, (extract(epoch from p.live_until)::bigint - (w.day - date '1970-01-01') * bigint '86400') / 900)
+                as last
+        from unnest(episode_nos, days) as w(episode_no, day)
+        join app.placements p on p.episode_no = w.episode_no
+    ), fresh as materialized (
+        select w.tenant_id, w.sponsor_id, w.campaign_id, w.flight_id, w.placement_id, w.day,
+            coalesce(d.downloads, 0) as downloads, coalesce(d.strict, 0) as strict
+        from wanted w
+        join app.metrics_daily m on m.episode_no = w.episode_no and m.day = w.day and m.dimension = 'total'
+            and m.key = '' and m.tenant_no = w.tenant_no
+        cross join lateral (
+            select sum(q.downloads)::integer as downloads, sum(q.strict)::integer as strict
+            from unnest(m.quarters[w.first:w.last], m.quarters_strict[w.first:w.last]) as q(downloads, strict)
+        ) d
+        where w.is_heard and w.first <= w.last and d.downloads > 0
+    ), gone as (
+        delete from app.placement_daily d using wanted w
+        where d.tenant_id = w.tenant_id and d.placement_id = w.placement_id and d.day = w.day
+            and (d.placement_id, d.day) not in (select placement_id, day from fresh)
+    )
+    insert into app.placement_daily as old (tenant_id, sponsor_id, campaign_id, flight_id, placement_id, day, downloads,
+        downloads_strict)
+    select * from fresh
+    on conflict (tenant_id, placement_id, day) do update
+        set downloads = excluded.downloads, downloads_strict = excluded.downloads_strict
+        where (old.downloads, old.downloads_strict) is distinct from (excluded.downloads, excluded.downloads_strict);
+end
+$$;
+
+-- Placements: what they delivered on any day. Days that are in neither table have delivered nothing.
+create function app.deliver_placements(placement_ids uuid[]) returns void language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform app.deliver_days(array_agg(d.episode_no), array_agg(d.day)) from (
+        select p.episode_no, m.day from app.placements p
+        join app.metrics_daily m on m.episode_no = p.episode_no and m.dimension = 'total'
+            and m.day between (p.live_from at time zone 'UTC')::date and (p.live_until at time zone 'UTC')::date
+        where p.placement_id = any(placement_ids)
+        union
+        select p.episode_no, d.day from app.placements p join app.placement_daily d using (tenant_id, placement_id)
+        where p.placement_id = any(placement_ids)
+    ) d;
+end
+$$;
+
+-- Whoever sums up, this version and the one before it, delivers the days that changed.
+alter function app.sum_up(integer[], integer[], date[]) rename to sum_up_figures;
+create function app.sum_up(podcast_nos integer[], episode_nos integer[], days date[]) returns void language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform app.sum_up_figures(podcast_nos, episode_nos, days);
+    perform app.deliver_days(episode_nos, days);
+end
+$$;
+revoke execute on function app.deliver_days(integer[], date[]), app.deliver_placements(uuid[]),
+    app.sum_up(integer[], integer[], date[]) from public;
+grant execute on function app.deliver_days(integer[], date[]), app.deliver_placements(uuid[]),
+    app.sum_up(integer[], integer[], date[]) to castledger_ingest;

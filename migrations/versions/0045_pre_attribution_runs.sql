@@ -154,6 +154,8 @@ create policy dump on app.attribution_credits for select to castledger_dump usin
 create policy dump on app.attribution_totals for select to castledger_dump using (true);
 
 grant select, insert on app.attribution_runs to castledger_api;
+-- In a merge of sponsors.
+grant update (sponsor_id) on app.attribution_runs to castledger_api;
 grant select on app.attributed_conversions, app.attribution_touches, app.attribution_credits, app.attribution_totals
     to castledger_api;
 grant select, update on app.attribution_runs to castledger_ingest;

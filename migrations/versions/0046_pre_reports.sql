@@ -87,6 +87,8 @@ create policy dump on app.report_files for select to castledger_dump using (true
 create policy dump on app.report_shares for select to castledger_dump using (true);
 
 grant select, insert on app.reports to castledger_api;
+-- In a merge of sponsors.
+grant update (sponsor_id) on app.reports to castledger_api;
 grant select on app.report_files to castledger_api;
 grant select (tenant_id, share_id, report_id, expires_at, max_views, views, created_by, created_at, revoked_at), insert,
     update (revoked_at) on app.report_shares to castledger_api;

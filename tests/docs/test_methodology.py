@@ -52,15 +52,15 @@ def test_the_drawing_is_that_of_the_vector() -> None:
     assert [int(one) for one in drawn] == [*vector["calendar_day"], *vector["first_touch"], *vector["last_touch"]]
 
 
-def test_what_source_says_of_a_section_of_the_summary_is_there() -> None:
-    summary = (ROOT / "docs" / "methodology.md").read_text()
-    headings = set(re.findall(r"^#+ (.*)$", summary, re.MULTILINE))
+@pytest.mark.parametrize("page", ["docs/methodology.md", "docs/methodology/attribution.md"])
+def test_what_source_says_of_a_section_is_there(page: str) -> None:
+    headings = set(re.findall(r"^#+ (.*)$", (ROOT / page).read_text(), re.MULTILINE))
     rooms = ("analytics_core", "ingest", "api", "prefix_redirect", "castledger_server")
     cited = {
         title
         for room in rooms
         for path in (ROOT / room).rglob("*.py")
-        for title in re.findall(r"``docs/methodology\.md``, \"([^\"]+)\"", path.read_text())
+        for title in re.findall(rf"``{re.escape(page)}``,\s+\"([^\"]+)\"", path.read_text())
     }
     assert cited
     assert cited - headings == set()

@@ -52,8 +52,8 @@ async def test_every_table_of_tenants_is_exported_or_left_out_with_a_reason(data
 
 
 async def test_a_new_table_of_tenants_is_noticed(database: DatabaseSettings) -> None:
-    columns = await columns_of_tables(database, "create table app.campaigns (tenant_id uuid, title text)")
-    assert missing(columns) == {"app.campaigns"}
+    columns = await columns_of_tables(database, "create table app.prizes (tenant_id uuid, title text)")
+    assert missing(columns) == {"app.prizes"}
 
 
 async def test_every_column_of_an_exported_table_is_accounted_for(database: DatabaseSettings) -> None:

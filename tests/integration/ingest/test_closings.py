@@ -27,8 +27,17 @@ from ingest.rollups import refresh_listeners
 from tests.factories import MadePodcast, make_episode, make_hit, make_podcast, write_segment
 from tests.integration.ingest.erasing import Eraser
 from tests.ledgers import NOW, Ledger, minute
+from tests.sponsorships import sell
 
 pytestmark = pytest.mark.anyio
+
+SOLD = {
+    *("app.insertion_orders", "app.campaigns", "app.flights", "app.ad_slots", "app.placements", "app.reach_months"),
+    *("app.promo_codes", "app.vanity_hosts", "app.survey_options", "app.customer_signals", "ops.event_marks"),
+    *("app.conversion_actions", "app.conversions", "app.conversion_adjustments", "app.attribution_runs"),
+    *("app.attributed_conversions", "app.attribution_touches", "app.attribution_credits", "app.attribution_totals"),
+    *("app.reports", "app.report_files", "app.report_shares"),
+}
 
 GRACE = dt.timedelta(days=30)
 LATER = NOW + GRACE
@@ -126,8 +135,10 @@ async def test_nothing_of_a_closed_tenant_is_left_but_the_proof(
     tenant = podcast.tenant
     await fill(ledger, eraser, podcast, home, auth)
     others = await make_podcast(database, home, make_episode("n", "https://n.example.net/n.mp3"))
+    await sell(database, podcast)
     before = await rows_of(database, tenant)
     assert {
+        *SOLD,
         "app.podcasts",
         "app.links",
         "app.api_keys",
@@ -153,7 +164,7 @@ async def test_nothing_of_a_closed_tenant_is_left_but_the_proof(
     assert stored.record.kind == "tenant"
     assert stored.record.finished_at == LATER
     removed = stored.record.removed
-    assert (removed["podcasts"], removed["links"], removed["keys"], removed["tenant"]) == (1, 1, 1, 1)
+    assert (removed["podcasts"], removed["links"], removed["keys"], removed["tenant"]) == (1, 2, 1, 1)
     assert removed["hits"] == before["ts.listener_events"]
     assert removed["downloads"] == before["ts.downloads"]
     assert stored.record.remaining is not None

@@ -29,9 +29,18 @@ from ingest.erasures import work_off
 from ingest.retention import drop_old
 from tests.event_factories import event_segment_bytes, make_event, write_event_segment
 from tests.event_ledgers import Events
-from tests.factories import make_header, make_hit, make_tenant, micros, write_segment
+from tests.factories import (
+    make_episode,
+    make_header,
+    make_hit,
+    make_podcast,
+    make_tenant,
+    micros,
+    write_segment,
+)
 from tests.integration.ingest.erasing import Eraser
 from tests.ledgers import NOW, Ledger, minute
+from tests.sponsorships import sell
 
 pytestmark = pytest.mark.anyio
 
@@ -370,6 +379,9 @@ async def test_a_customer_is_erased_with_proof_and_does_not_come_back(
     secret = await find_customer_secret(events.ledger.conn, tenant.tenant_no)
     assert secret is not None
     key = customer_key("u_1", secret)
+    podcast = await make_podcast(database, tenant, make_episode("a"))
+    await sell(database, podcast, customer_key=key)
+    await sell(database, podcast, name="Other", code="OTHER", in_slot=False)
     async with tenant_transaction(eraser.api, tenant) as conn:
         stored = await ask_for_customer(conn, tenant, key, now=NOW)
         assert await ask_for_customer(conn, tenant, key, now=NOW) == stored
@@ -381,8 +393,18 @@ async def test_a_customer_is_erased_with_proof_and_does_not_come_back(
         assert await conn.fetchval("select count(*) from app.erasure_requests") == 0
     assert proof.is_whole
     assert proof.record.kind == "customer"
-    assert (proof.record.removed, proof.record.remaining) == ({"events": 3}, {"events": 0})
+    assert (proof.record.removed, proof.record.remaining) == (
+        {"events": 3, "signals": 1, "conversions": 1},
+        {"events": 0, "signals": 0, "conversions": 0},
+    )
     assert is_about(proof.record, key.bytes)
+    # The money stays, and the other customer.
+    kept = await events.ledger.conn.fetch("select customer_key, click_id, value_amount from app.conversions order by 1")
+    assert [(row["customer_key"] is None, row["click_id"] is None, row["value_amount"]) for row in kept] == [
+        (False, False, 4900),
+        (True, True, 4900),
+    ]
+    assert await events.ledger.count("app.customer_signals") == 1
     # Sent again, by a client that never heard of it, it stays away.
     write_event_segment(events.folder, told, source="collector-1")
     await events.ship_all()

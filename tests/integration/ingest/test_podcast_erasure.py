@@ -26,11 +26,12 @@ from tests.factories import MadePodcast, make_episode, make_hit, make_podcast, m
 from tests.integration.ingest.erasing import Eraser
 from tests.integration.ingest.test_dead_letters import BAD, refuse
 from tests.ledgers import DAY, NOW, Ledger, minute
+from tests.sponsorships import sell
 
 pytestmark = pytest.mark.anyio
 
 ONE_DAY = dt.timedelta(days=1)
-MADE_ANEW = {"dirty_marks", "sum_marks", "listener_marks", "figure_versions", "day_sources"}
+MADE_ANEW = {"dirty_marks", "sum_marks", "placement_marks", "listener_marks", "figure_versions", "day_sources"}
 """Says what is to be made anew, or by what: goes uncounted."""
 FEED_URL = "https://feed.example.com/x"
 
@@ -112,9 +113,16 @@ async def test_all_of_a_podcast_goes_and_nobody_elses(
             NOW.date(),
             whose.podcast_no,
         )
+        await sell(database, whose, name=f"Sponsor {whose.podcast_no}", code=f"CODE{whose.podcast_no}")
+    await ledger.conn.execute(
+        "insert into app.placement_daily (tenant_id, sponsor_id, campaign_id, flight_id, placement_id, day, downloads,"
+        " downloads_strict) select tenant_id, sponsor_id, campaign_id, flight_id, placement_id, $1, 1, 1"
+        " from app.placements on conflict do nothing",
+        NOW.date(),
+    )
     others = await kept(eraser, neighbour)
     before = await kept(eraser, podcast)
-    assert set(before) == {*PODCAST_TABLES, "enclosures"} - {"claims", "transfers"}
+    assert set(before) == {*PODCAST_TABLES, "enclosures", "placement_daily"} - {"claims", "transfers"}
     generations = await ledger.conn.fetch("select day, generation from ops.days order by 1")
 
     record = await eraser.erase_podcast(podcast, now=NOW)
@@ -123,7 +131,7 @@ async def test_all_of_a_podcast_goes_and_nobody_elses(
         "claims": 0,
         "transfers": 0,
     }
-    assert record.remaining == dict.fromkeys([*PODCAST_TABLES, "enclosures"], 0)
+    assert record.remaining == dict.fromkeys([*PODCAST_TABLES, "enclosures", "placement_daily"], 0)
     assert await kept(eraser, podcast) == {}
     assert await kept(eraser, neighbour) == others
     found = await eraser.stored(podcast.tenant, record.erasure_id)
@@ -136,6 +144,7 @@ async def test_all_of_a_podcast_goes_and_nobody_elses(
             generations, await ledger.conn.fetch("select day, generation from ops.days order by 1"), strict=True
         )
     ] == [1, 1]
+    assert await ledger.count("app.flights") == 4
     await figures(ledger)
     assert await kept(eraser, podcast) == {}
     assert await eraser.requests() == []
