@@ -12,9 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from castledger import AttributionResult, Castledger, Contact, NewShare, Report, Sponsor, Targeting
+from castledger import (
+    APIError,
+    AttributionResult,
+    Castledger,
+    Conflict,
+    Contact,
+    NewShare,
+    Report,
+    Sponsor,
+    Targeting,
+    ValidationError,
+)
 from castledger._requests import Call
 from sdk.tests.asking import Answers, Ask, Asking
+from sdk.tests.servers import Installation
 from sdk.tests.twin import KEY, NOW
 
 ID, OTHER = UUID(int=7), UUID(int=8)
@@ -415,6 +427,30 @@ def test_patience_ends() -> None:
         with pytest.raises(TimeoutError, match="after 0 s"):
             client.reports.wait(ID, timeout=0)
     assert sum(waits) == pytest.approx(2)
+
+
+def test_a_sponsors_life_in_the_real_api(installation: Installation) -> None:
+    with Castledger(installation.api_key, base_url=installation.api_url) as client:
+        made = client.sponsors.create(name="Castle Shop", contacts=[Contact(name="Ana", phone="+49 30 1")])
+        assert client.sponsors.get(made.sponsor_id) == made
+        changed = client.sponsors.update(made.sponsor_id, domain="shop.example.com", version=made.version)
+        assert (changed.domain, changed.contacts) == ("shop.example.com", made.contacts)
+        with pytest.raises(APIError, match="outdated"):
+            client.sponsors.update(made.sponsor_id, name="Too late", version=made.version)
+        with pytest.raises(Conflict, match="sponsor_name_taken"):
+            client.sponsors.create(name="CASTLE shop")
+        with pytest.raises(ValidationError) as refused:
+            client.sponsors.update(made.sponsor_id, category="castles")
+        assert [fault.pointer for fault in refused.value.errors] == ["/category"]
+        other = client.sponsors.create(name="Moat Ltd")
+        client.links.create(url="https://shop.example.com/", sponsor_id=made.sponsor_id)
+        merged = client.sponsors.merge(made.sponsor_id, into=other.sponsor_id)
+        assert (merged.sponsor.sponsor_id, merged.sponsor.links, merged.links_moved) == (other.sponsor_id, 1, 1)
+        assert {one.sponsor_id for one in client.sponsors.list(state="archived")} == {made.sponsor_id}
+        assert client.sponsors.erase_contacts(made.sponsor_id).contacts == ()
+        assert client.sponsors.archive(other.sponsor_id).archived_at is not None
+        assert client.sponsors.restore(other.sponsor_id).archived_at is None
+        assert client.sponsors.clicks(other.sponsor_id).totals.clicks == 0
 
 
 @given(patience_s=st.floats(0, 100_000))
