@@ -9,6 +9,7 @@ import importlib
 import inspect
 import pkgutil
 import sys
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -62,6 +63,10 @@ def _members(kind: type[Any]) -> Iterator[str]:
             if field.name in own:
                 default = "" if field.default is msgspec.NODEFAULT else f" = {field.default!r}"
                 yield f"    {field.name}: {own[field.name]}{default}"
+    elif typing.is_typeddict(kind):
+        for name, annotation in inspect.get_annotations(kind).items():
+            needed = " (required)" if name in kind.__required_keys__ else ""
+            yield f"    {name}: {annotation.__forward_arg__}{needed}"
     elif "__init__" in vars(kind):
         yield f"    {_signature('__init__', vars(kind)['__init__'])}"
     for name, value in sorted(vars(kind).items()):

@@ -199,6 +199,7 @@ WRITES: list[tuple[Ask, str, str, Any]] = [
             "pricing": "cpm",
             "budget_amount": 500_000,
             "currency": "EUR",
+            "insertion_order_id": None,
             "model": "linear",
             "window_days": 30,
         },
@@ -211,7 +212,7 @@ WRITES: list[tuple[Ask, str, str, Any]] = [
     ),
     *(
         (lambda c, step=step: getattr(c.campaigns, step)(ID), "POST", f"/campaigns/{ID}/{step}", None)
-        for step in ("schedule", "activate", "pause", "resume", "complete", "cancel", "duplicate")
+        for step in ("schedule", "activate", "pause", "resume", "complete", "cancel")
     ),
     (
         lambda c: c.campaigns.create_flight(
@@ -219,9 +220,10 @@ WRITES: list[tuple[Ask, str, str, Any]] = [
         ),
         "POST",
         f"/campaigns/{ID}/flights",
-        {**FLIGHT, "booked_impressions": 10_000},
+        {**FLIGHT, "makegood_of": None, "booked_impressions": 10_000},
     ),
     (lambda c: c.campaigns.update_flight(ID, window_days=None), "PATCH", f"/flights/{ID}", {"window_days": None}),
+    (lambda c: c.campaigns.duplicate(ID), "POST", f"/campaigns/{ID}/duplicate", {"name": None}),
     (lambda c: c.campaigns.cancel_flight(ID), "POST", f"/flights/{ID}/cancel", None),
     (
         lambda c: c.campaigns.create_placement(

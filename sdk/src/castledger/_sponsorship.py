@@ -94,6 +94,7 @@ class InsertionOrder(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     currency: str
     status: str
+    campaigns: int
     version: int
     created_at: Instant
     reference: str | None = None
@@ -115,6 +116,8 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     window_days: int
     excludes_prior_customers: bool
+    flights: int
+    placements: int
     version: int
     created_at: Instant
     utm: dict[str, str] = {}
@@ -143,6 +146,7 @@ class Flight(msgspec.Struct, frozen=True, kw_only=True):
     price_amount: int
     currency: str
     measurement_days: int
+    placements: int
     version: int
     created_at: Instant
     booked_impressions: int | None = None
@@ -151,14 +155,20 @@ class Flight(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
-    """A flight in an episode; ``status`` is ``planned``, ``live``, ``verified``, ``missed`` or ``pulled``."""
+    """A flight in an episode; ``status`` is ``planned``, ``live``, ``verified``, ``missed`` or ``pulled``.
+
+    Attributes:
+        downloads: Of the episode, that counted from ``live_from`` to before ``live_until``.
+    """
 
     placement_id: UUID
     flight_id: UUID
     campaign_id: UUID
     sponsor_id: UUID
     podcast_id: UUID
+    podcast_title: str
     episode_id: UUID
+    episode_title: str
     slot_no: int
     position: str
     delivery: str
@@ -166,6 +176,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     live_from: Instant
     live_until: Instant
+    downloads: int
     version: int
     created_at: Instant
     ad_slot_id: UUID | None = None

@@ -58,10 +58,8 @@ class SponsorFields(TypedDict, total=False):
 
 
 class CampaignFields(TypedDict, total=False):
-    """What may be said of a campaign beside what it cannot do without."""
+    """What may be said of a campaign beside what it cannot do without; ``utm`` is for the links of its flights."""
 
-    model: Model
-    window_days: int
     excludes_prior_customers: bool
     utm: Utm
 
@@ -75,12 +73,15 @@ class FlightFields(TypedDict, total=False):
 
 
 class PlacementFields(TypedDict, total=False):
-    """What may be said of a placement beside where it is."""
+    """What may be said of a placement; without a slot it needs a position, and it is live for as long as its flight."""
 
     ad_slot_id: Id | None
     slot_no: int
+    position: Literal["pre", "mid", "post"]
     offset_s: int | None
     host_read: bool
+    live_from: dt.datetime
+    live_until: dt.datetime
     aircheck_url: str | None
 
 
@@ -241,45 +242,54 @@ class Campaigns(Noun):
     def create(
         self,
         *,
-        sponsor_id: Id,
         name: str,
         starts_on: dt.date,
         ends_on: dt.date,
         pricing: Pricing,
         budget_amount: int,
-        currency: str,
+        model: Model,
+        window_days: int,
         insertion_order_id: Id | None = None,
+        sponsor_id: Id | None = None,
+        currency: str | None = None,
         **fields: Unpack[CampaignFields],
     ) -> Call[Campaign]:
         """Make a campaign of the UTC days from *starts_on* to *ends_on*, both in it.
 
         Args:
-            sponsor_id: Who pays.
             name: What to call it.
             starts_on: Its first day.
             ends_on: Its last.
             pricing: What is paid for.
-            budget_amount: Minor units of *currency*, as all amounts are.
-            currency: ISO 4217.
-            insertion_order_id: What it belongs to; an order of its name is made without one.
+            budget_amount: Minor units of the currency, as all amounts are.
+            model: How conversions are shared that others led to as well.
+            window_days: How long after a touch a conversion counts for it.
+            insertion_order_id: What it belongs to.
+            sponsor_id: Or whose it is: an order of its name is made with it,
+            currency: in this currency.
             fields: As in :class:`CampaignFields`.
         """
         required = {
-            "sponsor_id": sponsor_id,
             "name": name,
             "starts_on": starts_on,
             "ends_on": ends_on,
             "pricing": pricing,
             "budget_amount": budget_amount,
+            "model": model,
+            "window_days": window_days,
+            "insertion_order_id": insertion_order_id,
+            "sponsor_id": sponsor_id,
             "currency": currency,
-            "insertion_order_id": insertion_order_id or UNSET,
         }
         return Call(Campaign, "POST", "/campaigns", json={**required, **fields})
 
     @pages
-    def list(self, *, sponsor_id: Id | None = None, insertion_order_id: Id | None = None) -> Paged[Campaign]:
+    def list(
+        self, *, sponsor_id: Id | None = None, insertion_order_id: Id | None = None, status: str | None = None
+    ) -> Paged[Campaign]:
         """Go through campaigns, in the order in which they were made."""
-        return Paged(Campaign, "/campaigns", given(sponsor_id=sponsor_id, insertion_order_id=insertion_order_id))
+        params = given(sponsor_id=sponsor_id, insertion_order_id=insertion_order_id, status=status)
+        return Paged(Campaign, "/campaigns", params)
 
     @sends
     def get(self, campaign_id: Id) -> Call[Campaign]:
@@ -297,6 +307,8 @@ class Campaigns(Noun):
         ends_on: dt.date | UnsetType = UNSET,
         pricing: Pricing | UnsetType = UNSET,
         budget_amount: int | UnsetType = UNSET,
+        model: Model | UnsetType = UNSET,
+        window_days: int | UnsetType = UNSET,
         **fields: Unpack[CampaignFields],
     ) -> Call[Campaign]:
         """Change what is given."""
@@ -306,6 +318,8 @@ class Campaigns(Noun):
             "ends_on": ends_on,
             "pricing": pricing,
             "budget_amount": budget_amount,
+            "model": model,
+            "window_days": window_days,
         }
         path = f"/campaigns/{path_id(campaign_id)}"
         return Call(Campaign, "PATCH", path, json={**changes, **fields}, version=version)
@@ -341,9 +355,9 @@ class Campaigns(Noun):
         return Call(Campaign, "POST", f"/campaigns/{path_id(campaign_id)}/cancel", version=version)
 
     @sends
-    def duplicate(self, campaign_id: Id, *, version: int | None = None) -> Call[Campaign]:
+    def duplicate(self, campaign_id: Id, *, name: str | None = None) -> Call[Campaign]:
         """Make a draft like it, with its flights."""
-        return Call(Campaign, "POST", f"/campaigns/{path_id(campaign_id)}/duplicate", version=version)
+        return Call(Campaign, "POST", f"/campaigns/{path_id(campaign_id)}/duplicate", json={"name": name})
 
     @sends
     def performance(self, campaign_id: Id, *, run_id: Id | None = None) -> Call[dict[str, Any]]:
@@ -370,10 +384,20 @@ class Campaigns(Noun):
         starts_at: dt.datetime,
         ends_at: dt.datetime,
         price_amount: int,
+        makegood_of: Id | None = None,
         **fields: Unpack[FlightFields],
     ) -> Call[Flight]:
-        """Make a flight: what is booked, from one instant on the quarter hour to before another, at which price."""
-        required = {"name": name, "starts_at": starts_at, "ends_at": ends_at, "price_amount": price_amount}
+        """Make a flight: what is booked, from one quarter hour to before another, at which price.
+
+        With *makegood_of* it makes good what another flight of the campaign fell short of.
+        """
+        required = {
+            "name": name,
+            "starts_at": starts_at,
+            "ends_at": ends_at,
+            "price_amount": price_amount,
+            "makegood_of": makegood_of,
+        }
         return Call(Flight, "POST", f"/campaigns/{path_id(campaign_id)}/flights", json={**required, **fields})
 
     @pages
@@ -414,20 +438,15 @@ class Campaigns(Noun):
         flight_id: Id,
         *,
         episode_id: Id,
-        position: Literal["pre", "mid", "post"],
         delivery: Literal["baked_in", "dynamic"],
-        live_from: dt.datetime,
-        live_until: dt.datetime,
         **fields: Unpack[PlacementFields],
     ) -> Call[Placement]:
-        """Place a flight in an episode: counted downloads from *live_from* to before *live_until* are exposures."""
-        required = {
-            "episode_id": episode_id,
-            "position": position,
-            "delivery": delivery,
-            "live_from": live_from,
-            "live_until": live_until,
-        }
+        """Place a flight in an episode, whose counted downloads are exposures while it is live.
+
+        Raises:
+            Conflict: The place in the slot is taken.
+        """
+        required = {"episode_id": episode_id, "delivery": delivery}
         return Call(Placement, "POST", f"/flights/{path_id(flight_id)}/placements", json={**required, **fields})
 
     @pages
@@ -454,14 +473,12 @@ class Campaigns(Noun):
         placement_id: Id,
         *,
         version: int | None = None,
-        live_from: dt.datetime | UnsetType = UNSET,
-        live_until: dt.datetime | UnsetType = UNSET,
+        delivery: Literal["baked_in", "dynamic"] | UnsetType = UNSET,
         **fields: Unpack[PlacementFields],
     ) -> Call[Placement]:
         """Change what is given."""
-        changes = {"live_from": live_from, "live_until": live_until}
         path = f"/placements/{path_id(placement_id)}"
-        return Call(Placement, "PATCH", path, json={**changes, **fields}, version=version)
+        return Call(Placement, "PATCH", path, json={"delivery": delivery, **fields}, version=version)
 
     @sends
     def move_placement(
