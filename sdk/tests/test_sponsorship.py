@@ -353,6 +353,21 @@ def test_writes_carry_their_body_and_a_key(ask: Asking, question: Ask, method: s
     assert (json.loads(request.content) if request.content else None) == body
 
 
+def test_a_shops_list_is_sent_as_it_is(ask: Asking) -> None:
+    answers = Answers()
+    with pytest.raises(Exception, match="asked"):
+        ask(lambda c: c.conversions.take_redemptions(b"order;code\n", action_id=ID, tz="UTC", dry_run=True), answers)
+    [request] = answers.asked
+    assert (request.method, request.url.path, request.content) == (
+        "POST",
+        "/api/v1/attribution/redemptions",
+        b"order;code\n",
+    )
+    assert dict(request.url.params) == {"action_id": str(ID), "tz": "UTC", "dry_run": "true"}
+    assert request.headers["content-type"] == "text/csv"
+    assert UUID(request.headers["idempotency-key"]).version == 4
+
+
 @pytest.mark.parametrize("question", VERSIONED)
 def test_a_version_is_what_is_changed_and_no_other(ask: Asking, question: Ask) -> None:
     answers = Answers()

@@ -83,6 +83,7 @@ from castledger._sponsorship import (
     Report,
     Share,
     Sponsor,
+    TakenRedemptions,
     Targeting,
 )
 from castledger._worker import Stats
@@ -167,6 +168,7 @@ __all__ = (
     "Share",
     "Sponsor",
     "Stats",
+    "TakenRedemptions",
     "Targeting",
     "UnexpectedAnswer",
     "UnknownHost",

@@ -24,8 +24,7 @@ from castledger._requests import (
 )
 from castledger._worker import Listener, Stats
 from castledger.analytics import Analytics, AsyncAnalytics
-from castledger.attribution import AsyncAttribution, Attribution
-from castledger.conversions import AsyncConversions, Conversions
+from castledger.attribution import AsyncAttribution, AsyncConversions, Attribution, Conversions
 from castledger.episodes import AsyncEpisodes, Episodes
 from castledger.keys import AsyncKeys, Keys
 from castledger.links import AsyncLinks, Links

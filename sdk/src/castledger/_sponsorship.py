@@ -37,6 +37,7 @@ __all__ = (
     "Report",
     "Share",
     "Sponsor",
+    "TakenRedemptions",
     "Targeting",
 )
 
@@ -288,6 +289,16 @@ class ConversionVerdicts(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     repeated: int
     refused: int
+
+
+class TakenRedemptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a list of orders; ``warnings`` name what was not read."""
+
+    rows: int
+    created: int
+    repeated: int
+    is_dry_run: bool
+    warnings: tuple[str, ...] = ()
 
 
 class AttributionRun(msgspec.Struct, frozen=True, kw_only=True):
