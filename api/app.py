@@ -27,17 +27,74 @@ from api.pages.views import template_config
 from api.queries import Query
 from api.requests import Observer
 from api.resources import Resources
+from api.routes.ad_slots import (
+    archive_ad_slot,
+    create_ad_slot,
+    get_inventory,
+    list_ad_slots,
+    update_ad_slot,
+)
 from api.routes.analytics import explain_day, get_downloads
 from api.routes.audit import export_audit, list_audit
 from api.routes.auth import forgot_password, refresh, register, reset_password, sign_in, sign_out, verify
+from api.routes.campaigns import (
+    activate_campaign,
+    cancel_campaign,
+    complete_campaign,
+    create_campaign,
+    duplicate_campaign,
+    get_campaign,
+    list_campaigns,
+    pause_campaign,
+    resume_campaign,
+    schedule_campaign,
+    update_campaign,
+)
 from api.routes.claims import check_claim, claim_podcast, get_one_claim, list_podcast_claims
 from api.routes.comparisons import compare
+from api.routes.conversion_actions import (
+    archive_conversion_action,
+    create_conversion_action,
+    get_conversion_action,
+    list_conversion_actions,
+    update_conversion_action,
+)
+from api.routes.conversions import (
+    adjust_conversion,
+    answer_survey,
+    get_conversion,
+    list_conversions,
+    send_conversions,
+)
 from api.routes.curves import get_curves
+from api.routes.deliveries import (
+    get_campaign_delivery,
+    get_campaign_performance,
+    get_campaign_reach,
+    get_flight_delivery,
+    get_invoice,
+)
 from api.routes.documentation import get_docs, get_openapi, publish
 from api.routes.erasures import create_erasure, get_erasure, list_erasures
 from api.routes.events import list_events
+from api.routes.flights import (
+    cancel_flight,
+    create_flight,
+    get_flight,
+    list_flights,
+    update_flight,
+)
 from api.routes.health import get_health
 from api.routes.hits import get_hit, list_hits
+from api.routes.insertion_orders import (
+    cancel_insertion_order,
+    close_insertion_order,
+    create_insertion_order,
+    get_insertion_order,
+    list_insertion_orders,
+    open_insertion_order,
+    update_insertion_order,
+)
 from api.routes.invitations import accept_invitation, create_invitation, list_invitations, revoke_invitation
 from api.routes.keys import (
     create_api_key,
@@ -59,7 +116,26 @@ from api.routes.links import (
 )
 from api.routes.members import list_members, remove_member, update_member
 from api.routes.overviews import get_overview
+from api.routes.placements import (
+    create_placement,
+    get_placement,
+    go_live,
+    list_placements,
+    miss_placement,
+    pull_placement,
+    update_placement,
+    verify_placement,
+)
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
+from api.routes.promo_codes import (
+    archive_promo_code,
+    create_promo_codes,
+    get_promo_code,
+    list_promo_codes,
+    update_promo_code,
+)
+from api.routes.qr_codes import get_link_qr
+from api.routes.redemptions import send_redemptions
 from api.routes.restatements import get_restatement, list_restatements
 from api.routes.roles import create_role, delete_role, get_role, list_roles, update_role
 from api.routes.spikes import accept_spike, dismiss_spike, get_spike, list_spikes, revert_spike
@@ -74,6 +150,7 @@ from api.routes.sponsors import (
     restore_sponsor,
     update_sponsor,
 )
+from api.routes.survey_options import create_survey_option, delete_survey_option, list_survey_options
 from api.routes.tenant import (
     close_own_tenant,
     get_own_tenant,
@@ -103,6 +180,7 @@ from api.routes.users import (
     get_me,
     list_my_sessions,
 )
+from api.routes.vanity_hosts import create_vanity_host, delete_vanity_host, list_vanity_hosts
 from api.tags import software_version
 
 __all__ = ("create_app",)
@@ -134,39 +212,77 @@ _PERSONAL: Final = (
 _CLOSED: Final = (
     accept_spike,
     accept_unknown_host,
+    adjust_conversion,
+    answer_survey,
+    archive_conversion_action,
+    activate_campaign,
+    archive_ad_slot,
+    archive_promo_code,
     archive_sponsor,
+    cancel_campaign,
+    cancel_flight,
+    cancel_insertion_order,
     check_claim,
     claim_podcast,
+    close_insertion_order,
     close_own_tenant,
     close_tenant,
     compare,
+    complete_campaign,
+    create_ad_slot,
     create_api_key,
+    create_conversion_action,
+    create_campaign,
     create_erasure,
+    create_flight,
+    create_insertion_order,
     create_invitation,
     create_link,
+    create_placement,
     create_podcast,
+    create_promo_codes,
     create_role,
     create_sponsor,
+    create_survey_option,
     create_tenant,
+    create_vanity_host,
     delete_link,
     delete_role,
+    delete_survey_option,
+    delete_vanity_host,
     dismiss_spike,
+    duplicate_campaign,
     erase_sponsor_contacts,
     explain_day,
     export_audit,
     get_api_key,
+    get_campaign_delivery,
+    get_campaign_performance,
+    get_campaign_reach,
+    get_campaign,
     get_clicks,
+    get_conversion,
+    get_conversion_action,
     get_curves,
     get_downloads,
     get_erasure,
+    get_flight_delivery,
     get_hit,
+    get_invoice,
+    get_flight,
+    get_hit,
+    get_insertion_order,
+    get_inventory,
     get_ledger,
     get_link,
     get_link_clicks,
+    get_link_qr,
     get_one_claim,
     get_one_podcast,
     get_overview,
     get_own_tenant,
+    get_placement,
+    get_promo_code,
     get_restatement,
     get_role,
     get_settings,
@@ -177,39 +293,66 @@ _CLOSED: Final = (
     get_tenant_quotas,
     get_unknown_hosts,
     get_usage,
+    go_live,
+    list_ad_slots,
     list_api_keys,
     list_audit,
+    list_conversion_actions,
+    list_conversions,
+    list_campaigns,
     list_episodes,
     list_erasures,
     list_events,
+    list_flights,
     list_hits,
+    list_insertion_orders,
     list_invitations,
     list_links,
     list_members,
+    list_placements,
     list_podcast_claims,
     list_podcasts,
+    list_promo_codes,
     list_restatements,
     list_roles,
     list_spikes,
     list_sponsors,
+    list_survey_options,
     list_tenants,
+    list_vanity_hosts,
     merge_sponsor,
+    miss_placement,
+    open_insertion_order,
+    pause_campaign,
+    pull_placement,
     remove_member,
     rename_own_tenant,
     reopen_own_tenant,
     restore_sponsor,
+    resume_campaign,
     revert_spike,
     revoke_api_key,
     revoke_invitation,
     rotate_api_key,
+    send_conversions,
+    send_redemptions,
+    schedule_campaign,
     set_tenant_quotas,
+    update_ad_slot,
     update_api_key,
+    update_conversion_action,
+    update_campaign,
+    update_flight,
+    update_insertion_order,
     update_link,
     update_member,
+    update_placement,
+    update_promo_code,
     update_role,
     update_settings,
     update_sponsor,
     update_tenant,
+    verify_placement,
 )
 
 

@@ -14,12 +14,29 @@ from analytics_core.db.pool import Connection
 from analytics_core.errors import NotFound
 from api.queries import Parameter, Refusal, identifier
 
-__all__ = ("EPISODE_ID", "PODCAST_ID", "SPONSOR_ID", "find_podcast", "find_scope", "path_id")
+__all__ = (
+    "CAMPAIGN_ID",
+    "EPISODE_ID",
+    "FLIGHT_ID",
+    "INSERTION_ORDER_ID",
+    "LINK_ID",
+    "PODCAST_ID",
+    "SPONSOR_ID",
+    "find_podcast",
+    "find_scope",
+    "path_id",
+)
 
 _ID = {"type": "string", "format": "uuid"}
 PODCAST_ID: Parameter[UUID | None] = Parameter("podcast_id", identifier, None, "Only of this podcast.", _ID)
 EPISODE_ID: Parameter[UUID | None] = Parameter("episode_id", identifier, None, "Only of this episode.", _ID)
+CAMPAIGN_ID: Parameter[UUID | None] = Parameter("campaign_id", identifier, None, "Only of this campaign.", _ID)
+FLIGHT_ID: Parameter[UUID | None] = Parameter("flight_id", identifier, None, "Only of this flight.", _ID)
+LINK_ID: Parameter[UUID | None] = Parameter("link_id", identifier, None, "Only of this link.", _ID)
 SPONSOR_ID: Parameter[UUID | None] = Parameter("sponsor_id", identifier, None, "Only of this sponsor.", _ID)
+INSERTION_ORDER_ID: Parameter[UUID | None] = Parameter(
+    "insertion_order_id", identifier, None, "Only of this order.", _ID
+)
 
 
 def path_id(request: Request[Any, Any, Any], name: str, *, what: str) -> UUID:

@@ -2701,6 +2701,14 @@ create policy sponsor on app.placement_daily for select to castledger_api
 create policy sponsor on app.reach_months for select to castledger_api
     using (tenant_id = (select app.sponsors_tenant_id()) and sponsor_id = any ((select app.sponsor_ids())::uuid[]));
 
+-- What it is heard in has a name, and nothing else of a podcast is a sponsor's: no permission of theirs leads there.
+create policy sponsor on app.podcasts for select to castledger_api
+    using ((select app.sponsor_ids()) is not null and tenant_id = (select app.sponsors_tenant_id())
+        and podcast_id in (select p.podcast_id from app.placements p));
+create policy sponsor on app.episodes for select to castledger_api
+    using ((select app.sponsor_ids()) is not null and tenant_id = (select app.sponsors_tenant_id())
+        and episode_id in (select p.episode_id from app.placements p));
+
 create policy ingest on app.insertion_orders for select to castledger_ingest using (true);
 create policy ingest on app.campaigns to castledger_ingest using (true);
 create policy ingest on app.flights to castledger_ingest using (true);
@@ -2733,6 +2741,9 @@ grant select, insert, update, delete on app.placement_daily to castledger_api, c
 grant select, update (sponsor_id), delete on app.reach_months to castledger_api;
 grant select on app.sponsors, app.insertion_orders, app.campaigns, app.flights, app.ad_slots, app.placements
     to castledger_ingest;
+-- As the calendar passes.
+grant update (status, version, activated_at, ended_at) on app.campaigns to castledger_ingest;
+grant update (status, version) on app.flights to castledger_ingest;
 -- With their podcast.
 grant delete on app.ad_slots, app.placements to castledger_ingest;
 grant select, insert, update, delete on app.reach_months to castledger_ingest;
@@ -2862,7 +2873,10 @@ create table app.promo_codes (
     primary key (tenant_id, promo_code_id),
     foreign key (tenant_id, sponsor_id, campaign_id, flight_id)
         references app.flights (tenant_id, sponsor_id, campaign_id, flight_id) on update cascade,
-    constraint promo_codes_valid check (valid_until > valid_from),
+    -- One that was put away before its time was never valid.
+    constraint promo_codes_valid check (
+        valid_until > valid_from or (archived_at is not null and valid_until = valid_from)
+    ),
     constraint promo_codes_once exclude using gist (
         app.text_range(sponsor_id::text || '/' || code, sponsor_id::text || '/' || code, '[]') with &&,
         tstzrange(valid_from, valid_until) with &&
@@ -2948,6 +2962,10 @@ create policy dump on app.survey_options for select to castledger_dump using (tr
 grant select, insert, update on app.promo_codes, app.vanity_hosts, app.survey_options to castledger_api;
 grant select on app.promo_codes, app.vanity_hosts, app.survey_options to castledger_ingest;
 
+-- Where somebody's episodes are is no vanity host, whoever asks: the role that authenticates sees over all tenants.
+create policy auth on app.enclosures for select to castledger_auth using (true);
+grant select (hosts, gone_at) on app.enclosures to castledger_auth;
+
 -- Conversions: what a sponsor wants to happen, that it happened, what was said of it later, and what customers did before.
 
 create table app.conversion_actions (
@@ -2968,7 +2986,7 @@ create table app.conversion_actions (
     archived_at timestamptz,
     primary key (tenant_id, action_id),
     unique (tenant_id, sponsor_id, action_id),
-    unique (tenant_id, sponsor_id, name_key),
+    constraint conversion_actions_name unique (tenant_id, sponsor_id, name_key),
     foreign key (tenant_id, sponsor_id) references app.sponsors,
     check ((default_value_amount is null) = (currency is null))
 );
@@ -3005,7 +3023,11 @@ create table app.conversions (
     check ((value_amount is null) = (currency is null))
 );
 create index conversions_sponsor on app.conversions (tenant_id, sponsor_id, occurred_at, conversion_id);
+create index conversions_occurred on app.conversions (tenant_id, occurred_at, conversion_id);
+create index conversions_external on app.conversions (tenant_id, external_id);
 create index conversions_customer on app.conversions (tenant_id, customer_key, occurred_at) where customer_key is not null;
+-- Of an event it is asked whose the page is on which it happened.
+create index sponsors_domain on app.sponsors (tenant_id, domain) where domain is not null;
 
 -- What was said of a conversion later: that it was none after all, or what it was worth. Never changed; the last word counts.
 create table app.conversion_adjustments (
@@ -3048,12 +3070,27 @@ create index customer_signals_occurred on app.customer_signals (occurred_at);
 
 -- Events that may be conversions, or tell of a customer: landing leaves the mark, and what takes it reads the event.
 create table ops.event_marks (
+    mark_no bigint generated always as identity primary key,
     tenant_no integer not null,
     event_id uuid not null,
     received_at timestamptz not null,
-    primary key (tenant_no, event_id)
+    -- When it was left, and when it is looked at next: a refund waits for its purchase.
+    marked_at timestamptz not null,
+    due_at timestamptz not null
 );
-grant select, insert, delete on ops.event_marks to castledger_ingest;
+create index event_marks_due on ops.event_marks (due_at);
+grant select, insert, update (due_at), delete on ops.event_marks to castledger_ingest;
+
+-- The secret under which a tenant's customers are keyed, made of a fresh one where there is none: for the role that
+-- authenticates, so that the API may key a customer as events do, and no query of a tenant's can read it.
+create function app.customer_secret(tenant integer, fresh bytea) returns bytea language sql volatile security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+    insert into ops.event_secrets (tenant_no, secret) values (tenant, fresh) on conflict do nothing;
+    select secret from ops.event_secrets where tenant_no = tenant;
+$$;
+revoke execute on function app.customer_secret(integer, bytea) from public;
+grant execute on function app.customer_secret(integer, bytea) to castledger_auth;
 
 alter table app.conversion_actions enable row level security;
 alter table app.conversion_actions force row level security;
@@ -3091,7 +3128,8 @@ create policy dump on app.conversion_adjustments for select to castledger_dump u
 create policy dump on app.customer_signals for select to castledger_dump using (true);
 
 grant select, insert, update on app.conversion_actions to castledger_api;
-grant select, insert on app.conversions, app.conversion_adjustments to castledger_api;
+grant select, insert, update (survey_answer) on app.conversions to castledger_api;
+grant select, insert on app.conversion_adjustments to castledger_api;
 grant select on app.customer_signals to castledger_api;
 grant select on app.conversion_actions to castledger_ingest;
 grant select, insert, update on app.conversions to castledger_ingest;

@@ -29,6 +29,7 @@ __all__ = (
     "erase_contacts",
     "find_sponsor",
     "hold_sponsor",
+    "list_sponsor_names",
     "list_sponsors",
     "lock_sponsor",
     "merge_sponsors",
@@ -91,6 +92,9 @@ where ($1::timestamptz is null or (s.created_at, s.sponsor_id) > ($1, $2::uuid))
     and ($4::boolean is null or (s.archived_at is not null) = $4)
 order by s.created_at, s.sponsor_id limit $3"""
 )
+
+_NAMES: Final[LiteralString] = """/* sponsors.names */
+select sponsor_id, name from app.sponsors where sponsor_id = any($1::uuid[])"""
 
 _KNOWN: Final[LiteralString] = """/* sponsors.known */
 select count(*) from app.sponsors where sponsor_id = any($1::uuid[])"""
@@ -262,6 +266,11 @@ async def list_sponsors(
     """
     at, sponsor_id = after if after is not None else (None, None)
     return [msgspec.convert(row, SponsorRow) for row in await conn.fetch(_LIST, at, sponsor_id, limit, archived)]
+
+
+async def list_sponsor_names(conn: Connection, sponsor_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Name some sponsors, as far as the transaction sees them."""
+    return {row["sponsor_id"]: row["name"] for row in await conn.fetch(_NAMES, list(sponsor_ids))}
 
 
 async def require_sponsors(conn: Connection, sponsor_ids: Collection[UUID]) -> None:

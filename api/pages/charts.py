@@ -6,16 +6,29 @@ stand at per cents of it; down, a unit is a pixel. So text keeps its size on eve
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from api.pages.words import compact, number
+from api.pages.words import compact, number, short_day
 from api.schemas.analytics import State
 
-__all__ = ("Band", "BarChart", "BarPoint", "Line", "LineChart", "Tick", "draw_bars", "draw_lines", "nice_top", "spark")
+__all__ = (
+    "Band",
+    "BarChart",
+    "BarPoint",
+    "Line",
+    "LineChart",
+    "Tick",
+    "draw_bars",
+    "draw_lines",
+    "draw_progress",
+    "nice_top",
+    "spark",
+)
 
 PLOT_HEIGHT: Final = 220
 _STEP: Final = 100
@@ -90,7 +103,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class LineChart(msgspec.Struct, frozen=True, kw_only=True):
-    """Lines over days since publishing."""
+    """Lines over days."""
 
     width: int
     height: int
@@ -212,25 +225,13 @@ def _polyline(values: Sequence[int], top: int, *, height: float, offset: float) 
     return "M" + "L".join(points)
 
 
-def draw_lines(series: Sequence[tuple[str, Sequence[int]]], *, days: int) -> LineChart:
-    """Draw running counts over the days since publishing, the first of them as the main line, with its area.
-
-    Args:
-        series: Label, and the count at the end of each day, as far as it is known; at least one.
-        days: How many days the axis has.
-    """
+def _draw(series: Sequence[tuple[str, Sequence[int]]], *, days: int, x_ticks: list[Tick]) -> LineChart:
     top, y_ticks = _y_axis(max((value for _, values in series for value in values[:days]), default=0))
     lines = [
         Line(label, _polyline(values[:days], top, height=PLOT_HEIGHT, offset=_TOP), index == 0)
         for index, (label, values) in enumerate(series)
     ]
     known = min(len(series[0][1]), days)
-    every = 7 if days > 10 else 1
-    x_ticks = [
-        Tick(round(at * 100 / days, 2), "published" if at == 0 else f"day {number(at)}", at % (2 * every) != 0,
-             "start" if at == 0 else "end" if at == days else "middle")
-        for at in range(0, days + 1, every)
-    ]  # fmt: skip
     return LineChart(
         width=days,
         height=PLOT_HEIGHT,
@@ -239,6 +240,39 @@ def draw_lines(series: Sequence[tuple[str, Sequence[int]]], *, days: int) -> Lin
         lines=lines[::-1],
         area=f"{lines[0].path}L{known} {PLOT_HEIGHT}z" if known else "",
     )
+
+
+def draw_lines(series: Sequence[tuple[str, Sequence[int]]], *, days: int) -> LineChart:
+    """Draw running counts over the days since publishing, the first of them as the main line, with its area.
+
+    Args:
+        series: Label, and the count at the end of each day, as far as it is known; at least one.
+        days: How many days the axis has.
+    """
+    every = 7 if days > 10 else 1
+    x_ticks = [
+        Tick(round(at * 100 / days, 2), "published" if at == 0 else f"day {number(at)}", at % (2 * every) != 0,
+             "start" if at == 0 else "end" if at == days else "middle")
+        for at in range(0, days + 1, every)
+    ]  # fmt: skip
+    return _draw(series, days=days, x_ticks=x_ticks)
+
+
+def draw_progress(series: Sequence[tuple[str, Sequence[int]]], *, first: dt.date, days: int) -> LineChart:
+    """Draw running counts over days of the calendar, the first of them as the main line, with its area.
+
+    Args:
+        series: Label, and the count at the end of each day, as far as it is known; at least one.
+        first: The day with which the axis begins.
+        days: How many days it has.
+    """
+    every = max(1, math.ceil(days / _MAX_LABELS))
+    x_ticks = [
+        Tick(round(at * 100 / days, 2), short_day(first + dt.timedelta(days=at)), (at // every) % 3 != 0,
+             "start" if at == 0 else "end" if at > days * 0.96 else "middle")
+        for at in range(0, days, every)
+    ]  # fmt: skip
+    return _draw(series, days=days, x_ticks=x_ticks)
 
 
 def spark(values: Sequence[int], *, top: int, days: int, height: int = 24) -> str:

@@ -36,9 +36,10 @@ _NEWEST: Final = 5
 
 @get("/", opt={"permission": None})
 async def show_front(request: Request[Any, Any, Any]) -> Response[Any]:
-    """Lead to the one podcast, to the list of several, or to the first steps; who sees none is led to sponsors."""
+    """Lead to the one podcast, to the list of several, or to the first steps; who sees none is led to campaigns."""
     if Permission.PODCASTS_READ not in caller_of(request).permissions:
-        return Redirect("/sponsors", status_code=303)
+        can = Permission.CAMPAIGNS_READ in caller_of(request).permissions
+        return Redirect("/campaigns" if can else "/sponsors", status_code=303)
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
         rows = await list_podcasts(conn, after=None, limit=2)
     if not rows and Permission.PODCASTS_WRITE in caller_of(request).permissions:

@@ -18,6 +18,7 @@ from api.pages.account import (
     show_reset,
 )
 from api.pages.assets import Assets, get_asset, get_favicon
+from api.pages.campaigns import show_campaign, show_campaigns
 from api.pages.comparisons import show_comparison
 from api.pages.episodes import show_episode, show_episodes
 from api.pages.hits import show_episode_hits, show_hit, show_podcast_hits
@@ -81,6 +82,8 @@ _CLOSED: Final = (
     rotate_key,
     set_own_password,
     show_account,
+    show_campaign,
+    show_campaigns,
     show_comparison,
     show_episode,
     show_episode_hits,

@@ -47,6 +47,7 @@ _FILTERS: Final = (
     "day_range",
     "duration",
     "instant",
+    "money",
     "number",
     "percent",
     "short_day",

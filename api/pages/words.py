@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from analytics_core.countries import country_names
+from analytics_core.money import Money, format_money
 
 __all__ = (
     "ago",
@@ -17,6 +18,7 @@ __all__ = (
     "day_range",
     "duration",
     "instant",
+    "money",
     "number",
     "percent",
     "region_name",
@@ -49,6 +51,15 @@ def compact(value: float) -> str:
         if value >= size:
             return f"{value / size:.10g}{unit}"
     return f"{value:.10g}"
+
+
+def money(amount: int, currency: str) -> str:
+    """Write a sum in minor units of a currency.
+
+    >>> money(123450, "EUR")
+    '€1,234.50'
+    """
+    return format_money(Money(amount, currency))
 
 
 def percent(share: float) -> str:

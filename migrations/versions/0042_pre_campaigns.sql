@@ -224,6 +224,14 @@ create policy sponsor on app.placement_daily for select to castledger_api
 create policy sponsor on app.reach_months for select to castledger_api
     using (tenant_id = (select app.sponsors_tenant_id()) and sponsor_id = any ((select app.sponsor_ids())::uuid[]));
 
+-- What it is heard in has a name, and nothing else of a podcast is a sponsor's: no permission of theirs leads there.
+create policy sponsor on app.podcasts for select to castledger_api
+    using ((select app.sponsor_ids()) is not null and tenant_id = (select app.sponsors_tenant_id())
+        and podcast_id in (select p.podcast_id from app.placements p));
+create policy sponsor on app.episodes for select to castledger_api
+    using ((select app.sponsor_ids()) is not null and tenant_id = (select app.sponsors_tenant_id())
+        and episode_id in (select p.episode_id from app.placements p));
+
 create policy ingest on app.insertion_orders for select to castledger_ingest using (true);
 create policy ingest on app.campaigns to castledger_ingest using (true);
 create policy ingest on app.flights to castledger_ingest using (true);
@@ -256,6 +264,9 @@ grant select, insert, update, delete on app.placement_daily to castledger_api, c
 grant select, update (sponsor_id), delete on app.reach_months to castledger_api;
 grant select on app.sponsors, app.insertion_orders, app.campaigns, app.flights, app.ad_slots, app.placements
     to castledger_ingest;
+-- As the calendar passes.
+grant update (status, version, activated_at, ended_at) on app.campaigns to castledger_ingest;
+grant update (status, version) on app.flights to castledger_ingest;
 -- With their podcast.
 grant delete on app.ad_slots, app.placements to castledger_ingest;
 grant select, insert, update, delete on app.reach_months to castledger_ingest;

@@ -25,7 +25,9 @@ from analytics_core.permissions import INSTALLATION_PERMISSIONS, RoleName
 from api.openapi import Operation, list_operations
 from api.pages.forms import FIELD, form_token
 from api.pages.sessions import SESSION_COOKIE
+from api.schemas.common import alternatives
 from ingest.restatements import restate
+from tests.campaigns import make_campaign, make_run
 from tests.integration.api.browsers import ORIGIN, Browser
 from tests.integration.api.feed_hosts import feed_host
 from tests.integration.api.ledger import Api, Ledger, make_feed
@@ -35,6 +37,21 @@ __all__ = ("BODIES", "FILTERS", "FORMS", "FREE", "MAKERS", "QUERIES", "Asked", "
 
 _DAY: Final = "2026-11-02"
 _NOW: Final = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
+_CAMPAIGN: Final[dict[str, Any]] = {
+    "name": "Launch",
+    "starts_on": "2026-11-01",
+    "ends_on": "2026-11-30",
+    "pricing": "cpm",
+    "budget_amount": 100_000,
+    "model": "linear",
+    "window_days": 30,
+}
+_FLIGHT: Final[dict[str, Any]] = {
+    "name": "First",
+    "starts_at": "2026-11-01T00:00:00Z",
+    "ends_at": "2026-11-30T00:00:00Z",
+    "price_amount": 2_500,
+}
 _PARAMETER: Final = re.compile(r"{(\w+)}")
 _BASE: Final = "/api/v1"
 _PERSONAL: Final = f"{_BASE}/users/me"
@@ -216,12 +233,81 @@ async def _sponsor(owner: Owner) -> str:
     return str((await owner.post("/sponsors", name=f"Sponsor {owner.number}"))["sponsor_id"])
 
 
+async def _action(owner: Owner) -> str:
+    sponsor_id = await owner.one("sponsor_id")
+    made = await owner.post("/conversion-actions", sponsor_id=sponsor_id, name="Purchase", category="purchase")
+    return str(made["action_id"])
+
+
+async def _conversion(owner: Owner) -> str:
+    said = {"action_id": await owner.one("action_id"), "external_id": "order-1", "occurred_at": f"{_DAY}T10:00:00Z"}
+    return str((await owner.post("/attribution/conversions", **said))["conversion_id"])
+
+
+async def _survey_option(owner: Owner) -> str:
+    made = await owner.post(f"/flights/{await owner.one('flight_id')}/survey-options", answer="The Daily")
+    return str(made["survey_option_id"])
+
+
+async def _insertion_order(owner: Owner) -> str:
+    sponsor_id = await owner.one("sponsor_id")
+    made = await owner.post("/insertion-orders", sponsor_id=sponsor_id, name="Autumn", currency="EUR")
+    return str(made["insertion_order_id"])
+
+
+async def _campaign(owner: Owner) -> str:
+    made = await owner.post("/campaigns", **_CAMPAIGN, insertion_order_id=await owner.one("insertion_order_id"))
+    return str(made["campaign_id"])
+
+
+async def _flight(owner: Owner) -> str:
+    campaign_id = await owner.one("campaign_id")
+    return str((await owner.post(f"/campaigns/{campaign_id}/flights", **_FLIGHT))["flight_id"])
+
+
+async def _ad_slot(owner: Owner) -> str:
+    podcast_id = await owner.one("podcast_id")
+    made = await owner.post(f"/podcasts/{podcast_id}/ad-slots", name="Middle", position="mid", per_episode=9)
+    return str(made["ad_slot_id"])
+
+
+async def _placement(owner: Owner) -> str:
+    flight_id, episode_id = await owner.one("flight_id"), await owner.one("episode_id")
+    ad_slot_id = await owner.one("ad_slot_id")
+    made = await owner.post(
+        f"/flights/{flight_id}/placements", episode_id=episode_id, delivery="dynamic", ad_slot_id=ad_slot_id
+    )
+    return str(made["placement_id"])
+
+
+async def _promo_code(owner: Owner) -> str:
+    made = await owner.post(f"/flights/{await owner.one('flight_id')}/promo-codes", code=f"SAVE{owner.number}0")
+    return str(made["data"][0]["promo_code_id"])
+
+
+async def _vanity_host(owner: Owner) -> str:
+    host = f"acme.{owner.slug}.example.net"
+    return str((await owner.post("/vanity-hosts", host=host, link_id=await owner.one("link_id")))["vanity_host_id"])
+
+
+async def _run(owner: Owner) -> str:
+    sponsor_id = await owner.one("sponsor_id")
+    tenant = await owner.ledger.tenant_of(owner.slug)
+    campaign = await make_campaign(owner.ledger.operator, tenant, sponsor_id)
+    return str(await make_run(owner.ledger.operator, campaign))
+
+
 MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "sponsor_id": _sponsor,
     "podcast_id": _podcast,
     "episode_id": _episode,
     "hit_id": _hit,
     "link_id": _link,
+    "insertion_order_id": _insertion_order,
+    "campaign_id": _campaign,
+    "flight_id": _flight,
+    "ad_slot_id": _ad_slot,
+    "placement_id": _placement,
     "key_id": _key,
     "claim_id": _claim,
     "erasure_id": _erasure,
@@ -232,6 +318,12 @@ MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "user_id": _member,
     "invitation_id": _invitation,
     "session_id": _session,
+    "action_id": _action,
+    "conversion_id": _conversion,
+    "survey_option_id": _survey_option,
+    "run_id": _run,
+    "promo_code_id": _promo_code,
+    "vanity_host_id": _vanity_host,
 }
 """How one of each is made, by the parameter that names it; what others are made of comes first."""
 
@@ -246,22 +338,53 @@ QUERIES: Final[Mapping[str, str]] = {"day": _DAY, "from": _DAY, "to": "2026-11-0
 
 BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     "accept_spike": [{"reason": "a crawler"}],
+    "adjust_conversion": [{"kind": "retract"}],
+    "answer_survey": [{"action_id": "{action_id}", "external_id": "order-1", "answer": "The Daily"}],
+    "create_conversion_action": [{"sponsor_id": "{sponsor_id}", "name": "Signup", "category": "signup"}],
+    "create_ad_slot": [{"name": "First", "position": "pre"}],
+    "create_campaign": [
+        {**_CAMPAIGN, "insertion_order_id": "{insertion_order_id}"},
+        {**_CAMPAIGN, "sponsor_id": "{sponsor_id}", "currency": "EUR"},
+    ],
     "create_erasure": [
         {"kind": "podcast", "podcast_id": "{podcast_id}", "confirm": "Podcast"},
         {"kind": "listener", "hit_id": "{hit_id}"},
     ],
+    "create_flight": [_FLIGHT, {**_FLIGHT, "makegood_of": "{flight_id}"}],
+    "create_insertion_order": [{"sponsor_id": "{sponsor_id}", "name": "Autumn", "currency": "EUR"}],
     "create_invitation": [
         {"email": "other@example.com", "role_id": "{role_id}"},
         {"email": "other@example.com", "role": "sponsor", "sponsor_ids": ["{sponsor_id}"]},
     ],
-    "create_link": [{"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"}],
+    "create_link": [
+        {"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"},
+        {"url": "https://elsewhere.example.com/", "flight_id": "{flight_id}"},
+    ],
+    "create_survey_option": [{"answer": "Friends"}],
+    "create_placement": [
+        {"episode_id": "{episode_id}", "delivery": "dynamic", "ad_slot_id": "{ad_slot_id}", "slot_no": 2},
+    ],
+    "create_promo_codes": [{}],
+    "create_vanity_host": [{"host": "other.example.net", "link_id": "{link_id}"}],
     "dismiss_spike": [{"reason": "a crawler"}],
+    "duplicate_campaign": [{}],
     "revert_spike": [{"reason": "a crawler"}],
     "merge_sponsor": [{"into": "{sponsor_id}"}],
+    "send_conversions": [{"action_id": "{action_id}", "external_id": "order-2"}],
     "rotate_api_key": [{"overlap_s": 60}],
+    "update_ad_slot": [{"name": "Other"}],
     "update_api_key": [{"name": "other"}],
-    "update_link": [{"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"}],
+    "update_conversion_action": [{"name": "Other"}],
+    "update_campaign": [{"name": "Other"}],
+    "update_flight": [{"name": "Other"}],
+    "update_insertion_order": [{"name": "Other"}],
+    "update_link": [
+        {"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"},
+        {"url": "https://elsewhere.example.com/", "flight_id": "{flight_id}"},
+    ],
     "update_member": [{"role_id": "{role_id}"}, {"role": "sponsor", "sponsor_ids": ["{sponsor_id}"]}],
+    "update_placement": [{"ad_slot_id": "{ad_slot_id}", "slot_no": 3}],
+    "update_promo_code": [{"grace_days": 3}],
     "update_role": [{"name": "Other"}],
     "update_sponsor": [{"name": "Other"}],
 }
@@ -293,7 +416,7 @@ class Asked(NamedTuple):
 
 def ids_in_bodies(operation: Operation) -> set[str]:
     """List the fields of an operation's body that name a thing."""
-    structs = [body for body in operation.bodies.values() if body is not None]
+    structs = [kind for body in operation.bodies.values() if body is not None for kind in alternatives(body)]
     fields = [field for body in structs for field in msgspec.structs.fields(body)]
     return {field.encode_name for field in fields if field.encode_name in MAKERS or "UUID" in str(field.type)}
 

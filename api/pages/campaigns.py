@@ -1,0 +1,86 @@
+"""Campaigns on the page: which there are, and how each one stands, told so that a sponsor understands it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from litestar import Request, Response, get
+
+from analytics_core.db.campaigns import list_campaigns
+from analytics_core.db.deliveries import read_campaign_delivery, read_cutoff
+from analytics_core.db.performances import read_performance
+from analytics_core.db.sponsors import find_sponsor, list_sponsor_names
+from analytics_core.deliveries import sum_days
+from analytics_core.permissions import Permission
+from analytics_core.reach import reach_of
+from api.auth import caller_of
+from api.limits import REPORT_COST
+from api.pages.campaign_figures import METHODS, model_lines, pace_words, read_progress
+from api.pages.views import show
+from api.pagination import id_cursor, write_cursor
+from api.queries import Refusal
+from api.resources import resources_of
+from api.scopes import path_id
+
+__all__ = ("show_campaign", "show_campaigns")
+
+_PAGE: Final = 50
+_CURSOR: Final = id_cursor("campaigns")
+
+
+@get("/campaigns", opt={"permission": Permission.CAMPAIGNS_READ})
+async def show_campaigns(request: Request[Any, Any, Any]) -> Response[Any]:
+    """List campaigns in the order in which they were made."""
+    try:
+        after = _CURSOR.parse(request.query_params.get("cursor", "")) if "cursor" in request.query_params else None
+    except Refusal:
+        after = None
+    async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+        rows = await list_campaigns(conn, after=after, limit=_PAGE + 1)
+        sponsors = await list_sponsor_names(conn, {row.sponsor_id for row in rows[:_PAGE]})
+    last = rows[_PAGE - 1] if len(rows) > _PAGE else None
+    return show(
+        request,
+        "campaigns.html",
+        tab="campaigns",
+        campaigns=rows[:_PAGE],
+        sponsors=sponsors,
+        is_first_page=after is None,
+        cursor=None if last is None else write_cursor("campaigns", last.created_at, last.campaign_id),
+    )
+
+
+@get("/campaigns/{campaign_id:str}", opt={"permission": Permission.CAMPAIGNS_READ, "cost": REPORT_COST})
+async def show_campaign(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Show one campaign: what was delivered beside what was booked, and what came of it by each model."""
+    wanted, tenant = path_id(request, "campaign_id", what="campaign"), caller_of(request).tenant
+    now = resources_of(request).clock.now()
+    async with resources_of(request).database.tenant(tenant, snapshot=True) as conn:
+        cutoff = await read_cutoff(conn)
+        found = await read_campaign_delivery(conn, tenant.tenant_id, wanted, now=now)
+        performance = await read_performance(conn, tenant.tenant_id, wanted, run_id=None, now=now)
+        sponsor = await find_sponsor(conn, found.head.sponsor_id)
+    head = performance.head
+    lines = model_lines(performance.models, agreed=head.model, currency=head.currency)
+    return show(
+        request,
+        "campaign.html",
+        tab="campaigns",
+        head=head,
+        campaign=found.head,
+        sponsor=sponsor,
+        delivery=found.delivery,
+        flights=[
+            (one, pace_words(one.pace)) for one in sorted(found.delivery.flights, key=lambda one: one.terms.starts_at)
+        ],
+        placements=found.placements,
+        pace=pace_words(found.delivery.pace),
+        progress=read_progress(found.delivery, sum_days(found.placements), now=now),
+        performance=performance,
+        reach=reach_of(performance.months),
+        lines=lines,
+        agreed=next((line for line in lines if line.is_agreed), None),
+        sure=next((line for line in lines if line.is_sure), None),
+        method=METHODS[head.model],
+        cutoff=cutoff,
+    )
