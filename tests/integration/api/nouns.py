@@ -390,7 +390,6 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
         {"kind": "delivery", "format": "csv", "from": _DAY, "to": "2026-11-03", "campaign_id": "{campaign_id}"},
     ],
     "create_report_share": [{"expires_at": "2026-12-24T12:00:00Z"}],
-    "create_link": [{"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"}],
     "create_placement": [
         {"episode_id": "{episode_id}", "delivery": "dynamic", "ad_slot_id": "{ad_slot_id}", "slot_no": 2},
     ],
