@@ -27,6 +27,11 @@ ROWS: Final[Mapping[str, str]] = {
     " values ($1, 'links', 'total', now(), 'test')",
     "app.clicks": "insert into app.clicks (tenant_no, link_no, occurred_at, segment_no, ordinal, is_bot)"
     " select $2, link_no, now(), 1, 1000 + $3::integer, false from app.links where tenant_id = $1 limit 1",
+    "app.conversion_adjustments": "insert into app.conversion_adjustments (tenant_id, adjustment_id, conversion_id,"
+    " kind, said_hash, adjusted_at, received_at) select $1, gen_random_uuid(), conversion_id, 'retract',"
+    " sha256($3::bytea), now(), now() from app.conversions where tenant_id = $1 limit 1",
+    "app.customer_signals": "insert into app.customer_signals (tenant_id, event_id, customer_key, occurred_at,"
+    " received_at, link) values ($1, gen_random_uuid(), gen_random_uuid(), now(), now(), 'offer')",
     "app.unknown_hosts": "insert into app.unknown_hosts (tenant_no, podcast_no, host, hits)"
     " select $2, podcast_no, 'media' || $3 || '.example.net', 1 from app.podcasts where tenant_id = $1 limit 1",
     "ops.listener_marks": "insert into ops.listener_marks (tenant_no, podcast_no, month)"
