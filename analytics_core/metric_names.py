@@ -42,6 +42,7 @@ __all__ = (
     "INGEST_EVENT_BACKLOG_BYTES",
     "INGEST_EVENT_BATCHES",
     "INGEST_EVENT_LAG_SECONDS",
+    "INGEST_FLIGHTS_BEHIND",
     "INGEST_HITS",
     "INGEST_JOBS_OVERDUE_SECONDS",
     "INGEST_JOB_RUNS",
@@ -54,6 +55,7 @@ __all__ = (
     "INGEST_MAIL_RETRIED",
     "INGEST_MAIL_SENT",
     "INGEST_MAIL_WAITING",
+    "INGEST_MARKED_EVENTS",
     "INGEST_MARKS",
     "INGEST_POLLS",
     "INGEST_SHARED_ADDRESSES_DUE",
@@ -225,6 +227,14 @@ INGEST_EVENT_BATCHES: Final = Metric(
     "Batches of events by what became of them: landed, fenced (another shipper had landed it), retried.",
     ("outcome",),
 )
+INGEST_MARKED_EVENTS: Final = Metric(
+    "castledger_ingest_marked_events",
+    _COUNTER,
+    "Events that may be conversions by what became of them: conversion, repeated (it was there already), differs (it "
+    "says something else under the same name), signal (it tells what led a customer in), refund, waiting (a refund "
+    "without its purchase so far), no_purchase, other_currency, bot, no_sponsor, no_action, gone.",
+    ("outcome",),
+)
 INGEST_EVENT_LAG_SECONDS: Final = Metric(
     "castledger_ingest_event_lag_seconds", _GAUGE, "Age of the oldest event that has not landed."
 )
@@ -295,6 +305,11 @@ INGEST_JOBS_OVERDUE_SECONDS: Final = Metric(
     "castledger_ingest_jobs_overdue_seconds",
     _GAUGE,
     "How long the job has waited that is due longest; 0 when none is due.",
+)
+INGEST_FLIGHTS_BEHIND: Final = Metric(
+    "castledger_ingest_flights_behind",
+    _GAUGE,
+    "Flights that have begun, still count, and have delivered less than 0.9 of what was expected by now.",
 )
 INGEST_MAIL_WAITING: Final = Metric("castledger_ingest_mail_waiting", _GAUGE, "Mail that has not gone yet.")
 INGEST_MAIL_OLDEST_SECONDS: Final = Metric(
@@ -443,6 +458,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     INGEST_JOB_RUNS,
     INGEST_JOB_SECONDS,
     INGEST_JOBS_OVERDUE_SECONDS,
+    INGEST_FLIGHTS_BEHIND,
     INGEST_MAIL_WAITING,
     INGEST_MAIL_OLDEST_SECONDS,
     INGEST_MAIL_SENT,

@@ -11,12 +11,14 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from litestar import Litestar, Response
 from litestar.handlers import HTTPRouteHandler
+from litestar.response import Stream
 from litestar.routes import HTTPRoute
 
 from api.errors import PROBLEM_JSON, Problem
 from api.idempotency import HEADER
 from api.limits import cost_of
 from api.queries import Parameter
+from api.schemas.common import alternatives
 
 __all__ = ("Operation", "build_document", "list_operations")
 
@@ -92,9 +94,11 @@ class Operation(NamedTuple):
         if lines is not None:
             return lines
         annotation = typing.get_type_hints(self.function)["return"]
+        if annotation is Stream:
+            return None
         if typing.get_origin(annotation) is Response:
             (annotation,) = typing.get_args(annotation)
-        return None if annotation is type(None) else annotation
+        return None if annotation in (type(None), bytes) else annotation
 
 
 def list_operations(app: Litestar) -> list[Operation]:
@@ -205,12 +209,18 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
         version: Of the software.
     """
     operations = list_operations(app)
-    types = [type_ for operation in operations for type_ in (operation.answer, *operation.bodies.values()) if type_]
-    types = [*dict.fromkeys(types), Problem]
+    kinds = [kind for operation in operations for kind in (operation.answer, *operation.bodies.values()) if kind]
+    types = [*dict.fromkeys(type_ for kind in kinds for type_ in alternatives(kind)), Problem]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
-    by_type = dict(zip(types, schemas, strict=True))
+    by_type: dict[Any, Any] = dict(zip(types, schemas, strict=True))
+    by_type |= {
+        kind: {"anyOf": [by_type[type_] for type_ in alternatives(kind)]}
+        for kind in kinds
+        if len(alternatives(kind)) > 1
+    }
     # Bodies with fields that nobody knows are refused; answers may have more fields one day.
-    for name in {body.__name__ for operation in operations for body in operation.bodies.values() if body is not None}:
+    bodies = [body for operation in operations for body in operation.bodies.values() if body is not None]
+    for name in {type_.__name__ for body in bodies for type_ in alternatives(body)}:
         components[name]["additionalProperties"] = False
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
@@ -221,6 +231,9 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
         if operation.answer is not None:
             media_type = "application/x-ndjson" if "lines" in operation.handler.opt else "application/json"
             success["content"] = {media_type: {"schema": by_type[operation.answer]}}
+        for media_type in operation.handler.opt.get("files", ()):
+            content = success.setdefault("content", {})
+            content.setdefault(media_type.partition(";")[0], {"schema": {"type": "string", "format": "binary"}})
         document: dict[str, Any] = {
             "operationId": operation.function.__name__,
             "tags": sorted(operation.handler.tags or ()),

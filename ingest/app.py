@@ -20,6 +20,7 @@ from analytics_core.admin_server import AdminServer
 from analytics_core.agent_lists import AgentLists
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.audit_seals import seal_entries
+from analytics_core.db.deliveries import count_flights_behind
 from analytics_core.db.ledger import link_segments, read_accounts
 from analytics_core.db.list_versions import note_list_versions
 from analytics_core.db.podcasts import read_known_hosts
@@ -35,6 +36,7 @@ from analytics_core.shared_addresses import WARN_DAYS, describe_due
 from analytics_core.spool import FrameKind
 from ingest.catalogue_watch import CatalogueWatch
 from ingest.chores import Chores
+from ingest.event_conversions import BATCH_MARKS, convert_events
 from ingest.events.shipper import EventShipper
 from ingest.job_queue import JobQueue
 from ingest.jobs import Health, backoff_s, run_job
@@ -44,6 +46,7 @@ from ingest.pending import rejudge_pending
 from ingest.pipeline import Pipeline
 from ingest.place_sources import PlaceSources, PlacesWatch, open_places
 from ingest.polling import Poller, UnknownTargetPolls
+from ingest.reach import count_due_reach
 from ingest.registry_writer import RegistryWriter, own_hosts
 from ingest.rollups import refresh_listeners, refresh_rollups
 from ingest.secrets import SecretStore
@@ -60,12 +63,14 @@ _LISTS: Final = "lists"
 _SHARED: Final = "shared addresses"
 _AGENT_LISTS: Final = "lists of user agents"
 _SCAN_S: Final = 0.25
+_MARKS_S: Final = 0.5
 _REFRESH_S: Final = 0.5
 _POLL_S: Final = 2.0
 _SEAL_S: Final = 1.0
 _CHORES_S: Final = 600.0
 _SILENCE_S: Final = 15.0
 _BALANCE_S: Final = 60.0
+_FLIGHTS_S: Final = 300.0
 _LISTS_S: Final = 15.0
 _STOP_S: Final = 6.0
 _MANY_HITS: Final = 20_000
@@ -187,6 +192,14 @@ class Ingest:
         shipped = await self.event_shipper.ship(self._events_conn)
         return _SCAN_S if shipped.caught_up and not shipped.moved else 0.0
 
+    async def convert(self) -> float:
+        """Make conversions of events that have landed."""
+        async with connection(self._pool) as conn:
+            outcomes = await convert_events(conn, clock=self._clock)
+        for outcome, events in outcomes.items():
+            self._metrics.marked_events.labels(outcome).inc(events)
+        return 0.0 if outcomes.total() >= BATCH_MARKS else _MARKS_S
+
     async def refresh(self) -> float:
         """Recompute rollups and count listeners; never more than half of the time."""
         began = time.monotonic()
@@ -260,6 +273,12 @@ class Ingest:
         self._metrics.ledger_difference.set(off)
         return _BALANCE_S
 
+    async def watch_flights(self) -> float:
+        """Count the flights that are behind."""
+        async with connection(self._pool) as conn:
+            self._metrics.flights_behind.set(await count_flights_behind(conn, now=self._clock.now()))
+        return _FLIGHTS_S
+
     async def watch_lists(self, health: Health) -> float:
         """Judge by lists and databases that have been replaced; damaged ones leave those before in force."""
         fault = self._places.fault
@@ -307,7 +326,7 @@ class Ingest:
         return await queue.run_due()
 
     async def drain(self) -> None:
-        """Land all that is in the spools, judge waiting hits again, bring rollups and listeners up to date.
+        """Land all that is in the spools, judge waiting hits again, bring rollups, listeners and reach up to date.
 
         Raises:
             Unavailable: The database does not answer.
@@ -316,22 +335,33 @@ class Ingest:
             continue
         while await self.ship_events() == 0.0:
             continue
+        while await self.convert() == 0.0:
+            continue
         await self.rejudge()
         async with connection(self._pool) as conn:
             while await refresh_rollups(conn):
                 continue
             while await refresh_listeners(conn, at_most_every=None):
                 continue
+            await count_due_reach(
+                conn,
+                clock=self._clock,
+                final_after_days=self._settings.ingest.final_after_days,
+                at_most_every=dt.timedelta(),
+            )
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Run all jobs until told to stop; then let the work in hand end, and give up what takes too long."""
         queue = JobQueue(self._pool, self.chores.kinds(), health=health, metrics=self._metrics)
         erasing = JobQueue(self._pool, self.chores.erasure_kinds(), health=health, metrics=self._metrics)
+        attributing = JobQueue(self._pool, self.chores.attribution_kinds(), health=health, metrics=self._metrics)
+        reporting = JobQueue(self._pool, self.chores.report_kinds(), health=health, metrics=self._metrics)
         mailer = open_mailer(self._settings.mail, sys.stderr)
         mail = MailSender(self._pool, mailer, clock=self._clock, metrics=self._metrics, health=health)
         jobs = {
             "shipping": (self.ship, None),
             "shipping events": (self.ship_events, None),
+            "conversions": (self.convert, None),
             "rollups": (self.refresh, None),
             "waiting hits": (self.rejudge, self.pending_wanted),
             "polling": (self.poll, self.poll_wanted),
@@ -340,10 +370,13 @@ class Ingest:
             "sealing": (self.seal, None),
             "silence": (lambda: self.listen_for_trackers(health), None),
             "balance": (self.balance, None),
+            "flights": (self.watch_flights, None),
             "watching lists": (lambda: self.watch_lists(health), None),
             "agent files": (lambda: self.watch_agent_lists(health), None),
             "jobs": (lambda: self.work_jobs(queue), None),
             "erasures": (erasing.run_due, None),
+            "attribution": (attributing.run_due, None),
+            "reports": (reporting.run_due, None),
             "mail": (mail.send_due, None),
             "outbox": (mail.look, None),
         }
