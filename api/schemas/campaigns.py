@@ -8,10 +8,11 @@ from uuid import UUID
 
 import msgspec
 
-from analytics_core.campaigns import MAX_AMOUNT, CampaignStatus, FlightStatus, Model, OrderStatus, Pricing
+from analytics_core.campaigns import CampaignStatus, FlightStatus, Model, OrderStatus, Pricing
 from analytics_core.db.campaigns import CampaignRow
 from analytics_core.db.flights import FlightRow
 from analytics_core.db.insertion_orders import OrderRow
+from analytics_core.money import MAX_AMOUNT
 from analytics_core.sponsors import MAX_NAME
 from api.schemas.links import Utm
 
@@ -30,7 +31,7 @@ __all__ = (
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 _Reference = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
-_Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z", description="ISO 4217.")]
+_Currency = Annotated[str, msgspec.Meta(min_length=3, max_length=3)]
 _Amount = Annotated[int, msgspec.Meta(ge=0, le=MAX_AMOUNT)]
 _Window = Annotated[int, msgspec.Meta(ge=1, le=90)]
 _Impressions = Annotated[int, msgspec.Meta(ge=1, le=10**12)]
@@ -77,7 +78,8 @@ class InsertionOrder(msgspec.Struct, frozen=True, kw_only=True):
 class AddCampaign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A campaign, under an order, or with `sponsor_id` and `currency` under one that is made with it.
 
-    Days are of UTC, both of them in it. `utm` is what the links of its flights carry.
+    Days are of UTC, both of them in it. `utm` is what the links of its flights carry where they have
+    none of their own; `{campaign}`, `{flight}`, `{podcast}` and `{sponsor}` in it stand for these names.
     """
 
     insertion_order_id: UUID | None = None

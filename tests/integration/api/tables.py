@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Final
 from uuid import UUID
 
+from analytics_core.db.pool import Tenant
 from analytics_core.hits import HitKind
 from ingest.rollups import refresh_listeners, refresh_rollups
+from tests.factories import MadePodcast
 from tests.integration.api.ledger import Ledger
 from tests.integration.api.nouns import Owner
+from tests.sponsorships import make_results, make_sponsorship
 
 __all__ = ("ROWS", "fill_tables")
 
@@ -37,9 +40,25 @@ ROWS: Final[Mapping[str, str]] = {
 """A row a table and tenant: ``$1`` is its id, ``$2`` its number, ``$3`` a text that tells it from others."""
 
 
+async def _fill_sponsorship(ledger: Ledger, owner: Owner, tenant: Tenant) -> None:
+    """Give the sponsor something of all that one may have."""
+    podcast_id, sponsor_id = UUID(owner.made["podcast_id"]), UUID(owner.made["sponsor_id"])
+    row = await ledger.operator.fetchrow(
+        "select podcast_no, podcast_guid from app.podcasts where podcast_id = $1", podcast_id
+    )
+    assert row is not None
+    podcast = MadePodcast(podcast_id, row["podcast_no"], row["podcast_guid"], tenant, {})
+    await ledger.operator.execute(
+        "update app.links set sponsor_id = $1 where link_id = $2", sponsor_id, UUID(owner.made["link_id"])
+    )
+    made = await make_sponsorship(ledger.operator, podcast, sponsor_id)
+    await make_results(ledger.operator, podcast, sponsor_id, made)
+
+
 async def fill_tables(ledger: Ledger, owner: Owner) -> None:
     """Have ingest make what it makes, and write the rest by hand."""
     podcast, tenant = owner.made["podcast_id"], await ledger.tenant_of(owner.slug)
+    await _fill_sponsorship(ledger, owner, tenant)
     await ledger.mark_dirty(owner.made["episode_id"], "2026-11-02")
     while await refresh_rollups(ledger.ingest):
         continue
