@@ -20,6 +20,7 @@ BENCHMARKS = (
     "query",
     "api",
     "collector",
+    "campaign",
     "agents",
     "rules",
     "recount",

@@ -23,6 +23,7 @@ __all__ = (
     "CampaignDelivery",
     "Charge",
     "DayDelivery",
+    "Delivery",
     "FlightDelivery",
     "FlightTerms",
     "NoAmount",
@@ -45,6 +46,7 @@ NoMakegood: TypeAlias = Literal["no_booking", "not_over", "cancelled"]
 NoAmount: TypeAlias = Literal["no_run"]
 
 _CANCELLED: Final = "cancelled"
+_DRAFT: Final = "draft"
 _MISSED: Final = "missed"
 
 
@@ -121,18 +123,16 @@ class PlacementDelivery(msgspec.Struct, frozen=True, kw_only=True):
         return sum(day.delivered_strict for day in self.days)
 
 
-class FlightDelivery(msgspec.Struct, frozen=True, kw_only=True):
-    """How a flight stands.
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """How something stands that was to deliver impressions.
 
     Attributes:
         pace: ``None`` where *pace_reason* says why.
         projected: Impressions once nothing more counts; ``None`` where *projected_reason* says why.
-        makegood_owed: ``None`` where *makegood_reason* says why.
+        makegood_owed: What is missing from the booking; ``None`` where *makegood_reason* says why.
         makegood_booked: Impressions that other flights were booked for to make it good.
     """
 
-    terms: FlightTerms
-    phase: Phase
     delivered: int
     delivered_strict: int
     pace: Pace | None
@@ -144,28 +144,25 @@ class FlightDelivery(msgspec.Struct, frozen=True, kw_only=True):
     makegood_booked: int
 
 
-class CampaignDelivery(msgspec.Struct, frozen=True, kw_only=True):
+class FlightDelivery(Delivery, frozen=True, kw_only=True):
+    """How a flight stands."""
+
+    terms: FlightTerms
+    phase: Phase
+
+
+class CampaignDelivery(Delivery, frozen=True, kw_only=True):
     """How a campaign stands: the sums of its flights.
+
+    What was delivered is of all flights; the pace is of those that were booked, not cancelled, and have begun. Bounds
+    of the projection are the sums of the flights' bounds, which are rather too far apart than too near, with what those
+    delivered that were cancelled; there is none where that of any flight is missing.
 
     Attributes:
         booked: Of flights with a booking that were not cancelled; ``None`` without any.
-        delivered: Of all flights.
-        pace: Of those of these that have begun, and of them alone.
-        projected: The sums of the flights' bounds, which are rather too far apart than too near; of those that were
-            cancelled what they delivered. ``None`` where that of any flight is.
-        makegood_owed: Of flights that are over; ``None`` where none is.
     """
 
     booked: int | None
-    delivered: int
-    delivered_strict: int
-    pace: Pace | None
-    pace_reason: NoPace | None
-    projected: Projection | None
-    projected_reason: NoProjection | None
-    makegood_owed: int | None
-    makegood_reason: NoMakegood | None
-    makegood_booked: int
     flights: Sequence[FlightDelivery]
 
 
@@ -281,9 +278,7 @@ def deliver_campaign(flights: Sequence[FlightDelivery]) -> CampaignDelivery:
         booked=sum(one.terms.booked_impressions or 0 for one in promised) if promised else None,
         delivered=sum(one.delivered for one in flights),
         delivered_strict=sum(one.delivered_strict for one in flights),
-        pace=Pace(sum(one.delivered for one in begun), sum((one.exact for one in begun), Fraction()))
-        if begun
-        else None,
+        pace=_sum_of_paces(begun) if begun else None,
         pace_reason=None if begun else ("not_started" if promised else "no_booking"),
         projected=projected,
         projected_reason=projected_reason,
@@ -316,7 +311,7 @@ def charge_flight(
     """Price a flight by what is known.
 
     Impressions are paid for by the thousand up to the booking, conversions one by one. A flat fee is owed once the
-    flight has begun, and none for one that was cancelled.
+    flight has begun, and none for one that was cancelled or is still a draft.
 
     Args:
         terms: Of the flight.
@@ -332,7 +327,7 @@ def charge_flight(
                 amount=Money(price_impressions(delivered, cpm_amount=terms.price_amount, cap=cap), terms.currency),
             )
         case "flat":
-            is_owed = now >= terms.starts_at and not terms.is_cancelled
+            is_owed = now >= terms.starts_at and not terms.is_cancelled and terms.campaign_status != _DRAFT
             return Charge(quantity=None, amount=Money(terms.price_amount if is_owed else 0, terms.currency))
         case "cpa":
             if conversions_ppm is None:

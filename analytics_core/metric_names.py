@@ -42,6 +42,7 @@ __all__ = (
     "INGEST_EVENT_BACKLOG_BYTES",
     "INGEST_EVENT_BATCHES",
     "INGEST_EVENT_LAG_SECONDS",
+    "INGEST_FLIGHTS_BEHIND",
     "INGEST_HITS",
     "INGEST_JOBS_OVERDUE_SECONDS",
     "INGEST_JOB_RUNS",
@@ -305,6 +306,11 @@ INGEST_JOBS_OVERDUE_SECONDS: Final = Metric(
     _GAUGE,
     "How long the job has waited that is due longest; 0 when none is due.",
 )
+INGEST_FLIGHTS_BEHIND: Final = Metric(
+    "castledger_ingest_flights_behind",
+    _GAUGE,
+    "Flights that have begun, still count, and have delivered less than 0.9 of what was expected by now.",
+)
 INGEST_MAIL_WAITING: Final = Metric("castledger_ingest_mail_waiting", _GAUGE, "Mail that has not gone yet.")
 INGEST_MAIL_OLDEST_SECONDS: Final = Metric(
     "castledger_ingest_mail_oldest_seconds",
@@ -452,6 +458,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     INGEST_JOB_RUNS,
     INGEST_JOB_SECONDS,
     INGEST_JOBS_OVERDUE_SECONDS,
+    INGEST_FLIGHTS_BEHIND,
     INGEST_MAIL_WAITING,
     INGEST_MAIL_OLDEST_SECONDS,
     INGEST_MAIL_SENT,

@@ -199,11 +199,11 @@ def _fit_spread(observed: Sequence[Sequence[_Stretch]], decay: float) -> float:
     excess = _USUAL_SPREAD * _SPREAD_DAYS
     days = float(_SPREAD_DAYS)
     for parts in observed:
-        # A level that is fitted to its own days takes one of them away.
         for part, mean in zip(parts, _means(parts, decay), strict=True):
             if mean >= 1:
                 excess += ((part.downloads - mean) ** 2 - mean) / mean**2
                 days += 1
+        # A level that is fitted to its own days takes one of them away.
         days -= 1
     return max(excess / max(days, 1.0), 0.0)
 

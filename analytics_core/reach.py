@@ -50,7 +50,6 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
     """The reach of all time, which there is where all of it lies in one month."""
 
     reach: int | None
-    impressions: int | None
     frequency: float | None
     reason: NoReach | None
 
@@ -79,11 +78,10 @@ def reach_of(months: Sequence[MonthReach]) -> Reach:
     else:
         reason = heard[0].reason
     if reason is not None:
-        return Reach(reach=None, impressions=None, frequency=None, reason=reason)
+        return Reach(reach=None, frequency=None, reason=reason)
     only = heard[0]
     return Reach(
         reach=only.reach,
-        impressions=only.impressions,
         frequency=frequency_of(only.impressions, only.reach),
         reason=None,
     )

@@ -130,6 +130,14 @@ from api.routes.placements import (
     verify_placement,
 )
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
+from api.routes.promo_codes import (
+    archive_promo_code,
+    create_promo_codes,
+    get_promo_code,
+    list_promo_codes,
+    update_promo_code,
+)
+from api.routes.qr_codes import get_link_qr
 from api.routes.redemptions import send_redemptions
 from api.routes.restatements import get_restatement, list_restatements
 from api.routes.roles import create_role, delete_role, get_role, list_roles, update_role
@@ -175,6 +183,7 @@ from api.routes.users import (
     get_me,
     list_my_sessions,
 )
+from api.routes.vanity_hosts import create_vanity_host, delete_vanity_host, list_vanity_hosts
 
 __all__ = ("create_app",)
 
@@ -210,6 +219,7 @@ _CLOSED: Final = (
     archive_conversion_action,
     activate_campaign,
     archive_ad_slot,
+    archive_promo_code,
     archive_sponsor,
     cancel_campaign,
     cancel_flight,
@@ -233,13 +243,16 @@ _CLOSED: Final = (
     create_link,
     create_placement,
     create_podcast,
+    create_promo_codes,
     create_role,
     create_sponsor,
     create_survey_option,
     create_tenant,
+    create_vanity_host,
     delete_link,
     delete_role,
     delete_survey_option,
+    delete_vanity_host,
     dismiss_spike,
     duplicate_campaign,
     erase_sponsor_contacts,
@@ -268,11 +281,13 @@ _CLOSED: Final = (
     get_ledger,
     get_link,
     get_link_clicks,
+    get_link_qr,
     get_one_claim,
     get_one_podcast,
     get_overview,
     get_own_tenant,
     get_placement,
+    get_promo_code,
     get_restatement,
     get_role,
     get_settings,
@@ -303,12 +318,14 @@ _CLOSED: Final = (
     list_placements,
     list_podcast_claims,
     list_podcasts,
+    list_promo_codes,
     list_restatements,
     list_roles,
     list_spikes,
     list_sponsors,
     list_survey_options,
     list_tenants,
+    list_vanity_hosts,
     merge_sponsor,
     miss_placement,
     open_insertion_order,
@@ -336,6 +353,7 @@ _CLOSED: Final = (
     update_link,
     update_member,
     update_placement,
+    update_promo_code,
     update_role,
     update_settings,
     update_sponsor,

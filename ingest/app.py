@@ -20,6 +20,7 @@ from analytics_core.admin_server import AdminServer
 from analytics_core.agent_lists import AgentLists
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.audit_seals import seal_entries
+from analytics_core.db.deliveries import count_flights_behind
 from analytics_core.db.ledger import link_segments, read_accounts
 from analytics_core.db.list_versions import note_list_versions
 from analytics_core.db.podcasts import read_known_hosts
@@ -45,6 +46,7 @@ from ingest.pending import rejudge_pending
 from ingest.pipeline import Pipeline
 from ingest.place_sources import PlaceSources, PlacesWatch, open_places
 from ingest.polling import Poller, UnknownTargetPolls
+from ingest.reach import count_due_reach
 from ingest.registry_writer import RegistryWriter, own_hosts
 from ingest.rollups import refresh_listeners, refresh_rollups
 from ingest.secrets import SecretStore
@@ -68,6 +70,7 @@ _SEAL_S: Final = 1.0
 _CHORES_S: Final = 600.0
 _SILENCE_S: Final = 15.0
 _BALANCE_S: Final = 60.0
+_FLIGHTS_S: Final = 300.0
 _LISTS_S: Final = 15.0
 _STOP_S: Final = 6.0
 _MANY_HITS: Final = 20_000
@@ -270,6 +273,12 @@ class Ingest:
         self._metrics.ledger_difference.set(off)
         return _BALANCE_S
 
+    async def watch_flights(self) -> float:
+        """Count the flights that are behind."""
+        async with connection(self._pool) as conn:
+            self._metrics.flights_behind.set(await count_flights_behind(conn, now=self._clock.now()))
+        return _FLIGHTS_S
+
     async def watch_lists(self, health: Health) -> float:
         """Judge by lists and databases that have been replaced; damaged ones leave those before in force."""
         fault = self._places.fault
@@ -317,7 +326,7 @@ class Ingest:
         return await queue.run_due()
 
     async def drain(self) -> None:
-        """Land all that is in the spools, judge waiting hits again, bring rollups and listeners up to date.
+        """Land all that is in the spools, judge waiting hits again, bring rollups, listeners and reach up to date.
 
         Raises:
             Unavailable: The database does not answer.
@@ -334,6 +343,12 @@ class Ingest:
                 continue
             while await refresh_listeners(conn, at_most_every=None):
                 continue
+            await count_due_reach(
+                conn,
+                clock=self._clock,
+                final_after_days=self._settings.ingest.final_after_days,
+                at_most_every=dt.timedelta(),
+            )
 
     async def run(self, stop: asyncio.Event, health: Health) -> None:
         """Run all jobs until told to stop; then let the work in hand end, and give up what takes too long."""
@@ -354,6 +369,7 @@ class Ingest:
             "sealing": (self.seal, None),
             "silence": (lambda: self.listen_for_trackers(health), None),
             "balance": (self.balance, None),
+            "flights": (self.watch_flights, None),
             "watching lists": (lambda: self.watch_lists(health), None),
             "agent files": (lambda: self.watch_agent_lists(health), None),
             "jobs": (lambda: self.work_jobs(queue), None),

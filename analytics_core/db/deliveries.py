@@ -29,12 +29,14 @@ from analytics_core.deliveries import (
 )
 from analytics_core.errors import NotFound
 from analytics_core.ids import TenantId
+from analytics_core.pacing import UNDER
 
 __all__ = (
     "CampaignHead",
     "DeliveredCampaign",
     "DeliveredFlight",
     "OrderHead",
+    "count_flights_behind",
     "find_campaign",
     "find_order",
     "list_terms",
@@ -145,6 +147,22 @@ _IMPRESSIONS: Final[LiteralString] = """/* deliveries.impressions */
 select flight_id, sum(downloads)::bigint as delivered from app.placement_daily
 where tenant_id = $1 and campaign_id = any($2::uuid[]) group by 1"""
 
+# As :func:`analytics_core.pacing.pace_of` has it, in whole numbers: over all tenants.
+_BEHIND: Final[LiteralString] = """/* deliveries.behind */
+select count(*) from (
+    select f.booked_impressions::numeric as booked,
+        extract(epoch from least($1::timestamptz, f.ends_at) - f.starts_at)::numeric as elapsed,
+        extract(epoch from f.ends_at - f.starts_at)::numeric as length,
+        (select coalesce(sum(d.downloads), 0) from app.placement_daily d
+            where d.tenant_id = f.tenant_id and d.campaign_id = f.campaign_id and d.flight_id = f.flight_id
+        ) as delivered
+    from app.flights f join app.campaigns c on c.tenant_id = f.tenant_id and c.campaign_id = f.campaign_id
+    where f.booked_impressions is not null and f.status <> 'cancelled'
+        and c.status in ('active', 'paused', 'completed')
+        and f.starts_at < $1 and f.ends_at + f.measurement_days * interval '1 day' > $1
+) k
+where delivered * length * $3 < booked * elapsed * $2"""
+
 _CUTOFF: Final[LiteralString] = """/* deliveries.cutoff */
 select cutoff_at from api.cutoff"""
 
@@ -195,6 +213,11 @@ async def sum_impressions(conn: Connection, tenant_id: TenantId, campaign_ids: S
     """Add the impressions of campaigns up by flight; one without any is not there."""
     rows = await conn.fetch(_IMPRESSIONS, tenant_id, campaign_ids)
     return {row["flight_id"]: row["delivered"] for row in rows}
+
+
+async def count_flights_behind(conn: Connection, *, now: dt.datetime) -> int:
+    """Count the flights of all tenants that have begun, still count, and have delivered too little; as ingest."""
+    return int(await conn.fetchval(_BEHIND, now, UNDER.numerator, UNDER.denominator))
 
 
 async def read_cutoff(conn: Connection) -> dt.datetime | None:

@@ -1,8 +1,8 @@
 """Reach of UTC months: counted from the downloads while they are kept, and read.
 
 Counting reads a month's downloads of all episodes that a sponsor is placed in, so it is done for those sponsors and
-months of which the impressions are others than those counted, and not more often than every hour; once more when the
-month is final. Impressions are kept beside it: they tell what it was counted of. Nothing is counted of days whose
+months of which the impressions are others than those counted, and the more there are, the more seldom; once more when
+the month is final. Impressions are kept beside it: they tell what it was counted of. Nothing is counted of days whose
 downloads have gone: what was counted while they were there stays.
 """
 
@@ -22,7 +22,8 @@ from analytics_core.reach import MonthReach
 __all__ = ("AT_MOST_EVERY", "DueMonth", "count_reach", "list_due", "read_campaign_reach", "read_flight_reach")
 
 AT_MOST_EVERY: Final = dt.timedelta(hours=1)
-"""A sponsor's month is not counted more often, unless it has become final."""
+"""A sponsor's month with a million impressions or more is not counted more often; one with fewer waits less long."""
+_MANY: Final = 1_000_000
 
 
 class DueMonth(msgspec.Struct, frozen=True):
@@ -62,8 +63,9 @@ with delivered as (
 )
 select tenant_id, tenant_no, sponsor_id, month, is_final from known
 where not is_gone and (computed_at is null or (is_final and not was_final)
-    or (impressions <> counted and computed_at <= $1::timestamptz - $3::interval))
-order by computed_at nulls first, tenant_id, sponsor_id, month limit $4"""
+    or (impressions <> counted
+        and computed_at <= $1::timestamptz - $3::interval * least(1, greatest(impressions, counted)::float / $4)))
+order by computed_at nulls first, tenant_id, sponsor_id, month limit $5"""
 
 _COUNT: Final[LiteralString] = """/* reach.count */
 with live as materialized (
@@ -129,16 +131,24 @@ full join (
 order by 1, 2"""
 
 
-async def list_due(conn: Connection, *, now: dt.datetime, final_after: dt.timedelta, limit: int) -> list[DueMonth]:
+async def list_due(
+    conn: Connection,
+    *,
+    now: dt.datetime,
+    final_after: dt.timedelta,
+    at_most_every: dt.timedelta = AT_MOST_EVERY,
+    limit: int,
+) -> list[DueMonth]:
     """List sponsors' months that are to be counted, those first that never were.
 
     Args:
         conn: As ingest.
         now: Aware instant.
         final_after: What has to lie between a month's end and its being final.
+        at_most_every: Leave alone a month with very many impressions that was counted a shorter time ago.
         limit: How many at most.
     """
-    rows = await conn.fetch(_DUE, now, final_after, AT_MOST_EVERY, limit)
+    rows = await conn.fetch(_DUE, now, final_after, at_most_every, _MANY, limit)
     return [msgspec.convert(row, DueMonth) for row in rows]
 
 

@@ -11,8 +11,8 @@ import msgspec
 
 from analytics_core.db.deliveries import DeliveredCampaign, DeliveredFlight
 from analytics_core.deliveries import (
-    CampaignDelivery,
     DayDelivery,
+    Delivery,
     FlightDelivery,
     NoMakegood,
     NoPace,
@@ -45,7 +45,7 @@ class _Figures(msgspec.Struct, frozen=True, kw_only=True):
     makegood_booked: int
 
 
-def _figures(found: FlightDelivery | CampaignDelivery, booked: int | None) -> dict[str, Any]:
+def _figures(found: Delivery, booked: int | None) -> dict[str, Any]:
     pace = found.pace
     return {
         "booked": booked,

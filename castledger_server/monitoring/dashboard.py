@@ -105,6 +105,7 @@ ROWS: Final = (
                     _rate(names.INGEST_MAIL_FAILED, "reason"),
                 ),
             ),
+            Panel("Flights behind", "none", (_value(names.INGEST_FLIGHTS_BEHIND),)),
             Panel("Mail waiting", "s", (_value(names.INGEST_MAIL_OLDEST_SECONDS),)),
             Panel(
                 "Lists",

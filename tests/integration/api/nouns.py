@@ -275,6 +275,16 @@ async def _placement(owner: Owner) -> str:
     return str(made["placement_id"])
 
 
+async def _promo_code(owner: Owner) -> str:
+    made = await owner.post(f"/flights/{await owner.one('flight_id')}/promo-codes", code=f"SAVE{owner.number}0")
+    return str(made["data"][0]["promo_code_id"])
+
+
+async def _vanity_host(owner: Owner) -> str:
+    host = f"acme.{owner.slug}.example.net"
+    return str((await owner.post("/vanity-hosts", host=host, link_id=await owner.one("link_id")))["vanity_host_id"])
+
+
 async def _run(owner: Owner) -> str:
     sponsor_id = UUID(await owner.one("sponsor_id"))
     run_id, conversion_id = await attribute_one(owner.api, owner.ledger, owner.slug, sponsor_id, _NOW, key=owner.key)
@@ -312,6 +322,8 @@ MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "conversion_id": _conversion,
     "survey_option_id": _survey_option,
     "run_id": _run,
+    "promo_code_id": _promo_code,
+    "vanity_host_id": _vanity_host,
 }
 """How one of each is made, by the parameter that names it; what others are made of comes first."""
 
@@ -345,11 +357,16 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
         {"email": "other@example.com", "role_id": "{role_id}"},
         {"email": "other@example.com", "role": "sponsor", "sponsor_ids": ["{sponsor_id}"]},
     ],
-    "create_link": [{"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"}],
+    "create_link": [
+        {"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"},
+        {"url": "https://elsewhere.example.com/", "flight_id": "{flight_id}"},
+    ],
     "create_survey_option": [{"answer": "Friends"}],
     "create_placement": [
         {"episode_id": "{episode_id}", "delivery": "dynamic", "ad_slot_id": "{ad_slot_id}", "slot_no": 2},
     ],
+    "create_promo_codes": [{}],
+    "create_vanity_host": [{"host": "other.example.net", "link_id": "{link_id}"}],
     "dismiss_spike": [{"reason": "a crawler"}],
     "duplicate_campaign": [{}],
     "revert_spike": [{"reason": "a crawler"}],
@@ -362,9 +379,13 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     "update_campaign": [{"name": "Other"}],
     "update_flight": [{"name": "Other"}],
     "update_insertion_order": [{"name": "Other"}],
-    "update_link": [{"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"}],
+    "update_link": [
+        {"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"},
+        {"url": "https://elsewhere.example.com/", "flight_id": "{flight_id}"},
+    ],
     "update_member": [{"role_id": "{role_id}"}, {"role": "sponsor", "sponsor_ids": ["{sponsor_id}"]}],
     "update_placement": [{"ad_slot_id": "{ad_slot_id}", "slot_no": 3}],
+    "update_promo_code": [{"grace_days": 3}],
     "update_role": [{"name": "Other"}],
     "update_sponsor": [{"name": "Other"}],
 }

@@ -53,7 +53,12 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
     assert document["openapi"] == "3.1.0"
     operations = {(method, path) for path, methods in document["paths"].items() for method in methods}
     assert operations == {
+        ("get", "/api/v1/campaigns/{campaign_id}/delivery"),
+        ("get", "/api/v1/campaigns/{campaign_id}/performance"),
+        ("get", "/api/v1/campaigns/{campaign_id}/reach"),
+        ("get", "/api/v1/flights/{flight_id}/delivery"),
         ("get", "/api/v1/health"),
+        ("get", "/api/v1/insertion-orders/{insertion_order_id}/invoice"),
         ("post", "/api/v1/podcasts"),
         ("get", "/api/v1/podcasts"),
         ("get", "/api/v1/podcasts/{podcast_id}"),

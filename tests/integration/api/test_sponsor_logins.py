@@ -59,13 +59,19 @@ async def things_of(api: Api, ledger: Ledger, name: str, clicks: int, podcast: i
     run_id, conversion_id = await attribute_one(api, ledger, "home", UUID(sponsor["sponsor_id"]), NOW)
     given = {"sponsor_id": sponsor["sponsor_id"], "name": "Purchase", "category": "purchase"}
     action = (await api.request("POST", "/conversion-actions", json=given)).json()
+    codes = (await api.request("POST", f"/flights/{flight['flight_id']}/promo-codes", json={"code": "SAVE20"})).json()
+    code = codes["data"][0]
+    wanted = {"host": f"{name}.example.net", "link_id": link["link_id"]}
+    host = (await api.request("POST", "/vanity-hosts", json=wanted)).json()
     ids = {**sponsor, **link, **campaign, **flight, **episode, **placement, **action}
     ids |= {"run_id": run_id, "conversion_id": conversion_id}
+    ids |= {"promo_code_id": code["promo_code_id"], "vanity_host_id": host["vanity_host_id"]}
     return {
         noun: ids[noun]
         for noun in (
             *("sponsor_id", "link_id", "insertion_order_id", "campaign_id", "flight_id", "placement_id"),
             *("podcast_id", "episode_id", "action_id", "conversion_id", "run_id"),
+            *("promo_code_id", "vanity_host_id"),
         )
     }
 

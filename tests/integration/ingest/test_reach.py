@@ -19,6 +19,7 @@ from analytics_core.db.sponsors import SponsorFields, add_sponsor
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from ingest.reach import count_due_reach
+from ingest.rollups import refresh_rollups
 from tests.campaigns import MadeCampaign, make_campaign, make_flight, make_placement
 from tests.factories import MadePodcast, make_episode, make_podcast, make_tenant
 
@@ -134,13 +135,13 @@ async def build(world: World, placed: Sequence[Placed], heard: Sequence[Heard]) 
             for place, one in enumerate(heard)
         ],
     )
-    await world.operator.execute(
-        """insert into app.placement_daily
-        select p.tenant_id, p.sponsor_id, p.campaign_id, p.flight_id, p.placement_id, w.day, count(*), count(*)
-        from app.placements p join ts.downloads w on w.episode_no = p.episode_no
-            and w.occurred_at >= p.live_from and w.occurred_at < p.live_until
-        where p.status <> 'missed' group by 1, 2, 3, 4, 5, 6"""
+    await world.ingest.execute(
+        """insert into ops.dirty_marks (tenant_no, podcast_no, episode_no, day)
+        select tenant_no, podcast_no, episode_no, $1::date + n from app.episodes, generate_series(0, 5) n""",
+        START.date(),
     )
+    while await refresh_rollups(world.ingest):
+        continue
 
 
 Figures: TypeAlias = dict[tuple[str, UUID, dt.date], tuple[int, int]]
@@ -199,13 +200,19 @@ PLACED = [Placed(0, 0, 0, 400, False), Placed(2, 0, 0, 400, False)]
 HEARD = [Heard(0, 1, 60), Heard(0, 2, 60), Heard(0, 1, 1500)]
 
 
-async def test_a_month_that_goes_on_is_counted_hourly_at_most(world: World) -> None:
+async def test_the_more_there_is_to_count_the_more_seldom_a_month_is_counted(world: World) -> None:
     await build(world, PLACED, HEARD[:2])
     assert await world.refresh() == 1
     await build(world, PLACED, HEARD)
-    assert await world.refresh() == 0
-    world.clock.advance(dt.timedelta(hours=1))
+    world.clock.advance(dt.timedelta(seconds=1))
     assert await world.refresh() == 1
+    # As if half a million and two millions had been counted.
+    for many, wait in ((500_000, dt.timedelta(minutes=30)), (2_000_000, dt.timedelta(hours=1))):
+        await world.operator.execute("update app.reach_months set impressions = $1", many)
+        world.clock.advance(wait - dt.timedelta(seconds=1))
+        assert await world.refresh() == 0
+        world.clock.advance(dt.timedelta(seconds=1))
+        assert await world.refresh() == 1
     assert await counted(world) == by_hand(world, PLACED, HEARD)
 
 
