@@ -139,6 +139,14 @@ from api.routes.promo_codes import (
 )
 from api.routes.qr_codes import get_link_qr
 from api.routes.redemptions import send_redemptions
+from api.routes.report_shares import (
+    create_report_share,
+    list_report_shares,
+    open_shared_report,
+    revoke_report_share,
+    unlock_shared_report,
+)
+from api.routes.reports import create_report, delete_report, get_report, get_report_file, list_reports
 from api.routes.restatements import get_restatement, list_restatements
 from api.routes.roles import create_role, delete_role, get_role, list_roles, update_role
 from api.routes.spikes import accept_spike, dismiss_spike, get_spike, list_spikes, revert_spike
@@ -194,10 +202,12 @@ _OPEN: Final = (
     get_docs,
     get_health,
     get_openapi,
+    open_shared_report,
     refresh,
     register,
     reset_password,
     sign_in,
+    unlock_shared_report,
     verify,
 )
 _PERSONAL: Final = (
@@ -244,12 +254,15 @@ _CLOSED: Final = (
     create_placement,
     create_podcast,
     create_promo_codes,
+    create_report,
+    create_report_share,
     create_role,
     create_sponsor,
     create_survey_option,
     create_tenant,
     create_vanity_host,
     delete_link,
+    delete_report,
     delete_role,
     delete_survey_option,
     delete_vanity_host,
@@ -288,6 +301,8 @@ _CLOSED: Final = (
     get_own_tenant,
     get_placement,
     get_promo_code,
+    get_report,
+    get_report_file,
     get_restatement,
     get_role,
     get_settings,
@@ -319,6 +334,8 @@ _CLOSED: Final = (
     list_podcast_claims,
     list_podcasts,
     list_promo_codes,
+    list_report_shares,
+    list_reports,
     list_restatements,
     list_roles,
     list_spikes,
@@ -339,6 +356,7 @@ _CLOSED: Final = (
     revert_spike,
     revoke_api_key,
     revoke_invitation,
+    revoke_report_share,
     rotate_api_key,
     send_conversions,
     send_redemptions,

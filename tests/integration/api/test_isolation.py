@@ -150,5 +150,6 @@ async def test_no_list_and_no_total_holds_anything_of_another_tenant(api: Api, o
     assert {noun for noun, made in ours.made.items() if made not in seen} <= {
         "episode_id",
         "session_id",
+        "share_id",
         "survey_option_id",
     }

@@ -18,6 +18,7 @@ from api.openapi import list_operations
 from api.resources import Resources
 from tests.integration.api.attributing import attribute_one
 from tests.integration.api.conftest import NOW
+from tests.integration.api.kept_reports import keep_report
 from tests.integration.api.ledger import Api, Ledger, problem
 from tests.integration.api.nouns import QUERIES
 from tests.integration.api.people import make_person, sign_in
@@ -65,13 +66,14 @@ async def things_of(api: Api, ledger: Ledger, name: str, clicks: int, podcast: i
     host = (await api.request("POST", "/vanity-hosts", json=wanted)).json()
     ids = {**sponsor, **link, **campaign, **flight, **episode, **placement, **action}
     ids |= {"run_id": run_id, "conversion_id": conversion_id}
-    ids |= {"promo_code_id": code["promo_code_id"], "vanity_host_id": host["vanity_host_id"]}
+    report_id = await keep_report(api, ledger, kind="sponsor", sponsor_id=sponsor["sponsor_id"])
+    ids |= {"promo_code_id": code["promo_code_id"], "vanity_host_id": host["vanity_host_id"], "report_id": report_id}
     return {
         noun: ids[noun]
         for noun in (
             *("sponsor_id", "link_id", "insertion_order_id", "campaign_id", "flight_id", "placement_id"),
             *("podcast_id", "episode_id", "action_id", "conversion_id", "run_id"),
-            *("promo_code_id", "vanity_host_id"),
+            *("promo_code_id", "vanity_host_id", "report_id"),
         )
     }
 
