@@ -13,7 +13,6 @@ from analytics_core.reports import EARLIEST, LATEST, is_quarter_hour
 
 __all__ = (
     "CAMPAIGN_MOVES",
-    "MAX_AMOUNT",
     "MAX_DAYS",
     "ORDER_MOVES",
     "PLACEMENT_MOVES",
@@ -40,8 +39,6 @@ __all__ = (
 )
 
 QUARTER: Final = dt.timedelta(minutes=15)
-MAX_AMOUNT: Final = 10**15
-"""Minor units of a price or a budget."""
 MAX_DAYS: Final = 1_100
 """Days of a campaign: three years and a little."""
 

@@ -20,6 +20,8 @@ from analytics_core.links import parse_click_id
 
 __all__ = (
     "FIELDS",
+    "FIELD_CHECKS",
+    "FIELD_RULES",
     "MAX_AGE",
     "MAX_AHEAD",
     "EventFault",
@@ -27,6 +29,7 @@ __all__ = (
     "event_id_of",
     "judge_event",
     "microseconds",
+    "read_click_id",
 )
 
 MAX_AGE: Final = dt.timedelta(days=90)
@@ -111,8 +114,7 @@ def _are_properties(properties: Mapping[str, object]) -> bool:
     return all(_is_property(name, value) for name, value in properties.items())
 
 
-# Beyond what the types above say.
-_CHECKS: Final[Mapping[str, Callable[[Any], bool]]] = {
+FIELD_CHECKS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "type": _is_type,
     "promo_code": _is_label,
     "link": _is_link,
@@ -123,12 +125,14 @@ _CHECKS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "referrer": _is_url,
     "properties": _are_properties,
 }
+"""What a field has to meet beyond its type."""
+
 _TYPES: Final[Mapping[str, Any]] = {field.name: field.type for field in msgspec.structs.fields(_Event)}
 FIELDS: Final = frozenset(_TYPES)
 """What an event may say; whatever else it says is ignored."""
 
 _REQUIRED: Final = ("event_id", "type")
-_RULES: Final = {
+FIELD_RULES: Final[Mapping[str, str]] = {
     "event_id": "has to be a UUID",
     "type": "has to be a name of 1 to 64 letters a to z, digits and underscores that begins with a letter",
     "occurred_at": "has to be a time with its offset from UTC, such as 2026-11-30T05:59:58Z",
@@ -144,6 +148,8 @@ _RULES: Final = {
     "referrer": "has to be an http or https URL of at most 2048 characters",
     "properties": "has to be an object of at most 32 names",
 }
+"""What is said of a field that meets neither."""
+
 _NAME_RULE: Final = "has 1 to 64 letters, digits, `_`, `.` and `-`, and begins with a letter or `_`"
 _VALUE_RULE: Final = "has to be a text of at most 512 characters without NUL, a finite number, true, false or null"
 
@@ -219,14 +225,14 @@ def judge_event(
     except msgspec.ValidationError:
         return _find_faults(fields, pointer)
     for name, value in fields.items():
-        is_good = _CHECKS.get(name)
+        is_good = FIELD_CHECKS.get(name)
         if is_good is not None and value is not None and not is_good(value):
             return _find_faults(fields, pointer)
     received_us = reception.received_us
     occurred_us = received_us
     if event.occurred_at is not None:
         occurred_us = (event.occurred_at - _EPOCH) // _MICROSECOND + reception.correction_us
-    click_id = None if event.click_id is None else _read_click_id(event.click_id)
+    click_id = None if event.click_id is None else read_click_id(event.click_id)
     is_paired = (event.value_amount is None) is (event.currency is None)
     is_timely = -_MAX_AGE_US <= occurred_us - received_us <= _MAX_AHEAD_US
     if not is_paired or not is_timely or (click_id is None and event.click_id is not None):
@@ -252,7 +258,8 @@ def judge_event(
     )
 
 
-def _read_click_id(text: str) -> UUID | None:
+def read_click_id(text: str) -> UUID | None:
+    """Read the id of a click, as a UUID or as a link's target gets it; ``None`` when it is neither."""
     try:
         return UUID(text) if len(text) in _HEX_LENGTHS else parse_click_id(text)
     except (ValueError, InvalidInput):
@@ -281,13 +288,13 @@ def _find_faults(fields: Mapping[str, Any], pointer: str, late_us: int = 0) -> l
                 value = msgspec.convert(fields[name], kind)
             except msgspec.ValidationError as error:
                 is_naive = name == "occurred_at" and "timezone" in str(error)
-                blame(name, "naive_time" if is_naive else "invalid", _RULES[name])
+                blame(name, "naive_time" if is_naive else "invalid", FIELD_RULES[name])
             else:
-                if name in _CHECKS and value is not None and not _CHECKS[name](value):
-                    blame(name, "invalid", _RULES[name])
+                if name in FIELD_CHECKS and value is not None and not FIELD_CHECKS[name](value):
+                    blame(name, "invalid", FIELD_RULES[name])
     click_id = fields.get("click_id")
-    if isinstance(click_id, str) and len(click_id) <= 36 and _read_click_id(click_id) is None:
-        blame("click_id", "invalid", _RULES["click_id"])
+    if isinstance(click_id, str) and len(click_id) <= 36 and read_click_id(click_id) is None:
+        blame("click_id", "invalid", FIELD_RULES["click_id"])
     if (fields.get("value_amount") is None) is not (fields.get("currency") is None):
         missing = "currency" if fields.get("currency") is None else "value_amount"
         blame(missing, "missing", "value_amount and currency are given together, or neither is")
@@ -300,7 +307,7 @@ def _find_faults(fields: Mapping[str, Any], pointer: str, late_us: int = 0) -> l
 
 def _find_property_faults(properties: Mapping[str, Any], pointer: str) -> list[EventFault]:
     if len(properties) > 32:
-        return [EventFault(pointer, "too_many", _RULES["properties"])]
+        return [EventFault(pointer, "too_many", FIELD_RULES["properties"])]
     faults = []
     for name, value in properties.items():
         # Of a name that is no name only the beginning is told.

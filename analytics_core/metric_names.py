@@ -55,6 +55,7 @@ __all__ = (
     "INGEST_MAIL_RETRIED",
     "INGEST_MAIL_SENT",
     "INGEST_MAIL_WAITING",
+    "INGEST_MARKED_EVENTS",
     "INGEST_MARKS",
     "INGEST_POLLS",
     "INGEST_SHARED_ADDRESSES_DUE",
@@ -224,6 +225,14 @@ INGEST_EVENT_BATCHES: Final = Metric(
     "castledger_ingest_event_batches",
     _COUNTER,
     "Batches of events by what became of them: landed, fenced (another shipper had landed it), retried.",
+    ("outcome",),
+)
+INGEST_MARKED_EVENTS: Final = Metric(
+    "castledger_ingest_marked_events",
+    _COUNTER,
+    "Events that may be conversions by what became of them: conversion, repeated (it was there already), differs (it "
+    "says something else under the same name), signal (it tells what led a customer in), refund, waiting (a refund "
+    "without its purchase so far), no_purchase, other_currency, bot, no_sponsor, no_action, gone.",
     ("outcome",),
 )
 INGEST_EVENT_LAG_SECONDS: Final = Metric(

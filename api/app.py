@@ -52,6 +52,20 @@ from api.routes.campaigns import (
 )
 from api.routes.claims import check_claim, claim_podcast, get_one_claim, list_podcast_claims
 from api.routes.comparisons import compare
+from api.routes.conversion_actions import (
+    archive_conversion_action,
+    create_conversion_action,
+    get_conversion_action,
+    list_conversion_actions,
+    update_conversion_action,
+)
+from api.routes.conversions import (
+    adjust_conversion,
+    answer_survey,
+    get_conversion,
+    list_conversions,
+    send_conversions,
+)
 from api.routes.curves import get_curves
 from api.routes.deliveries import (
     get_campaign_delivery,
@@ -113,6 +127,7 @@ from api.routes.placements import (
     verify_placement,
 )
 from api.routes.podcasts import create_podcast, get_one_podcast, list_episodes, list_podcasts
+from api.routes.redemptions import send_redemptions
 from api.routes.restatements import get_restatement, list_restatements
 from api.routes.roles import create_role, delete_role, get_role, list_roles, update_role
 from api.routes.spikes import accept_spike, dismiss_spike, get_spike, list_spikes, revert_spike
@@ -127,6 +142,7 @@ from api.routes.sponsors import (
     restore_sponsor,
     update_sponsor,
 )
+from api.routes.survey_options import create_survey_option, delete_survey_option, list_survey_options
 from api.routes.tenant import (
     close_own_tenant,
     get_own_tenant,
@@ -187,6 +203,9 @@ _PERSONAL: Final = (
 _CLOSED: Final = (
     accept_spike,
     accept_unknown_host,
+    adjust_conversion,
+    answer_survey,
+    archive_conversion_action,
     activate_campaign,
     archive_ad_slot,
     archive_sponsor,
@@ -202,6 +221,7 @@ _CLOSED: Final = (
     complete_campaign,
     create_ad_slot,
     create_api_key,
+    create_conversion_action,
     create_campaign,
     create_erasure,
     create_flight,
@@ -212,9 +232,11 @@ _CLOSED: Final = (
     create_podcast,
     create_role,
     create_sponsor,
+    create_survey_option,
     create_tenant,
     delete_link,
     delete_role,
+    delete_survey_option,
     dismiss_spike,
     duplicate_campaign,
     erase_sponsor_contacts,
@@ -226,6 +248,8 @@ _CLOSED: Final = (
     get_campaign_reach,
     get_campaign,
     get_clicks,
+    get_conversion,
+    get_conversion_action,
     get_curves,
     get_downloads,
     get_erasure,
@@ -258,6 +282,8 @@ _CLOSED: Final = (
     list_ad_slots,
     list_api_keys,
     list_audit,
+    list_conversion_actions,
+    list_conversions,
     list_campaigns,
     list_episodes,
     list_erasures,
@@ -275,6 +301,7 @@ _CLOSED: Final = (
     list_roles,
     list_spikes,
     list_sponsors,
+    list_survey_options,
     list_tenants,
     merge_sponsor,
     miss_placement,
@@ -290,10 +317,13 @@ _CLOSED: Final = (
     revoke_api_key,
     revoke_invitation,
     rotate_api_key,
+    send_conversions,
+    send_redemptions,
     schedule_campaign,
     set_tenant_quotas,
     update_ad_slot,
     update_api_key,
+    update_conversion_action,
     update_campaign,
     update_flight,
     update_insertion_order,

@@ -10,7 +10,7 @@ from litestar import Request
 
 from api.errors import Fault, InvalidRequest, Refused
 
-__all__ = ("MAX_DEPTH", "MAX_JSON_BYTES", "media_type_of", "read_json", "refuse_media_type")
+__all__ = ("MAX_DEPTH", "MAX_JSON_BYTES", "media_type_of", "read_json", "read_object", "refuse_media_type")
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -44,6 +44,16 @@ async def read_json(request: Request[Any, Any, Any], kind: type[T]) -> T:
         InvalidRequest: It is nested too deeply, holds a NUL, or fields are missing, unknown or of another form; all are
             listed.
     """
+    return _convert(await read_object(request), kind)
+
+
+async def read_object(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """Read a JSON object whose fields are judged elsewhere.
+
+    Raises:
+        Refused: It is not JSON (400), not said to be (415) or too large (413).
+        InvalidRequest: It is nested too deeply, holds a NUL, or is no object.
+    """
     if media_type_of(request) != "application/json":
         raise refuse_media_type("application/json")
     data = await request.body()
@@ -58,7 +68,7 @@ async def read_json(request: Request[Any, Any, Any], kind: type[T]) -> T:
     _check_values(document)
     if not isinstance(document, dict):
         raise InvalidRequest([Fault("", "invalid", "has to be a JSON object")])
-    return _convert(document, kind)
+    return document
 
 
 def _place_of(data: bytes, error: Exception) -> str:

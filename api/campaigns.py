@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final
 
 import msgspec
 
 from analytics_core.errors import InvalidInput
 from analytics_core.links import parse_target_url
+from analytics_core.money import parse_currency
 from analytics_core.sponsors import clean_text
 from api.errors import Fault, InvalidRequest
 
 __all__ = ("check", "given_fields")
-
-T = TypeVar("T")
 
 
 def check(*rules: Callable[[], object]) -> None:
@@ -40,7 +39,12 @@ def _read_url(text: str, *, path: str) -> str:
         raise InvalidInput(path, error.reason, code=error.code) from error
 
 
-_TEXTS: dict[str, Callable[..., str]] = {"name": clean_text, "reference": clean_text, "aircheck_url": _read_url}
+_TEXTS: Final[dict[str, Callable[..., str]]] = {
+    "name": clean_text,
+    "reference": clean_text,
+    "currency": parse_currency,
+    "aircheck_url": _read_url,
+}
 
 
 def given_fields(given: msgspec.Struct, *, leave: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -51,7 +55,7 @@ def given_fields(given: msgspec.Struct, *, leave: tuple[str, ...] = ()) -> dict[
         leave: What the caller reads itself.
 
     Raises:
-        InvalidRequest: A text cannot be shown, or is no address; all are listed.
+        InvalidRequest: A text cannot be shown, or is no address or currency; all are listed.
     """
     found = {
         name: value

@@ -166,15 +166,15 @@ class KeyedRequest(msgspec.Struct, frozen=True):
         self, conn: Connection, request: Request[Any, Any, Any], caller: Caller, resource_id: str | None, answer: Any
     ) -> None:
         """Keep the answer, in the same transaction; ``msgspec.UNSET`` for one that is seen only once."""
-        etag = None
+        etag, status_code = None, request.route_handler.status_code
         if isinstance(answer, Response):
-            answer, etag = answer.content, answer.headers.get("ETag")
+            answer, etag, status_code = answer.content, answer.headers.get("ETag"), answer.status_code or status_code
         await keep_answer(
             conn,
             caller.tenant,
             self.caller_id,
             self.key,
-            status_code=request.route_handler.status_code,
+            status_code=status_code,
             resource_id=resource_id,
             answer=_body(answer),
             etag=etag,

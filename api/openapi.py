@@ -17,6 +17,7 @@ from api.errors import PROBLEM_JSON, Problem
 from api.idempotency import HEADER
 from api.limits import cost_of
 from api.queries import Parameter
+from api.schemas.common import alternatives
 
 __all__ = ("Operation", "build_document", "list_operations")
 
@@ -205,12 +206,18 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
         version: Of the software.
     """
     operations = list_operations(app)
-    types = [type_ for operation in operations for type_ in (operation.answer, *operation.bodies.values()) if type_]
-    types = [*dict.fromkeys(types), Problem]
+    kinds = [kind for operation in operations for kind in (operation.answer, *operation.bodies.values()) if kind]
+    types = [*dict.fromkeys(type_ for kind in kinds for type_ in alternatives(kind)), Problem]
     schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
-    by_type = dict(zip(types, schemas, strict=True))
+    by_type: dict[Any, Any] = dict(zip(types, schemas, strict=True))
+    by_type |= {
+        kind: {"anyOf": [by_type[type_] for type_ in alternatives(kind)]}
+        for kind in kinds
+        if len(alternatives(kind)) > 1
+    }
     # Bodies with fields that nobody knows are refused; answers may have more fields one day.
-    for name in {body.__name__ for operation in operations for body in operation.bodies.values() if body is not None}:
+    bodies = [body for operation in operations for body in operation.bodies.values() if body is not None]
+    for name in {type_.__name__ for body in bodies for type_ in alternatives(body)}:
         components[name]["additionalProperties"] = False
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:

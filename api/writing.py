@@ -21,6 +21,7 @@ from api.callers import Caller, Person
 from api.idempotency import KeyedRequest, OwnKeyedRequest
 from api.requests import request_id_of
 from api.resources import resources_of
+from api.schemas.common import alternatives
 
 __all__ = ("OwnWork", "Work", "writing", "writing_own")
 
@@ -84,11 +85,12 @@ class Work:
 
 
 @functools.cache
-def _answer_type(function: Callable[..., Any]) -> Any:
+def _answer_types(function: Callable[..., Any]) -> tuple[Any, ...]:
     annotation = typing.get_type_hints(function)["return"]
     if typing.get_origin(annotation) is Response:
         (annotation,) = typing.get_args(annotation)
-    return typing.get_origin(annotation) or annotation
+    # One of several is what any of them is.
+    return tuple(typing.get_origin(one) or one for one in alternatives(annotation))
 
 
 def _check_answer(request: Request[Any, Any, Any], action: str, answer: Any) -> None:
@@ -96,7 +98,7 @@ def _check_answer(request: Request[Any, Any, Any], action: str, answer: Any) -> 
     if answer is msgspec.UNSET or not request.url.path.startswith("/api/"):
         return
     content = answer.content if isinstance(answer, Response) else answer
-    if not isinstance(content, _answer_type(request.route_handler.fn)):
+    if not isinstance(content, _answer_types(request.route_handler.fn)):
         raise AssertionError(f"{action}: {type(content).__name__} is not what the route answers")
     if any(getattr(content, name, None) is not None for name in _SEEN_ONCE):
         raise AssertionError(f"{action}: what is seen only once is not to be kept")

@@ -36,6 +36,7 @@ from analytics_core.shared_addresses import WARN_DAYS, describe_due
 from analytics_core.spool import FrameKind
 from ingest.catalogue_watch import CatalogueWatch
 from ingest.chores import Chores
+from ingest.event_conversions import BATCH_MARKS, convert_events
 from ingest.events.shipper import EventShipper
 from ingest.job_queue import JobQueue
 from ingest.jobs import Health, backoff_s, run_job
@@ -62,6 +63,7 @@ _LISTS: Final = "lists"
 _SHARED: Final = "shared addresses"
 _AGENT_LISTS: Final = "lists of user agents"
 _SCAN_S: Final = 0.25
+_MARKS_S: Final = 0.5
 _REFRESH_S: Final = 0.5
 _POLL_S: Final = 2.0
 _SEAL_S: Final = 1.0
@@ -189,6 +191,14 @@ class Ingest:
             self._events_conn = await connect(self._settings.require_database(), Role.INGEST, application_name=_NAME)
         shipped = await self.event_shipper.ship(self._events_conn)
         return _SCAN_S if shipped.caught_up and not shipped.moved else 0.0
+
+    async def convert(self) -> float:
+        """Make conversions of events that have landed."""
+        async with connection(self._pool) as conn:
+            outcomes = await convert_events(conn, clock=self._clock)
+        for outcome, events in outcomes.items():
+            self._metrics.marked_events.labels(outcome).inc(events)
+        return 0.0 if outcomes.total() >= BATCH_MARKS else _MARKS_S
 
     async def refresh(self) -> float:
         """Recompute rollups and count listeners; never more than half of the time."""
@@ -325,6 +335,8 @@ class Ingest:
             continue
         while await self.ship_events() == 0.0:
             continue
+        while await self.convert() == 0.0:
+            continue
         await self.rejudge()
         async with connection(self._pool) as conn:
             while await refresh_rollups(conn):
@@ -347,6 +359,7 @@ class Ingest:
         jobs = {
             "shipping": (self.ship, None),
             "shipping events": (self.ship_events, None),
+            "conversions": (self.convert, None),
             "rollups": (self.refresh, None),
             "waiting hits": (self.rejudge, self.pending_wanted),
             "polling": (self.poll, self.poll_wanted),

@@ -19,6 +19,7 @@ from analytics_core.db.outbox import drop_mail
 from analytics_core.db.pool import Connection, Pool
 from analytics_core.db.users import DELETED_FOR, erase_deleted
 from analytics_core.settings import Settings
+from ingest.campaigns import follow_calendar
 from ingest.closings import erase_closed
 from ingest.dictionaries import AgentNumbers
 from ingest.erasures import work_off
@@ -41,6 +42,8 @@ _RETENTION_EVERY: Final = dt.timedelta(hours=1)
 # Whoever asks for one makes the job due; in between it takes up what was stopped.
 _ERASURES_EVERY: Final = dt.timedelta(minutes=1)
 _CLOSINGS_EVERY: Final = dt.timedelta(minutes=10)
+# States by the day need no more, those by the quarter hour no less.
+_CAMPAIGNS_EVERY: Final = dt.timedelta(minutes=5)
 # Whoever decides about one makes the job due.
 _SPIKES_EVERY: Final = dt.timedelta(minutes=1)
 DAYS_AHEAD: Final = 3
@@ -77,6 +80,7 @@ class Chores:
         return [
             JobKind("partitions", _PARTITIONS_EVERY, self._make_partitions),
             JobKind("retention", _RETENTION_EVERY, self._drop_old),
+            JobKind("campaigns", _CAMPAIGNS_EVERY, self._follow_calendar),
             JobKind("secrets", _EVERY, self._destroy_secrets),
             JobKind("pending", _EVERY, self._release_aged),
             JobKind("finality", _EVERY, self._finalise_days),
@@ -120,6 +124,9 @@ class Chores:
 
     async def _drop_old(self, conn: Connection) -> Mapping[str, int]:
         return await drop_old(conn, now=self._clock.now(), hits_months=self._settings.ingest.hits_months)
+
+    async def _follow_calendar(self, conn: Connection) -> Mapping[str, int]:
+        return await follow_calendar(conn, self._pool, now=self._clock.now())
 
     async def _destroy_secrets(self, conn: Connection) -> Mapping[str, int]:
         return {"destroyed": await destroy_old_secrets(conn, now=self._clock.now())}

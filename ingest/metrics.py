@@ -22,6 +22,7 @@ class Metrics:
         self.backlog_bytes = make_gauge(names.INGEST_BACKLOG_BYTES, registry)
         self.events = make_counter(names.INGEST_EVENTS, registry)
         self.event_batches = make_counter(names.INGEST_EVENT_BATCHES, registry)
+        self.marked_events = make_counter(names.INGEST_MARKED_EVENTS, registry)
         self.event_lag_seconds = make_gauge(names.INGEST_EVENT_LAG_SECONDS, registry)
         self.event_backlog_bytes = make_gauge(names.INGEST_EVENT_BACKLOG_BYTES, registry)
         self.marks = make_gauge(names.INGEST_MARKS, registry)

@@ -9,6 +9,7 @@ from typing import Final
 
 import asyncpg
 
+from analytics_core.db.event_marks import drop_signals
 from analytics_core.db.events import ID_DAYS, drop_event_days, drop_event_ids, drop_tenant_events
 from analytics_core.db.pool import Connection
 from analytics_core.db.retention import (
@@ -26,7 +27,7 @@ from analytics_core.db.retention import (
 )
 from analytics_core.keeping import DOWNLOAD_DAYS
 
-__all__ = ("KEEP_DOWNLOADS", "KEEP_SEGMENTS_MONTHS", "drop_old", "months_before")
+__all__ = ("KEEP_DOWNLOADS", "KEEP_SEGMENTS_MONTHS", "SIGNAL_DAYS", "drop_old", "months_before")
 
 KEEP_DOWNLOADS: Final = dt.timedelta(days=DOWNLOAD_DAYS)
 """How long downloads are kept after the day is final for every tenant."""
@@ -34,10 +35,14 @@ KEEP_DOWNLOADS: Final = dt.timedelta(days=DOWNLOAD_DAYS)
 KEEP_SEGMENTS_MONTHS: Final = 12
 """How much longer than hits what is known of a spool's segments is kept: a file that comes back later lands again."""
 
+SIGNAL_DAYS: Final = 180
+"""Days for which it is kept what led a customer in: a conversion may be told 90 days late, and look back as many."""
+
 _DAYS: Final = 1_000
 _SEGMENTS: Final = 10_000
 _CLICKS: Final = 10_000
 _EVENT_IDS: Final = 10_000
+_SIGNALS: Final = 10_000
 
 
 def months_before(day: dt.date, months: int) -> dt.date:
@@ -65,7 +70,7 @@ async def _drop_days(
 
 
 async def _drop_events(conn: Connection, *, horizon: dt.date, today: dt.date) -> Mapping[str, int]:
-    """Let events go by when they were received, and the ids of those that cannot be sent again."""
+    """Let events go by when they were received, ids of those that cannot be sent again, and signals of customers."""
     days = 0
     try:
         while (gone := await drop_event_days(conn, before=horizon)) > 0:
@@ -78,7 +83,11 @@ async def _drop_events(conn: Connection, *, horizon: dt.date, today: dt.date) ->
     last = today - dt.timedelta(days=ID_DAYS)
     while (gone := await drop_event_ids(conn, before=last, limit=_EVENT_IDS)) > 0:
         ids += gone
-    return {"days of events": days, "events": events, "ids of events": ids}
+    signals = 0
+    earliest = dt.datetime.combine(today - dt.timedelta(days=SIGNAL_DAYS), dt.time(), dt.UTC)
+    while (gone := await drop_signals(conn, before=earliest, limit=_SIGNALS)) > 0:
+        signals += gone
+    return {"days of events": days, "events": events, "ids of events": ids, "signals of customers": signals}
 
 
 async def drop_old(conn: Connection, *, now: dt.datetime, hits_months: int) -> Mapping[str, int]:

@@ -325,6 +325,13 @@ async def ask_everything(database: DatabaseSettings, key: str, folder: Path) -> 
             await ask("/analytics/overview", **whole)
             await ask("/links")
             await ask("/sponsors")
+            for path in ("/insertion-orders", "/campaigns", "/flights"):
+                await ask(path)
+            (placed,) = (await ask("/placements"))["data"]
+            assert placed["downloads"] > 0
+            for podcast in {scope["podcast_id"] for scope in scopes if "podcast_id" in scope}:
+                await ask(f"/podcasts/{podcast}/ad-slots")
+                await ask(f"/podcasts/{podcast}/inventory", from_="2026-10-01", to="2026-12-01")
             await ask("/clicks", **whole)
             await ask("/spikes")
     return said

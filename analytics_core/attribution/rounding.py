@@ -11,19 +11,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ("MAX_VALUE", "MAX_WEIGHTS", "MILLION", "UNIT", "split", "split_rows")
+__all__ = ("MAX_VALUE", "MILLION", "UNIT", "split", "split_rows")
 
 UNIT: Final = 1 << 40
-"""The weight one, for those that are parts of it: a share is off by less than a millionth of a millionth."""
+"""The weight one, for those that are parts of it: shares of a thousand touches are right to a thousand-millionth."""
 
 MILLION: Final = 1_000_000
 """The credit of a conversion, in parts of a million."""
 
 MAX_VALUE: Final = 10**15
 """The largest value of a conversion, in minor units, as the schema has it."""
-
-MAX_WEIGHTS: Final = 1 << 52
-"""The largest sum of weights."""
 
 
 def split(value: int, weights: Sequence[int]) -> list[int]:
@@ -60,7 +57,7 @@ def split_rows(values: NDArray[np.int64], weights: NDArray[np.int64]) -> NDArray
 
     Args:
         values: 0 to :data:`MAX_VALUE`.
-        weights: A row for each value; not negative, the sum of a row 1 to :data:`MAX_WEIGHTS`.
+        weights: A row for each value; not negative, the sum of a row 1 to 2 ** 52.
 
     >>> split_rows(np.array([10_000, 10_001]), np.array([[1, 1, 1], [2, 1, 0]])).tolist()
     [[3334, 3333, 3333], [6667, 3334, 0]]

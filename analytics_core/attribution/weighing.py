@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analytics_core.attribution.models import first, last, linear, markov, position, shapley, time_decay
-from analytics_core.attribution.models.paths import Path, Paths, Terms
+from analytics_core.attribution.models.paths import NO_TERMS, Path, Paths, Terms
 from analytics_core.attribution.parameters import Model, Parameters
-from analytics_core.attribution.rounding import UNIT
 
 __all__ = ("WEIGHTS", "Weights", "terms_of")
 
@@ -52,5 +51,4 @@ def terms_of(model: Model, parameters: Parameters, effects: NDArray[np.float64] 
     """
     if model is Model.MARKOV and effects is None:
         raise ValueError("the Markov model needs the removal effects of the run")
-    weights = np.zeros(0, np.int64) if effects is None else np.rint(effects * UNIT).astype(np.int64)
-    return Terms(parameters.half_life_days * _DAY_US, weights)
+    return Terms(parameters.half_life_days * _DAY_US, NO_TERMS.effects if effects is None else effects)

@@ -93,7 +93,7 @@ class Trackable(msgspec.Struct, frozen=True):
 
 
 class DueCampaign(msgspec.Struct, frozen=True):
-    """A campaign that the calendar has passed."""
+    """A campaign that the clock has passed, or flights of it."""
 
     tenant_id: UUID
     tenant_no: int

@@ -11,6 +11,7 @@ import msgspec
 
 from analytics_core.db.ownership import lock_ownership
 from analytics_core.db.pool import Connection
+from analytics_core.errors import NotFound
 
 __all__ = (
     "EVENTS_SOURCE",
@@ -20,6 +21,7 @@ __all__ = (
     "drop_event_days",
     "drop_event_ids",
     "drop_tenant_events",
+    "ensure_customer_secret",
     "ensure_event_partitions",
     "ensure_event_secrets",
     "find_tenants",
@@ -97,6 +99,8 @@ on conflict do nothing"""
 
 _SECRETS: Final[LiteralString] = """/* event_secrets.find */
 select tenant_no, secret from ops.event_secrets where tenant_no = any($1::integer[])"""
+
+_KEYED_BY: Final[LiteralString] = """/* event_secrets.of_one */ select app.customer_secret($1, $2)"""
 
 _DROP_DAYS: Final[LiteralString] = """/* events.drop_days */ select ops.drop_event_days($1)"""
 
@@ -178,6 +182,22 @@ async def ensure_event_secrets(conn: Connection, new: Mapping[int, bytes]) -> di
         await lock_ownership(conn)
         await conn.execute(_ADD_SECRETS, list(new), list(new.values()))
         return {row["tenant_no"]: row["secret"] for row in await conn.fetch(_SECRETS, list(new))}
+
+
+async def ensure_customer_secret(conn: Connection, tenant_no: int, new: bytes) -> bytes:
+    """Return a tenant's secret as the role that authenticates, making it of *new* where there is none.
+
+    Outside a transaction. No tenant is erased meanwhile.
+
+    Raises:
+        NotFound: There is no such tenant any more.
+    """
+    async with conn.transaction():
+        await lock_ownership(conn)
+        if not await find_tenants(conn, [tenant_no]):
+            raise NotFound("tenant")
+        secret: bytes = await conn.fetchval(_KEYED_BY, tenant_no, new)
+    return secret
 
 
 async def drop_event_days(conn: Connection, *, before: dt.date) -> int:

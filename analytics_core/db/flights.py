@@ -12,14 +12,13 @@ from uuid import UUID
 import msgspec
 
 from analytics_core.campaigns import FlightStatus, flight_status
-from analytics_core.db.campaigns import CampaignRow
+from analytics_core.db.campaigns import CampaignRow, DueCampaign
 from analytics_core.db.pool import Connection, Tenant
 from analytics_core.errors import Conflict, NotFound, Outdated
 from analytics_core.ids import new_id
 
 __all__ = (
     "MAX_FLIGHTS",
-    "DueFlights",
     "FlightFields",
     "FlightRow",
     "add_flight",
@@ -131,14 +130,6 @@ where (f.status = 'planned' and f.starts_at <= $1 and (c.status = 'active' or (c
         and f.makegood_of is not null)))
     or (f.status in ('active', 'paused') and f.ends_at <= $1)
 group by 1, 2, 3 order by min(f.starts_at), f.campaign_id limit $2"""
-
-
-class DueFlights(msgspec.Struct, frozen=True):
-    """A campaign with flights that the clock has passed."""
-
-    tenant_id: UUID
-    tenant_no: int
-    campaign_id: UUID
 
 
 async def add_flight(
@@ -300,6 +291,6 @@ async def settle_flights(conn: Connection, campaign: CampaignRow, *, now: dt.dat
     return changed
 
 
-async def list_due_flights(conn: Connection, *, now: dt.datetime, limit: int) -> list[DueFlights]:
+async def list_due_flights(conn: Connection, *, now: dt.datetime, limit: int) -> list[DueCampaign]:
     """List campaigns of all tenants with flights that the clock has passed, as ingest."""
-    return [msgspec.convert(row, DueFlights) for row in await conn.fetch(_DUE, now, limit)]
+    return [msgspec.convert(row, DueCampaign) for row in await conn.fetch(_DUE, now, limit)]

@@ -132,7 +132,8 @@ async def _take_order(work: Work, given: AddCampaign, name: str, *, now: dt.date
 async def create_campaign(request: Request[Any, Any, Any]) -> Response[Campaign]:
     """Make a campaign, as a draft: under an order, or with an open order of its own name and sponsor."""
     given = await read_json(request, AddCampaign)
-    said = given_fields(given, leave=("insertion_order_id", "sponsor_id", "currency", "utm"))
+    said = given_fields(given, leave=("insertion_order_id", "sponsor_id", "utm"))
+    said.pop("currency")
     fields = CampaignFields(**said, utm=given.utm.as_mapping())
     check(
         lambda: _check_owner(given),

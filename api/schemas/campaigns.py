@@ -8,10 +8,11 @@ from uuid import UUID
 
 import msgspec
 
-from analytics_core.campaigns import MAX_AMOUNT, CampaignStatus, FlightStatus, Model, OrderStatus, Pricing
+from analytics_core.campaigns import CampaignStatus, FlightStatus, Model, OrderStatus, Pricing
 from analytics_core.db.campaigns import CampaignRow
 from analytics_core.db.flights import FlightRow
 from analytics_core.db.insertion_orders import OrderRow
+from analytics_core.money import MAX_AMOUNT
 from analytics_core.sponsors import MAX_NAME
 from api.schemas.links import Utm
 
@@ -30,7 +31,7 @@ __all__ = (
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 _Reference = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
-_Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z", description="ISO 4217.")]
+_Currency = Annotated[str, msgspec.Meta(min_length=3, max_length=3)]
 _Amount = Annotated[int, msgspec.Meta(ge=0, le=MAX_AMOUNT)]
 _Window = Annotated[int, msgspec.Meta(ge=1, le=90)]
 _Impressions = Annotated[int, msgspec.Meta(ge=1, le=10**12)]

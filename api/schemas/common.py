@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+import types
+import typing
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
-__all__ = ("HealthAnswer", "Page")
+__all__ = ("HealthAnswer", "Page", "alternatives")
 
 T = TypeVar("T")
 
@@ -22,3 +24,8 @@ class HealthAnswer(msgspec.Struct, frozen=True):
     """Up; when it is not, the answer is a problem with status 503."""
 
     status: str = "up"
+
+
+def alternatives(kind: Any) -> tuple[Any, ...]:
+    """List the forms that a body or an answer has, of which most have one."""
+    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)

@@ -124,10 +124,10 @@ class EventShipper:
         """Land a batch, once more where that alone helps."""
         for _ in range(_TRIES - 1):
             try:
-                return await land_events(conn, batch, rows, cutoff=cutoff, sieve=self._sieve)
+                return await land_events(conn, batch, rows, cutoff=cutoff, now=self._clock.now(), sieve=self._sieve)
             except TRY_AGAIN:
                 self._metrics.event_batches.labels("retried").inc()
-        return await land_events(conn, batch, rows, cutoff=cutoff, sieve=self._sieve)
+        return await land_events(conn, batch, rows, cutoff=cutoff, now=self._clock.now(), sieve=self._sieve)
 
     def _count(self, landed: Landed) -> None:
         for account, events in landed.accounts.items():

@@ -9,11 +9,13 @@ from typing import Final, NamedTuple
 
 from analytics_core.accounts import DEAD, DUPLICATE, EVENT, NO_TENANT
 from analytics_core.db.dead_letters import DeadLetter, add_dead_letters
+from analytics_core.db.event_marks import add_marks
 from analytics_core.db.events import EVENTS_SOURCE, StoredEvent, add_events, find_tenants
 from analytics_core.db.ledger import Entry, add_entries
 from analytics_core.db.ownership import lock_ownership
 from analytics_core.db.pool import Connection
 from analytics_core.db.segments import advance_cutoff, move_checkpoint
+from analytics_core.event_conversions import is_marked
 from analytics_core.hits import MAX_AGENT_BYTES
 from ingest.events.reading import EventBatch, SpooledEvent
 from ingest.sieve import Places, Refusal, Sieve, describe, is_refusal
@@ -44,14 +46,17 @@ class _Outcome(NamedTuple):
     account: str
 
 
-async def _write(conn: Connection, events: Sequence[SpooledEvent], rows: Sequence[StoredEvent]) -> list[_Outcome]:
-    """Write the rows of some events; say what each of them was."""
+async def _write(
+    conn: Connection, events: Sequence[SpooledEvent], rows: Sequence[StoredEvent], *, now: dt.datetime
+) -> list[_Outcome]:
+    """Write the rows of some events, and marks of those that may be conversions; say what each of them was."""
     tenants = await find_tenants(conn, {row.tenant_no for row in rows})
     firsts: dict[object, StoredEvent] = {}
     for row in rows:
         if row.tenant_no in tenants:
             firsts.setdefault(row.key, row)
     new = await add_events(conn, list(firsts.values()))
+    await add_marks(conn, (row for row in firsts.values() if row.key in new and is_marked(row)), now=now)
     outcomes = []
     for event, row in zip(events, rows, strict=True):
         if row.tenant_no not in tenants:
@@ -97,6 +102,7 @@ async def land_events(
     rows: Sequence[StoredEvent],
     *,
     cutoff: dt.datetime | None,
+    now: dt.datetime,
     sieve: Sieve,
 ) -> Landed:
     """Land a batch in one transaction; those of its events that the database refuses alone are buried.
@@ -106,6 +112,7 @@ async def land_events(
         batch: The events.
         rows: A row for each of them.
         cutoff: Up to when events have landed once the batch has; ``None`` when that is unknown.
+        now: Aware instant.
         sieve: Finds what is refused.
 
     Returns:
@@ -119,7 +126,8 @@ async def land_events(
     async def attempt(places: Places) -> list[_Outcome]:
         async with conn.transaction():
             chosen = places.tolist()
-            return await _write(conn, [batch.events[place] for place in chosen], [rows[place] for place in chosen])
+            events = [batch.events[place] for place in chosen]
+            return await _write(conn, events, [rows[place] for place in chosen], now=now)
 
     async def probe(places: Places) -> None:
         savepoint = conn.transaction()
@@ -139,7 +147,7 @@ async def land_events(
         dead = list(batch.dead)
         try:
             async with conn.transaction():
-                outcomes = await _write(conn, batch.events, rows)
+                outcomes = await _write(conn, batch.events, rows, now=now)
         except Exception as error:
             if not is_refusal(error):
                 raise

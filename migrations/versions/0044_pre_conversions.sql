@@ -18,7 +18,7 @@ create table app.conversion_actions (
     archived_at timestamptz,
     primary key (tenant_id, action_id),
     unique (tenant_id, sponsor_id, action_id),
-    unique (tenant_id, sponsor_id, name_key),
+    constraint conversion_actions_name unique (tenant_id, sponsor_id, name_key),
     foreign key (tenant_id, sponsor_id) references app.sponsors,
     check ((default_value_amount is null) = (currency is null))
 );
@@ -55,7 +55,11 @@ create table app.conversions (
     check ((value_amount is null) = (currency is null))
 );
 create index conversions_sponsor on app.conversions (tenant_id, sponsor_id, occurred_at, conversion_id);
+create index conversions_occurred on app.conversions (tenant_id, occurred_at, conversion_id);
+create index conversions_external on app.conversions (tenant_id, external_id);
 create index conversions_customer on app.conversions (tenant_id, customer_key, occurred_at) where customer_key is not null;
+-- Of an event it is asked whose the page is on which it happened.
+create index sponsors_domain on app.sponsors (tenant_id, domain) where domain is not null;
 
 -- What was said of a conversion later: that it was none after all, or what it was worth. Never changed; the last word counts.
 create table app.conversion_adjustments (
@@ -98,12 +102,27 @@ create index customer_signals_occurred on app.customer_signals (occurred_at);
 
 -- Events that may be conversions, or tell of a customer: landing leaves the mark, and what takes it reads the event.
 create table ops.event_marks (
+    mark_no bigint generated always as identity primary key,
     tenant_no integer not null,
     event_id uuid not null,
     received_at timestamptz not null,
-    primary key (tenant_no, event_id)
+    -- When it was left, and when it is looked at next: a refund waits for its purchase.
+    marked_at timestamptz not null,
+    due_at timestamptz not null
 );
-grant select, insert, delete on ops.event_marks to castledger_ingest;
+create index event_marks_due on ops.event_marks (due_at);
+grant select, insert, update (due_at), delete on ops.event_marks to castledger_ingest;
+
+-- The secret under which a tenant's customers are keyed, made of a fresh one where there is none: for the role that
+-- authenticates, so that the API may key a customer as events do, and no query of a tenant's can read it.
+create function app.customer_secret(tenant integer, fresh bytea) returns bytea language sql volatile security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+    insert into ops.event_secrets (tenant_no, secret) values (tenant, fresh) on conflict do nothing;
+    select secret from ops.event_secrets where tenant_no = tenant;
+$$;
+revoke execute on function app.customer_secret(integer, bytea) from public;
+grant execute on function app.customer_secret(integer, bytea) to castledger_auth;
 
 alter table app.conversion_actions enable row level security;
 alter table app.conversion_actions force row level security;
@@ -141,7 +160,8 @@ create policy dump on app.conversion_adjustments for select to castledger_dump u
 create policy dump on app.customer_signals for select to castledger_dump using (true);
 
 grant select, insert, update on app.conversion_actions to castledger_api;
-grant select, insert on app.conversions, app.conversion_adjustments to castledger_api;
+grant select, insert, update (survey_answer) on app.conversions to castledger_api;
+grant select, insert on app.conversion_adjustments to castledger_api;
 grant select on app.customer_signals to castledger_api;
 grant select on app.conversion_actions to castledger_ingest;
 grant select, insert, update on app.conversions to castledger_ingest;

@@ -34,12 +34,12 @@ class Terms(NamedTuple):
 
     Attributes:
         half_life_us: Of time decay, in microseconds.
-        effects: By a campaign's number its removal effect in parts of ``UNIT``; empty but for Markov.
+        effects: By a campaign's number its removal effect, 0 to 1; empty but for Markov.
     """
 
     half_life_us: int
-    effects: NDArray[np.int64]
+    effects: NDArray[np.float64]
 
 
-NO_TERMS: Final = Terms(1, np.zeros(0, np.int64))
+NO_TERMS: Final = Terms(1, np.zeros(0))
 """For models that look at touches alone."""

@@ -31,7 +31,7 @@ def weigh(path: Path, terms: Terms) -> list[int]:
     Source:
         ``docs/methodology/attribution.md``, "Time decay"; Podscribe's "multi touch with time decay".
 
-    >>> [weight / UNIT for weight in weigh(Path((0, 0, 0), (0, 7, 14)), Terms(7, np.zeros(0, np.int64)))]
+    >>> [weight / UNIT for weight in weigh(Path((0, 0, 0), (0, 7, 14)), Terms(7, np.zeros(0)))]
     [0.25, 0.5, 1.0]
     """
     return [_halve((path.at_us[-1] - at_us) / terms.half_life_us) for at_us in path.at_us]

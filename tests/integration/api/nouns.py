@@ -25,6 +25,7 @@ from analytics_core.permissions import INSTALLATION_PERMISSIONS, RoleName
 from api.openapi import Operation, list_operations
 from api.pages.forms import FIELD, form_token
 from api.pages.sessions import SESSION_COOKIE
+from api.schemas.common import alternatives
 from ingest.restatements import restate
 from tests.campaigns import make_campaign, make_run
 from tests.integration.api.browsers import ORIGIN, Browser
@@ -232,6 +233,22 @@ async def _sponsor(owner: Owner) -> str:
     return str((await owner.post("/sponsors", name=f"Sponsor {owner.number}"))["sponsor_id"])
 
 
+async def _action(owner: Owner) -> str:
+    sponsor_id = await owner.one("sponsor_id")
+    made = await owner.post("/conversion-actions", sponsor_id=sponsor_id, name="Purchase", category="purchase")
+    return str(made["action_id"])
+
+
+async def _conversion(owner: Owner) -> str:
+    said = {"action_id": await owner.one("action_id"), "external_id": "order-1", "occurred_at": f"{_DAY}T10:00:00Z"}
+    return str((await owner.post("/attribution/conversions", **said))["conversion_id"])
+
+
+async def _survey_option(owner: Owner) -> str:
+    made = await owner.post(f"/flights/{await owner.one('flight_id')}/survey-options", answer="The Daily")
+    return str(made["survey_option_id"])
+
+
 async def _insertion_order(owner: Owner) -> str:
     sponsor_id = await owner.one("sponsor_id")
     made = await owner.post("/insertion-orders", sponsor_id=sponsor_id, name="Autumn", currency="EUR")
@@ -291,6 +308,9 @@ MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "user_id": _member,
     "invitation_id": _invitation,
     "session_id": _session,
+    "action_id": _action,
+    "conversion_id": _conversion,
+    "survey_option_id": _survey_option,
     "run_id": _run,
 }
 """How one of each is made, by the parameter that names it; what others are made of comes first."""
@@ -306,6 +326,9 @@ QUERIES: Final[Mapping[str, str]] = {"day": _DAY, "from": _DAY, "to": "2026-11-0
 
 BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     "accept_spike": [{"reason": "a crawler"}],
+    "adjust_conversion": [{"kind": "retract"}],
+    "answer_survey": [{"action_id": "{action_id}", "external_id": "order-1", "answer": "The Daily"}],
+    "create_conversion_action": [{"sponsor_id": "{sponsor_id}", "name": "Signup", "category": "signup"}],
     "create_ad_slot": [{"name": "First", "position": "pre"}],
     "create_campaign": [
         {**_CAMPAIGN, "insertion_order_id": "{insertion_order_id}"},
@@ -322,6 +345,7 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
         {"email": "other@example.com", "role": "sponsor", "sponsor_ids": ["{sponsor_id}"]},
     ],
     "create_link": [{"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"}],
+    "create_survey_option": [{"answer": "Friends"}],
     "create_placement": [
         {"episode_id": "{episode_id}", "delivery": "dynamic", "ad_slot_id": "{ad_slot_id}", "slot_no": 2},
     ],
@@ -329,9 +353,11 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     "duplicate_campaign": [{}],
     "revert_spike": [{"reason": "a crawler"}],
     "merge_sponsor": [{"into": "{sponsor_id}"}],
+    "send_conversions": [{"action_id": "{action_id}", "external_id": "order-2"}],
     "rotate_api_key": [{"overlap_s": 60}],
     "update_ad_slot": [{"name": "Other"}],
     "update_api_key": [{"name": "other"}],
+    "update_conversion_action": [{"name": "Other"}],
     "update_campaign": [{"name": "Other"}],
     "update_flight": [{"name": "Other"}],
     "update_insertion_order": [{"name": "Other"}],
@@ -369,7 +395,7 @@ class Asked(NamedTuple):
 
 def ids_in_bodies(operation: Operation) -> set[str]:
     """List the fields of an operation's body that name a thing."""
-    structs = [body for body in operation.bodies.values() if body is not None]
+    structs = [kind for body in operation.bodies.values() if body is not None for kind in alternatives(body)]
     fields = [field for body in structs for field in msgspec.structs.fields(body)]
     return {field.encode_name for field in fields if field.encode_name in MAKERS or "UUID" in str(field.type)}
 

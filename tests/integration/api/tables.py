@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Final
 from uuid import UUID
 
+from analytics_core.db.pool import Tenant
 from analytics_core.hits import HitKind
 from ingest.rollups import refresh_listeners, refresh_rollups
+from tests.factories import MadePodcast
 from tests.integration.api.ledger import Ledger
 from tests.integration.api.nouns import Owner
+from tests.sponsorships import make_results, make_sponsorship
 
 __all__ = ("ROWS", "fill_tables")
 
@@ -24,6 +27,11 @@ ROWS: Final[Mapping[str, str]] = {
     " values ($1, 'links', 'total', now(), 'test')",
     "app.clicks": "insert into app.clicks (tenant_no, link_no, occurred_at, segment_no, ordinal, is_bot)"
     " select $2, link_no, now(), 1, 1000 + $3::integer, false from app.links where tenant_id = $1 limit 1",
+    "app.conversion_adjustments": "insert into app.conversion_adjustments (tenant_id, adjustment_id, conversion_id,"
+    " kind, said_hash, adjusted_at, received_at) select $1, gen_random_uuid(), conversion_id, 'retract',"
+    " sha256($3::bytea), now(), now() from app.conversions where tenant_id = $1 limit 1",
+    "app.customer_signals": "insert into app.customer_signals (tenant_id, event_id, customer_key, occurred_at,"
+    " received_at, link) values ($1, gen_random_uuid(), gen_random_uuid(), now(), now(), 'offer')",
     "app.unknown_hosts": "insert into app.unknown_hosts (tenant_no, podcast_no, host, hits)"
     " select $2, podcast_no, 'media' || $3 || '.example.net', 1 from app.podcasts where tenant_id = $1 limit 1",
     "ops.listener_marks": "insert into ops.listener_marks (tenant_no, podcast_no, month)"
@@ -32,9 +40,25 @@ ROWS: Final[Mapping[str, str]] = {
 """A row a table and tenant: ``$1`` is its id, ``$2`` its number, ``$3`` a text that tells it from others."""
 
 
+async def _fill_sponsorship(ledger: Ledger, owner: Owner, tenant: Tenant) -> None:
+    """Give the sponsor something of all that one may have."""
+    podcast_id, sponsor_id = UUID(owner.made["podcast_id"]), UUID(owner.made["sponsor_id"])
+    row = await ledger.operator.fetchrow(
+        "select podcast_no, podcast_guid from app.podcasts where podcast_id = $1", podcast_id
+    )
+    assert row is not None
+    podcast = MadePodcast(podcast_id, row["podcast_no"], row["podcast_guid"], tenant, {})
+    await ledger.operator.execute(
+        "update app.links set sponsor_id = $1 where link_id = $2", sponsor_id, UUID(owner.made["link_id"])
+    )
+    made = await make_sponsorship(ledger.operator, podcast, sponsor_id)
+    await make_results(ledger.operator, podcast, sponsor_id, made)
+
+
 async def fill_tables(ledger: Ledger, owner: Owner) -> None:
     """Have ingest make what it makes, and write the rest by hand."""
     podcast, tenant = owner.made["podcast_id"], await ledger.tenant_of(owner.slug)
+    await _fill_sponsorship(ledger, owner, tenant)
     await ledger.mark_dirty(owner.made["episode_id"], "2026-11-02")
     while await refresh_rollups(ledger.ingest):
         continue

@@ -16,9 +16,11 @@ from api.app import create_app
 from api.callers import Caller
 from api.openapi import list_operations
 from api.resources import Resources
-from tests.campaigns import make_campaign, make_flight, make_run
+from tests.campaigns import MadeCampaign, make_run
 from tests.integration.api.ledger import Api, Ledger, problem
+from tests.integration.api.nouns import QUERIES
 from tests.integration.api.people import make_person, sign_in
+from tests.integration.api.test_campaigns import an_episode, make_campaign, make_flight, make_placement
 from tests.integration.api.test_sponsors import call, follow, make, make_link
 
 pytestmark = pytest.mark.anyio
@@ -45,20 +47,33 @@ class World(NamedTuple):
     access: str
 
 
-async def things_of(api: Api, ledger: Ledger, name: str, clicks: int) -> dict[str, str]:
+async def things_of(api: Api, ledger: Ledger, name: str, clicks: int, podcast: int) -> dict[str, str]:
     sponsor = await make(api, name)
     link = await make_link(api, sponsor, slug=name.lower())
     await follow(ledger, link, ["2026-11-20T10:00:00+00:00"] * clicks)
-    campaign = await make_campaign(ledger.operator, await ledger.tenant_of("home"), sponsor["sponsor_id"])
-    flight_id = await make_flight(ledger.operator, campaign)
-    run_id = await make_run(ledger.operator, campaign)
+    campaign = await make_campaign(api, sponsor, name=f"{name} campaign")
+    flight = await make_flight(api, campaign)
+    episode = await an_episode(api, podcast)
+    placement = await make_placement(api, flight, episode)
+    stored = MadeCampaign(
+        await ledger.tenant_of("home"),
+        UUID(campaign["sponsor_id"]),
+        UUID(campaign["insertion_order_id"]),
+        UUID(campaign["campaign_id"]),
+        campaign["currency"],
+    )
+    run_id = str(await make_run(ledger.operator, stored))
+    given = {"sponsor_id": sponsor["sponsor_id"], "name": "Purchase", "category": "purchase"}
+    action = (await api.request("POST", "/conversion-actions", json=given)).json()
+    said = {"action_id": action["action_id"], "external_id": f"order-{name}"}
+    conversion = (await api.request("POST", "/attribution/conversions", json=said)).json()
+    ids = {**sponsor, **link, **campaign, **flight, **episode, **placement, **action, **conversion, "run_id": run_id}
     return {
-        "sponsor_id": sponsor["sponsor_id"],
-        "link_id": link["link_id"],
-        "insertion_order_id": str(campaign.insertion_order_id),
-        "campaign_id": str(campaign.campaign_id),
-        "flight_id": str(flight_id),
-        "run_id": str(run_id),
+        noun: ids[noun]
+        for noun in (
+            *("sponsor_id", "link_id", "insertion_order_id", "campaign_id", "flight_id", "placement_id"),
+            *("podcast_id", "episode_id", "action_id", "conversion_id", "run_id"),
+        )
     }
 
 
@@ -77,11 +92,9 @@ async def hold(api: Api, ledger: Ledger, user_id: UUID, *sponsors: str) -> None:
 
 @pytest.fixture
 async def world(api: Api, ledger: Ledger) -> World:
-    mine = await things_of(api, ledger, "Acme", 2)
-    other = await things_of(api, ledger, "Zenith", 5)
+    mine = await things_of(api, ledger, "Acme", 2, 1)
+    other = await things_of(api, ledger, "Zenith", 5, 2)
     await make_link(api, slug="nobodys")
-    podcast = await api.add_podcast()
-    other["podcast_id"] = podcast["podcast_id"]
     user_id = await make_person(ledger, "sam@example.com", "home", role=RoleName.SPONSOR)
     await hold(api, ledger, user_id, mine["sponsor_id"])
     return World(mine, other, user_id, (await sign_in(api, "sam@example.com")).access)
@@ -126,6 +139,8 @@ async def test_every_route_refuses_what_is_another_sponsors_and_changes_nothing(
         body = BODIES.get(operation.function.__name__, {}) if operation.bodies else None
         method = operation.method.upper()
         given: dict[str, Any] = {} if body is None else {"json": body}
+        query = {one.name: QUERIES[one.name] for one in operation.query if one.required and one.name in QUERIES}
+        given["params"] = query
         answer = await api.request(method, path, key=world.access, **given)
         asked += 1
         if needed not in SEEN:
@@ -135,19 +150,39 @@ async def test_every_route_refuses_what_is_another_sponsors_and_changes_nothing(
         if "{" in operation.path:
             problem(answer, 404, "not_found")
             own = operation.path.removeprefix("/api/v1").format(**world.mine)
-            assert (await api.get(own, key=world.access)).status_code == 200
+            found = await api.request("GET", own, key=world.access, params=query)
+            assert found.status_code == 200, found.text
         else:
             assert answer.status_code == 200
         for parameter in operation.query:
             if parameter.schema.get("format") == "uuid":
-                query = {parameter.name: world.other[parameter.name]}
-                problem(await api.get(path, key=world.access, **query), 404, "not_found")
+                foreign = {**query, parameter.name: world.other[parameter.name]}
+                problem(await api.request("GET", path, key=world.access, params=foreign), 404, "not_found")
         assert not any(made in answer.text for made in (*world.other.values(), "Zenith", "zenith", "nobodys"))
         answered += 1
     assert asked > 40
     assert answered >= 7
     after = await contents(ledger)
     assert {name for name in after if after[name] != before[name]} == set()
+
+
+async def test_what_is_placed_has_its_titles_and_nothing_else_of_a_podcast_is_seen(
+    api: Api, ledger: Ledger, world: World
+) -> None:
+    (placed,) = (await api.get("/placements", key=world.access)).json()["data"]
+    assert placed == await api.data(f"/placements/{world.mine['placement_id']}")
+    assert placed["podcast_title"]
+    assert placed["episode_title"]
+    await api.request(
+        "POST", f"/podcasts/{world.mine['podcast_id']}/ad-slots", json={"name": "Hers", "position": "mid"}
+    )
+    slots = await api.get(f"/podcasts/{world.mine['podcast_id']}/ad-slots", key=world.access)
+    assert slots.json()["data"] == []
+    for path in (f"/podcasts/{world.mine['podcast_id']}", f"/podcasts/{world.mine['podcast_id']}/episodes"):
+        problem(await api.get(path, key=world.access), 403, "forbidden")
+    orders = (await api.get("/insertion-orders", key=world.access)).json()["data"]
+    assert [one["insertion_order_id"] for one in orders] == [world.mine["insertion_order_id"]]
+    assert [one["number"] for one in (await api.data("/insertion-orders"))["data"]] == [1, 2]
 
 
 async def test_what_somebody_sees_follows_their_membership_at_once(api: Api, ledger: Ledger, world: World) -> None:

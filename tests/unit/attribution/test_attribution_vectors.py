@@ -18,7 +18,7 @@ from analytics_core.attribution.journeys import Journeys
 from analytics_core.attribution.models import markov, shapley
 from analytics_core.attribution.models.paths import Path as Journey
 from analytics_core.attribution.parameters import DEFAULT_PARAMETERS, Model, Parameters
-from analytics_core.attribution.removal import InsufficientData, RemovalEffects, Transitions
+from analytics_core.attribution.removal import MAX_CAMPAIGNS, InsufficientData, RemovalEffects, Transitions
 from analytics_core.attribution.touches import Signal, Touch
 from analytics_core.attribution.weighing import terms_of
 from tests.journeys import DAY_US, NOON
@@ -73,6 +73,12 @@ def solve(vector: dict[str, Any], names: list[str]) -> RemovalEffects:
     chain.add(Journeys.of_paths(numbered["conversions"]))
     chain.add_null(Journeys.of_paths(numbered["nulls"]))
     return chain.effects()
+
+
+def test_more_campaigns_than_can_be_solved_have_no_answer() -> None:
+    Transitions(MAX_CAMPAIGNS)
+    with pytest.raises(InsufficientData, match="2,001 campaigns, and at most 2,000"):
+        Transitions(MAX_CAMPAIGNS + 1)
 
 
 @pytest.mark.parametrize("vector", TOGETHER)

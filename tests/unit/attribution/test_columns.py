@@ -64,6 +64,12 @@ def test_rows_are_split_as_one_is(rows: list[list[int]], data: st.DataObject) ->
     assert [sum(parts) for parts in expected] == values
 
 
+def test_a_share_that_floating_point_rounds_up_is_split_exactly() -> None:
+    value, weights = 999_999_999_453_497, [40, 1, 33, 10, 3]
+    assert int(value * (weights[0] / sum(weights))) == value * weights[0] // sum(weights) + 1
+    assert split_rows(np.array([value]), np.array([weights])).tolist() == [split(value, weights)]
+
+
 def test_the_most_that_there_may_be_is_split_exactly() -> None:
     # As many touches as may compete, weights of a whole unit and odd ones beside them, and the largest value.
     weights = [UNIT - place % 7 for place in range(MAX_TOUCHES)]

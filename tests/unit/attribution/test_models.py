@@ -121,9 +121,8 @@ def test_campaigns_are_given_by_their_last_touch_and_in_proportion(told: list[To
             assert even[place].share == by_effect[place].share == 0
             continue
         assert even[place].share == pytest.approx(1 / len(last))
-        if whole > 1e-6:
-            expected = effects_by_id(found)[touch.campaign_id] / whole
-            assert by_effect[place].share == pytest.approx(expected, abs=1e-5)
+        expected = effects_by_id(found)[touch.campaign_id] / whole if whole else 1 / len(last)
+        assert by_effect[place].share == pytest.approx(expected, abs=1e-10)
 
 
 def test_campaigns_that_would_not_be_missed_share_alike() -> None:
@@ -149,6 +148,6 @@ def test_an_explanation_says_what_every_model_gave(
     assert explained.credits == {model: share(told, value, model, chosen, found) for model in Model}
 
 
-def test_what_was_told_once_is_a_million() -> None:
+def test_a_single_touch_is_given_everything() -> None:
     (only,) = credit([Touch(NOON, Signal.CODE, UUID(int=9), CAMPAIGNS[0], DAY_US)], 5, Model.LINEAR, DEFAULT_PARAMETERS)
     assert only == Credit(1.0, 1_000_000, 5)

@@ -93,6 +93,12 @@ def test_the_surest_own_signal_has_all_of_a_conversion() -> None:
     assert surest(NOON, []) is None
 
 
+def test_of_two_own_signals_that_are_as_sure_the_later_decides() -> None:
+    early = CLICK._replace(is_own=True)
+    late = early._replace(at_us=NOON - 1, flight_id=UUID(int=3))
+    assert surest(NOON, [late, early]) == late
+
+
 def test_what_a_customer_did_before_is_not_deterministic() -> None:
     code = CLICK._replace(at_us=NOON, signal=Signal.CODE, is_own=True)
     # Known at the same instant from elsewhere, and surer, of the same flight.
