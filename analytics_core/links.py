@@ -17,6 +17,7 @@ from analytics_core.hosts import parse_host_name
 __all__ = (
     "CLICK_PARAMETER",
     "MAX_TARGET_CHARS",
+    "MAX_UTM_CHARS",
     "UTM",
     "LinkArguments",
     "format_click_id",
@@ -26,6 +27,7 @@ __all__ = (
     "parse_link_arguments",
     "parse_slug",
     "parse_target_url",
+    "parse_vanity_host",
     "requested_utm",
     "set_parameters",
 )
@@ -37,9 +39,10 @@ CLICK_PARAMETER: Final = "cl_click"
 """Under which name a click's id reaches the target."""
 
 MAX_TARGET_CHARS: Final = 2048
+MAX_UTM_CHARS: Final = 200
+"""Of a campaign parameter."""
 # With the link's own parameters; a request's, and a click's id, then fit into a header line as a rule.
 _MAX_SET_CHARS: Final = 4096
-_MAX_UTM_CHARS: Final = 200
 # 128 bits in characters of six: of the last one only two bits are used.
 _CLICK_ID: Final = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]")
 _SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
@@ -123,6 +126,27 @@ def parse_target_url(text: str, *, own_hosts: Collection[str] = ()) -> str:
     return url
 
 
+def parse_vanity_host(text: str, *, own_hosts: Collection[str] = ()) -> str:
+    """Read the name of a host that is to lead to a link.
+
+    Args:
+        text: Without scheme, port and path.
+        own_hosts: Of ours, in lower case: what is answered there is not anybody's to change.
+
+    Raises:
+        InvalidInput: ``host_invalid``, ``host_not_public``, or ``host_own``.
+
+    >>> parse_vanity_host("Acme.Show.example.net.")
+    'acme.show.example.net'
+    """
+    host = parse_host_name(text)
+    if host in own_hosts:
+        raise InvalidInput(
+            "host", "is this installation's own name; use another, such as one below it", code="host_own"
+        )
+    return host
+
+
 def set_parameters(url: str, wanted: Mapping[str, str]) -> str:
     """Set parameters of a URL's query and leave every other byte as it is.
 
@@ -192,7 +216,7 @@ def requested_utm(query: str) -> dict[str, str]:
         pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=50, errors="replace")
     except ValueError:
         return {}
-    return {name: value for name, value in pairs if name in names and len(value) <= _MAX_UTM_CHARS}
+    return {name: value for name, value in pairs if name in names and len(value) <= MAX_UTM_CHARS}
 
 
 def format_click_id(click_id: UUID) -> str:

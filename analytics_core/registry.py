@@ -23,6 +23,7 @@ from analytics_core.api_keys import KeyKind
 
 __all__ = (
     "CollectorKey",
+    "HostTable",
     "KeyTable",
     "Known",
     "Link",
@@ -37,8 +38,8 @@ __all__ = (
     "write_registry",
 )
 
-_FORMAT: Final = "castledger-registry-3"
-_SECTIONS: Final = {_FORMAT: 4, "castledger-registry-2": 3}
+_FORMAT: Final = "castledger-registry-4"
+_SECTIONS: Final = {_FORMAT: 5, "castledger-registry-3": 4, "castledger-registry-2": 3}
 _CLICK: Final = "click"
 _LONGEST_HEADER: Final = 1024 * 1024
 
@@ -59,6 +60,14 @@ class LinkTable(Protocol):
 
     def get(self, slug: str, /) -> Link | None:
         """Return a link; ``None`` when there is none."""
+        ...
+
+
+class HostTable(Protocol):
+    """Slugs of links by the host that leads to them, whatever path is asked for."""
+
+    def get(self, host: str, /) -> str | None:
+        """Return a link's slug; ``None`` when the host is nobody's."""
         ...
 
 
@@ -98,6 +107,7 @@ class Known(Protocol):
         deny_hosts: Hosts never redirected to, with their subdomains.
         own_hosts: Host names under which trackers of this installation answer.
         links: What ``/go/<slug>`` leads to, by slug.
+        vanity_hosts: Slugs of links by the lower-case name of a host of their own.
         keys: Who may send events to collectors.
     """
 
@@ -114,6 +124,8 @@ class Known(Protocol):
     @property
     def links(self) -> LinkTable: ...
     @property
+    def vanity_hosts(self) -> HostTable: ...
+    @property
     def keys(self) -> KeyTable: ...
 
 
@@ -126,11 +138,17 @@ class Registry(msgspec.Struct, frozen=True, kw_only=True):
     deny_hosts: frozenset[str] = frozenset()
     own_hosts: frozenset[str] = frozenset()
     links: dict[str, Link] = {}
+    vanity_hosts: dict[str, str] = {}
     keys: dict[bytes, CollectorKey] = {}
 
 
 class _Header(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot's first line; ``lines`` and ``sizes`` are of hosts, click keys, links and API keys, in this order."""
+    """A snapshot's first line.
+
+    Attributes:
+        lines: How many there are of hosts, click keys, links, API keys and vanity hosts, in this order.
+        sizes: How many bytes these are.
+    """
 
     format: str
     version: int
@@ -197,6 +215,15 @@ class _Keys(_Lines):
         return None if found is None else _key_decoder.decode(found)
 
 
+class _Hosts(_Lines):
+    """Lines of hosts that lead to a link: the host and the link's slug."""
+
+    def get(self, host: str, /) -> str | None:
+        """Return a link's slug; ``None`` when the host is nobody's."""
+        # Most installations have none: then whatever is asked for costs no search.
+        return self._find(host) if self._count else None
+
+
 _key_decoder: Final = msgspec.json.Decoder(CollectorKey)
 
 
@@ -212,9 +239,11 @@ class Snapshot:
         self.hosts = _Lines(data, starts[0], header.sizes[0], header.lines[0])
         self.click_keys = _Lines(data, starts[1], header.sizes[1], header.lines[1])
         self.links = _Links(data, starts[2], header.sizes[2], header.lines[2])
-        # A snapshot of before there were collectors has no fourth section.
-        size, lines = (header.sizes[3], header.lines[3]) if len(header.sizes) > 3 else (0, 0)
-        self.keys = _Keys(data, starts[3], size, lines)
+        # A snapshot of before there were collectors has no fourth section, one of before vanity hosts no fifth.
+        missing = (0,) * (5 - len(header.sizes))
+        sizes, lines = (*header.sizes, *missing), (*header.lines, *missing)
+        self.keys = _Keys(data, starts[3], sizes[3], lines[3])
+        self.vanity_hosts = _Hosts(data, starts[min(4, len(starts) - 1)], sizes[4], lines[4])
         self.version = header.version
         self.deny_hosts = frozenset(header.deny_hosts)
         self.own_hosts = frozenset(header.own_hosts)
@@ -234,7 +263,8 @@ def encode_registry(registry: Registry) -> bytes:
     keyed = [[text.encode() for text in registry.hosts], [text.encode() for text in registry.click_keys]]
     links = {slug.encode(): link for slug, link in registry.links.items()}
     targets = [link.target.encode() for link in links.values()]
-    for text in (*keyed[0], *keyed[1], *links, *targets):
+    vanity = {host.encode(): slug.encode() for host, slug in registry.vanity_hosts.items()}
+    for text in (*keyed[0], *keyed[1], *links, *targets, *vanity, *vanity.values()):
         if b"\n" in text or b"\t" in text:
             raise ValueError(f"{text!r} does not fit into a line")
     # Sorted by key alone: with the tab behind it, `a-b` would come before `a`.
@@ -243,14 +273,15 @@ def encode_registry(registry: Registry) -> bytes:
         for slug in sorted(links)
     ).encode()
     of_keys = _section(key.hex().encode() + b"\t" + msgspec.json.encode(registry.keys[key]) for key in registry.keys)
-    sections = (_section(keyed[0]), _section(keyed[1]), of_links, of_keys)
+    of_vanity = b"".join(b"%b\t%b\n" % (host, vanity[host]) for host in sorted(vanity))
+    sections = (_section(keyed[0]), _section(keyed[1]), of_links, of_keys, of_vanity)
     body = b"".join(sections)
     header = _Header(
         format=_FORMAT,
         version=registry.version,
         deny_hosts=sorted(registry.deny_hosts),
         own_hosts=sorted(registry.own_hosts),
-        lines=(len(registry.hosts), len(registry.click_keys), len(links), len(registry.keys)),
+        lines=(len(registry.hosts), len(registry.click_keys), len(links), len(registry.keys), len(vanity)),
         sizes=tuple(len(section) for section in sections),
         crc=zlib.crc32(body),
     )

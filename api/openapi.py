@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from litestar import Litestar, Response
 from litestar.handlers import HTTPRouteHandler
+from litestar.response import Stream
 from litestar.routes import HTTPRoute
 
 from api.errors import PROBLEM_JSON, Problem
@@ -93,9 +94,11 @@ class Operation(NamedTuple):
         if lines is not None:
             return lines
         annotation = typing.get_type_hints(self.function)["return"]
+        if annotation is Stream:
+            return None
         if typing.get_origin(annotation) is Response:
             (annotation,) = typing.get_args(annotation)
-        return None if annotation is type(None) else annotation
+        return None if annotation in (type(None), bytes) else annotation
 
 
 def list_operations(app: Litestar) -> list[Operation]:
@@ -228,6 +231,9 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
         if operation.answer is not None:
             media_type = "application/x-ndjson" if "lines" in operation.handler.opt else "application/json"
             success["content"] = {media_type: {"schema": by_type[operation.answer]}}
+        for media_type in operation.handler.opt.get("files", ()):
+            content = success.setdefault("content", {})
+            content.setdefault(media_type.partition(";")[0], {"schema": {"type": "string", "format": "binary"}})
         document: dict[str, Any] = {
             "operationId": operation.function.__name__,
             "tags": sorted(operation.handler.tags or ()),

@@ -19,6 +19,7 @@ __all__ = (
     "EPISODE_ID",
     "FLIGHT_ID",
     "INSERTION_ORDER_ID",
+    "LINK_ID",
     "PODCAST_ID",
     "SPONSOR_ID",
     "find_podcast",
@@ -31,6 +32,7 @@ PODCAST_ID: Parameter[UUID | None] = Parameter("podcast_id", identifier, None, "
 EPISODE_ID: Parameter[UUID | None] = Parameter("episode_id", identifier, None, "Only of this episode.", _ID)
 CAMPAIGN_ID: Parameter[UUID | None] = Parameter("campaign_id", identifier, None, "Only of this campaign.", _ID)
 FLIGHT_ID: Parameter[UUID | None] = Parameter("flight_id", identifier, None, "Only of this flight.", _ID)
+LINK_ID: Parameter[UUID | None] = Parameter("link_id", identifier, None, "Only of this link.", _ID)
 SPONSOR_ID: Parameter[UUID | None] = Parameter("sponsor_id", identifier, None, "Only of this sponsor.", _ID)
 INSERTION_ORDER_ID: Parameter[UUID | None] = Parameter(
     "insertion_order_id", identifier, None, "Only of this order.", _ID

@@ -12,6 +12,7 @@ from analytics_core.db.collector_keys import read_collector_keys
 from analytics_core.db.links import read_registry_links
 from analytics_core.db.podcasts import read_registry_parts
 from analytics_core.db.pool import Connection
+from analytics_core.db.vanity_hosts import read_registry_vanity_hosts
 from analytics_core.registry import (
     CollectorKey,
     Link,
@@ -62,15 +63,17 @@ class RegistryWriter:
         """
         parts = await read_registry_parts(conn)
         links = await read_registry_links(conn)
+        vanity_hosts = await read_registry_vanity_hosts(conn)
         keys = await read_collector_keys(conn)
         self.hosts = parts.hosts
-        return await asyncio.to_thread(self._replace, parts.hosts, parts.click_keys, links, keys)
+        return await asyncio.to_thread(self._replace, parts.hosts, parts.click_keys, links, vanity_hosts, keys)
 
     def _replace(
         self,
         hosts: frozenset[str],
         click_keys: frozenset[str],
         links: dict[str, Link],
+        vanity_hosts: dict[str, str],
         keys: dict[bytes, CollectorKey],
     ) -> bool:
         old = self._read()
@@ -81,6 +84,8 @@ class RegistryWriter:
             deny_hosts=frozenset(self._deny_hosts),
             own_hosts=self._own_hosts,
             links=links,
+            # A name that has become ours since is nobody's any more.
+            vanity_hosts={host: slug for host, slug in vanity_hosts.items() if host not in self._own_hosts},
             keys=keys,
         )
         data = encode_registry(new)

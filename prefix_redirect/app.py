@@ -290,5 +290,6 @@ def _not_ready(tracker: Tracker, reader: RegistryReader, acceptor: Acceptor) -> 
 def _tls_ask(tracker: Tracker, query: Mapping[str, str]) -> AdminAnswer:
     """Tell the proxy in front whether it may ask for a certificate."""
     domain = query.get("domain", "").lower().removesuffix(".")
-    is_ours = bool(domain) and domain in tracker.decider.policy.own_hosts
+    policy = tracker.decider.policy
+    is_ours = bool(domain) and (domain in policy.own_hosts or policy.registry.vanity_hosts.get(domain) is not None)
     return AdminAnswer(200 if is_ours else 404, {"domain": domain, "ours": is_ours})

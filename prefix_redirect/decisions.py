@@ -99,7 +99,7 @@ _REDIRECT_HEADERS: Final = (
     b"Location: %s\r\nCache-Control: private, no-cache\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: 0\r\n"
 )
 _CLICK: Final = int(HitKind.CLICK)
-_ABSOLUTE: Final = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)
 _UNSAFE: Final = re.compile(rb"[^\x21-\x7e]")
 
 
@@ -112,7 +112,9 @@ def refuse(status: int) -> Decision:
     return _REFUSALS[status]
 
 
-def decide(method: bytes, raw: bytes, *, navigation: bool, policy: HostPolicy, new_click: NewClick = uuid4) -> Decision:
+def decide(
+    method: bytes, raw: bytes, *, navigation: bool, policy: HostPolicy, host: bytes = b"", new_click: NewClick = uuid4
+) -> Decision:
     """Decide on one request.
 
     Args:
@@ -120,6 +122,7 @@ def decide(method: bytes, raw: bytes, *, navigation: bool, policy: HostPolicy, n
         raw: The request target, byte for byte, in origin or absolute form.
         navigation: Whether a browser asks for a page (:func:`prefix_redirect.host_policy.is_navigation`).
         policy: The host policy in force.
+        host: The ``Host`` header; empty when there was none.
         new_click: Makes the id of a click, where a link's target is told one.
 
     Returns:
@@ -130,16 +133,26 @@ def decide(method: bytes, raw: bytes, *, navigation: bool, policy: HostPolicy, n
     if not raw.startswith(b"/"):
         # A client that takes us for its proxy sends the whole URL.
         absolute = _ABSOLUTE.match(raw)
-        raw = raw[absolute.end() :] if absolute is not None else raw
+        if absolute is not None:
+            host, raw = absolute[1], raw[absolute.end() :]
     parts = split_prefix(raw)
     if parts is not None:
         return _decide_prefix(*parts, navigation=navigation, policy=policy)
-    path = raw.partition(b"?")[0]
+    path, _, query = raw.partition(b"?")
     if path == b"/robots.txt":
         return _ROBOTS
     if path.startswith(b"/go/"):
-        return _decide_link(raw[4:], policy, new_click)
-    return _NOT_FOUND
+        slug = path[4:].removesuffix(b"/").decode("ascii", "replace").lower()
+        return _decide_link(slug, query, policy, new_click)
+    if path.startswith(b"/e,"):
+        return _NOT_FOUND
+    vanity = policy.registry.vanity_hosts.get(_host_name(host))
+    return _NOT_FOUND if vanity is None else _decide_link(vanity, query, policy, new_click)
+
+
+def _host_name(host: bytes) -> str:
+    """Write the host that a request names as the registry does: in lower case, without port and trailing dot."""
+    return host.partition(b":")[0].decode("ascii", "replace").lower().removesuffix(".")
 
 
 def _decide_prefix(arguments: bytes, behind: bytes, *, navigation: bool, policy: HostPolicy) -> Decision:
@@ -158,9 +171,7 @@ def _decide_prefix(arguments: bytes, behind: bytes, *, navigation: bool, policy:
     )
 
 
-def _decide_link(raw: bytes, policy: HostPolicy, new_click: NewClick) -> Decision:
-    path, _, query = raw.partition(b"?")
-    slug = path.removesuffix(b"/").decode("ascii", "replace").lower()
+def _decide_link(slug: str, query: bytes, policy: HostPolicy, new_click: NewClick) -> Decision:
     link = policy.registry.links.get(slug)
     if link is None or not link.target.lower().startswith(("http://", "https://")):
         return _NO_LINK
@@ -199,7 +210,8 @@ class Decider:
 
     Args:
         policy: The policy in force.
-        remembered: Most decisions kept of each kind; long targets and clicks are never kept.
+        remembered: Most decisions kept of each kind; long targets, clicks, and what may be one under another host are
+            never kept.
         new_click: Makes ids of clicks.
     """
 
@@ -213,15 +225,17 @@ class Decider:
     def __len__(self) -> int:
         return len(self._of_players) + len(self._of_browsers)
 
-    def decide(self, method: bytes, raw: bytes, *, navigation: bool) -> Decision:
+    def decide(self, method: bytes, raw: bytes, *, navigation: bool, host: bytes = b"") -> Decision:
         """Decide as :func:`decide` does."""
         if method not in (b"GET", b"HEAD"):
             return decide(method, raw, navigation=navigation, policy=self.policy, new_click=self._new_click)
         known = self._of_browsers if navigation else self._of_players
         decision = known.get(raw)
         if decision is None:
-            decision = decide(method, raw, navigation=navigation, policy=self.policy, new_click=self._new_click)
-            if len(raw) <= _LONGEST_REMEMBERED and decision.kind != _CLICK:
+            decision = decide(
+                method, raw, navigation=navigation, policy=self.policy, host=host, new_click=self._new_click
+            )
+            if len(raw) <= _LONGEST_REMEMBERED and decision.kind != _CLICK and decision is not _NOT_FOUND:
                 if len(known) >= self._remembered:
                     known.clear()
                 known[raw] = decision

@@ -301,10 +301,11 @@ class TrackerProtocol(asyncio.Protocol):
         navigation = False
         self._is_forwarded = False
         flags = 0
-        at = b""
+        at = host = b""
         holds_for_all = True
         if headers:
             get = headers.get
+            host = get(HeaderName.HOST, b"")
             navigation = is_navigation(get(HeaderName.ACCEPT, b""), get(HeaderName.FETCH_DEST, b""))
             flags = flags_of(headers)
             forwarded = forwarded_for(headers)
@@ -322,7 +323,7 @@ class TrackerProtocol(asyncio.Protocol):
         if reader.is_repaired:
             flags |= _LINE_REPAIRED
         method = reader.method
-        decision = tracker.decider.decide(method, reader.url, navigation=navigation)
+        decision = tracker.decider.decide(method, reader.url, navigation=navigation, host=host)
         if reader.closes and reader.stage == Stage.BODY:
             self._has_rest = True
             holds_for_all = False

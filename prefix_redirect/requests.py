@@ -49,6 +49,7 @@ class HeaderName:
     FETCH_DEST: Final = b"sec-fetch-dest"
     FORWARDED: Final = b"forwarded"
     FORWARDED_FOR: Final = b"x-forwarded-for"
+    HOST: Final = b"host"
     MODIFIED_SINCE: Final = b"if-modified-since"
     MOZ: Final = b"x-moz"
     NONE_MATCH: Final = b"if-none-match"
@@ -104,6 +105,9 @@ class Stage:
 _BETWEEN: Final = Stage.BETWEEN
 _HEAD: Final = Stage.HEAD
 _BODY: Final = Stage.BODY
+# Under every host a prefix means the same, and is nearly all that is asked for.
+_PREFIXES: Final = (b"/e/", b"/e,")
+_KEPT_OF_PREFIXES: Final = {name: name for name in _KEPT if name != HeaderName.HOST}
 
 
 class _Stop(Exception):
@@ -128,6 +132,7 @@ class RequestReader:
         "_header_bytes",
         "_header_count",
         "_is_line_repaired",
+        "_kept",
         "_later_bytes",
         "_limits",
         "_max_url",
@@ -153,6 +158,7 @@ class RequestReader:
         self._most_header_bytes = limits.header_bytes
         self._most_headers = limits.headers
         self._max_url = limits.line_bytes - _LINE_REST
+        self._kept = _KEPT
         self._parser = httptools.HttpRequestParser(self)
         self._refusal = 0
         self._completed = 0
@@ -264,8 +270,9 @@ class RequestReader:
 
     def on_url(self, piece: bytes) -> None:
         """Take a piece of the request target: usually all of it."""
-        self.url = self.url + piece if self.url else piece
-        if len(self.url) > self._max_url:
+        self.url = url = self.url + piece if self.url else piece
+        self._kept = _KEPT_OF_PREFIXES if url.startswith(_PREFIXES) else _KEPT
+        if len(url) > self._max_url:
             self._refusal = 414
             raise _Stop
 
@@ -276,7 +283,7 @@ class RequestReader:
         if count > self._most_headers or size > self._most_header_bytes:
             self._refusal = 431
             raise _Stop
-        kept = _KEPT.get(name.lower())
+        kept = self._kept.get(name.lower())
         if kept is None or self.stage != _HEAD:  # a chunked body's trailer says nothing that we believe
             return
         headers = self.headers

@@ -14,7 +14,8 @@ import msgspec
 
 from analytics_core.db.podcasts import CATALOGUE_CHANNEL
 from analytics_core.db.pool import Connection, Tenant
-from analytics_core.errors import Conflict
+from analytics_core.db.tracked_flights import TrackedFlight, find_tracked_flight
+from analytics_core.errors import Conflict, InvalidInput
 from analytics_core.ids import new_id
 from analytics_core.links import link_target
 from analytics_core.registry import Link
@@ -33,6 +34,7 @@ __all__ = (
     "hold_link",
     "list_links",
     "read_registry_links",
+    "refill_links",
 )
 
 MAX_LINKS: Final = 10_000
@@ -50,6 +52,8 @@ class LinkRow(msgspec.Struct, frozen=True):
         clicks: How often it was followed by anyone but bots, as far as hits have landed.
         bots: How often by bots.
         sponsor_id: Whose it is; ``None`` for nobody's.
+        campaign_id: Of its flight.
+        flight_id: Which it is a link of; ``None`` for no flight's.
     """
 
     link_id: UUID
@@ -63,6 +67,8 @@ class LinkRow(msgspec.Struct, frozen=True):
     clicks: int
     bots: int
     sponsor_id: UUID | None
+    campaign_id: UUID | None = None
+    flight_id: UUID | None = None
 
 
 class LinkOwner(msgspec.Struct, frozen=True):
@@ -85,14 +91,23 @@ class Click(msgspec.Struct, frozen=True):
     click_id: UUID | None
 
 
+_OF_CAMPAIGN: Final[LiteralString] = """/* links.of_campaign */
+select link_id, slug, url, utm, target, flight_id from app.links where campaign_id = $1 and archived_at is null
+order by link_id for update"""
+
+_REFILL: Final[LiteralString] = """/* links.refill */
+update app.links l set target = n.target from unnest($1::uuid[], $2::text[]) as n(link_id, target)
+where l.link_id = n.link_id"""
+
 _COUNT: Final[LiteralString] = """/* links.count */ select count(*) from app.links where archived_at is null"""
 
 _ADD: Final[LiteralString] = """/* links.add */
-insert into app.links (tenant_id, link_id, tenant_no, slug, url, target, utm, click_id, sponsor_id, created_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (slug) do nothing returning link_id"""
+insert into app.links (tenant_id, link_id, tenant_no, slug, url, target, utm, click_id, sponsor_id, created_at,
+    campaign_id, flight_id)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict (slug) do nothing returning link_id"""
 
 _CHANGE: Final[LiteralString] = """/* links.change */
-update app.links set url = $2, target = $3, utm = $4, click_id = $5, sponsor_id = $6
+update app.links set url = $2, target = $3, utm = $4, click_id = $5, sponsor_id = $6, campaign_id = $7, flight_id = $8
 where link_id = $1 and archived_at is null returning link_id"""
 
 _ARCHIVE: Final[LiteralString] = """/* links.archive */
@@ -101,7 +116,7 @@ update app.links set archived_at = $2 where link_id = $1 and archived_at is null
 _COLUMNS: Final[LiteralString] = """l.link_id, l.slug, l.url, l.target, l.utm, l.click_id, l.created_at, l.archived_at,
     (select count(*) from app.clicks c where c.link_no = l.link_no and not c.is_bot) + l.clicks_dropped as clicks,
     (select count(*) from app.clicks c where c.link_no = l.link_no and c.is_bot) + l.bots_dropped as bots,
-    l.sponsor_id"""
+    l.sponsor_id, l.campaign_id, l.flight_id"""
 
 _GET: Final[LiteralString] = "/* links.get */ select " + _COLUMNS + " from app.links l where l.link_id = $1"
 
@@ -112,7 +127,7 @@ _LIST: Final[LiteralString] = (
     + _COLUMNS
     + """ from app.links l
 where ($1::timestamptz is null or (l.created_at, l.link_id) > ($1, $2::uuid))
-    and ($4::uuid is null or l.sponsor_id = $4)
+    and ($4::uuid is null or l.sponsor_id = $4) and ($5::uuid is null or l.flight_id = $5)
 order by l.created_at, l.link_id limit $3"""
 )
 
@@ -142,6 +157,7 @@ async def add_link(
     click_id: bool,
     now: dt.datetime,
     sponsor_id: UUID | None = None,
+    flight: TrackedFlight | None = None,
 ) -> UUID:
     """Add a link; trackers hear of it at once.
 
@@ -154,6 +170,8 @@ async def add_link(
         click_id: Whether the target is told an id of each click.
         now: Aware instant.
         sponsor_id: Whose it is; locked by :func:`analytics_core.db.sponsors.lock_sponsor`.
+        flight: Which it is a link of, held by :func:`analytics_core.db.tracked_flights.hold_flight`; it is then of this
+            one's sponsor, and gets those of its campaign's parameters that are not its own.
 
     Raises:
         Conflict: ``slug_taken``, or ``too_many_links``.
@@ -169,11 +187,13 @@ async def add_link(
         tenant.tenant_no,
         slug,
         url,
-        link_target(url, utm),
+        _target(url, utm, flight),
         dict(utm),
         click_id,
-        sponsor_id,
+        sponsor_id if flight is None else flight.sponsor_id,
         now,
+        None if flight is None else flight.campaign_id,
+        None if flight is None else flight.flight_id,
     )
     if added is None:
         raise Conflict("slug_taken", f"the slug {slug!r} is taken, or was; choose another")
@@ -181,17 +201,65 @@ async def add_link(
     return link_id
 
 
+def _target(url: str, utm: Mapping[str, str], flight: TrackedFlight | None) -> str:
+    return link_target(url, utm if flight is None else {**flight.fill_utm(), **utm})
+
+
 async def change_link(
-    conn: Connection, link_id: UUID, *, url: str, utm: Mapping[str, str], click_id: bool, sponsor_id: UUID | None
+    conn: Connection,
+    link_id: UUID,
+    *,
+    url: str,
+    utm: Mapping[str, str],
+    click_id: bool,
+    sponsor_id: UUID | None,
+    flight: TrackedFlight | None = None,
 ) -> bool:
     """Have a link lead elsewhere, or be somebody else's; ``False`` when the tenant has no such link that is in use.
+
+    All of it is given, as for :func:`add_link`.
 
     Raises:
         InvalidInput: ``target_too_long``.
     """
-    changed = await conn.fetchval(_CHANGE, link_id, url, link_target(url, utm), dict(utm), click_id, sponsor_id)
+    changed = await conn.fetchval(
+        _CHANGE,
+        link_id,
+        url,
+        _target(url, utm, flight),
+        dict(utm),
+        click_id,
+        sponsor_id if flight is None else flight.sponsor_id,
+        None if flight is None else flight.campaign_id,
+        None if flight is None else flight.flight_id,
+    )
     await conn.execute(_NOTIFY, CATALOGUE_CHANNEL)
     return changed is not None
+
+
+async def refill_links(conn: Connection, campaign_id: UUID) -> None:
+    """Fill the campaign parameters of a campaign's links anew: its template has changed, or a name in it.
+
+    Raises:
+        InvalidInput: ``target_too_long``: it would make a link's target longer than one is redirected to.
+    """
+    changed: dict[UUID, str] = {}
+    flights: dict[UUID, TrackedFlight] = {}
+    for row in await conn.fetch(_OF_CAMPAIGN, campaign_id):
+        flight_id = row["flight_id"]
+        if flight_id not in flights:
+            flights[flight_id] = await find_tracked_flight(conn, flight_id)
+        try:
+            target = _target(row["url"], row["utm"], flights[flight_id])
+        except InvalidInput as error:
+            raise InvalidInput(
+                "/utm", f"makes the link {row['slug']} too long: {error.reason}", code=error.code
+            ) from error
+        if target != row["target"]:
+            changed[row["link_id"]] = target
+    if changed:
+        await conn.execute(_REFILL, list(changed), list(changed.values()))
+        await conn.execute(_NOTIFY, CATALOGUE_CHANNEL)
 
 
 async def archive_link(conn: Connection, link_id: UUID, *, now: dt.datetime) -> bool:
@@ -214,11 +282,17 @@ async def hold_link(conn: Connection, link_id: UUID) -> LinkRow | None:
 
 
 async def list_links(
-    conn: Connection, *, after: tuple[dt.datetime, UUID] | None, limit: int, sponsor_id: UUID | None = None
+    conn: Connection,
+    *,
+    after: tuple[dt.datetime, UUID] | None,
+    limit: int,
+    sponsor_id: UUID | None = None,
+    flight_id: UUID | None = None,
 ) -> list[LinkRow]:
-    """List the tenant's links, or a sponsor's, in the order in which they were made, archived ones too."""
+    """List links, or a sponsor's or a flight's, in the order in which they were made, archived ones too."""
     at, link_id = after if after is not None else (None, None)
-    return [msgspec.convert(row, LinkRow) for row in await conn.fetch(_LIST, at, link_id, limit, sponsor_id)]
+    rows = await conn.fetch(_LIST, at, link_id, limit, sponsor_id, flight_id)
+    return [msgspec.convert(row, LinkRow) for row in rows]
 
 
 async def find_links(conn: Connection, slugs: Sequence[str]) -> dict[str, LinkOwner]:

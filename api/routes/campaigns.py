@@ -32,10 +32,12 @@ from analytics_core.db.campaigns import (
 from analytics_core.db.campaigns import list_campaigns as read_campaigns
 from analytics_core.db.flights import add_flight, end_placements, list_campaign_flights, settle_flights
 from analytics_core.db.insertion_orders import OrderRow, add_order, find_order, use_order
+from analytics_core.db.links import refill_links
 from analytics_core.db.sponsors import find_sponsor, lock_sponsor, refuse_archived
 from analytics_core.errors import Conflict, InvalidInput
 from analytics_core.permissions import Permission
 from analytics_core.sponsors import MAX_NAME
+from analytics_core.utm_templates import parse_utm_template
 from api.auth import caller_of
 from api.bodies import read_json
 from api.campaigns import check, given_fields
@@ -138,6 +140,7 @@ async def create_campaign(request: Request[Any, Any, Any]) -> Response[Campaign]
     check(
         lambda: _check_owner(given),
         lambda: check_campaign_days(given.starts_on, given.ends_on),
+        lambda: parse_utm_template(fields.utm),
     )
     async with writing(request, "campaign.create") as work:
         now = resources_of(request).clock.now()
@@ -197,7 +200,8 @@ async def update_campaign(request: Request[Any, Any, Any]) -> Response[Campaign]
     given = await read_json(request, ChangeCampaign)
     fields = given_fields(given, leave=("utm",))
     if not isinstance(given.utm, msgspec.UnsetType):
-        fields["utm"] = given.utm.as_mapping()
+        fields["utm"] = template = given.utm.as_mapping()
+        check(lambda: parse_utm_template(template))
     async with writing(request, "campaign.update") as work:
         was = await hold_campaign(work.conn, wanted, version=version)
         if was.status in _OVER:
@@ -206,6 +210,8 @@ async def update_campaign(request: Request[Any, Any, Any]) -> Response[Campaign]
         check(lambda: check_campaign_days(wished.starts_on, wished.ends_on))
         await _check_flights(work, wished)
         row = await change_campaign(work.conn, was, wished)
+        if (row.utm, row.name) != (was.utm, was.name):
+            await refill_links(work.conn, wanted)
         return work.done(_show(row), resource=wanted, before=was, after=row)
 
 

@@ -22,6 +22,7 @@ from analytics_core.db.flights import (
     settle_flights,
 )
 from analytics_core.db.flights import list_flights as read_flights
+from analytics_core.db.links import refill_links
 from analytics_core.errors import Conflict, InvalidInput, NotFound
 from analytics_core.permissions import Permission
 from api.auth import caller_of
@@ -161,6 +162,8 @@ async def update_flight(request: Request[Any, Any, Any]) -> Response[Flight]:
         _check_times(wished, campaign, is_makegood=is_makegood)
         await change_flight(work.conn, was, wished)
         await settle_flights(work.conn, campaign, now=resources_of(request).clock.now())
+        if wished.name != was.name:
+            await refill_links(work.conn, was.campaign_id)
         row = await find_flight(work.conn, wanted)
         return work.done(_show(row), resource=wanted, before=was, after=row)
 

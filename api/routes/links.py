@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -10,11 +11,14 @@ import msgspec
 from litestar import Request, delete, get, patch, post
 
 from analytics_core.db.clicks import count_clicks
+from analytics_core.db.flights import find_flight
 from analytics_core.db.links import LinkRow, add_link, archive_link, change_link, hold_link
 from analytics_core.db.links import get_link as read_link
 from analytics_core.db.links import list_links as read_links
 from analytics_core.db.pool import Connection
 from analytics_core.db.sponsors import find_sponsor, lock_sponsor, refuse_archived
+from analytics_core.db.tracked_flights import TrackedFlight, find_tracked_flight, hold_flight
+from analytics_core.db.vanity_hosts import refuse_vanity_target
 from analytics_core.errors import InvalidInput, NotFound
 from analytics_core.links import link_target, new_slug, parse_slug, parse_target_url
 from analytics_core.permissions import Permission
@@ -28,10 +32,18 @@ from api.resources import Resources, resources_of
 from api.schemas.clicks import ClicksAnswer
 from api.schemas.common import Page
 from api.schemas.links import AddLink, ChangeLink, Link
-from api.scopes import SPONSOR_ID, path_id
+from api.scopes import FLIGHT_ID, SPONSOR_ID, path_id
 from api.writing import writing
 
-__all__ = ("create_link", "delete_link", "get_clicks", "get_link", "get_link_clicks", "list_links", "update_link")
+__all__ = (
+    "create_link",
+    "delete_link",
+    "get_clicks",
+    "get_link",
+    "get_link_clicks",
+    "list_links",
+    "update_link",
+)
 
 T = TypeVar("T")
 
@@ -49,6 +61,22 @@ def _collect(faults: list[Fault], pointer: str, read: Callable[[], T]) -> T | No
     except InvalidInput as error:
         faults.append(Fault(pointer, error.code, error.reason))
         return None
+
+
+@contextlib.contextmanager
+def _naming(pointer: str) -> Iterator[None]:
+    """Say where in the body that stands which a rule refuses."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidRequest([Fault(pointer, error.code, error.reason)]) from error
+
+
+def _refuse_other_sponsor(flight: TrackedFlight, sponsor_id: UUID | None) -> None:
+    if sponsor_id != flight.sponsor_id:
+        raise InvalidRequest(
+            [Fault("/sponsor_id", "not_of_flight", "is not the sponsor of the link's flight; leave it out")]
+        )
 
 
 async def _find(conn: Connection, link_id: UUID) -> LinkRow:
@@ -80,32 +108,48 @@ async def create_link(request: Request[Any, Any, Any]) -> Link:
     if faults or slug is None or url is None:
         raise InvalidRequest(faults)
     async with writing(request, "link.create") as work:
-        if wanted.sponsor_id is not None:
+        flight = None
+        if wanted.flight_id is not None:
+            flight = await hold_flight(work.conn, wanted.flight_id)
+            if wanted.sponsor_id is not None:
+                _refuse_other_sponsor(flight, wanted.sponsor_id)
+        elif wanted.sponsor_id is not None:
             refuse_archived(await lock_sponsor(work.conn, wanted.sponsor_id))
-        link_id = await add_link(
-            work.conn,
-            work.tenant,
-            slug=slug,
-            url=url,
-            utm=wanted.utm.as_mapping(),
-            click_id=wanted.click_id,
-            sponsor_id=wanted.sponsor_id,
-            now=resources.clock.now(),
-        )
+        with _naming("/url"):
+            await refuse_vanity_target(work.conn, url)
+        with _naming("/utm"):
+            link_id = await add_link(
+                work.conn,
+                work.tenant,
+                slug=slug,
+                url=url,
+                utm=wanted.utm.as_mapping(),
+                click_id=wanted.click_id,
+                sponsor_id=wanted.sponsor_id,
+                flight=flight,
+                now=resources.clock.now(),
+            )
         return work.done(_show(await _find(work.conn, link_id), resources), resource=link_id)
 
 
-@get("/links", tags=["links"], opt={"permission": Permission.LINKS_READ, "query": (SPONSOR_ID, LIMIT, _CURSOR)})
+@get(
+    "/links",
+    tags=["links"],
+    opt={"permission": Permission.LINKS_READ, "query": (SPONSOR_ID, FLIGHT_ID, LIMIT, _CURSOR)},
+)
 async def list_links(request: Request[Any, Any, Any]) -> Page[Link]:
     """List links in the order in which they were made, deleted ones too."""
     query = Query.of(request)
-    sponsor_id, limit, after = query.get(SPONSOR_ID), query.get(LIMIT), query.get(_CURSOR)
+    sponsor_id, flight_id = query.get(SPONSOR_ID), query.get(FLIGHT_ID)
+    limit, after = query.get(LIMIT), query.get(_CURSOR)
     query.finish()
     resources = resources_of(request)
     async with resources.database.tenant(caller_of(request).tenant) as conn:
         if sponsor_id is not None:
             await find_sponsor(conn, sponsor_id)
-        rows = await read_links(conn, after=after, limit=limit + 1, sponsor_id=sponsor_id)
+        if flight_id is not None:
+            await find_flight(conn, flight_id)
+        rows = await read_links(conn, after=after, limit=limit + 1, sponsor_id=sponsor_id, flight_id=flight_id)
     last = rows[limit - 1] if len(rows) > limit else None
     cursor = None if last is None else write_cursor(_LIST, last.created_at, last.link_id)
     return Page([_show(row, resources) for row in rows[:limit]], cursor)
@@ -127,34 +171,42 @@ async def get_link(request: Request[Any, Any, Any]) -> Link:
     opt={"permission": Permission.LINKS_WRITE, "bodies": {"application/json": ChangeLink}, "refusals": (409,)},
 )
 async def update_link(request: Request[Any, Any, Any]) -> Link:
-    """Have a link lead elsewhere, within two seconds, or be another sponsor's; its slug stays what it is."""
+    """Have a link lead elsewhere, within two seconds, or be another sponsor's or flight's; its slug stays what it is.
+
+    The parameters that a flight's campaign gives are filled in anew with every change, also with one of nothing.
+    """
     wanted = path_id(request, "link_id", what="link")
     resources = resources_of(request)
     change = await read_json(request, ChangeLink)
     async with writing(request, "link.update") as work:
-        is_archived = False
-        if isinstance(change.sponsor_id, UUID):
+        is_archived, flight = False, None
+        if isinstance(change.flight_id, UUID):
+            flight = await hold_flight(work.conn, change.flight_id)
+        elif isinstance(change.sponsor_id, UUID):
             is_archived = await lock_sponsor(work.conn, change.sponsor_id)
         row = await hold_link(work.conn, wanted)
         if row is None:
             raise NotFound("link")
+        if change.flight_id is msgspec.UNSET and row.flight_id is not None:
+            flight = await find_tracked_flight(work.conn, row.flight_id)
+        sponsor_id = row.sponsor_id if change.sponsor_id is msgspec.UNSET else change.sponsor_id
+        if flight is not None and change.sponsor_id is not msgspec.UNSET:
+            _refuse_other_sponsor(flight, change.sponsor_id)
         url = row.url
         if change.url is not msgspec.UNSET:
-            try:
+            with _naming("/url"):
                 url = parse_target_url(change.url, own_hosts=resources.own_hosts)
-            except InvalidInput as error:
-                raise InvalidRequest([Fault("/url", error.code, error.reason)]) from error
+                await refuse_vanity_target(work.conn, url)
         utm = row.utm if change.utm is msgspec.UNSET else change.utm.as_mapping()
         click_id = row.click_id if change.click_id is msgspec.UNSET else change.click_id
-        try:
-            link_target(url, utm)
-        except InvalidInput as error:
-            pointer = "/url" if change.utm is msgspec.UNSET else "/utm"
-            raise InvalidRequest([Fault(pointer, error.code, error.reason)]) from error
-        sponsor_id = row.sponsor_id if change.sponsor_id is msgspec.UNSET else change.sponsor_id
         # What an archived one has it keeps.
         refuse_archived(is_archived and sponsor_id != row.sponsor_id)
-        if not await change_link(work.conn, wanted, url=url, utm=utm, click_id=click_id, sponsor_id=sponsor_id):
+        given = [name for name in ("utm", "url", "flight_id") if getattr(change, name) is not msgspec.UNSET]
+        with _naming(f"/{given[0]}" if given else ""):
+            is_there = await change_link(
+                work.conn, wanted, url=url, utm=utm, click_id=click_id, sponsor_id=sponsor_id, flight=flight
+            )
+        if not is_there:
             raise NotFound("link")
         answer = _show(await _find(work.conn, wanted), resources)
         return work.done(answer, resource=wanted, before=_show(row, resources))

@@ -78,7 +78,8 @@ class InsertionOrder(msgspec.Struct, frozen=True, kw_only=True):
 class AddCampaign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A campaign, under an order, or with `sponsor_id` and `currency` under one that is made with it.
 
-    Days are of UTC, both of them in it. `utm` is what the links of its flights carry.
+    Days are of UTC, both of them in it. `utm` is what the links of its flights carry where they have
+    none of their own; `{campaign}`, `{flight}`, `{podcast}` and `{sponsor}` in it stand for these names.
     """
 
     insertion_order_id: UUID | None = None

@@ -35,7 +35,7 @@ class Utm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
 class AddLink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A link to be made. Without a `slug` a short one is made; `click_id` appends `cl_click` to the target.
 
-    With `sponsor_id` it is a sponsor's.
+    With `sponsor_id` it is a sponsor's, with `flight_id` a flight's too: its campaign's `utm` fills what is left open.
     """
 
     url: _Url
@@ -43,18 +43,20 @@ class AddLink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     utm: Utm = Utm()
     click_id: bool = False
     sponsor_id: UUID | None = None
+    flight_id: UUID | None = None
 
 
 class ChangeLink(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is to be different; what is left out stays as it is, and `utm` is replaced as a whole.
 
-    A `sponsor_id` of null makes the link nobody's.
+    A `sponsor_id` of null makes the link nobody's, a `flight_id` of null no flight's; it stays its sponsor's then.
     """
 
     url: _Url | msgspec.UnsetType = msgspec.UNSET
     utm: Utm | msgspec.UnsetType = msgspec.UNSET
     click_id: bool | msgspec.UnsetType = msgspec.UNSET
     sponsor_id: UUID | msgspec.UnsetType | None = msgspec.UNSET
+    flight_id: UUID | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +73,8 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     utm: Utm
     click_id: bool
     sponsor_id: UUID | None
+    campaign_id: UUID | None
+    flight_id: UUID | None
     clicks: int
     bots: int
     created_at: dt.datetime
@@ -88,6 +92,8 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
             utm=Utm(**row.utm),
             click_id=row.click_id,
             sponsor_id=row.sponsor_id,
+            campaign_id=row.campaign_id,
+            flight_id=row.flight_id,
             clicks=row.clicks,
             bots=row.bots,
             created_at=row.created_at,

@@ -23,7 +23,10 @@ create table app.promo_codes (
     primary key (tenant_id, promo_code_id),
     foreign key (tenant_id, sponsor_id, campaign_id, flight_id)
         references app.flights (tenant_id, sponsor_id, campaign_id, flight_id) on update cascade,
-    constraint promo_codes_valid check (valid_until > valid_from),
+    -- One that was put away before its time was never valid.
+    constraint promo_codes_valid check (
+        valid_until > valid_from or (archived_at is not null and valid_until = valid_from)
+    ),
     constraint promo_codes_once exclude using gist (
         app.text_range(sponsor_id::text || '/' || code, sponsor_id::text || '/' || code, '[]') with &&,
         tstzrange(valid_from, valid_until) with &&
@@ -108,3 +111,7 @@ create policy dump on app.survey_options for select to castledger_dump using (tr
 
 grant select, insert, update on app.promo_codes, app.vanity_hosts, app.survey_options to castledger_api;
 grant select on app.promo_codes, app.vanity_hosts, app.survey_options to castledger_ingest;
+
+-- Where somebody's episodes are is no vanity host, whoever asks: the role that authenticates sees over all tenants.
+create policy auth on app.enclosures for select to castledger_auth using (true);
+grant select (hosts, gone_at) on app.enclosures to castledger_auth;

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from castledger import Podcast
+from sdk.tests.asking import Asking, asynchronous, blocking
 from sdk.tests.servers import Installation, add_show, serve_installation, serve_twin
 from sdk.tests.twin import Asynchronous, Blocking, Caller
 
@@ -21,6 +22,13 @@ def caller(request: pytest.FixtureRequest) -> type[Caller]:
     """Each client in turn."""
     kind: type[Caller] = request.param
     return kind
+
+
+@pytest.fixture(params=[blocking, asynchronous])
+def ask(request: pytest.FixtureRequest) -> Asking:
+    """A question with each client in turn."""
+    asking: Asking = request.param
+    return asking
 
 
 @pytest.fixture

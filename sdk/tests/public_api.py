@@ -9,6 +9,7 @@ import importlib
 import inspect
 import pkgutil
 import sys
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 import castledger
+from castledger._nouns import pages, sends
 
 __all__ = ("SNAPSHOT", "describe")
 
@@ -61,6 +63,10 @@ def _members(kind: type[Any]) -> Iterator[str]:
             if field.name in own:
                 default = "" if field.default is msgspec.NODEFAULT else f" = {field.default!r}"
                 yield f"    {field.name}: {own[field.name]}{default}"
+    elif typing.is_typeddict(kind):
+        for name, annotation in inspect.get_annotations(kind).items():
+            needed = " (required)" if name in kind.__required_keys__ else ""
+            yield f"    {name}: {annotation.__forward_arg__}{needed}"
     elif "__init__" in vars(kind):
         yield f"    {_signature('__init__', vars(kind)['__init__'])}"
     for name, value in sorted(vars(kind).items()):
@@ -70,6 +76,8 @@ def _members(kind: type[Any]) -> Iterator[str]:
             yield f"    {_signature(name, value.fget)}  [property]"
         elif isinstance(value, classmethod):
             yield f"    {_signature(name, value.__func__)}  [classmethod]"
+        elif isinstance(value, (sends, pages)):
+            yield f"    {_signature(name, value.question)}"
         elif inspect.isfunction(value):
             yield f"    {_signature(name, value)}"
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import inspect
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +13,7 @@ import httpx
 import pytest
 
 from castledger import AsyncCastledger, Castledger, NewApiKey, Utm
+from sdk.tests.asking import Answers, Ask
 from sdk.tests.twin import KEY, NOW
 
 ID = UUID(int=7)
@@ -36,7 +36,6 @@ LINK = {
 }
 API_KEY = {"key_id": str(ID), "kind": "secret", "name": "n", "hint": "cl_live_abcd…", "created_at": NOW}
 
-Ask = Callable[[Any], Any]
 READS: list[tuple[Ask, str, dict[str, str]]] = [
     (lambda c: c.podcasts.list(), "/podcasts", {"limit": "200"}),
     (lambda c: c.podcasts.episodes(ID), f"/podcasts/{ID}/episodes", {"limit": "200"}),
@@ -141,45 +140,6 @@ MISUSES: list[tuple[Ask, type[Exception], str]] = [
 ]
 
 
-class Answers:
-    """Answers what is asked with what it is given, and remembers what that was."""
-
-    def __init__(self, *answers: httpx.Response) -> None:
-        self.answers = list(answers)
-        self.asked: list[httpx.Request] = []
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
-        return self.answers.pop(0) if self.answers else httpx.Response(422, json={"code": "asked"})
-
-
-def blocking(ask: Ask, answers: Answers) -> Any:
-    """Ask with ``Castledger``; lists are read."""
-    with Castledger(KEY, transport=httpx.MockTransport(answers), max_retries=0) as client:
-        found = ask(client)
-        return list(found) if isinstance(found, Iterator) else found
-
-
-def asynchronous(ask: Ask, answers: Answers) -> Any:
-    """Ask with ``AsyncCastledger``; lists are read."""
-
-    async def run() -> Any:
-        async with AsyncCastledger(KEY, transport=httpx.MockTransport(answers), max_retries=0) as client:
-            found = ask(client)
-            if inspect.isawaitable(found):
-                return await found
-            return [item async for item in found] if isinstance(found, AsyncIterator) else found
-
-    return asyncio.run(run())
-
-
-@pytest.fixture(params=[blocking, asynchronous])
-def ask(request: pytest.FixtureRequest) -> Callable[[Ask, Answers], Any]:
-    """Each client in turn."""
-    asking: Callable[[Ask, Answers], Any] = request.param
-    return asking
-
-
 @pytest.mark.parametrize(("question", "path", "params"), READS, ids=[path for _, path, _ in READS])
 def test_lists_are_asked_for_and_paged(
     ask: Callable[[Ask, Answers], Any], question: Ask, path: str, params: dict[str, str]
@@ -255,10 +215,23 @@ def test_both_clients_have_the_same_surface() -> None:
         assert nouns == {name for name in vars(other) if not name.startswith("_")}
         assert nouns >= {"podcasts", "episodes", "analytics", "links", "keys", "attribution"}
         for noun in nouns:
-            ours, theirs = type(getattr(one, noun)), type(getattr(other, noun))
-            methods = {name for name in vars(ours) if not name.startswith("_")}
-            assert methods == {name for name in vars(theirs) if not name.startswith("_")}
+            ours, theirs = getattr(one, noun), getattr(other, noun)
+            methods = {name for name in dir(ours) if not name.startswith("_")}
+            assert methods == {name for name in dir(theirs) if not name.startswith("_")}
             for name in methods:
-                signature = str(inspect.signature(getattr(ours, name)))
-                assert signature == str(inspect.signature(getattr(theirs, name))).replace("AsyncItems", "Items")
-                assert inspect.getdoc(getattr(ours, name)) == inspect.getdoc(getattr(theirs, name))
+                method, twin = getattr(ours, name), getattr(theirs, name)
+                assert inspect.signature(method) == inspect.signature(twin)
+                assert inspect.getdoc(method) == inspect.getdoc(twin)
+                assert (method.__name__, twin.__name__) == (name, name)
+                assert not inspect.iscoroutinefunction(method)
+                assert inspect.iscoroutinefunction(twin) is not inspect.signature(twin).return_annotation.startswith(
+                    "Items["
+                )
+
+
+def test_a_method_shows_what_it_takes_and_what_it_answers() -> None:
+    with Castledger(KEY, transport=httpx.MockTransport(Answers())) as client:
+        assert str(inspect.signature(client.links.get)) == "(link_id: 'UUID | str') -> 'Link'"
+        assert str(inspect.signature(client.keys.revoke)) == "(key_id: 'UUID | str') -> 'None'"
+        assert str(inspect.signature(client.keys.list)) == "() -> 'Items[ApiKey]'"
+        assert client.links.get.__doc__ == "Read one link."

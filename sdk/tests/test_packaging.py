@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
+import io
 import json
 import pkgutil
 import shutil
 import subprocess
 import sys
+import tokenize
 import zipfile
 from email.parser import Parser
 from pathlib import Path
@@ -25,7 +28,7 @@ BUILD = "import sys; from setuptools.build_meta import build_wheel; print(build_
 # The host's settings and files are none of an import's business, and neither are threads, sockets and loggers.
 IMPORT = """
 import asyncio, logging, os, sys, threading
-import httpx, msgspec
+import msgspec
 
 class Sealed(dict):
     def __getitem__(self, name):
@@ -38,7 +41,7 @@ def watch(event, args):
         done.append(event)
     if event == "open" and args[1] is not None and set(str(args[1])) & set("wax+"):
         done.append(f"{event} {args[0]}")
-    if event == "import" and args[0].split(".")[0] in {"polars", "pandas", "numpy", "argparse"}:
+    if event == "import" and args[0].split(".")[0] in {"httpx", "polars", "pandas", "numpy", "argparse"}:
         done.append(f"{event} {args[0]}")
 
 def state():
@@ -80,6 +83,58 @@ def test_the_wheel_is_small_and_holds_the_package_alone(wheel: Path) -> None:
     sources = {f"castledger/{path.relative_to(SDK / 'src' / 'castledger').as_posix()}"
                for path in (SDK / "src" / "castledger").rglob("*.py")}  # fmt: skip
     assert sources == {name for name in names if name.endswith(".py")}
+
+
+def _without_docstrings(source: str) -> str:
+    """Show a module's code with the lines of all of it, and no docstring."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            is_told = ast.get_docstring(node) is not None
+            node.body = node.body[1:] if is_told and len(node.body) > 1 else node.body
+    # What is said below constants is for readers too.
+    tree.body = [
+        node for node in tree.body if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant)
+    ]
+    return ast.dump(tree, include_attributes=True)
+
+
+def test_the_wheels_modules_are_the_sources_without_what_is_for_whoever_changes_them(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        for path in (SDK / "src" / "castledger").rglob("*.py"):
+            source = path.read_text("utf-8")
+            built = archive.read(f"castledger/{path.relative_to(SDK / 'src' / 'castledger').as_posix()}").decode()
+            assert _without_docstrings(built) == _without_docstrings(source), path
+            found = tokenize.generate_tokens(io.StringIO(built).readline)
+            assert not [token.string for token in found if token.type == tokenize.COMMENT], path
+
+
+def test_what_is_public_is_explained_in_the_wheel_as_in_the_sources(wheel: Path) -> None:
+    show = """
+import importlib, inspect, json, sys
+sys.path.insert(0, sys.argv[1])
+docs = {}
+for line in open(sys.argv[2], encoding="utf-8"):
+    if line.startswith("["):
+        module = importlib.import_module(line[1:].split("]")[0])
+        docs[module.__name__] = inspect.getdoc(module)
+    elif line.startswith(("class ", "def ", "async def ")):
+        name = line.removeprefix("async ").split()[1].split("(")[0]
+        kind = getattr(module, name)
+        docs[module.__name__, name] = inspect.getdoc(kind)
+        for member in vars(kind) if inspect.isclass(kind) else ():
+            if not member.startswith("_"):
+                docs[module.__name__, name, member] = inspect.getdoc(getattr(kind, member))
+print(json.dumps([[str(key), doc] for key, doc in docs.items()]), module.__file__)
+"""
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", show, str(where), str(SNAPSHOT)], check=True, capture_output=True, text=True
+        ).stdout.rpartition(" ")
+        for where in (wheel, SDK / "src")
+    ]
+    assert told[0][0] == told[1][0]
+    assert str(wheel) in told[0][2]
 
 
 def test_the_wheel_says_what_it_is_and_needs(wheel: Path) -> None:

@@ -9,6 +9,7 @@ import inspect
 import itertools
 import pkgutil
 import re
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -17,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 import castledger
+from castledger._nouns import pages, sends
 
 __all__ = ("public_modules", "write_reference")
 
@@ -109,6 +111,7 @@ def _methods(kind: type) -> Iterator[tuple[str, Any]]:
     members = itertools.chain.from_iterable(vars(one).items() for one in (kind, *bases))
     for name, value in dict(members).items():
         function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
+        function = value.question if isinstance(value, (sends, pages)) else function
         is_ours = isinstance(function, property) or inspect.isfunction(function)
         if is_ours and not name.startswith("_") and inspect.getdoc(function):
             yield name, function
@@ -152,8 +155,16 @@ def _field(field: msgspec.structs.FieldInfo, kind: type) -> str:
     return f"    {field.name}: {_annotation(kind.__annotations__[field.name])}{default}"
 
 
+def _required(annotation: str, field: str, kind: Any) -> str:
+    return f"Required[{annotation}]" if field in kind.__required_keys__ else annotation
+
+
 def _signature(name: str, value: Any) -> list[str]:
-    if isinstance(value, type) and issubclass(value, (BaseException, msgspec.Struct)):
+    if typing.is_typeddict(value):
+        given = inspect.get_annotations(value).items()
+        members = [f"    {field}: {_required(kind.__forward_arg__, field, value)}" for field, kind in given]
+        lines = [f"class {name}(TypedDict, total=False):", *members]
+    elif isinstance(value, type) and issubclass(value, (BaseException, msgspec.Struct)):
         bases = ", ".join(base.__name__ for base in value.__bases__ if base.__module__.startswith("castledger"))
         fields = msgspec.structs.fields(value) if issubclass(value, msgspec.Struct) else ()
         own = [_field(field, value) for field in fields if field.name in value.__annotations__]

@@ -33,6 +33,7 @@ REGISTRY = Registry(
     click_keys=frozenset({identify("https://known.example.com/1.mp3").key.hex}),
     own_hosts=frozenset({"pod.example.net"}),
     links={"offer": Link("https://shop.example.com/?a=1")},
+    vanity_hosts={"acme.show.example.net": "offer"},
 )
 BROWSER = "Accept: text/html,application/xhtml+xml,*/*;q=0.8"
 
@@ -513,9 +514,25 @@ def test_health_metrics_and_certificates_are_on_the_admin_port(tracker: TrackerP
     ):
         assert line in metrics
     assert tracker.admin("/internal/tls-ask?domain=POD.example.net")[0] == 200
+    assert tracker.admin("/internal/tls-ask?domain=Acme.Show.example.net.")[0] == 200
+    assert tracker.admin("/internal/tls-ask?domain=show.example.net")[0] == 404
     assert tracker.admin("/internal/tls-ask?domain=evil.example.net")[0] == 404
     assert tracker.admin("/internal/tls-ask")[0] == 404
     assert tracker.admin("/elsewhere")[0] == 404
+
+
+def test_a_vanity_host_leads_to_its_link_on_one_connection_with_others(tracker: TrackerProcess) -> None:
+    asked = ("pod.example.net", "acme.show.example.net", "ACME.show.example.net:80", "other.example.net")
+    with tracker.connect() as connection:
+        statuses = []
+        for host in asked * 2:
+            connection.send(f"GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            answer = connection.read()
+            assert answer is not None
+            statuses.append((answer.status, answer.headers.get("Location")))
+    here, nowhere = (302, "https://shop.example.com/?a=1"), (404, None)
+    assert statuses == [nowhere, here, here, nowhere] * 2
+    assert [(hit.kind, hit.arguments) for hit in hits_of(tracker)] == [(HitKind.CLICK, b"go=offer")] * 4
 
 
 def samples_of(tracker: TrackerProcess) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

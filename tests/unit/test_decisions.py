@@ -202,6 +202,126 @@ def test_an_unknown_link_is_404_in_plain_words(slug: str) -> None:
     assert not decision.record
 
 
+VANITY = HostPolicy(
+    Registry(
+        hosts=frozenset({"known.example.com"}),
+        links={
+            "acme": Link("https://shop.example.com/?utm_source=pod"),
+            "told": Link("https://shop.example.com/", True),
+            "evil": Link("https://evil.example.com/"),
+        },
+        vanity_hosts={
+            "acme.show.example.net": "acme",
+            "told.show.example.net": "told",
+            "evil.show.example.net": "evil",
+            "gone.show.example.net": "gone",
+        },
+        deny_hosts=frozenset({"evil.example.com"}),
+    )
+)
+
+
+def ask_host(host: str, raw: str = "/", method: str = "GET") -> Decision:
+    return decide(
+        method.encode(), raw.encode(), navigation=True, policy=VANITY, host=host.encode(), new_click=lambda: UUID(int=1)
+    )
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("host", "raw", "location"),
+    [
+        ("acme.show.example.net", "/", "https://shop.example.com/?utm_source=pod"),
+        ("ACME.Show.example.net", "/any/path/at all", "https://shop.example.com/?utm_source=pod"),
+        ("acme.show.example.net.", "/index.html?x=1&next=https://evil.example.com/", "https://shop.example.com/?utm_source=pod"),
+        ("acme.show.example.net:8443", "/?utm_source=ep+7", "https://shop.example.com/?utm_source=ep%207"),
+        ("acme.show.example.net", "/favicon.ico?utm_medium=qr", "https://shop.example.com/?utm_source=pod&utm_medium=qr"),
+        ("acme.show.example.net", "//evil.example.com/", "https://shop.example.com/?utm_source=pod"),
+        ("acme.show.example.net", "/e", "https://shop.example.com/?utm_source=pod"),
+        ("acme.show.example.net", "/gone", "https://shop.example.com/?utm_source=pod"),
+        # RFC 9112 3.2.2: the host of a whole URL in the request line is the one that is meant.
+        ("pod.example.net", "http://acme.show.example.net", "https://shop.example.com/?utm_source=pod"),
+        ("told.show.example.net", "https://Acme.show.example.net:443/x?utm_term=a", "https://shop.example.com/?utm_source=pod&utm_term=a"),
+    ],
+)  # fmt: skip
+def test_a_vanity_host_leads_to_its_link_whatever_path_is_asked_for(
+    method: str, host: str, raw: str, location: str
+) -> None:
+    decision = ask_host(host, raw, method)
+    assert (decision.status, header(decision, "Location")) == (302, location)
+    assert header(decision, "Cache-Control") == "private, no-cache"
+    assert (decision.record, decision.kind, decision.arguments) == (True, HitKind.CLICK, b"go=acme")
+
+
+def test_a_click_on_a_vanity_host_has_an_id_where_its_target_is_told_one() -> None:
+    decision = ask_host("told.show.example.net", "/x")
+    text = format_click_id(UUID(int=1))
+    assert header(decision, "Location") == f"https://shop.example.com/?cl_click={text}"
+    assert decision.arguments == f"go=told,click={text}".encode()
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "show.example.net", "x.acme.show.example.net", "acme.show.example.net.evil.example.org", "[::1]:80",
+     "acme.show.example.net@evil.example.org", "evil.example.org:acme.show.example.net", "*.show.example.net",
+     "acme.show.example.net..", "acme.show.example.net\t", "acme.show.example.net, pod.example.net", "ÿþ"],
+)  # fmt: skip
+def test_a_host_that_is_not_registered_leads_nowhere(host: str) -> None:
+    decision = ask_host(host)
+    assert (decision.status, header(decision, "Location"), decision.record) == (404, None, False)
+
+
+@pytest.mark.parametrize(
+    ("host", "raw", "method", "status"),
+    [
+        ("acme.show.example.net", "/robots.txt", "GET", 200),
+        ("acme.show.example.net", "/e/known.example.com/1.mp3", "GET", 404),
+        ("acme.show.example.net", "/e/", "GET", 400),
+        ("acme.show.example.net", "/e,pg=1", "GET", 404),
+        ("acme.show.example.net", "/go/nothing", "GET", 404),
+        ("acme.show.example.net", "/", "POST", 405),
+        ("acme.show.example.net", "/", "OPTIONS", 204),
+        ("pod.example.net", "http://pod.example.net/", "GET", 404),
+        ("acme.show.example.net", "http://pod.example.net/", "GET", 404),
+        ("evil.show.example.net", "/", "GET", 404),
+        ("gone.show.example.net", "/", "GET", 404),
+    ],
+)
+def test_all_else_is_on_a_vanity_host_as_on_any(host: str, raw: str, method: str, status: int) -> None:
+    decision = ask_host(host, raw, method)
+    assert (decision.status, decision.record) == (status, False)
+
+
+def test_prefixes_and_links_work_under_a_vanity_host() -> None:
+    raw = b"/e/known.example.com/1.mp3"
+    episode = decide(b"GET", raw, navigation=False, policy=VANITY, host=b"acme.show.example.net")
+    assert (episode.status, episode.kind) == (302, HitKind.REQUEST)
+    other = decide(b"GET", b"/go/told", navigation=True, policy=VANITY, host=b"acme.show.example.net")
+    assert (other.status, other.arguments[:7]) == (302, b"go=told")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"acme.show.example.net", b"told.show.example.net", b"pod.example.net", b""]),
+            st.sampled_from(
+                [b"/", b"/x", b"/robots.txt", b"/e/known.example.com/1.mp3", b"/go/acme", b"/go/no", b"/e/"]
+            ),
+            st.booleans(),
+        ),
+        max_size=20,
+    )
+)
+def test_what_is_remembered_under_one_host_is_not_answered_under_another(
+    asked: list[tuple[bytes, bytes, bool]],
+) -> None:
+    decider = Decider(VANITY, new_click=lambda: UUID(int=1))
+    for host, raw, navigation in asked:
+        assert decider.decide(b"GET", raw, navigation=navigation, host=host) == decide(
+            b"GET", raw, navigation=navigation, policy=VANITY, host=host, new_click=lambda: UUID(int=1)
+        )
+
+
 @pytest.mark.parametrize("status", [400, 408, 414, 431])
 def test_a_request_that_cannot_be_read_has_an_answer(status: int) -> None:
     assert refuse(status).status == status
@@ -209,10 +329,13 @@ def test_a_request_that_cannot_be_read_has_an_answer(status: int) -> None:
 
 
 @given(
-    raw=st.binary(max_size=60), prefix=st.sampled_from([b"", b"/", b"/e/", b"/e,", b"/go/"]), navigation=st.booleans()
+    raw=st.binary(max_size=60),
+    prefix=st.sampled_from([b"", b"/", b"/e/", b"/e,", b"/go/", b"http://acme.show.example.net/"]),
+    navigation=st.booleans(),
+    host=st.binary(max_size=20) | st.just(b"acme.show.example.net"),
 )
-def test_any_bytes_get_one_of_the_listed_answers(raw: bytes, prefix: bytes, navigation: bool) -> None:
-    decision = decide(b"GET", prefix + raw, navigation=navigation, policy=POLICY)
+def test_any_bytes_get_one_of_the_listed_answers(raw: bytes, prefix: bytes, navigation: bool, host: bytes) -> None:
+    decision = decide(b"GET", prefix + raw, navigation=navigation, policy=VANITY, host=host)
     assert decision.status in (200, 302, 400, 404)
     assert not {*decision.headers} - {*range(0x20, 0x7F), 13, 10}
     assert decision.record == (decision.status == 302)

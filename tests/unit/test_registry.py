@@ -32,6 +32,7 @@ keys = st.builds(
     expires_us=st.none() | st.integers(0, 2**60),
     status=st.sampled_from(["active", "suspended", "closing"]),
 )
+KEY = CollectorKey(tenant_no=3)
 hashes = st.binary(min_size=32, max_size=32)
 registries = st.builds(
     Registry,
@@ -41,6 +42,7 @@ registries = st.builds(
     deny_hosts=names,
     own_hosts=names,
     links=st.dictionaries(words, st.builds(Link, words, st.booleans()), max_size=30),
+    vanity_hosts=st.dictionaries(words, words, max_size=30),
     keys=st.dictionaries(hashes, keys, max_size=10),
 )
 
@@ -56,10 +58,11 @@ def test_a_snapshot_knows_what_was_written_and_nothing_else(registry: Registry, 
     for table, content in ((known.hosts, registry.hosts), (known.click_keys, registry.click_keys)):
         assert len(table) == len(content)
         assert set(table) == content
-    for word in {*others, *registry.hosts, *registry.click_keys, *registry.links, ""}:
+    for word in {*others, *registry.hosts, *registry.click_keys, *registry.links, *registry.vanity_hosts, ""}:
         assert (word in known.hosts) is (word in registry.hosts)
         assert (word in known.click_keys) is (word in registry.click_keys)
         assert known.links.get(word) == registry.links.get(word)
+        assert known.vanity_hosts.get(word) == registry.vanity_hosts.get(word)
     for key_hash in {bytes(32), *registry.keys}:
         assert known.keys.get(key_hash) == registry.keys.get(key_hash)
 
@@ -73,6 +76,7 @@ def test_digests_are_equal_where_all_but_the_version_is(one: Registry, other: Re
             registry.deny_hosts,
             registry.own_hosts,
             registry.links,
+            registry.vanity_hosts,
             registry.keys,
         )
 
@@ -99,8 +103,20 @@ def test_a_snapshot_of_before_there_were_collectors_is_read() -> None:
     known = parse_registry(header + b',"crc":%d}\n' % zlib.crc32(body) + body)
     assert (set(known.hosts), known.links.get("slug")) == ({"a.example.com"}, Link("https://b.example.com/"))
     assert known.keys.get(bytes(32)) is None
+    assert known.vanity_hosts.get("a.example.com") is None
     with pytest.raises(RegistryDamaged, match="4 sections"):
         parse_registry(header.replace(b"-2", b"-3") + b',"crc":%d}\n' % zlib.crc32(body) + body)
+
+
+def test_a_snapshot_of_before_there_were_vanity_hosts_is_read() -> None:
+    body = encode_registry(Registry(links={"slug": Link("https://b.example.com/")}, keys={bytes(32): KEY}))
+    body = body.partition(b"\n")[2]
+    keys_at = body.index(b"0" * 64)
+    header = b'{"format":"castledger-registry-3","version":7,"deny_hosts":[],"own_hosts":[],"lines":[0,0,1,1],'
+    header += b'"sizes":[0,0,%d,%d],"crc":%d}\n' % (keys_at, len(body) - keys_at, zlib.crc32(body))
+    known = parse_registry(header + body)
+    assert (known.links.get("slug"), known.keys.get(bytes(32))) == (Link("https://b.example.com/"), KEY)
+    assert known.vanity_hosts.get("slug") is None
 
 
 @given(st.binary(max_size=200))
@@ -118,6 +134,8 @@ def test_what_does_not_fit_into_a_line_is_refused(tmp_path: Path, text: str) -> 
         Registry(click_keys=frozenset({text})),
         Registry(links={text: Link("https://example.com")}),
         Registry(links={"offer": Link(text)}),
+        Registry(vanity_hosts={text: "offer"}),
+        Registry(vanity_hosts={"acme.example.net": text}),
     ):
         with pytest.raises(ValueError, match="line"):
             write_registry(path, broken)

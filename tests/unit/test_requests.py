@@ -208,7 +208,20 @@ def test_the_stage_tells_idle_from_busy() -> None:
 def test_headers_of_the_same_name_are_joined_only_where_all_count() -> None:
     client = Client()
     client.feed(get(b"/", b"X-Forwarded-For: 1.1.1.1", b"x-forwarded-for: 2.2.2.2", b"User-Agent: a", b"USER-AGENT: b"))
-    assert client.headers == [{b"x-forwarded-for": b"1.1.1.1, 2.2.2.2", b"user-agent": b"a"}]
+    assert client.headers == [
+        {b"host": b"pod.example.net", b"x-forwarded-for": b"1.1.1.1, 2.2.2.2", b"user-agent": b"a"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "is_kept"),
+    [(b"/", True), (b"/e", True), (b"/episode", True), (b"/go/offer", True), (b"http://a.example/e/x", True),
+     (b"/e/cdn.example.com/1.mp3", False), (b"/e,pg=1/cdn.example.com/1.mp3", False)],
+)  # fmt: skip
+def test_the_host_is_kept_where_it_may_matter(path: bytes, is_kept: bool) -> None:
+    client = Client()
+    client.feed(get(path))
+    assert client.headers == [{b"host": b"pod.example.net"} if is_kept else {}]
 
 
 @given(st.binary(max_size=300))

@@ -10,7 +10,20 @@ import msgspec
 import pytest
 
 import castledger
-from api.schemas import analytics, clicks, comparisons, curves, events, keys, links, overviews, podcasts, unknown_hosts
+from analytics_core import sponsors as rules
+from api.schemas import (
+    analytics,
+    clicks,
+    comparisons,
+    curves,
+    events,
+    keys,
+    links,
+    overviews,
+    podcasts,
+    sponsors,
+    unknown_hosts,
+)
 
 PAIRS: list[tuple[type[msgspec.Struct], type[msgspec.Struct]]] = [
     (castledger.ApiKey, keys.ApiKey),
@@ -22,6 +35,7 @@ PAIRS: list[tuple[type[msgspec.Struct], type[msgspec.Struct]]] = [
     (castledger.ComparedPair, comparisons.ComparedPair),
     (castledger.ComparedProfile, comparisons.ComparedProfile),
     (castledger.Comparison, comparisons.ComparisonAnswer),
+    (castledger.Contact, rules.Contact),
     (castledger.Curve, curves.Curve),
     (castledger.CurvePoint, curves.CurvePoint),
     (castledger.Difference, comparisons.Difference),
@@ -36,11 +50,14 @@ PAIRS: list[tuple[type[msgspec.Struct], type[msgspec.Struct]]] = [
     (castledger.LandedEvent, events.Event),
     (castledger.Link, links.Link),
     (castledger.Lists, analytics.Lists),
+    (castledger.MergedSponsors, sponsors.MergedSponsors),
     (castledger.NewApiKey, keys.NewApiKey),
     (castledger.Overview, overviews.OverviewAnswer),
     (castledger.Podcast, podcasts.AddedPodcast),
     (castledger.Ranked, overviews.TopValue),
     (castledger.Ranking, overviews.Top),
+    (castledger.Sponsor, sponsors.Sponsor),
+    (castledger.Targeting, rules.Targeting),
     (castledger.UnknownHost, unknown_hosts.UnknownHost),
     (castledger.Utm, links.Utm),
     (castledger.VerdictCount, analytics.VerdictFigure),

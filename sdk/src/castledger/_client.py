@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 import weakref
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import httpx
-
-from castledger._delivery import TaskDelivery, ThreadDelivery, track
+from castledger._delivery import ThreadDelivery, track
 from castledger._requests import (
     Answer,
     AsyncItems,
@@ -27,11 +24,26 @@ from castledger._requests import (
 )
 from castledger._worker import Listener, Stats
 from castledger.analytics import Analytics, AsyncAnalytics
-from castledger.attribution import AsyncAttribution, Attribution
+from castledger.attribution import AsyncAttribution, AsyncConversions, Attribution, Conversions
 from castledger.episodes import AsyncEpisodes, Episodes
 from castledger.keys import AsyncKeys, Keys
 from castledger.links import AsyncLinks, Links
 from castledger.podcasts import AsyncPodcasts, Podcasts
+from castledger.reports import AsyncReports, Reports
+from castledger.sponsorship import (
+    AsyncCampaigns,
+    AsyncInsertionOrders,
+    AsyncPromoCodes,
+    AsyncSponsors,
+    Campaigns,
+    InsertionOrders,
+    PromoCodes,
+    Sponsors,
+)
+
+# Imported where a client is made: see _requests.
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = ("AsyncCastledger", "Castledger")
 
@@ -89,6 +101,8 @@ class Castledger:
         enabled: bool = True,
         collector_transport: httpx.BaseTransport | None = None,
     ) -> None:
+        import httpx
+
         self._options = Options.read(api_key=api_key, base_url=base_url, timeout=timeout, max_retries=max_retries)
         events = EventOptions(
             self._options,
@@ -115,6 +129,12 @@ class Castledger:
             transport=transport,
         )
         self.podcasts = Podcasts(self)
+        self.sponsors = Sponsors(self)
+        self.insertion_orders = InsertionOrders(self)
+        self.campaigns = Campaigns(self)
+        self.promo_codes = PromoCodes(self)
+        self.conversions = Conversions(self)
+        self.reports = Reports(self)
         self.episodes = Episodes(self)
         self.analytics = Analytics(self)
         self.attribution = Attribution(self)
@@ -152,6 +172,8 @@ class Castledger:
         self._http.close()
 
     def _try(self, call: Call[Any]) -> Answer:
+        import httpx
+
         try:
             return self._http.request(
                 call.method, call.path, params=call.params, content=call.content, headers=call.headers
@@ -171,14 +193,25 @@ class Castledger:
         while True:
             answer = self._try(call)
             wait_s = self._retries.wait_s(call, answer, retries=retries)
-            if wait_s is None:
-                return read_answer(call, answer, base_url=self._options.base_url)
-            self._sleep(wait_s)
             retries += 1
+            if wait_s is None:
+                read = read_answer(call, answer, base_url=self._options.base_url)
+                wait_s = call.pause_s(read)
+                if wait_s is None:
+                    return read
+                retries = 0
+            self._sleep(wait_s)
 
     def pages(self, paged: Paged[T]) -> Items[T]:
         """Go through a list, page by page; for routes that have no method here yet."""
         return Items(self.send, paged)
+
+
+async def sleep(seconds: float) -> None:
+    """Wait; imports asyncio as late as all that needs it here."""
+    import asyncio
+
+    await asyncio.sleep(seconds)
 
 
 class AsyncCastledger:
@@ -221,7 +254,7 @@ class AsyncCastledger:
         max_retries: int = 2,
         proxy: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[object]] = sleep,
         queue_size: int = 10_000,
         batch_size: int = 100,
         flush_interval: float = 2.0,
@@ -232,6 +265,10 @@ class AsyncCastledger:
         enabled: bool = True,
         collector_transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        import httpx
+
+        from castledger._task import TaskDelivery
+
         self._options = Options.read(api_key=api_key, base_url=base_url, timeout=timeout, max_retries=max_retries)
         events = EventOptions(
             self._options,
@@ -257,6 +294,12 @@ class AsyncCastledger:
             transport=transport,
         )
         self.podcasts = AsyncPodcasts(self)
+        self.sponsors = AsyncSponsors(self)
+        self.insertion_orders = AsyncInsertionOrders(self)
+        self.campaigns = AsyncCampaigns(self)
+        self.promo_codes = AsyncPromoCodes(self)
+        self.conversions = AsyncConversions(self)
+        self.reports = AsyncReports(self)
         self.episodes = AsyncEpisodes(self)
         self.analytics = AsyncAnalytics(self)
         self.attribution = AsyncAttribution(self)
@@ -294,6 +337,8 @@ class AsyncCastledger:
         await self._http.aclose()
 
     async def _try(self, call: Call[Any]) -> Answer:
+        import httpx
+
         try:
             return await self._http.request(
                 call.method, call.path, params=call.params, content=call.content, headers=call.headers
@@ -313,10 +358,14 @@ class AsyncCastledger:
         while True:
             answer = await self._try(call)
             wait_s = self._retries.wait_s(call, answer, retries=retries)
-            if wait_s is None:
-                return read_answer(call, answer, base_url=self._options.base_url)
-            await self._sleep(wait_s)
             retries += 1
+            if wait_s is None:
+                read = read_answer(call, answer, base_url=self._options.base_url)
+                wait_s = call.pause_s(read)
+                if wait_s is None:
+                    return read
+                retries = 0
+            await self._sleep(wait_s)
 
     def pages(self, paged: Paged[T]) -> AsyncItems[T]:
         """Go through a list, page by page; for routes that have no method here yet."""

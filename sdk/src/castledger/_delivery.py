@@ -1,12 +1,10 @@
-"""How events get from ``track`` to the collector: by a thread of its own, or by a task of asyncio."""
+"""How events get from ``track`` to the collector, by a thread of its own; see _task for asyncio."""
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import datetime as dt
 import os
-import ssl
 import sys
 import threading
 import time
@@ -14,10 +12,8 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from uuid import UUID
-
-import httpx
 
 from castledger._errors import EventRefused
 from castledger._events import Event, EventIds, PropertyValue, encode_event
@@ -37,7 +33,24 @@ from castledger._worker import (
     encode_body,
 )
 
-__all__ = ("EXIT_S", "Delivery", "TaskDelivery", "ThreadDelivery", "post", "post_async", "track")
+# Imported where a request is made: see _requests.
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx
+
+__all__ = (
+    "EXIT_S",
+    "LONGEST_NAP_S",
+    "LOOK_S",
+    "Delivery",
+    "ThreadDelivery",
+    "append_bounded",
+    "make_reply",
+    "make_request",
+    "post",
+    "track",
+)
 
 # 500 verdicts with some faults each come to a tenth of this.
 _MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
@@ -48,29 +61,36 @@ EXIT_S: Final = 5.0
 _watched: Final[list[int]] = []
 _UTC: Final = dt.UTC
 _now: Final = dt.datetime.now
-_LOOK_S: Final = 0.01
-# Losses of a full queue are told of that late while the worker pauses.
-_LONGEST_NAP_S: Final = 5.0
+LOOK_S: Final = 0.01
+"""How often it is looked whether events still wait."""
+LONGEST_NAP_S: Final = 5.0
+"""Losses of a full queue are told of that late at most while the worker pauses."""
 _FAULT_S: Final = 1.0
-_STOP_S: Final = 0.1
 
 
 class _TooLong(Exception):
     """Something answers without end."""
 
 
-def _request(http: httpx.Client | httpx.AsyncClient, step: Post, lost: dict[str, int]) -> httpx.Request:
+def make_request(http: httpx.Client | httpx.AsyncClient, step: Post, lost: dict[str, int]) -> httpx.Request:
+    """Make the request of a batch; it tells of events that were *lost*."""
     content = encode_body(step.payloads, sent_at=dt.datetime.now(dt.UTC), lost=lost)
     return http.build_request("POST", PATH, content=content, headers=_HEADERS)
 
 
-def _bounded(body: bytearray, chunk: bytes) -> None:
+def append_bounded(body: bytearray, chunk: bytes) -> None:
+    """Add to an answer's body.
+
+    Raises:
+        _TooLong: It has become longer than any answer is.
+    """
     body += chunk
     if len(body) > _MAX_ANSWER_BYTES:
         raise _TooLong
 
 
-def _reply(response: httpx.Response, body: bytearray, counts: Counts, lost: dict[str, int]) -> Reply:
+def make_reply(response: httpx.Response, body: bytearray, counts: Counts, lost: dict[str, int]) -> Reply:
+    """Say what was answered; once taken, the collector knows of what was *lost*."""
     if response.is_success:
         counts.collector_knows(lost)
     return Reply(response.status_code, bytes(body), retry_after_s(response))
@@ -85,29 +105,13 @@ def post(http: httpx.Client, step: Post, counts: Counts) -> Reply | str:
     lost = counts.for_collector()
     body = bytearray()
     try:
-        response = http.send(_request(http, step, lost), stream=True)
+        response = http.send(make_request(http, step, lost), stream=True)
         try:
             for chunk in response.iter_bytes():
-                _bounded(body, chunk)
+                append_bounded(body, chunk)
         finally:
             response.close()
-        return _reply(response, body, counts, lost)
-    except Exception as error:
-        return type(error).__name__
-
-
-async def post_async(http: httpx.AsyncClient, step: Post, counts: Counts) -> Reply | str:
-    """Send a batch, as :func:`post` does."""
-    lost = counts.for_collector()
-    body = bytearray()
-    try:
-        response = await http.send(_request(http, step, lost), stream=True)
-        try:
-            async for chunk in response.aiter_bytes():
-                _bounded(body, chunk)
-        finally:
-            await response.aclose()
-        return _reply(response, body, counts, lost)
+        return make_reply(response, body, counts, lost)
     except Exception as error:
         return type(error).__name__
 
@@ -244,6 +248,8 @@ class Delivery(ABC):
 
     def send_here(self, deadline: float, transport: httpx.BaseTransport | None = None) -> None:
         """Send what waits on this thread: at the interpreter's end, when no thread and no loop runs any more."""
+        import httpx
+
         left_s = deadline - time.monotonic()
         if left_s <= 0 or not self.worker.waiting:
             return
@@ -439,6 +445,8 @@ class ThreadDelivery(Delivery):
             util.Finalize(self, self.close, args=(EXIT_S,), exitpriority=10)
 
     def _run(self) -> None:
+        import httpx
+
         http = httpx.Client(
             base_url=self.options.collector_url,
             headers=self.options.headers,
@@ -474,7 +482,7 @@ class ThreadDelivery(Delivery):
             if len(self.queue):
                 # It came between the look and the nap.
                 return
-        self._signal.wait(None if step is None else min(step, _LONGEST_NAP_S))
+        self._signal.wait(None if step is None else min(step, LONGEST_NAP_S))
 
     def retire(self) -> None:
         """End once nothing waits: the client has gone without being closed."""
@@ -494,7 +502,7 @@ class ThreadDelivery(Delivery):
             if self._thread is None:
                 self.send_here(deadline, self._transport)
                 break
-            time.sleep(_LOOK_S)
+            time.sleep(LOOK_S)
         return not self.worker.waiting
 
     def close(self, timeout: float) -> None:
@@ -511,144 +519,4 @@ class ThreadDelivery(Delivery):
             self._signal.set()
             # One that waits for an answer goes with the process.
             thread.join(max(deadline - time.monotonic(), 0.1))
-        self.end()
-
-
-class TaskDelivery(Delivery):
-    """Sends events from a task on the loop on which the first event was tracked, or that asks for a flush.
-
-    Events that are tracked while no loop runs wait for one, or for the interpreter's end.
-    """
-
-    def __init__(
-        self,
-        options: EventOptions,
-        on_error: Listener | None,
-        *,
-        tls: ssl.SSLContext,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self._transport = transport
-        super().__init__(options, on_error, tls=tls)
-
-    def _begin(self, counts: Counts) -> None:
-        super()._begin(counts)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._signal = asyncio.Event()
-        self._is_stopping = False
-
-    def wake(self) -> None:
-        """Have waiting events looked at; from other threads too, once the task runs."""
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            running = None
-        if self.spool is not None:
-            self.spool.wake()
-        if self._is_at_work:
-            self.queue.asleep = False
-            self._notify(running)
-        elif running is not None:
-            self.queue.asleep = False
-            self._loop = running
-            self._signal = asyncio.Event()
-            self._task = running.create_task(self._run(), name="castledger-events")
-
-    def notify(self) -> None:
-        """Tell the task, where there is one, that there is something."""
-        if self._is_at_work:
-            self._notify(None)
-
-    @property
-    def _is_at_work(self) -> bool:
-        return (
-            self._task is not None and not self._task.done() and self._loop is not None and not self._loop.is_closed()
-        )
-
-    def _notify(self, running: asyncio.AbstractEventLoop | None) -> None:
-        if self._loop is None or running is self._loop:
-            self._signal.set()
-            return
-        try:
-            self._loop.call_soon_threadsafe(self._signal.set)
-        except RuntimeError:
-            # It was closed meanwhile; the next event finds that out.
-            self.queue.asleep = True
-
-    async def _run(self) -> None:
-        http = httpx.AsyncClient(
-            base_url=self.options.collector_url,
-            headers=self.options.headers,
-            timeout=self.options.timeout,
-            verify=self.tls,
-            transport=self._transport,
-        )
-        try:
-            while not self._is_stopping:
-                await self._do_next(http)
-        finally:
-            # Whoever tracks next, on whichever loop, starts another task.
-            self.queue.asleep = True
-            await http.aclose()
-
-    async def _do_next(self, http: httpx.AsyncClient) -> None:
-        self.counts.tell_of_losses()
-        step = self.worker.next(time.monotonic(), hurry=self.is_in_hurry)
-        if isinstance(step, Post):
-            try:
-                reply = await post_async(http, step, self.counts)
-            except asyncio.CancelledError:
-                # A task is cancelled when its loop ends; the events wait for another one.
-                self.worker.take_back()
-                raise
-            self.worker.answered(reply, time.monotonic())
-            return
-        # With a spool it is the spool that the next event has to wake.
-        if step is None and self.spool is None:
-            self.queue.asleep = True
-            if len(self.queue):
-                return
-        self._signal.clear()
-        try:
-            await asyncio.wait_for(self._signal.wait(), None if step is None else min(step, _LONGEST_NAP_S))
-        except TimeoutError:
-            return
-
-    async def flush_async(self, within_s: float) -> bool:
-        """Wait until nothing waits, for *within_s* seconds at most."""
-        deadline = time.monotonic() + within_s
-        # Looked at again and again, since the task may be on another thread's loop.
-        while self.hurry(deadline) and time.monotonic() < deadline:
-            if asyncio.current_task() is self._task:
-                # A listener's call: it would wait for itself.
-                break
-            self.wake()
-            await asyncio.sleep(_LOOK_S)
-        return not self.worker.waiting
-
-    async def close_async(self, within_s: float) -> None:
-        """Send what waits, take no more events, and end the task."""
-        if self._is_stopping:
-            return
-        self.is_taking = False
-        if self.worker.waiting:
-            await self.flush_async(within_s)
-        self._is_stopping = True
-        if self._is_at_work and self._task is not None and self._loop is asyncio.get_running_loop():
-            self._signal.set()
-            await asyncio.wait([self._task], timeout=_STOP_S)
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        if self.spool is not None:
-            await asyncio.to_thread(self.spool.close)
-        self.end()
-
-    def close(self, timeout: float) -> None:
-        """Send what waits from here: at the interpreter's end, when the loop does not run any more."""
-        if self._is_stopping:
-            return
-        self.is_taking = False
-        self._is_stopping = True
-        self.send_here(time.monotonic() + timeout)
         self.end()

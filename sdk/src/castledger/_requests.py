@@ -10,37 +10,33 @@ import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar, cast
 from uuid import UUID, uuid4
 
-import httpx
 import msgspec
 
 from castledger._errors import APIConnectionError, APITimeout, ConfigurationError, UnexpectedAnswer, error_of
 
+# httpx takes five times as long to import as all else here: whoever makes a client pays for it, and an import does not.
 if TYPE_CHECKING:
+    import httpx
     import pandas as pd
     import polars as pl
 
 __all__ = (
     "Answer",
     "AsyncItems",
-    "AsyncNoun",
-    "AsyncSender",
     "Call",
     "Dimension",
     "EventOptions",
     "Interval",
     "Items",
     "Moment",
-    "Noun",
     "Options",
     "Page",
     "Paged",
     "RetryPolicy",
-    "Sender",
     "__version__",
     "given",
     "given_range",
@@ -79,11 +75,13 @@ Dimension: TypeAlias = Literal[
 ]
 """What downloads can be broken down by."""
 _PAGE: Final = 200
-Answer: TypeAlias = httpx.Response | httpx.HTTPError
+Answer: TypeAlias = "httpx.Response | httpx.HTTPError"
 """What became of one try."""
 _STATUSES: Final = frozenset((429, 502, 503, 504))
-_FAILURES: Final = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError, httpx.ProxyError)
 _FIRST_WAIT_S: Final = 0.25
+_DONE: Final = ("ready", "failed")
+_FIRST_LOOK_S: Final = 0.1
+_LONGEST_LOOK_S: Final = 5.0
 # 0.25 s doubled seven times is past the longest wait; more would only run out of floating-point numbers.
 _MOST_DOUBLINGS: Final = 7
 _WHERE: Final = "base_url or CASTLEDGER_API_URL says where the API is"
@@ -105,6 +103,8 @@ def _read_key(given: str | None, environ: Mapping[str, str]) -> str:
 
 def _fault_of(url: str) -> str | None:
     """Say what is wrong with an address; never quotes it, since it may hold a password."""
+    import httpx
+
     if not url.isprintable() or any(char.isspace() or char == "\\" for char in url):
         return "holds a space, a line break or a backslash"
     try:
@@ -155,6 +155,8 @@ def read_proxy(proxy: str | None, *, has_transport: bool) -> str | None:
     """
     if proxy is None:
         return None
+    import httpx
+
     if has_transport:
         raise ConfigurationError("proxy: does nothing beside a transport; give the proxy to the transport itself")
     try:
@@ -274,7 +276,8 @@ class Call(Generic[T]):
     """One request, and the type that its answer is read as.
 
     A write gets an ``Idempotency-Key`` here, once: however often the call is sent, it is done once. Of
-    *json*, fields that are :data:`msgspec.UNSET` are left out.
+    *json*, fields that are :data:`msgspec.UNSET` are left out. With a *version*, it is done to no other one. A kind of
+    ``bytes`` is what was answered as it is. With *patience_s*, it is made again until what it reads is done.
     """
 
     def __init__(
@@ -287,6 +290,8 @@ class Call(Generic[T]):
         json: Mapping[str, object] | None = None,
         content: bytes | None = None,
         content_type: str | None = None,
+        version: int | None = None,
+        patience_s: float | None = None,
     ) -> None:
         self.kind = kind
         self.method = method
@@ -299,8 +304,26 @@ class Call(Generic[T]):
             content_type = "application/json"
         if content_type is not None:
             self.headers["Content-Type"] = content_type
+        if version is not None:
+            self.headers["If-Match"] = f'"{version}"'
         if method != "GET":
             self.headers["Idempotency-Key"] = str(uuid4())
+        self._patience_s = patience_s
+        self._waited_s = 0.0
+
+    def pause_s(self, answer: T) -> float | None:
+        """Tell when to ask again: after ever longer pauses, ``None`` when what was read is ready or has failed.
+
+        Raises:
+            TimeoutError: It is neither, and patience is over.
+        """
+        if self._patience_s is None or getattr(answer, "status", "") in _DONE:
+            return None
+        if self._waited_s >= self._patience_s:
+            raise TimeoutError(f"{self.path} is not ready after {self._patience_s:g} s; it goes on being made")
+        pause_s = min(max(self._waited_s / 2, _FIRST_LOOK_S), _LONGEST_LOOK_S, self._patience_s - self._waited_s)
+        self._waited_s += pause_s
+        return pause_s
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
@@ -486,41 +509,9 @@ class AsyncItems(AsyncIterator[T]):
         return to_pandas([item async for item in self], kind=self.kind)
 
 
-class Sender(Protocol):
-    """Makes requests and waits for them."""
-
-    def send(self, call: Call[T]) -> T:
-        """Make a request and read its answer."""
-
-    def pages(self, paged: Paged[T]) -> Items[T]:
-        """Go through a list."""
-
-
-class AsyncSender(Protocol):
-    """Makes requests that are awaited."""
-
-    async def send(self, call: Call[T]) -> T:
-        """Make a request and read its answer."""
-
-    def pages(self, paged: Paged[T]) -> AsyncItems[T]:
-        """Go through a list."""
-
-
-class Noun:
-    """One area of the API, of the blocking client."""
-
-    def __init__(self, client: Sender) -> None:
-        self._client = client
-
-
-class AsyncNoun:
-    """One area of the API, of the asynchronous client."""
-
-    def __init__(self, client: AsyncSender) -> None:
-        self._client = client
-
-
 def _http_date(text: str) -> dt.datetime | None:
+    from email.utils import parsedate_to_datetime
+
     try:
         at = parsedate_to_datetime(text)
     except ValueError:
@@ -539,6 +530,7 @@ def retry_after_s(response: httpx.Response) -> float | None:
     Source:
         RFC 9110, 10.2.3.
 
+    >>> import httpx
     >>> retry_after_s(httpx.Response(503, headers={"Retry-After": "120"}))
     120.0
     """
@@ -553,9 +545,12 @@ def retry_after_s(response: httpx.Response) -> float | None:
 
 
 def _may_pass(answer: Answer) -> bool:
+    import httpx
+
     if isinstance(answer, httpx.Response):
         return answer.status_code in _STATUSES
-    return isinstance(answer, _FAILURES)
+    failures = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError, httpx.ProxyError)
+    return isinstance(answer, failures)
 
 
 def _is_repeatable(call: Call[Any]) -> bool:
@@ -577,10 +572,13 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         Returns:
             Seconds to wait before the next try; ``None`` to give up and take the answer as it is.
 
+        >>> import httpx
         >>> busy = httpx.Response(429, headers={"Retry-After": "31"})
         >>> RetryPolicy(2).wait_s(Call(dict, "GET", "/podcasts"), busy, retries=0) is None
         True
         """
+        import httpx
+
         if retries >= self.max_retries or not _is_repeatable(call) or not _may_pass(answer):
             return None
         asked_s = retry_after_s(answer) if isinstance(answer, httpx.Response) else None
@@ -591,6 +589,8 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 def _translate(error: httpx.HTTPError, base_url: str) -> APIConnectionError | UnexpectedAnswer:
+    import httpx
+
     reason = str(error) or type(error).__name__
     match error:
         case httpx.ConnectError() | httpx.ConnectTimeout():
@@ -631,6 +631,8 @@ def read_answer(call: Call[T], answer: Answer, *, base_url: str) -> T:
         APIConnectionError: No answer came.
         UnexpectedAnswer: It is none of the API's answers.
     """
+    import httpx
+
     if isinstance(answer, httpx.HTTPError):
         raise _translate(answer, base_url) from answer
     request_id = answer.headers.get("x-request-id")
@@ -644,6 +646,8 @@ def read_answer(call: Call[T], answer: Answer, *, base_url: str) -> T:
             request_id=request_id,
             retry_after=retry_after_s(answer),
         )
+    if call.kind is bytes:
+        return cast(T, answer.content)
     # An answer without a body, as 204 is, is read as null.
     try:
         return msgspec.json.decode(answer.content or b"null", type=call.kind)

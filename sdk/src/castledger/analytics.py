@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from castledger._models import Comparison, DownloadReport, Explanation, Hit, Overview
+from castledger._nouns import AsyncNoun, Noun, pages, sends
 from castledger._requests import (
-    AsyncItems,
-    AsyncNoun,
     Call,
     Dimension,
     Interval,
-    Items,
     Moment,
-    Noun,
     Paged,
     given,
     given_range,
@@ -23,63 +20,6 @@ from castledger._requests import (
 )
 
 __all__ = ("Analytics", "AsyncAnalytics")
-
-
-def _downloads(
-    *,
-    podcast_id: UUID | str | None,
-    episode_id: UUID | str | None,
-    start: Moment | None,
-    end: Moment | None,
-    interval: Interval | None,
-    by: Dimension | None,
-    limit: int | None,
-    tz: str | None,
-) -> Call[DownloadReport]:
-    params = given(podcast_id=podcast_id, episode_id=episode_id, interval=interval, by=by, limit=limit, tz=tz)
-    return Call(DownloadReport, "GET", "/analytics/downloads", params=params | given_range(start, end))
-
-
-def _overview(
-    *, podcast_id: UUID | str | None, start: Moment | None, end: Moment | None, limit: int | None, tz: str | None
-) -> Call[Overview]:
-    params = given(podcast_id=podcast_id, limit=limit, tz=tz)
-    return Call(Overview, "GET", "/analytics/overview", params=params | given_range(start, end))
-
-
-def _explain(*, podcast_id: UUID | str | None, episode_id: UUID | str | None, day: dt.date) -> Call[Explanation]:
-    if (podcast_id is None) == (episode_id is None):
-        raise ValueError("explain: give either podcast_id or episode_id")
-    params = given(podcast_id=podcast_id, episode_id=episode_id, day=_write_day("day", day))
-    return Call(Explanation, "GET", "/analytics/explain", params=params)
-
-
-def _compare(
-    *, episode_id: UUID | str, start: dt.date | None, end: dt.date | None, profiles: Sequence[str] | None
-) -> Call[Comparison]:
-    if isinstance(profiles, str):
-        raise TypeError("profiles: is a list of names, not one text")
-    days = {name: _write_day(ours, day) for name, ours, day in (("from", "start", start), ("to", "end", end)) if day}
-    params = given(episode_id=episode_id, profiles=None if profiles is None else ",".join(profiles))
-    return Call(Comparison, "GET", "/analytics/compare", params=params | days)
-
-
-def _hits(
-    *,
-    podcast_id: UUID | str | None,
-    episode_id: UUID | str | None,
-    start: Moment | None,
-    end: Moment | None,
-    verdict: str | None,
-) -> Paged[Hit]:
-    params = given(podcast_id=podcast_id, episode_id=episode_id, verdict=verdict)
-    return Paged(Hit, "/analytics/hits", params | given_range(start, end))
-
-
-def _hit(hit_id: str) -> Call[Hit]:
-    if not hit_id.startswith("h_") or not hit_id.replace("-", "").replace("_", "").isalnum():
-        raise ValueError("hit_id: looks like h_1a-ff")
-    return Call(Hit, "GET", f"/analytics/hits/{hit_id}")
 
 
 def _write_day(name: str, day: dt.date) -> str:
@@ -91,6 +31,7 @@ def _write_day(name: str, day: dt.date) -> str:
 class Analytics(Noun):
     """Reports and hits."""
 
+    @sends
     def downloads(
         self,
         *,
@@ -102,7 +43,7 @@ class Analytics(Noun):
         by: Dimension | None = None,
         limit: int | None = None,
         tz: str | None = None,
-    ) -> DownloadReport:
+    ) -> Call[DownloadReport]:
         """Report downloads from *start* up to, not including, *end*.
 
         Args:
@@ -121,19 +62,10 @@ class Analytics(Noun):
             TypeError: *start* or *end* is something else.
             ValidationError: The API refused a parameter; ``errors`` says which.
         """
-        return self._client.send(
-            _downloads(
-                podcast_id=podcast_id,
-                episode_id=episode_id,
-                start=start,
-                end=end,
-                interval=interval,
-                by=by,
-                limit=limit,
-                tz=tz,
-            )
-        )
+        params = given(podcast_id=podcast_id, episode_id=episode_id, interval=interval, by=by, limit=limit, tz=tz)
+        return Call(DownloadReport, "GET", "/analytics/downloads", params=params | given_range(start, end))
 
+    @sends
     def overview(
         self,
         *,
@@ -142,7 +74,7 @@ class Analytics(Noun):
         podcast_id: UUID | str | None = None,
         limit: int | None = None,
         tz: str | None = None,
-    ) -> Overview:
+    ) -> Call[Overview]:
         """Show a range at a glance: downloads against the range before, listeners, and what has the most downloads.
 
         Args:
@@ -152,14 +84,20 @@ class Analytics(Noun):
             limit: How many podcasts, episodes, apps and countries to name, 10 unless given.
             tz: Time zone.
         """
-        return self._client.send(_overview(podcast_id=podcast_id, start=start, end=end, limit=limit, tz=tz))
+        params = given(podcast_id=podcast_id, limit=limit, tz=tz)
+        return Call(Overview, "GET", "/analytics/overview", params=params | given_range(start, end))
 
+    @sends
     def explain(
         self, *, day: dt.date, podcast_id: UUID | str | None = None, episode_id: UUID | str | None = None
-    ) -> Explanation:
+    ) -> Call[Explanation]:
         """Take a UTC day of one episode, or of a whole podcast, apart: every hit with its verdict."""
-        return self._client.send(_explain(podcast_id=podcast_id, episode_id=episode_id, day=day))
+        if (podcast_id is None) == (episode_id is None):
+            raise ValueError("explain: give either podcast_id or episode_id")
+        params = given(podcast_id=podcast_id, episode_id=episode_id, day=_write_day("day", day))
+        return Call(Explanation, "GET", "/analytics/explain", params=params)
 
+    @sends
     def compare(
         self,
         *,
@@ -167,7 +105,7 @@ class Analytics(Noun):
         start: dt.date | None = None,
         end: dt.date | None = None,
         profiles: Sequence[str] | None = None,
-    ) -> Comparison:
+    ) -> Call[Comparison]:
         """Judge an episode's stored hits again under several profiles, and tell what makes them differ.
 
         Args:
@@ -176,8 +114,15 @@ class Analytics(Noun):
             end: The day behind the last.
             profiles: Their names, such as ``castledger-1`` and ``op3``.
         """
-        return self._client.send(_compare(episode_id=episode_id, start=start, end=end, profiles=profiles))
+        if isinstance(profiles, str):
+            raise TypeError("profiles: is a list of names, not one text")
+        days = {
+            name: _write_day(ours, day) for name, ours, day in (("from", "start", start), ("to", "end", end)) if day
+        }
+        params = given(episode_id=episode_id, profiles=None if profiles is None else ",".join(profiles))
+        return Call(Comparison, "GET", "/analytics/compare", params=params | days)
 
+    @pages
     def hits(
         self,
         *,
@@ -186,127 +131,21 @@ class Analytics(Noun):
         podcast_id: UUID | str | None = None,
         episode_id: UUID | str | None = None,
         verdict: str | None = None,
-    ) -> Items[Hit]:
+    ) -> Paged[Hit]:
         """Go through hits one by one, each with the reason why it counts or does not; by default of one day.
 
         Days whose hits are not kept any more have none; :meth:`explain` tells of a day whether that is so.
         """
-        return self._client.pages(
-            _hits(podcast_id=podcast_id, episode_id=episode_id, start=start, end=end, verdict=verdict)
-        )
+        params = given(podcast_id=podcast_id, episode_id=episode_id, verdict=verdict)
+        return Paged(Hit, "/analytics/hits", params | given_range(start, end))
 
-    def hit(self, hit_id: str) -> Hit:
+    @sends
+    def hit(self, hit_id: str) -> Call[Hit]:
         """Read one hit."""
-        return self._client.send(_hit(hit_id))
+        if not hit_id.startswith("h_") or not hit_id.replace("-", "").replace("_", "").isalnum():
+            raise ValueError("hit_id: looks like h_1a-ff")
+        return Call(Hit, "GET", f"/analytics/hits/{hit_id}")
 
 
-class AsyncAnalytics(AsyncNoun):
+class AsyncAnalytics(AsyncNoun, Analytics):
     """:class:`Analytics`, awaited."""
-
-    async def downloads(
-        self,
-        *,
-        start: Moment | None = None,
-        end: Moment | None = None,
-        podcast_id: UUID | str | None = None,
-        episode_id: UUID | str | None = None,
-        interval: Interval | None = "day",
-        by: Dimension | None = None,
-        limit: int | None = None,
-        tz: str | None = None,
-    ) -> DownloadReport:
-        """Report downloads from *start* up to, not including, *end*.
-
-        Args:
-            start: A date, or an aware instant on the quarter hour; by default as many days before *end* as the tenant's
-                settings say, 30 unless they do.
-            end: Likewise; by default the end of today.
-            podcast_id: Of one podcast; all of the tenant's when neither this nor an episode is given.
-            episode_id: Of one episode.
-            interval: How long a row's time is; ``None`` for what the tenant's settings say.
-            by: What to break the figures down by.
-            limit: With *by*: how many values to name, those with the most downloads; all others are one row ``other``.
-            tz: Time zone of the intervals, such as ``Europe/Berlin``; by default the tenant's, UTC unless it is set.
-
-        Raises:
-            ValueError: An instant has no time zone.
-            TypeError: *start* or *end* is something else.
-            ValidationError: The API refused a parameter; ``errors`` says which.
-        """
-        return await self._client.send(
-            _downloads(
-                podcast_id=podcast_id,
-                episode_id=episode_id,
-                start=start,
-                end=end,
-                interval=interval,
-                by=by,
-                limit=limit,
-                tz=tz,
-            )
-        )
-
-    async def overview(
-        self,
-        *,
-        start: Moment | None = None,
-        end: Moment | None = None,
-        podcast_id: UUID | str | None = None,
-        limit: int | None = None,
-        tz: str | None = None,
-    ) -> Overview:
-        """Show a range at a glance: downloads against the range before, listeners, and what has the most downloads.
-
-        Args:
-            start: As in :meth:`downloads`.
-            end: Likewise.
-            podcast_id: Of one podcast, or of all.
-            limit: How many podcasts, episodes, apps and countries to name, 10 unless given.
-            tz: Time zone.
-        """
-        return await self._client.send(_overview(podcast_id=podcast_id, start=start, end=end, limit=limit, tz=tz))
-
-    async def explain(
-        self, *, day: dt.date, podcast_id: UUID | str | None = None, episode_id: UUID | str | None = None
-    ) -> Explanation:
-        """Take a UTC day of one episode, or of a whole podcast, apart: every hit with its verdict."""
-        return await self._client.send(_explain(podcast_id=podcast_id, episode_id=episode_id, day=day))
-
-    async def compare(
-        self,
-        *,
-        episode_id: UUID | str,
-        start: dt.date | None = None,
-        end: dt.date | None = None,
-        profiles: Sequence[str] | None = None,
-    ) -> Comparison:
-        """Judge an episode's stored hits again under several profiles, and tell what makes them differ.
-
-        Args:
-            episode_id: Whose hits.
-            start: The first UTC day; by default seven before *end*.
-            end: The day behind the last.
-            profiles: Their names, such as ``castledger-1`` and ``op3``.
-        """
-        return await self._client.send(_compare(episode_id=episode_id, start=start, end=end, profiles=profiles))
-
-    def hits(
-        self,
-        *,
-        start: Moment | None = None,
-        end: Moment | None = None,
-        podcast_id: UUID | str | None = None,
-        episode_id: UUID | str | None = None,
-        verdict: str | None = None,
-    ) -> AsyncItems[Hit]:
-        """Go through hits one by one, each with the reason why it counts or does not; by default of one day.
-
-        Days whose hits are not kept any more have none; :meth:`explain` tells of a day whether that is so.
-        """
-        return self._client.pages(
-            _hits(podcast_id=podcast_id, episode_id=episode_id, start=start, end=end, verdict=verdict)
-        )
-
-    async def hit(self, hit_id: str) -> Hit:
-        """Read one hit."""
-        return await self._client.send(_hit(hit_id))

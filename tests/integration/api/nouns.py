@@ -27,9 +27,10 @@ from api.pages.forms import FIELD, form_token
 from api.pages.sessions import SESSION_COOKIE
 from api.schemas.common import alternatives
 from ingest.restatements import restate
-from tests.campaigns import make_campaign, make_run
+from tests.integration.api.attributing import ask_run, compute_runs
 from tests.integration.api.browsers import ORIGIN, Browser
 from tests.integration.api.feed_hosts import feed_host
+from tests.integration.api.kept_reports import keep_report
 from tests.integration.api.ledger import Api, Ledger, make_feed
 from tests.integration.api.people import make_person, sign_in
 
@@ -280,11 +281,31 @@ async def _placement(owner: Owner) -> str:
     return str(made["placement_id"])
 
 
+async def _promo_code(owner: Owner) -> str:
+    made = await owner.post(f"/flights/{await owner.one('flight_id')}/promo-codes", code=f"SAVE{owner.number}0")
+    return str(made["data"][0]["promo_code_id"])
+
+
+async def _vanity_host(owner: Owner) -> str:
+    host = f"acme.{owner.slug}.example.net"
+    return str((await owner.post("/vanity-hosts", host=host, link_id=await owner.one("link_id")))["vanity_host_id"])
+
+
 async def _run(owner: Owner) -> str:
-    sponsor_id = await owner.one("sponsor_id")
-    tenant = await owner.ledger.tenant_of(owner.slug)
-    campaign = await make_campaign(owner.ledger.operator, tenant, sponsor_id)
-    return str(await make_run(owner.ledger.operator, campaign))
+    await owner.one("conversion_id")
+    run = await ask_run(owner.api, await owner.one("sponsor_id"), key=owner.key)
+    await compute_runs(owner.api, _NOW)
+    return str(run["run_id"])
+
+
+async def _report(owner: Owner) -> str:
+    podcast_id = await owner.one("podcast_id")
+    return await keep_report(owner.api, owner.ledger, key=owner.key, kind="podcast", podcast_id=podcast_id)
+
+
+async def _share(owner: Owner) -> str:
+    path = f"/reports/{await owner.one('report_id')}/shares"
+    return str((await owner.post(path, expires_at="2026-12-24T12:00:00Z"))["share"]["share_id"])
 
 
 MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
@@ -312,6 +333,10 @@ MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "conversion_id": _conversion,
     "survey_option_id": _survey_option,
     "run_id": _run,
+    "promo_code_id": _promo_code,
+    "vanity_host_id": _vanity_host,
+    "report_id": _report,
+    "share_id": _share,
 }
 """How one of each is made, by the parameter that names it; what others are made of comes first."""
 
@@ -329,6 +354,7 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     "adjust_conversion": [{"kind": "retract"}],
     "answer_survey": [{"action_id": "{action_id}", "external_id": "order-1", "answer": "The Daily"}],
     "create_conversion_action": [{"sponsor_id": "{sponsor_id}", "name": "Signup", "category": "signup"}],
+    "create_attribution_run": [{"sponsor_id": "{sponsor_id}", "from": _DAY, "to": "2026-11-03"}],
     "create_ad_slot": [{"name": "First", "position": "pre"}],
     "create_campaign": [
         {**_CAMPAIGN, "insertion_order_id": "{insertion_order_id}"},
@@ -344,11 +370,31 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
         {"email": "other@example.com", "role_id": "{role_id}"},
         {"email": "other@example.com", "role": "sponsor", "sponsor_ids": ["{sponsor_id}"]},
     ],
-    "create_link": [{"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"}],
+    "create_link": [
+        {"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"},
+        {"url": "https://elsewhere.example.com/", "flight_id": "{flight_id}"},
+    ],
     "create_survey_option": [{"answer": "Friends"}],
+    "create_report": [
+        {"kind": "podcast", "format": "csv", "from": _DAY, "to": "2026-11-03", "podcast_id": "{podcast_id}"},
+        {"kind": "sponsor", "format": "csv", "from": _DAY, "to": "2026-11-03", "sponsor_id": "{sponsor_id}"},
+        {
+            "kind": "sponsor",
+            "format": "csv",
+            "from": _DAY,
+            "to": "2026-11-03",
+            "sponsor_id": "{sponsor_id}",
+            "campaign_id": "{campaign_id}",
+            "run_id": "{run_id}",
+        },
+        {"kind": "delivery", "format": "csv", "from": _DAY, "to": "2026-11-03", "campaign_id": "{campaign_id}"},
+    ],
+    "create_report_share": [{"expires_at": "2026-12-24T12:00:00Z"}],
     "create_placement": [
         {"episode_id": "{episode_id}", "delivery": "dynamic", "ad_slot_id": "{ad_slot_id}", "slot_no": 2},
     ],
+    "create_promo_codes": [{}],
+    "create_vanity_host": [{"host": "other.example.net", "link_id": "{link_id}"}],
     "dismiss_spike": [{"reason": "a crawler"}],
     "duplicate_campaign": [{}],
     "revert_spike": [{"reason": "a crawler"}],
@@ -361,9 +407,13 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     "update_campaign": [{"name": "Other"}],
     "update_flight": [{"name": "Other"}],
     "update_insertion_order": [{"name": "Other"}],
-    "update_link": [{"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"}],
+    "update_link": [
+        {"url": "https://elsewhere.example.com/", "sponsor_id": "{sponsor_id}"},
+        {"url": "https://elsewhere.example.com/", "flight_id": "{flight_id}"},
+    ],
     "update_member": [{"role_id": "{role_id}"}, {"role": "sponsor", "sponsor_ids": ["{sponsor_id}"]}],
     "update_placement": [{"ad_slot_id": "{ad_slot_id}", "slot_no": 3}],
+    "update_promo_code": [{"grace_days": 3}],
     "update_role": [{"name": "Other"}],
     "update_sponsor": [{"name": "Other"}],
 }
@@ -414,7 +464,8 @@ def list_asked(app: Litestar) -> list[Asked]:
     asked = []
     for operation in list_operations(app):
         # What is about all tenants is refused to all but one, whichever id they name: test_tenants.py.
-        if operation.handler.opt.get("permission") in INSTALLATION_PERMISSIONS:
+        # What anybody may open by its secret is nobody's.
+        if operation.handler.opt.get("permission") in INSTALLATION_PERMISSIONS or operation.is_open:
             continue
         name, method, path = operation.function.__name__, operation.method.upper(), operation.path
         needed = {

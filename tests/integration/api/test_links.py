@@ -53,6 +53,8 @@ async def test_a_link_is_made_listed_changed_and_taken_away(
         "utm": {"source": "the show", "medium": "pod cast"},
         "click_id": True,
         "sponsor_id": None,
+        "campaign_id": None,
+        "flight_id": None,
         "clicks": 0,
         "bots": 0,
         "created_at": "2026-11-24T12:00:00Z",

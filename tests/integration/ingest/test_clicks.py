@@ -12,6 +12,7 @@ import pytest
 from analytics_core.db.erasure import erase_tenant
 from analytics_core.db.links import add_link, archive_link
 from analytics_core.db.pool import open_pool, tenant_transaction
+from analytics_core.db.vanity_hosts import add_vanity_host
 from analytics_core.hits import Hit, HitKind, Method
 from analytics_core.links import format_click_id, parse_click_id
 from analytics_core.roles import Role
@@ -164,3 +165,28 @@ async def test_a_tracker_records_clicks_as_ingest_reads_them(
     await ledger.ship_all()
     clicks = await ledger.conn.fetch("select click_id from app.clicks order by occurred_at")
     assert [format_click_id(row["click_id"]) for row in clicks] == [told, again[-22:]]
+
+
+async def test_a_tracker_records_what_comes_by_a_vanity_host_as_clicks_on_its_link(
+    ledger: Ledger, podcast: MadePodcast, database: DatabaseSettings, tmp_path: Path
+) -> None:
+    await make_links(database, podcast)
+    link_id = await ledger.conn.fetchval("select link_id from app.links where slug = 'offer'")
+    pool = await open_pool(database, Role.API, application_name="test", max_size=1)
+    try:
+        async with tenant_transaction(pool, podcast.tenant) as conn:
+            await add_vanity_host(conn, podcast.tenant, host="acme.show.example.net", link_id=link_id, now=minute(0))
+    finally:
+        await pool.close()
+    path = tmp_path / "registry.snapshot"
+    await RegistryWriter(load_settings({"CASTLEDGER_REGISTRY": str(path)}).tracker).write(ledger.conn)
+    with TrackerProcess(tmp_path, environ={"SPOOL_DIR": str(ledger.folder)}) as tracker, tracker.connect() as client:
+        for host in ("acme.show.example.net", "pod.example.net", "Acme.Show.Example.net:443"):
+            client.send(b"GET /hello HTTP/1.1\r\nHost: %b\r\nUser-Agent: %b\r\n\r\n" % (host.encode(), AGENT))
+            answer = client.read()
+            assert answer is not None
+            expected = None if host.startswith("pod") else "https://shop.example.com/offer?utm_source=show"
+            assert answer.headers.get("Location") == expected
+    assert await ledger.ship_all() == 2
+    rows = await ledger.conn.fetch("select l.slug, c.is_bot from app.clicks c join app.links l using (link_no)")
+    assert [tuple(row) for row in rows] == [("offer", False)] * 2
