@@ -11,6 +11,7 @@ from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
 from litestar.routes import HTTPRoute
 
+from analytics_core.software import software_version
 from api.auth import require_key, require_permission, require_person
 from api.bodies import refuse_media_type
 from api.gate import Gate
@@ -35,6 +36,8 @@ from api.routes.ad_slots import (
     update_ad_slot,
 )
 from api.routes.analytics import explain_day, get_downloads
+from api.routes.attribution_paths import get_conversion_path, get_leakage
+from api.routes.attribution_runs import create_attribution_run, get_attribution_run, list_attribution_runs
 from api.routes.audit import export_audit, list_audit
 from api.routes.auth import forgot_password, refresh, register, reset_password, sign_in, sign_out, verify
 from api.routes.campaigns import (
@@ -136,6 +139,14 @@ from api.routes.promo_codes import (
 )
 from api.routes.qr_codes import get_link_qr
 from api.routes.redemptions import send_redemptions
+from api.routes.report_shares import (
+    create_report_share,
+    list_report_shares,
+    open_shared_report,
+    revoke_report_share,
+    unlock_shared_report,
+)
+from api.routes.reports import create_report, delete_report, get_report, get_report_file, list_reports
 from api.routes.restatements import get_restatement, list_restatements
 from api.routes.roles import create_role, delete_role, get_role, list_roles, update_role
 from api.routes.spikes import accept_spike, dismiss_spike, get_spike, list_spikes, revert_spike
@@ -181,7 +192,6 @@ from api.routes.users import (
     list_my_sessions,
 )
 from api.routes.vanity_hosts import create_vanity_host, delete_vanity_host, list_vanity_hosts
-from api.tags import software_version
 
 __all__ = ("create_app",)
 
@@ -192,10 +202,12 @@ _OPEN: Final = (
     get_docs,
     get_health,
     get_openapi,
+    open_shared_report,
     refresh,
     register,
     reset_password,
     sign_in,
+    unlock_shared_report,
     verify,
 )
 _PERSONAL: Final = (
@@ -232,6 +244,7 @@ _CLOSED: Final = (
     create_ad_slot,
     create_api_key,
     create_conversion_action,
+    create_attribution_run,
     create_campaign,
     create_erasure,
     create_flight,
@@ -241,12 +254,15 @@ _CLOSED: Final = (
     create_placement,
     create_podcast,
     create_promo_codes,
+    create_report,
+    create_report_share,
     create_role,
     create_sponsor,
     create_survey_option,
     create_tenant,
     create_vanity_host,
     delete_link,
+    delete_report,
     delete_role,
     delete_survey_option,
     delete_vanity_host,
@@ -256,23 +272,25 @@ _CLOSED: Final = (
     explain_day,
     export_audit,
     get_api_key,
+    get_attribution_run,
+    get_campaign,
     get_campaign_delivery,
     get_campaign_performance,
     get_campaign_reach,
-    get_campaign,
     get_clicks,
     get_conversion,
     get_conversion_action,
+    get_conversion_path,
     get_curves,
     get_downloads,
     get_erasure,
-    get_flight_delivery,
-    get_hit,
-    get_invoice,
     get_flight,
+    get_flight_delivery,
     get_hit,
     get_insertion_order,
     get_inventory,
+    get_invoice,
+    get_leakage,
     get_ledger,
     get_link,
     get_link_clicks,
@@ -283,6 +301,8 @@ _CLOSED: Final = (
     get_own_tenant,
     get_placement,
     get_promo_code,
+    get_report,
+    get_report_file,
     get_restatement,
     get_role,
     get_settings,
@@ -296,6 +316,7 @@ _CLOSED: Final = (
     go_live,
     list_ad_slots,
     list_api_keys,
+    list_attribution_runs,
     list_audit,
     list_conversion_actions,
     list_conversions,
@@ -313,6 +334,8 @@ _CLOSED: Final = (
     list_podcast_claims,
     list_podcasts,
     list_promo_codes,
+    list_report_shares,
+    list_reports,
     list_restatements,
     list_roles,
     list_spikes,
@@ -333,6 +356,7 @@ _CLOSED: Final = (
     revert_spike,
     revoke_api_key,
     revoke_invitation,
+    revoke_report_share,
     rotate_api_key,
     send_conversions,
     send_redemptions,

@@ -13,13 +13,13 @@ from analytics_core.db.analytics import Scope, read_status, sum_downloads
 from analytics_core.db.comparisons import DayHits, count_hits, stream_hits
 from analytics_core.db.episodes import EpisodeRow
 from analytics_core.db.pool import Connection
+from analytics_core.db.states import is_partial, state_of
 from analytics_core.ids import format_hit_id
 from analytics_core.profiles import Profile
 from analytics_core.reports import Bucket
 from analytics_core.verdicts import Verdict
 from analytics_core.windows import Window
 from api.errors import Fault, InvalidRequest
-from api.explanations import is_partial, state_of
 from api.schemas.comparisons import ComparedDay, ComparedPair, ComparedProfile, ComparisonAnswer, Difference
 
 __all__ = ("MAX_COMPARED_DAYS", "MAX_COMPARED_HITS", "MAX_COMPARED_PROFILES", "compare_profiles")

@@ -10,31 +10,12 @@ from uuid import UUID
 from analytics_core.db.analytics import Scope, StatusRow, read_status
 from analytics_core.db.explain import DayCounts, count_day
 from analytics_core.db.pool import Connection
-from analytics_core.profiles import DEFAULT_PROFILE
+from analytics_core.db.states import State, counted_by, is_partial, state_of
 from analytics_core.verdicts import Evidence, Verdict
-from api.schemas.analytics import DayExplanation, State, VerdictFigure
+from api.schemas.analytics import DayExplanation, VerdictFigure
 from api.tags import tag_of
 
-__all__ = ("counted_by", "is_partial", "read_day", "state_of", "version_tag")
-
-
-def counted_by(status: StatusRow) -> tuple[str, str]:
-    """Name the profile that the hits of some UTC days are judged by, and its rules; where there are several, all."""
-    rules = sorted({one or DEFAULT_PROFILE.rules_version for one in status.rules}) or [DEFAULT_PROFILE.rules_version]
-    names = sorted({one.rpartition(".")[0] for one in rules})
-    return ", ".join(names), ", ".join(rules)
-
-
-def state_of(status: StatusRow, first: dt.date, last: dt.date, *, now: dt.datetime) -> State:
-    """Tell how settled the figures of some UTC days are, both included: as settled as the least settled one."""
-    if last >= now.astimezone(dt.UTC).date():
-        return State.LIVE
-    return State.FINAL if status.final_days == (last - first).days + 1 else State.PROVISIONAL
-
-
-def is_partial(status: StatusRow, end: dt.datetime) -> bool:
-    """Tell whether hits from before *end* may be missing from the figures."""
-    return status.cutoff_at is None or status.cutoff_at < end or status.is_dirty
+__all__ = ("read_day", "version_tag")
 
 
 def version_tag(

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from litestar import Litestar, Response
 from litestar.handlers import HTTPRouteHandler
+from litestar.response import Stream
 from litestar.routes import HTTPRoute
 
 from api.errors import PROBLEM_JSON, Problem
@@ -93,6 +94,8 @@ class Operation(NamedTuple):
         if lines is not None:
             return lines
         annotation = typing.get_type_hints(self.function)["return"]
+        if annotation is Stream:
+            return None
         if typing.get_origin(annotation) is Response:
             (annotation,) = typing.get_args(annotation)
         return None if annotation in (type(None), bytes) else annotation

@@ -6,30 +6,21 @@ range already: it moves all the time, and a client that keeps an earlier one has
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import importlib.metadata
 import re
 from typing import Any, Final, TypeVar
 
 import msgspec
 from litestar import Request, Response
 
-__all__ = ("answer_unchanged", "answer_with", "software_version", "tag_of")
+from analytics_core.software import software_version
+
+__all__ = ("answer_unchanged", "answer_with", "tag_of")
 
 T = TypeVar("T")
 
 _TAG: Final = re.compile(r'(?:W/)?"([^"]*)"')
 _MAX_CHARS: Final = 4096
-
-
-@functools.cache
-def software_version() -> str:
-    """Name the version that is installed."""
-    try:
-        return importlib.metadata.version("castledger-server")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def _digest(kind: bytes, content: bytes) -> str:

@@ -354,6 +354,8 @@ class Ingest:
         """Run all jobs until told to stop; then let the work in hand end, and give up what takes too long."""
         queue = JobQueue(self._pool, self.chores.kinds(), health=health, metrics=self._metrics)
         erasing = JobQueue(self._pool, self.chores.erasure_kinds(), health=health, metrics=self._metrics)
+        attributing = JobQueue(self._pool, self.chores.attribution_kinds(), health=health, metrics=self._metrics)
+        reporting = JobQueue(self._pool, self.chores.report_kinds(), health=health, metrics=self._metrics)
         mailer = open_mailer(self._settings.mail, sys.stderr)
         mail = MailSender(self._pool, mailer, clock=self._clock, metrics=self._metrics, health=health)
         jobs = {
@@ -373,6 +375,8 @@ class Ingest:
             "agent files": (lambda: self.watch_agent_lists(health), None),
             "jobs": (lambda: self.work_jobs(queue), None),
             "erasures": (erasing.run_due, None),
+            "attribution": (attributing.run_due, None),
+            "reports": (reporting.run_due, None),
             "mail": (mail.send_due, None),
             "outbox": (mail.look, None),
         }

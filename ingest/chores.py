@@ -17,8 +17,10 @@ from analytics_core.db.invitations import drop_invitations
 from analytics_core.db.ledger import drop_entries
 from analytics_core.db.outbox import drop_mail
 from analytics_core.db.pool import Connection, Pool
+from analytics_core.db.reports import drop_reports
 from analytics_core.db.users import DELETED_FOR, erase_deleted
 from analytics_core.settings import Settings
+from ingest.attribution import attribute_runs
 from ingest.campaigns import follow_calendar
 from ingest.closings import erase_closed
 from ingest.dictionaries import AgentNumbers
@@ -28,6 +30,7 @@ from ingest.job_queue import JobKind
 from ingest.outbox import KEEP as KEEP_MAIL
 from ingest.pending import release_aged
 from ingest.reach import count_due_reach
+from ingest.reports import make_reports
 from ingest.restatements import restate_due
 from ingest.retention import drop_old
 from ingest.secrets import SecretStore, destroy_old_secrets
@@ -41,6 +44,9 @@ _PARTITIONS_EVERY: Final = dt.timedelta(hours=1)
 _RETENTION_EVERY: Final = dt.timedelta(hours=1)
 # Whoever asks for one makes the job due; in between it takes up what was stopped.
 _ERASURES_EVERY: Final = dt.timedelta(minutes=1)
+# Likewise.
+_ATTRIBUTION_EVERY: Final = dt.timedelta(minutes=1)
+_REPORTS_EVERY: Final = dt.timedelta(minutes=1)
 _CLOSINGS_EVERY: Final = dt.timedelta(minutes=10)
 # States by the day need no more, those by the quarter hour no less.
 _CAMPAIGNS_EVERY: Final = dt.timedelta(minutes=5)
@@ -99,6 +105,20 @@ class Chores:
             JobKind("erasures", _ERASURES_EVERY, self._erase),
             JobKind("closings", _CLOSINGS_EVERY, self._erase_closed),
         ]
+
+    def attribution_kinds(self) -> list[JobKind]:
+        """List what somebody waits for who asked for figures, which nothing else is to hold up, nor it anything."""
+        return [JobKind("attribution", _ATTRIBUTION_EVERY, self._attribute)]
+
+    async def _attribute(self, conn: Connection) -> Mapping[str, int]:
+        return await attribute_runs(conn, self._pool, clock=self._clock)
+
+    def report_kinds(self) -> list[JobKind]:
+        """List what people wait for, and may take minutes: for a worker of its own."""
+        return [JobKind("reports", _REPORTS_EVERY, self._make_reports)]
+
+    async def _make_reports(self, conn: Connection) -> Mapping[str, int]:
+        return await make_reports(conn, self._settings.require_database(), clock=self._clock)
 
     async def _erase(self, conn: Connection) -> Mapping[str, int]:
         return await work_off(conn, self._pool, now=self._clock.now())
@@ -164,6 +184,7 @@ class Chores:
             "entries": await drop_entries(conn, before=now - _KEEP_ENTRIES),
             "mails": await drop_mail(conn, before=now - KEEP_MAIL),
             "invitations": await drop_invitations(conn, before=now - KEEP_MAIL),
+            "reports": await drop_reports(conn, now=now),
         }
 
     async def _erase_people(self, conn: Connection) -> Mapping[str, int]:

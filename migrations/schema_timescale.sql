@@ -3152,6 +3152,8 @@ create table app.attribution_runs (
     status text not null default 'queued' check (status in ('queued', 'running', 'ready', 'failed')),
     done_ppm integer not null default 0 check (done_ppm between 0 and 1000000),
     error text check (length(error) between 1 and 500),
+    -- How often it was begun: one that stops whoever computes it does not do so for ever.
+    attempts smallint not null default 0 check (attempts >= 0),
     -- What was received before this instant is in it.
     cutoff_at timestamptz not null,
     code_version text not null check (length(code_version) between 1 and 100),
@@ -3177,6 +3179,7 @@ create table app.attributed_conversions (
     occurred_at timestamptz not null,
     value_amount bigint check (value_amount >= 0),
     currency text,
+    new_customer boolean,
     status text not null check (status in ('attributed', 'unattributed', 'not_counted', 'excluded', 'retracted')),
     -- Why it is not attributed; null where it is.
     reason text check (length(reason) between 1 and 40),
@@ -3302,6 +3305,63 @@ grant select, insert, delete on app.attributed_conversions, app.attribution_touc
 -- A click by its id, to tell when it was and on which link; read over all tenants, by ingest alone.
 grant select on app.clicks to castledger_ingest;
 
+-- Nobody has to wait for the job's next turn.
+create function ops.call_attribution() returns trigger language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update ops.jobs set due_at = least(due_at, now()) where kind = 'attribution';
+    return null;
+end
+$$;
+revoke execute on function ops.call_attribution() from public;
+create trigger call_attribution after insert on app.attribution_runs
+    for each statement execute function ops.call_attribution();
+
+-- A run that is over stays what it is; a merge of sponsors alone says whose it is now.
+create function app.keep_attribution_run() returns trigger language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if to_jsonb(new) - 'sponsor_id' is distinct from to_jsonb(old) - 'sponsor_id' then
+        raise exception 'an attribution run that is over does not change'
+            using errcode = 'object_not_in_prerequisite_state';
+    end if;
+    return new;
+end
+$$;
+create trigger keep_attribution_run before update on app.attribution_runs
+    for each row when (old.status in ('ready', 'failed')) execute function app.keep_attribution_run();
+
+-- And so do its rows, for ingest, which alone may write any: what the owner of the tables takes away goes with the run.
+create function app.keep_attribution_rows() returns trigger language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if exists (
+        select from changed c join app.attribution_runs r using (tenant_id, run_id) where r.status <> 'running'
+    ) then
+        raise exception 'the rows of an attribution run change while it is computed, not before or after'
+            using errcode = 'object_not_in_prerequisite_state';
+    end if;
+    return null;
+end
+$$;
+create trigger keep_added after insert on app.attributed_conversions referencing new table as changed
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
+create trigger keep_deleted after delete on app.attributed_conversions referencing old table as changed
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
+create trigger keep_added after insert on app.attribution_touches referencing new table as changed
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
+create trigger keep_deleted after delete on app.attribution_touches referencing old table as changed
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
+create trigger keep_added after insert on app.attribution_credits referencing new table as changed
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
+create trigger keep_deleted after delete on app.attribution_credits referencing old table as changed
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
+create trigger keep_added after insert on app.attribution_totals referencing new table as changed
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
+create trigger keep_deleted after delete on app.attribution_totals referencing old table as changed
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
+
 -- Reports that are made once and kept, and what lets somebody without a login read one.
 
 create table app.reports (
@@ -3314,6 +3374,8 @@ create table app.reports (
     params jsonb not null check (jsonb_typeof(params) = 'object'),
     status text not null default 'queued' check (status in ('queued', 'running', 'ready', 'failed')),
     done_ppm integer not null default 0 check (done_ppm between 0 and 1000000),
+    -- How often it was begun: what fails is tried once more.
+    attempts smallint not null default 0 check (attempts between 0 and 2),
     error text check (length(error) between 1 and 500),
     cutoff_at timestamptz,
     sha256 bytea check (length(sha256) = 32),
@@ -3336,9 +3398,13 @@ create table app.report_files (
     tenant_id uuid not null,
     report_id uuid not null,
     content bytea not null,
+    -- The same report as JSON, of which the page is made; null where the file is that already, or it is too large.
+    figures bytea,
     primary key (tenant_id, report_id),
     foreign key (tenant_id, report_id) references app.reports on delete cascade
 );
+-- Handed out a piece at a time, which what is compressed cannot be.
+alter table app.report_files alter column content set storage external;
 
 create table app.report_shares (
     tenant_id uuid not null,
@@ -3347,6 +3413,7 @@ create table app.report_shares (
     -- Of a token of 256 bits, which is shown once.
     token_hash bytea not null unique check (length(token_hash) = 32),
     password_hash text,
+    has_password boolean not null default false check (has_password = (password_hash is not null)),
     expires_at timestamptz not null,
     max_views integer check (max_views > 0),
     views integer not null default 0 check (views >= 0),
@@ -3390,14 +3457,26 @@ create policy dump on app.reports for select to castledger_dump using (true);
 create policy dump on app.report_files for select to castledger_dump using (true);
 create policy dump on app.report_shares for select to castledger_dump using (true);
 
-grant select, insert on app.reports to castledger_api;
--- In a merge of sponsors.
-grant update (sponsor_id) on app.reports to castledger_api;
+-- A report is kept for as long as it is shared, and goes with its sponsor in a merge.
+grant select, insert, delete, update (expires_at, sponsor_id) on app.reports to castledger_api;
 grant select on app.report_files to castledger_api;
-grant select (tenant_id, share_id, report_id, expires_at, max_views, views, created_by, created_at, revoked_at), insert,
-    update (revoked_at) on app.report_shares to castledger_api;
+grant select (tenant_id, share_id, report_id, has_password, expires_at, max_views, views, created_by, created_at,
+    revoked_at), insert, update (revoked_at) on app.report_shares to castledger_api;
 grant select, update (views, failures, failed_at) on app.report_shares to castledger_auth;
 grant select on app.reports, app.report_files to castledger_auth;
 grant select, update, delete on app.reports to castledger_ingest;
 grant select, insert, delete on app.report_files to castledger_ingest;
 grant select, delete on app.report_shares to castledger_ingest;
+
+-- Nobody has to wait for the job's next turn.
+create function ops.call_reports() returns trigger language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update ops.jobs set due_at = least(due_at, now()) where kind = 'reports';
+    return null;
+end
+$$;
+revoke execute on function ops.call_reports() from public;
+create trigger call_reports after insert on app.reports
+    for each statement execute function ops.call_reports();

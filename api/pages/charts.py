@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 
+from analytics_core.db.states import State
 from api.pages.words import compact, number, short_day
-from api.schemas.analytics import State
 
 __all__ = (
     "Band",

@@ -17,12 +17,12 @@ from analytics_core.db.analytics import (
 from analytics_core.db.days import DayRow, first_day, list_days
 from analytics_core.db.listeners import read_listeners
 from analytics_core.db.pool import Connection
+from analytics_core.db.states import State
 from analytics_core.db.whole_days import DayCounts, KeyRow, read_days, sum_by_keys
 from analytics_core.reports import Bucket
 from api.pages.charts import BarChart, BarPoint, draw_bars
 from api.pages.periods import Group, Period, group_days
 from api.pages.words import city_name, country_name, day_range, region_name
-from api.schemas.analytics import State
 
 __all__ = ("BarList", "Bars", "Breakdown", "ListenerFigure", "Share", "Totals", "read_bars", "read_breakdown")
 

@@ -9,10 +9,10 @@ from typing import Any, Final
 import msgspec
 from litestar import MediaType, Request, Response, get
 
+from analytics_core.software import software_version
 from api.methodology import describe
 from api.pages.views import show_plain
 from api.resources import resources_of
-from api.tags import software_version
 
 __all__ = ("show_methodology",)
 

@@ -39,6 +39,7 @@ from api.pages.oneself import (
 from api.pages.overview import show_front, show_overview, show_podcasts
 from api.pages.sessions import require_session
 from api.pages.setup import accept_unknown, rewrite_by_address, rewrite_sent, show_setup
+from api.pages.shared import open_on_page, show_shared
 from api.pages.sign_in import show_sign_in, show_tenants, sign_in, sign_out, switch_tenant
 from api.pages.spikes import decide_spike, show_spike, show_spikes
 from api.pages.sponsors import add_sponsor, change_sponsor, show_sponsors
@@ -54,12 +55,14 @@ _OPEN: Final = (
     forget_on_page,
     get_asset,
     get_favicon,
+    open_on_page,
     reset_on_page,
     show_confirmation,
     show_forgot,
     show_invitation,
     show_methodology,
     show_reset,
+    show_shared,
     show_sign_in,
     sign_in,
 )

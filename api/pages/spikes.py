@@ -12,6 +12,7 @@ from litestar.response import Redirect
 
 from analytics_core.db.podcasts import get_podcast
 from analytics_core.db.spikes import Decision, SpikeFilter, SpikeRow, list_spikes
+from analytics_core.db.states import State
 from analytics_core.errors import Conflict, InvalidInput, NotFound
 from analytics_core.permissions import Permission
 from api.auth import caller_of
@@ -24,7 +25,6 @@ from api.pages.words import country_name
 from api.pagination import id_cursor, write_cursor
 from api.queries import Refusal
 from api.resources import resources_of
-from api.schemas.analytics import State
 from api.schemas.spikes import SpikeHourFigure
 from api.scopes import find_podcast, path_id
 from api.spikes import decide_on, read_spike

@@ -17,16 +17,17 @@ from analytics_core.db.analytics import (
     read_status,
     sum_downloads,
 )
+from analytics_core.db.audience import NoListeners, read_audience
 from analytics_core.db.episodes import get_heads
 from analytics_core.db.pool import Connection
 from analytics_core.db.rankings import rank_keys
+from analytics_core.db.states import counted_by, is_partial, state_of
 from analytics_core.ids import EpisodeNo
 from analytics_core.permissions import Permission
 from analytics_core.reports import Bucket, plan_buckets, utc_days
-from api.audience import read_audience
 from api.auth import caller_of
 from api.errors import Fault, InvalidRequest
-from api.explanations import counted_by, is_partial, read_day, state_of, version_tag
+from api.explanations import read_day, version_tag
 from api.limits import REPORT_COST
 from api.preferences import read_report_query
 from api.queries import Parameter, Query, Refusal, choice, utc_day, whole_number
@@ -37,7 +38,6 @@ from api.schemas.analytics import (
     Dimension,
     DownloadsAnswer,
     Figure,
-    NoListeners,
 )
 from api.scopes import EPISODE_ID, PODCAST_ID, find_scope
 from api.tags import answer_unchanged, answer_with

@@ -14,10 +14,10 @@ from analytics_core.db.days import first_day
 from analytics_core.db.episodes import EpisodeHead, get_heads, list_heads
 from analytics_core.db.launches import MAX_DAYS, Launch, Origin, read_launches
 from analytics_core.db.podcasts import PodcastRow
+from analytics_core.db.states import counted_by, is_partial, state_of
 from analytics_core.permissions import Permission
 from analytics_core.reports import CURVE_DAYS, utc_days
 from api.auth import caller_of
-from api.explanations import counted_by, is_partial, state_of
 from api.limits import REPORT_COST
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Parameter, Query, choice

@@ -11,17 +11,18 @@ from zoneinfo import ZoneInfo
 from litestar import Request, Response, get
 
 from analytics_core.db.analytics import FigureRow, Scope, read_status, sum_downloads
+from analytics_core.db.audience import read_audience
 from analytics_core.db.days import first_day
 from analytics_core.db.episodes import get_heads
 from analytics_core.db.podcasts import get_titles
 from analytics_core.db.pool import Connection
 from analytics_core.db.rankings import rank_keys
+from analytics_core.db.states import counted_by, is_partial, state_of
 from analytics_core.ids import EpisodeNo, PodcastNo
 from analytics_core.permissions import Permission
 from analytics_core.reports import Bucket, start_of_day, utc_days
-from api.audience import read_audience
 from api.auth import caller_of
-from api.explanations import counted_by, is_partial, state_of, version_tag
+from api.explanations import version_tag
 from api.limits import REPORT_COST
 from api.preferences import read_report_query
 from api.queries import Parameter, whole_number

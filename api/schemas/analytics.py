@@ -9,6 +9,9 @@ from uuid import UUID
 
 import msgspec
 
+from analytics_core.db.audience import NoListeners
+from analytics_core.db.states import State
+
 __all__ = (
     "ByteRangeAnswer",
     "DayExplanation",
@@ -20,13 +23,10 @@ __all__ = (
     "HitPage",
     "Lists",
     "NoHits",
-    "NoListeners",
-    "State",
     "VerdictFigure",
 )
 
 
-NoListeners = Literal["by", "across_months", "downloads_not_kept", "too_many_downloads"]
 NoHits = Literal["hits_not_kept"]
 
 
@@ -43,14 +43,6 @@ class Dimension(enum.Enum):
     REFERRER = "referrer"
     FEED_APP = "feed_app"
     SOURCE = "source"
-
-
-class State(enum.Enum):
-    """How settled figures are: still coming in, open to late hits, or closed for good."""
-
-    LIVE = "live"
-    PROVISIONAL = "provisional"
-    FINAL = "final"
 
 
 class Lists(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from api.schemas.analytics import State
+from analytics_core.db.states import State
 
 __all__ = ("ComparedDay", "ComparedPair", "ComparedProfile", "ComparisonAnswer", "Difference")
 

@@ -6,7 +6,8 @@ import datetime as dt
 
 import msgspec
 
-from api.schemas.analytics import Envelope, NoListeners
+from analytics_core.db.audience import NoListeners
+from api.schemas.analytics import Envelope
 
 __all__ = ("Former", "OverviewAnswer", "Top", "TopValue")
 

@@ -14,6 +14,8 @@ create table app.attribution_runs (
     status text not null default 'queued' check (status in ('queued', 'running', 'ready', 'failed')),
     done_ppm integer not null default 0 check (done_ppm between 0 and 1000000),
     error text check (length(error) between 1 and 500),
+    -- How often it was begun: one that stops whoever computes it does not do so for ever.
+    attempts smallint not null default 0 check (attempts >= 0),
     -- What was received before this instant is in it.
     cutoff_at timestamptz not null,
     code_version text not null check (length(code_version) between 1 and 100),
@@ -39,6 +41,7 @@ create table app.attributed_conversions (
     occurred_at timestamptz not null,
     value_amount bigint check (value_amount >= 0),
     currency text,
+    new_customer boolean,
     status text not null check (status in ('attributed', 'unattributed', 'not_counted', 'excluded', 'retracted')),
     -- Why it is not attributed; null where it is.
     reason text check (length(reason) between 1 and 40),
@@ -163,3 +166,60 @@ grant select, insert, delete on app.attributed_conversions, app.attribution_touc
     app.attribution_totals to castledger_ingest;
 -- A click by its id, to tell when it was and on which link; read over all tenants, by ingest alone.
 grant select on app.clicks to castledger_ingest;
+
+-- Nobody has to wait for the job's next turn.
+create function ops.call_attribution() returns trigger language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update ops.jobs set due_at = least(due_at, now()) where kind = 'attribution';
+    return null;
+end
+$$;
+revoke execute on function ops.call_attribution() from public;
+create trigger call_attribution after insert on app.attribution_runs
+    for each statement execute function ops.call_attribution();
+
+-- A run that is over stays what it is; a merge of sponsors alone says whose it is now.
+create function app.keep_attribution_run() returns trigger language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if to_jsonb(new) - 'sponsor_id' is distinct from to_jsonb(old) - 'sponsor_id' then
+        raise exception 'an attribution run that is over does not change'
+            using errcode = 'object_not_in_prerequisite_state';
+    end if;
+    return new;
+end
+$$;
+create trigger keep_attribution_run before update on app.attribution_runs
+    for each row when (old.status in ('ready', 'failed')) execute function app.keep_attribution_run();
+
+-- And so do its rows, for ingest, which alone may write any: what the owner of the tables takes away goes with the run.
+create function app.keep_attribution_rows() returns trigger language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if exists (
+        select from changed c join app.attribution_runs r using (tenant_id, run_id) where r.status <> 'running'
+    ) then
+        raise exception 'the rows of an attribution run change while it is computed, not before or after'
+            using errcode = 'object_not_in_prerequisite_state';
+    end if;
+    return null;
+end
+$$;
+create trigger keep_added after insert on app.attributed_conversions referencing new table as changed
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
+create trigger keep_deleted after delete on app.attributed_conversions referencing old table as changed
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
+create trigger keep_added after insert on app.attribution_touches referencing new table as changed
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
+create trigger keep_deleted after delete on app.attribution_touches referencing old table as changed
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
+create trigger keep_added after insert on app.attribution_credits referencing new table as changed
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
+create trigger keep_deleted after delete on app.attribution_credits referencing old table as changed
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
+create trigger keep_added after insert on app.attribution_totals referencing new table as changed
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();
+create trigger keep_deleted after delete on app.attribution_totals referencing old table as changed
+    for each statement when (current_user = 'castledger_ingest') execute function app.keep_attribution_rows();

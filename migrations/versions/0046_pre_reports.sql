@@ -10,6 +10,8 @@ create table app.reports (
     params jsonb not null check (jsonb_typeof(params) = 'object'),
     status text not null default 'queued' check (status in ('queued', 'running', 'ready', 'failed')),
     done_ppm integer not null default 0 check (done_ppm between 0 and 1000000),
+    -- How often it was begun: what fails is tried once more.
+    attempts smallint not null default 0 check (attempts between 0 and 2),
     error text check (length(error) between 1 and 500),
     cutoff_at timestamptz,
     sha256 bytea check (length(sha256) = 32),
@@ -32,9 +34,13 @@ create table app.report_files (
     tenant_id uuid not null,
     report_id uuid not null,
     content bytea not null,
+    -- The same report as JSON, of which the page is made; null where the file is that already, or it is too large.
+    figures bytea,
     primary key (tenant_id, report_id),
     foreign key (tenant_id, report_id) references app.reports on delete cascade
 );
+-- Handed out a piece at a time, which what is compressed cannot be.
+alter table app.report_files alter column content set storage external;
 
 create table app.report_shares (
     tenant_id uuid not null,
@@ -43,6 +49,7 @@ create table app.report_shares (
     -- Of a token of 256 bits, which is shown once.
     token_hash bytea not null unique check (length(token_hash) = 32),
     password_hash text,
+    has_password boolean not null default false check (has_password = (password_hash is not null)),
     expires_at timestamptz not null,
     max_views integer check (max_views > 0),
     views integer not null default 0 check (views >= 0),
@@ -86,14 +93,26 @@ create policy dump on app.reports for select to castledger_dump using (true);
 create policy dump on app.report_files for select to castledger_dump using (true);
 create policy dump on app.report_shares for select to castledger_dump using (true);
 
-grant select, insert on app.reports to castledger_api;
--- In a merge of sponsors.
-grant update (sponsor_id) on app.reports to castledger_api;
+-- A report is kept for as long as it is shared, and goes with its sponsor in a merge.
+grant select, insert, delete, update (expires_at, sponsor_id) on app.reports to castledger_api;
 grant select on app.report_files to castledger_api;
-grant select (tenant_id, share_id, report_id, expires_at, max_views, views, created_by, created_at, revoked_at), insert,
-    update (revoked_at) on app.report_shares to castledger_api;
+grant select (tenant_id, share_id, report_id, has_password, expires_at, max_views, views, created_by, created_at,
+    revoked_at), insert, update (revoked_at) on app.report_shares to castledger_api;
 grant select, update (views, failures, failed_at) on app.report_shares to castledger_auth;
 grant select on app.reports, app.report_files to castledger_auth;
 grant select, update, delete on app.reports to castledger_ingest;
 grant select, insert, delete on app.report_files to castledger_ingest;
 grant select, delete on app.report_shares to castledger_ingest;
+
+-- Nobody has to wait for the job's next turn.
+create function ops.call_reports() returns trigger language plpgsql security definer
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    update ops.jobs set due_at = least(due_at, now()) where kind = 'reports';
+    return null;
+end
+$$;
+revoke execute on function ops.call_reports() from public;
+create trigger call_reports after insert on app.reports
+    for each statement execute function ops.call_reports();

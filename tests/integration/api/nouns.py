@@ -27,9 +27,10 @@ from api.pages.forms import FIELD, form_token
 from api.pages.sessions import SESSION_COOKIE
 from api.schemas.common import alternatives
 from ingest.restatements import restate
-from tests.campaigns import make_campaign, make_run
+from tests.integration.api.attributing import ask_run, compute_runs
 from tests.integration.api.browsers import ORIGIN, Browser
 from tests.integration.api.feed_hosts import feed_host
+from tests.integration.api.kept_reports import keep_report
 from tests.integration.api.ledger import Api, Ledger, make_feed
 from tests.integration.api.people import make_person, sign_in
 
@@ -291,10 +292,20 @@ async def _vanity_host(owner: Owner) -> str:
 
 
 async def _run(owner: Owner) -> str:
-    sponsor_id = await owner.one("sponsor_id")
-    tenant = await owner.ledger.tenant_of(owner.slug)
-    campaign = await make_campaign(owner.ledger.operator, tenant, sponsor_id)
-    return str(await make_run(owner.ledger.operator, campaign))
+    await owner.one("conversion_id")
+    run = await ask_run(owner.api, await owner.one("sponsor_id"), key=owner.key)
+    await compute_runs(owner.api, _NOW)
+    return str(run["run_id"])
+
+
+async def _report(owner: Owner) -> str:
+    podcast_id = await owner.one("podcast_id")
+    return await keep_report(owner.api, owner.ledger, key=owner.key, kind="podcast", podcast_id=podcast_id)
+
+
+async def _share(owner: Owner) -> str:
+    path = f"/reports/{await owner.one('report_id')}/shares"
+    return str((await owner.post(path, expires_at="2026-12-24T12:00:00Z"))["share"]["share_id"])
 
 
 MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
@@ -324,6 +335,8 @@ MAKERS: Final[Mapping[str, Callable[[Owner], Awaitable[str]]]] = {
     "run_id": _run,
     "promo_code_id": _promo_code,
     "vanity_host_id": _vanity_host,
+    "report_id": _report,
+    "share_id": _share,
 }
 """How one of each is made, by the parameter that names it; what others are made of comes first."""
 
@@ -341,6 +354,7 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     "adjust_conversion": [{"kind": "retract"}],
     "answer_survey": [{"action_id": "{action_id}", "external_id": "order-1", "answer": "The Daily"}],
     "create_conversion_action": [{"sponsor_id": "{sponsor_id}", "name": "Signup", "category": "signup"}],
+    "create_attribution_run": [{"sponsor_id": "{sponsor_id}", "from": _DAY, "to": "2026-11-03"}],
     "create_ad_slot": [{"name": "First", "position": "pre"}],
     "create_campaign": [
         {**_CAMPAIGN, "insertion_order_id": "{insertion_order_id}"},
@@ -361,6 +375,21 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
         {"url": "https://elsewhere.example.com/", "flight_id": "{flight_id}"},
     ],
     "create_survey_option": [{"answer": "Friends"}],
+    "create_report": [
+        {"kind": "podcast", "format": "csv", "from": _DAY, "to": "2026-11-03", "podcast_id": "{podcast_id}"},
+        {"kind": "sponsor", "format": "csv", "from": _DAY, "to": "2026-11-03", "sponsor_id": "{sponsor_id}"},
+        {
+            "kind": "sponsor",
+            "format": "csv",
+            "from": _DAY,
+            "to": "2026-11-03",
+            "sponsor_id": "{sponsor_id}",
+            "campaign_id": "{campaign_id}",
+            "run_id": "{run_id}",
+        },
+        {"kind": "delivery", "format": "csv", "from": _DAY, "to": "2026-11-03", "campaign_id": "{campaign_id}"},
+    ],
+    "create_report_share": [{"expires_at": "2026-12-24T12:00:00Z"}],
     "create_placement": [
         {"episode_id": "{episode_id}", "delivery": "dynamic", "ad_slot_id": "{ad_slot_id}", "slot_no": 2},
     ],
@@ -435,7 +464,8 @@ def list_asked(app: Litestar) -> list[Asked]:
     asked = []
     for operation in list_operations(app):
         # What is about all tenants is refused to all but one, whichever id they name: test_tenants.py.
-        if operation.handler.opt.get("permission") in INSTALLATION_PERMISSIONS:
+        # What anybody may open by its secret is nobody's.
+        if operation.handler.opt.get("permission") in INSTALLATION_PERMISSIONS or operation.is_open:
             continue
         name, method, path = operation.function.__name__, operation.method.upper(), operation.path
         needed = {

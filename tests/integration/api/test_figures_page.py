@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from analytics_core.db.analytics import MAX_SUMS
+from analytics_core.db.audience import MAX_COUNTED
 from analytics_core.reports import CURVE_DAYS, MAX_HOURLY_DAYS, MAX_RANGE_DAYS
 from api.app import create_app
-from api.audience import MAX_COUNTED
 from api.openapi import list_operations
 from api.resources import Resources
 from api.routes.analytics import MAX_VALUES

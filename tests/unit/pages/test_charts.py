@@ -7,8 +7,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analytics_core.db.states import State
 from api.pages.charts import PLOT_HEIGHT, BarPoint, draw_bars, draw_lines, nice_top, spark
-from api.schemas.analytics import State
 
 
 def points(*figures: int) -> list[BarPoint]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from analytics_core.db.analytics import ListenerRow, Scope, count_listeners
 from analytics_core.db.listeners import listeners_of_buckets
 from analytics_core.db.pool import Connection
 from analytics_core.reports import Bucket, in_one_month
-from api.schemas.analytics import NoListeners
 
-__all__ = ("MAX_COUNTED", "read_audience")
+__all__ = ("MAX_COUNTED", "NoListeners", "read_audience")
+
+NoListeners: TypeAlias = Literal["by", "across_months", "downloads_not_kept", "too_many_downloads"]
+"""Why listeners cannot be told."""
 
 MAX_COUNTED: Final = 500_000
 """Listeners of more downloads are not counted while somebody waits: it takes longer than half a second."""

@@ -1,0 +1,49 @@
+"""Attribution runs, asked for over the API and computed as ingest does."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+from uuid import UUID
+
+from analytics_core.clock import FixedClock
+from analytics_core.db.pool import connection, open_pool
+from analytics_core.roles import Role
+from ingest.attribution import attribute_runs
+from tests.attributions import START, MadeSponsor, customer
+from tests.integration.api.ledger import Api, Ledger
+
+__all__ = ("ask_run", "attribute_one", "compute_runs")
+
+
+async def compute_runs(api: Api, now: dt.datetime) -> dict[str, int]:
+    """Compute all runs that were asked for."""
+    database = api.app.state["resources"].settings.require_database()
+    pool = await open_pool(database, Role.INGEST, application_name="test", max_size=2)
+    try:
+        async with connection(pool) as conn:
+            return dict(await attribute_runs(conn, pool, clock=FixedClock(now)))
+    finally:
+        await pool.close()
+
+
+async def ask_run(api: Api, sponsor_id: Any, *, key: str | None = None, **given: Any) -> Any:
+    """Ask for a run over November, by models that need few conversions."""
+    body = {"sponsor_id": str(sponsor_id), "from": "2026-11-01", "to": "2026-12-01", **given}
+    answer = await api.request("POST", "/attribution/runs", key=key, json=body)
+    assert answer.status_code == 202, answer.text
+    return answer.json()
+
+
+async def attribute_one(
+    api: Api, ledger: Ledger, slug: str, sponsor_id: UUID, now: dt.datetime, *, key: str | None = None
+) -> tuple[str, str]:
+    """Have one conversion of a sponsor attributed by its code; returns the run's and the conversion's id."""
+    sponsorship = MadeSponsor(ledger.operator, await ledger.tenant_of(slug), sponsor_id)
+    await sponsorship.code(await sponsorship.flight(await sponsorship.campaign()), "HEARD")
+    conversion = await sponsorship.conversion(
+        await sponsorship.action(), START + dt.timedelta(days=9), 500, promo_code="HEARD", customer_key=customer(slug)
+    )
+    run = await ask_run(api, sponsor_id, key=key)
+    await compute_runs(api, now)
+    return run["run_id"], str(conversion)
