@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from castledger import (
     Conflict,
     Contact,
     NewShare,
+    NotFound,
     Podcast,
     Report,
     Sponsor,
@@ -527,6 +529,65 @@ def test_a_campaigns_life_in_the_real_api(installation: Installation, show: Podc
         assert client.campaigns.complete(campaign.campaign_id).status == "completed"
         with pytest.raises(Conflict, match="illegal_transition"):
             client.campaigns.resume(campaign.campaign_id)
+
+
+def test_what_came_of_it_is_told_shared_and_reported_by_the_real_api(installation: Installation) -> None:
+    today = dt.datetime.now(dt.UTC).date()
+    midnight, morrow = dt.datetime.combine(today, dt.time(), dt.UTC), today + dt.timedelta(days=1)
+    with Castledger(installation.api_key, base_url=installation.api_url) as client:
+        sponsor = client.sponsors.create(name="Portcullis Ltd")
+        campaign = client.campaigns.create(
+            sponsor_id=sponsor.sponsor_id,
+            currency="EUR",
+            name="Spring",
+            starts_on=today,
+            ends_on=today,
+            pricing="flat",
+            budget_amount=1_000,
+            model="last",
+            window_days=30,
+        )
+        flight = client.campaigns.create_flight(
+            campaign.campaign_id,
+            name="Only",
+            starts_at=midnight,
+            ends_at=midnight + dt.timedelta(days=1),
+            price_amount=1_000,
+        )
+        client.promo_codes.create(flight.flight_id, code="GATE10")
+        action = client.conversions.create_action(sponsor_id=sponsor.sponsor_id, name="Order", category="purchase")
+        action = client.conversions.update_action(action.action_id, name="Sale", version=action.version)
+        assert list(client.conversions.actions(sponsor_id=sponsor.sponsor_id)) == [action]
+        sold: dict[str, Any] = {"action_id": action.action_id, "currency": "EUR", "promo_code": "gate 10"}
+        first = client.conversions.create(**sold, external_id="o-1", value_amount=4999, customer_id="u-1")
+        assert client.conversions.get(first.conversion_id) == first
+        with pytest.raises(Conflict, match="conversion_differs"):
+            client.conversions.create(**sold, external_id="o-1", value_amount=5000)
+        told = client.conversions.create_many(
+            [
+                {"action_id": action.action_id, "external_id": "o-2", "promo_code": "GATE10"},
+                {"action_id": action.action_id, "external_id": ""},
+            ]
+        )
+        assert [(one.status, one.code) for one in told.results] == [(201, None), (422, "validation_failed")]
+        refunded = client.conversions.adjust(first.conversion_id, kind="restate", value_amount=2999, reason="Returned")
+        assert (refunded.value_amount, refunded.effective_value_amount) == (4999, 2999)
+        orders = f"order,occurred_at,code,value\no-3,{midnight.isoformat()},GATE10,10.00\n".encode()
+        taken = client.conversions.take_redemptions(orders, action_id=action.action_id, currency="EUR", dry_run=True)
+        assert (taken.created, taken.is_dry_run) == (1, True)
+        assert [one.external_id for one in client.conversions.list(sponsor_id=sponsor.sponsor_id)] == ["o-1", "o-2"]
+        report = client.reports.create(
+            kind="sponsor", format="json", start=today, end=morrow, sponsor_id=sponsor.sponsor_id
+        )
+        report = client.reports.wait(report.report_id, timeout=60)
+        assert (report.status, report.has_file) == ("ready", True)
+        assert hashlib.sha256(client.reports.download(report.report_id)).hexdigest() == report.sha256
+        made = client.reports.share(report.report_id, expires_at=midnight + dt.timedelta(days=3), max_views=2)
+        assert list(client.reports.shares(report.report_id)) == [made.share]
+        client.reports.revoke_share(made.share.share_id)
+        client.reports.delete(report.report_id)
+        with pytest.raises(NotFound):
+            client.reports.get(report.report_id)
 
 
 @given(patience_s=st.floats(0, 100_000))

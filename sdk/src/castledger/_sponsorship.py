@@ -408,7 +408,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     cutoff: Instant | None = None
     sha256: str | None = None
-    bytes: int | None = None
+    size_bytes: int | None = None
     finished_at: Instant | None = None
 
 
