@@ -172,9 +172,11 @@ async def test_conversions_are_told_by_model_and_never_added(
         ("linear", world.flight_id, "EUR", 2_500_000, 500_000, 6_000),
         ("linear", world.flight_id, "USD", 500_000, 0, 900),
         models=("linear", "markov"),
+        status="running",
     )
     await ledger.operator.execute(
-        """update app.attribution_runs set summary = '{"insufficient": {"markov": "needs 100 paths"}}'"""
+        """update app.attribution_runs set status = 'ready', finished_at = now(),
+            summary = '{"insufficient": {"markov": "needs 100 paths"}}'"""
     )
     made = await report(api, database, worker, clock, kind="sponsor", sponsor_id=world.sponsor_id)
     # Of exactly these days, so that it was found by itself.
