@@ -13,7 +13,7 @@ from ingest.attribution import attribute_runs
 from tests.attributions import START, MadeSponsor, customer
 from tests.integration.api.ledger import Api, Ledger
 
-__all__ = ("ask_run", "attribute_one", "compute_runs")
+__all__ = ("ask_run", "attribute_one", "attribute_said", "compute_runs")
 
 
 async def compute_runs(api: Api, now: dt.datetime) -> dict[str, int]:
@@ -51,3 +51,14 @@ async def attribute_one(
     run = await ask_run(api, sponsor_id, key=key)
     await compute_runs(api, now)
     return run["run_id"], str(conversion)
+
+
+async def attribute_said(api: Api, sponsor_id: Any, *, key: str | None = None) -> str:
+    """Attribute what the API was told of a sponsor's conversions; returns the run's id."""
+    clock = api.app.state["resources"].clock
+    assert isinstance(clock, FixedClock)
+    # What is received at the very instant at which a run is asked for is not in it.
+    clock.advance(dt.timedelta(seconds=1))
+    run = await ask_run(api, sponsor_id, key=key)
+    await compute_runs(api, clock.now())
+    return str(run["run_id"])
