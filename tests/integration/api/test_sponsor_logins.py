@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -57,13 +58,21 @@ async def things_of(api: Api, ledger: Ledger, name: str, clicks: int, podcast: i
     flight = await make_flight(api, campaign)
     episode = await an_episode(api, podcast)
     placement = await make_placement(api, flight, episode)
-    given = {"sponsor_id": sponsor["sponsor_id"], "name": "Purchase", "category": "purchase"}
+    given = {"sponsor_id": sponsor["sponsor_id"], "name": f"Purchase at {name}", "category": "purchase"}
     action = (await api.request("POST", "/conversion-actions", json=given)).json()
     said = {"action_id": action["action_id"], "external_id": f"order-{name}"}
     conversion = (await api.request("POST", "/attribution/conversions", json=said)).json()
+    # The clock stands: a run has what came before it was asked for.
+    await ledger.operator.execute(
+        "update app.conversions set occurred_at = $2, received_at = $2 where conversion_id = $1",
+        UUID(conversion["conversion_id"]),
+        NOW - dt.timedelta(hours=1),
+    )
     run_id = (await ask_run(api, sponsor["sponsor_id"]))["run_id"]
     await compute_runs(api, NOW)
-    codes = (await api.request("POST", f"/flights/{flight['flight_id']}/promo-codes", json={"code": "SAVE20"})).json()
+    codes = (
+        await api.request("POST", f"/flights/{flight['flight_id']}/promo-codes", json={"code": f"{name}20"})
+    ).json()
     code = codes["data"][0]
     wanted = {"host": f"{name}.example.net", "link_id": link["link_id"]}
     host = (await api.request("POST", "/vanity-hosts", json=wanted)).json()
