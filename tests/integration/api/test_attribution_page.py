@@ -40,7 +40,7 @@ async def test_the_pages_november_gives_the_pages_figures(api: Api, ledger: Ledg
     await acme.code(launch, "LAUNCH10")
     action, ann = await acme.action(), customer("ann")
     await acme.signal(ann, of_november(2), click_id=await acme.click(link, of_november(2)))
-    said = {"promo_code": "LAUNCH10"}
+    said: dict[str, Any] = {"promo_code": "LAUNCH10"}
     await acme.conversion(action, of_november(9), 9_999, customer_key=ann, **said)
     await acme.adjust(await acme.conversion(action, of_november(10), 5_000, **said), None, of_november(15))
     cems = await acme.conversion(action, of_november(11), 3_000, new_customer=True, **said)

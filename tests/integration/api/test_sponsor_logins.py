@@ -76,8 +76,9 @@ async def things_of(api: Api, ledger: Ledger, name: str, clicks: int, podcast: i
     code = codes["data"][0]
     wanted = {"host": f"{name}.example.net", "link_id": link["link_id"]}
     host = (await api.request("POST", "/vanity-hosts", json=wanted)).json()
+    ids = {**sponsor, **link, **campaign, **flight, **episode, **placement, **action}
+    ids |= {"run_id": run_id, "conversion_id": conversion["conversion_id"]}
     report_id = await keep_report(api, ledger, kind="sponsor", sponsor_id=sponsor["sponsor_id"])
-    ids = {**sponsor, **link, **campaign, **flight, **episode, **placement, **action, **conversion, "run_id": run_id}
     ids |= {"promo_code_id": code["promo_code_id"], "vanity_host_id": host["vanity_host_id"], "report_id": report_id}
     return {
         noun: ids[noun]
