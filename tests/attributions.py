@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
+from analytics_core.conversions import answer_key
 from analytics_core.db.pool import Tenant
 from analytics_core.ids import new_id
 from analytics_core.settings import DatabaseSettings
@@ -200,7 +201,7 @@ class MadeSponsor:
             self._campaigns[flight_id],
             flight_id,
             answer,
-            name_key(answer),
+            answer_key(answer),
             START,
         )
 

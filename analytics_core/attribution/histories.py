@@ -72,16 +72,18 @@ class Customer(NamedTuple):
 
     Attributes:
         key: ``None`` where it is not known; then there is one conversion, and nothing besides.
+        is_part: Whether these are not all of its conversions, because there are too many.
     """
 
     key: UUID | None
     conversions: Sequence[HeldConversion]
     signals: Sequence[Said] = ()
+    is_part: bool = False
 
     @property
     def is_shared(self) -> bool:
         """Whether many people have this key: each of its conversions stands for itself."""
-        return max(len(self.conversions), len(self.signals)) > MAX_OF_CUSTOMER
+        return self.is_part or max(len(self.conversions), len(self.signals)) > MAX_OF_CUSTOMER
 
 
 class Terms(NamedTuple):

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from analytics_core.attribution.touches import Signal, Touch
+from analytics_core.conversions import answer_key
 from analytics_core.promo_codes import Validity, fold_code, validity_at
-from analytics_core.sponsors import name_key
 
 __all__ = (
     "DAY_US",
@@ -194,7 +194,7 @@ class Devices:
 
     def option(self, answer: str, at_us: int) -> KnownOption | None:
         """Find the answer that somebody gave at an instant."""
-        for option in self._options.get(name_key(answer), ()):
+        for option in self._options.get(answer_key(answer), ()):
             if option.until_us is None or at_us < option.until_us:
                 return option
         return None

@@ -185,7 +185,8 @@ async def read_customers(
         scope: What is to be attributed.
 
     Yields:
-        Whole customers, each once, in the order of their keys; conversions without one come last, each by itself.
+        Whole customers, each once, in the order of their keys; conversions without one come last, each by itself. Only
+        a key that many people share may come in several parts.
     """
     query = await conn.cursor(
         _CONVERSIONS,
@@ -197,6 +198,7 @@ async def read_customers(
         timeout=_TIMEOUT_S,
     )
     waiting: list[asyncpg.Record] = []
+    shared: UUID | None = None
     while rows := await query.fetch(_ROWS):
         waiting += rows
         # The last customer may go on.
@@ -205,10 +207,15 @@ async def read_customers(
         while last is not None and ends and waiting[ends - 1]["customer_key"] == last:
             ends -= 1
         if ends:
-            yield await _complete(conn, scope, waiting[:ends])
+            yield await _complete(conn, scope, waiting[:ends], shared=shared)
             del waiting[:ends]
+        if len(waiting) > MAX_OF_CUSTOMER:
+            # Many people's: each of its conversions stands for itself, and need not wait for the others.
+            shared = last
+            yield await _complete(conn, scope, waiting, shared=shared)
+            waiting = []
     if waiting:
-        yield await _complete(conn, scope, waiting)
+        yield await _complete(conn, scope, waiting, shared=shared)
 
 
 async def read_null_paths(conn: Connection, scope: Scope, devices: Devices) -> AsyncIterator[list[list[UUID]]]:
@@ -282,7 +289,7 @@ async def read_customer(
 
 
 async def _complete(
-    conn: Connection, scope: Scope, rows: Sequence[asyncpg.Record]
+    conn: Connection, scope: Scope, rows: Sequence[asyncpg.Record], *, shared: UUID | None = None
 ) -> tuple[list[Customer], dict[UUID, KnownClick]]:
     """Add to conversions what was said of them later, what their customers did besides, and the clicks of both."""
     tenant_id = scope.tenant.tenant_id
@@ -308,7 +315,7 @@ async def _complete(
             conversions[key].append(held)
         else:
             conversions[key] = [held]
-            customers.append(Customer(key, conversions[key], signals.get(key, ())))
+            customers.append(Customer(key, conversions[key], signals.get(key, ()), is_part=key == shared))
     said_all = [one.said for customer in customers for one in customer.conversions]
     said_all += [said for customer in customers for said in customer.signals]
     return customers, await _read_clicks(conn, scope, [one.click_id for one in said_all])

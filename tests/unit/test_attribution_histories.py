@@ -39,7 +39,7 @@ from analytics_core.attribution.signals import (
 )
 from analytics_core.attribution.summaries import Tally
 from analytics_core.attribution.touches import Setback, Signal, Touch
-from analytics_core.sponsors import name_key
+from analytics_core.conversions import answer_key
 
 START = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -80,8 +80,8 @@ DEVICES = Devices(
         KnownCode(UUID(int=104), "GONE", UUID(int=3), at(5), at(5), 90),
     ],
     options=[
-        KnownOption(name_key("The Show"), UUID(int=2), None),
-        KnownOption(name_key("the show"), UUID(int=1), us(3)),
+        KnownOption(answer_key("The Show"), UUID(int=2), None),
+        KnownOption(answer_key("the show"), UUID(int=1), us(3)),
     ],
 )
 CLICKS = {

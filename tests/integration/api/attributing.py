@@ -42,7 +42,11 @@ async def attribute_one(
     sponsorship = MadeSponsor(ledger.operator, await ledger.tenant_of(slug), sponsor_id)
     await sponsorship.code(await sponsorship.flight(await sponsorship.campaign()), "HEARD")
     conversion = await sponsorship.conversion(
-        await sponsorship.action(), START + dt.timedelta(days=9), 500, promo_code="HEARD", customer_key=customer(slug)
+        await sponsorship.action("Order"),
+        START + dt.timedelta(days=9),
+        500,
+        promo_code="HEARD",
+        customer_key=customer(slug),
     )
     run = await ask_run(api, sponsor_id, key=key)
     await compute_runs(api, now)

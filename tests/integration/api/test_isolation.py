@@ -149,7 +149,6 @@ async def test_no_list_and_no_total_holds_anything_of_another_tenant(api: Api, o
     assert named >= 12
     assert {noun for noun, made in ours.made.items() if made not in seen} <= {
         "episode_id",
-        "run_id",
         "session_id",
         "share_id",
         "survey_option_id",
