@@ -74,6 +74,7 @@ class Outcome(enum.StrEnum):
     NO_SPONSOR = "no_sponsor"
     NO_ACTION = "no_action"
     GONE = "gone"
+    REFUSED = "refused"
 
 
 class MarkedEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,7 +188,8 @@ def is_marked(event: Told) -> bool:
 def _property(event: MarkedEvent, name: str, longest: int) -> str | None:
     """Read a property that is a text of a bounded length; whatever else it is says nothing."""
     value = (event.properties or {}).get(name)
-    return value if isinstance(value, str) and 0 < len(value.strip()) <= longest else None
+    text = value.strip() if isinstance(value, str) else ""
+    return text if 0 < len(text) <= longest else None
 
 
 def sponsor_named(event: MarkedEvent) -> UUID | str | None:
@@ -254,7 +256,7 @@ def decide(event: MarkedEvent, known: Known) -> Decision:
         A refund that names its purchase is ``waiting`` until it is known whether that is there.
 
     Source:
-        ``docs/conversions.md``, "Events".
+        ``docs/conversions.md``, "As events".
     """
     if event.is_bot:
         return Decision(Outcome.BOT)

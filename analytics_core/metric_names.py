@@ -232,7 +232,7 @@ INGEST_MARKED_EVENTS: Final = Metric(
     _COUNTER,
     "Events that may be conversions by what became of them: conversion, repeated (it was there already), differs (it "
     "says something else under the same name), signal (it tells what led a customer in), refund, waiting (a refund "
-    "without its purchase so far), no_purchase, other_currency, bot, no_sponsor, no_action, gone.",
+    "without its purchase so far), no_purchase, other_currency, bot, no_sponsor, no_action, gone, refused.",
     ("outcome",),
 )
 INGEST_EVENT_LAG_SECONDS: Final = Metric(
@@ -440,6 +440,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     INGEST_BATCHES,
     INGEST_EVENTS,
     INGEST_EVENT_BATCHES,
+    INGEST_MARKED_EVENTS,
     INGEST_EVENT_LAG_SECONDS,
     INGEST_EVENT_BACKLOG_BYTES,
     INGEST_STEP_SECONDS,

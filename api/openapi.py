@@ -233,7 +233,7 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
             success["content"] = {media_type: {"schema": by_type[operation.answer]}}
         for media_type in operation.handler.opt.get("files", ()):
             content = success.setdefault("content", {})
-            content.setdefault(media_type.partition(";")[0], {"schema": {"type": "string", "format": "binary"}})
+            content.setdefault(media_type, {"schema": {"type": "string", "format": "binary"}})
         document: dict[str, Any] = {
             "operationId": operation.function.__name__,
             "tags": sorted(operation.handler.tags or ()),

@@ -10,7 +10,7 @@ import datetime as dt
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from analytics_core.attribution.counting import Adjustment
@@ -40,6 +40,7 @@ from analytics_core.event_conversions import (
     plan_refund,
 )
 from analytics_core.ids import new_id
+from ingest.sieve import is_refusal
 
 __all__ = ("BATCH_MARKS", "convert_events")
 
@@ -56,8 +57,25 @@ _MANY: Final = 3
 _log = logging.getLogger("castledger.ingest.conversions")
 
 
+class _Followed(NamedTuple):
+    """What followed from some events.
+
+    Attributes:
+        outcomes: By the numbers of their marks.
+        later: When those that wait are looked at again.
+        differing: Those that say something else than is stored.
+    """
+
+    outcomes: dict[int, Outcome]
+    later: dict[int, dt.datetime]
+    differing: list[MarkedEvent]
+
+
 async def convert_events(conn: Connection, *, clock: Clock, limit: int = BATCH_MARKS) -> Counter[Outcome]:
     """Decide about some events that have landed.
+
+    What the database refuses is found by taking fewer at a time, and alone it is let go, so that nothing waits behind
+    it for ever.
 
     Args:
         conn: As ingest, outside a transaction.
@@ -67,30 +85,56 @@ async def convert_events(conn: Connection, *, clock: Clock, limit: int = BATCH_M
     Returns:
         How many became what; nothing when none was due.
     """
-    now = clock.now()
+    try:
+        return await _convert(conn, now=clock.now(), limit=limit)
+    except Exception as error:
+        if limit == 1 or not is_refusal(error):
+            raise
+    return await convert_events(conn, clock=clock, limit=max(limit // 10, 1))
+
+
+async def _convert(conn: Connection, *, now: dt.datetime, limit: int) -> Counter[Outcome]:
     async with conn.transaction():
         # No tenant goes meanwhile.
         await lock_ownership(conn)
         marks, events = await take_marks(conn, now=now, limit=limit)
         if not marks:
             return Counter()
-        tenants = await find_tenant_ids(conn, {event.tenant_no for event in events})
-        here = [event for event in events if event.tenant_no in tenants]
-        known = await find_known(conn, here, tenants)
-        decided = [(event, decide(event, known[event.tenant_no])) for event in here]
-        outcomes: dict[int, Outcome] = dict.fromkeys(marks, Outcome.GONE)
-        outcomes |= {event.mark_no: decision.outcome for event, decision in decided}
-        outcomes |= await _add_conversions(conn, decided, tenants, now=now)
-        # After them: a refund may have come with its purchase.
-        outcomes |= await _give_back(conn, decided, tenants, now=now)
-        await _keep_signals(conn, here, outcomes, tenants, now=now)
-        waiting = {event.mark_no: next_look(event, now) for event in here if outcomes[event.mark_no] is Outcome.WAITING}
-        later = {mark: at for mark, at in waiting.items() if at is not None}
-        outcomes |= {mark: Outcome.NO_PURCHASE for mark, at in waiting.items() if at is None}
-        await postpone_marks(conn, later)
-        await drop_marks(conn, outcomes.keys() - later.keys())
-    _tell([event for event in here if outcomes[event.mark_no] is Outcome.DIFFERS])
-    return Counter(outcomes.values())
+        try:
+            async with conn.transaction():
+                followed = await _follow(conn, marks, events, now=now)
+        except Exception as error:
+            if limit > 1 or not is_refusal(error):
+                raise
+            _log.error("an event is no conversion since the database refuses it: %s", events[0].event_id)
+            followed = _Followed({marks[0]: Outcome.REFUSED}, {}, [])
+        await postpone_marks(conn, followed.later)
+        await drop_marks(conn, followed.outcomes.keys() - followed.later.keys())
+    _tell(followed.differing)
+    return Counter(followed.outcomes.values())
+
+
+async def _follow(
+    conn: Connection, marks: Sequence[int], events: Sequence[MarkedEvent], *, now: dt.datetime
+) -> _Followed:
+    """Write what follows from events."""
+    tenants = await find_tenant_ids(conn, {event.tenant_no for event in events})
+    here = [event for event in events if event.tenant_no in tenants]
+    known = await find_known(conn, here, tenants)
+    decided = [(event, decide(event, known[event.tenant_no])) for event in here]
+    outcomes: dict[int, Outcome] = dict.fromkeys(marks, Outcome.GONE)
+    outcomes |= {event.mark_no: decision.outcome for event, decision in decided}
+    outcomes |= await _add_conversions(conn, decided, tenants, now=now)
+    # After them: a refund may have come with its purchase.
+    outcomes |= await _give_back(conn, decided, tenants, now=now)
+    await _keep_signals(conn, here, outcomes, tenants, now=now)
+    waiting = {event.mark_no: next_look(event, now) for event in here if outcomes[event.mark_no] is Outcome.WAITING}
+    outcomes |= {mark: Outcome.NO_PURCHASE for mark, at in waiting.items() if at is None}
+    return _Followed(
+        outcomes,
+        {mark: at for mark, at in waiting.items() if at is not None},
+        [event for event in here if outcomes[event.mark_no] is Outcome.DIFFERS],
+    )
 
 
 async def _add_conversions(

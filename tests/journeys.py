@@ -61,9 +61,9 @@ values = st.one_of(st.integers(0, 12), st.integers(0, 100_000), st.integers(MAX_
 
 parameters = st.builds(Parameters, half_life_days=st.integers(1, 90))
 
-made_effects = st.lists(st.floats(0, 1), min_size=len(CAMPAIGNS), max_size=len(CAMPAIGNS)).map(
-    lambda effects: RemovalEffects(np.array(effects), 0.5, 100, 100)
-)
+made_effects = st.lists(
+    st.sampled_from([0.0, 0.0, 0.5]) | st.floats(0, 1), min_size=len(CAMPAIGNS), max_size=len(CAMPAIGNS)
+).map(lambda effects: RemovalEffects(np.array(effects), 0.5, 100, 100))
 """Removal effects of all campaigns, as some run might have found them."""
 
 

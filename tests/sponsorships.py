@@ -238,7 +238,7 @@ async def make_results(conn: Connection, podcast: MadePodcast, sponsor_id: UUID,
         sponsor_id,
     )
     await conn.execute(
-        "insert into ops.event_marks (tenant_no, event_id, received_at) values ($1, $2, $3)",
+        "insert into ops.event_marks (tenant_no, event_id, received_at, marked_at, due_at) values ($1, $2, $3, $3, $3)",
         int(podcast.tenant.tenant_no),
         new_id(),
         NOW,

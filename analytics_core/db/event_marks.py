@@ -37,7 +37,7 @@ __all__ = (
     "take_marks",
 )
 
-_COLUMNS: Final = ("tenant_no", "event_id", "received_at", "marked_at", "due_at")
+_COLUMNS: Final = ("tenant_no", "event_id", "received_at", "marked_at")
 
 _TAKE: Final[LiteralString] = """/* event_marks.take */
 select mark_no, tenant_no, event_id, received_at, marked_at from ops.event_marks where due_at <= $1
@@ -109,7 +109,7 @@ delete from app.customer_signals where (tenant_id, event_id) in (
 
 async def add_marks(conn: Connection, events: Iterable[StoredEvent], *, now: dt.datetime) -> None:
     """Mark events that have just landed, by COPY, in the transaction in which they did."""
-    records = [(event.tenant_no, event.event_id, event.received_at, now, now) for event in events]
+    records = [(event.tenant_no, event.event_id, event.received_at, now) for event in events]
     if records:
         await conn.copy_records_to_table("event_marks", schema_name="ops", columns=_COLUMNS, records=records)
 

@@ -129,14 +129,14 @@ join app.promo_codes b on b.code = a.code and b.sponsor_id = $2
     and tstzrange(b.valid_from, b.valid_until) && tstzrange(a.valid_from, a.valid_until)
 where a.sponsor_id = $1
 union all
-select 'conversion_action_taken', a.name from app.conversion_actions a
+select 'action_name_taken', a.name from app.conversion_actions a
 join app.conversion_actions b on b.name_key = a.name_key and b.sponsor_id = $2 where a.sponsor_id = $1
 union all
 select 'event_type_taken', a.event_type from app.conversion_actions a
 join app.conversion_actions b on b.event_type = a.event_type and b.sponsor_id = $2 and b.archived_at is null
 where a.sponsor_id = $1 and a.archived_at is null
 union all
-select 'survey_answer_taken', a.answer from app.survey_options a
+select 'answer_taken', a.answer from app.survey_options a
 join app.survey_options b on b.answer_key = a.answer_key and b.sponsor_id = $2 and b.archived_at is null
 where a.sponsor_id = $1 and a.archived_at is null
 order by 1, 2 limit 1"""
@@ -160,9 +160,9 @@ _MOVES: Final[tuple[LiteralString, ...]] = (
 
 _SHARED: Final = {
     "promo_code_taken": "both have the promo code {name} at the same time; end or rename one of the two first",
-    "conversion_action_taken": "both have an action named {name!r}; rename one of the two first",
+    "action_name_taken": "both have an action named {name!r}; rename one of the two first",
     "event_type_taken": "both have an action of {name} events; archive one of the two first",
-    "survey_answer_taken": "both have the survey answer {name!r}; remove one of the two first",
+    "answer_taken": "both have the survey answer {name!r}; remove one of the two first",
 }
 
 
@@ -384,8 +384,8 @@ async def merge_sponsors(
     Raises:
         InvalidInput: ``same_sponsor``: they are one.
         NotFound: The tenant has none of either id.
-        Conflict: ``sponsor_archived``: the one that is to get; or ``promo_code_taken``, ``conversion_action_taken``,
-            ``event_type_taken``, ``survey_answer_taken``: both have one that a sponsor has once.
+        Conflict: ``sponsor_archived``: the one that is to get; or ``promo_code_taken``, ``action_name_taken``,
+            ``event_type_taken``, ``answer_taken``: both have one that a sponsor has once.
         Outdated: There is another version.
     """
     if sponsor_id == into:

@@ -48,7 +48,7 @@ class Format(enum.StrEnum):
 
 MEDIA_TYPES: Final[Mapping[Format, str]] = {
     Format.JSON: "application/json",
-    Format.CSV: "text/csv; charset=utf-8",
+    Format.CSV: "text/csv",
     Format.XLSX: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     Format.PARQUET: "application/vnd.apache.parquet",
 }

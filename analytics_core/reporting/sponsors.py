@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 from uuid import UUID
@@ -252,16 +253,19 @@ def _placements(figures: SponsorFigures) -> Table:
 
 
 def _days(params: ReportParams, figures: SponsorFigures) -> Table:
-    """Count impressions of each day, those without any too: a gap would look like a day that is not known."""
-    delivered = dict.fromkeys(
-        (params.start + dt.timedelta(days=number) for number in range((params.end - params.start).days)), 0
-    )
+    """Count impressions of each day, those without any too; days that lie behind the cutoff are not known yet."""
+    delivered: Counter[dt.date] = Counter()
     for campaign in figures.campaigns:
         for part in campaign.placements:
-            for day in part.placement.days:
-                if day.day >= params.start:
-                    delivered[day.day] += day.delivered
-    return Table("days", (Column("day", Kind.DAY), Column("impressions")), list(delivered.items()))
+            for one in part.placement.days:
+                delivered[one.day] += one.delivered
+    cutoff_at = figures.counted.cutoff_at
+    rows = []
+    for number in range((params.end - params.start).days):
+        day = params.start + dt.timedelta(days=number)
+        is_known = cutoff_at is not None and dt.datetime.combine(day, dt.time(), dt.UTC) < cutoff_at
+        rows.append((day, delivered[day] if is_known else None))
+    return Table("days", (Column("day", Kind.DAY), Column("impressions")), rows)
 
 
 def _reach(figures: SponsorFigures) -> Table:

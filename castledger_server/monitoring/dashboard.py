@@ -86,6 +86,7 @@ ROWS: Final = (
             Panel("Lag of events", "s", (_value(names.INGEST_EVENT_LAG_SECONDS),)),
             Panel("Backlog of events", "bytes", (_value(names.INGEST_EVENT_BACKLOG_BYTES, "sum"),)),
             Panel("Batches of events", "ops", (_rate(names.INGEST_EVENT_BATCHES, "outcome"),)),
+            Panel("What events became", "reqps", (_rate(names.INGEST_MARKED_EVENTS, "outcome"),)),
             Panel("Time by step", "percentunit", (_rate(names.INGEST_STEP_SECONDS, "step"),)),
             Panel(
                 "Not landed",

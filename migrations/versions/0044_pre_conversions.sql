@@ -108,7 +108,7 @@ create table ops.event_marks (
     received_at timestamptz not null,
     -- When it was left, and when it is looked at next: a refund waits for its purchase.
     marked_at timestamptz not null,
-    due_at timestamptz not null
+    due_at timestamptz not null default '-infinity'
 );
 create index event_marks_due on ops.event_marks (due_at);
 grant select, insert, update (due_at), delete on ops.event_marks to castledger_ingest;

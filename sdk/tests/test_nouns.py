@@ -103,7 +103,14 @@ WRITES: list[tuple[Ask, str, str, Any]] = [
         "/links",
         {"url": "https://x", "slug": None, "utm": {"source": "show"}, "click_id": True, "sponsor_id": str(ID)},
     ),
+    (
+        lambda c: c.links.create(url="https://x", flight_id=ID),
+        "POST",
+        "/links",
+        {"url": "https://x", "slug": None, "utm": {}, "click_id": False, "sponsor_id": None, "flight_id": str(ID)},
+    ),
     (lambda c: c.links.update(ID, sponsor_id=None), "PATCH", f"/links/{ID}", {"sponsor_id": None}),
+    (lambda c: c.links.update(ID, flight_id=None), "PATCH", f"/links/{ID}", {"flight_id": None}),
     (
         lambda c: c.links.update(ID, url="https://y", utm=Utm()),
         "PATCH",

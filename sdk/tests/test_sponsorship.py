@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 from typing import Any
 from uuid import UUID
@@ -19,9 +20,12 @@ from castledger import (
     Conflict,
     Contact,
     NewShare,
+    NotFound,
+    Podcast,
     Report,
     Sponsor,
     Targeting,
+    Utm,
     ValidationError,
 )
 from castledger._requests import Call
@@ -468,6 +472,122 @@ def test_a_sponsors_life_in_the_real_api(installation: Installation) -> None:
         assert client.sponsors.archive(other.sponsor_id).archived_at is not None
         assert client.sponsors.restore(other.sponsor_id).archived_at is None
         assert client.sponsors.clicks(other.sponsor_id).totals.clicks == 0
+
+
+def test_a_campaigns_life_in_the_real_api(installation: Installation, show: Podcast) -> None:
+    today = dt.datetime.now(dt.UTC).date()
+    midnight, month = dt.datetime.combine(today, dt.time(), dt.UTC), dt.timedelta(days=30)
+    with Castledger(installation.api_key, base_url=installation.api_url) as client:
+        sponsor = client.sponsors.create(name="Drawbridge Inc")
+        order = client.insertion_orders.create(sponsor_id=sponsor.sponsor_id, name="Winter", currency="EUR")
+        campaign = client.campaigns.create(
+            insertion_order_id=order.insertion_order_id,
+            name="Winter",
+            starts_on=today,
+            ends_on=today + dt.timedelta(days=29),
+            pricing="cpm",
+            budget_amount=250_000,
+            model="linear",
+            window_days=30,
+            utm=Utm(source="castle"),
+        )
+        assert (campaign.currency, campaign.status, campaign.utm) == ("EUR", "draft", {"source": "castle"})
+        campaign = client.campaigns.update(campaign.campaign_id, name="Late winter", version=campaign.version)
+        flight = client.campaigns.create_flight(
+            campaign.campaign_id,
+            name="First",
+            starts_at=midnight,
+            ends_at=midnight + month,
+            price_amount=2500,
+            booked_impressions=100_000,
+        )
+        flight = client.campaigns.update_flight(flight.flight_id, window_days=14, version=flight.version)
+        assert list(client.campaigns.flights(campaign.campaign_id)) == [client.campaigns.get_flight(flight.flight_id)]
+        episode = next(client.episodes.list(show.podcast_id))
+        placement = client.campaigns.create_placement(
+            flight.flight_id, episode_id=episode.episode_id, delivery="baked_in", position="mid", offset_s=600
+        )
+        placement = client.campaigns.update_placement(placement.placement_id, offset_s=30, version=placement.version)
+        assert list(client.campaigns.placements(flight_id=flight.flight_id)) == [placement]
+        with pytest.raises(Conflict, match="not_trackable"):
+            client.campaigns.activate(campaign.campaign_id)
+        [code] = client.promo_codes.create(flight.flight_id, code="moat 20").data
+        assert len(client.promo_codes.create(flight.flight_id, count=3, prefix="MOAT").data) == 3
+        assert [one.code for one in client.promo_codes.list(sponsor_id=sponsor.sponsor_id, code="Moat-20")] == [
+            "MOAT20"
+        ]
+        assert client.promo_codes.update(code.promo_code_id, grace_days=3).grace_days == 3
+        assert client.campaigns.activate(campaign.campaign_id).status == "active"
+        assert client.campaigns.pause(campaign.campaign_id).status == "paused"
+        assert client.campaigns.resume(campaign.campaign_id).status == "active"
+        assert client.campaigns.move_placement(placement.placement_id, "go-live").status == "live"
+        assert client.campaigns.duplicate(campaign.campaign_id).flights == 1
+        delivery = client.campaigns.delivery(campaign.campaign_id)
+        assert (delivery["booked"], delivery["makegood_owed"]) == (100_000, None)
+        assert client.campaigns.reach(campaign.campaign_id)["campaign_id"] == str(campaign.campaign_id)
+        assert client.insertion_orders.invoice(order.insertion_order_id)["currency"] == "EUR"
+        assert client.campaigns.complete(campaign.campaign_id).status == "completed"
+        with pytest.raises(Conflict, match="illegal_transition"):
+            client.campaigns.resume(campaign.campaign_id)
+
+
+def test_what_came_of_it_is_told_shared_and_reported_by_the_real_api(installation: Installation) -> None:
+    today = dt.datetime.now(dt.UTC).date()
+    midnight, morrow = dt.datetime.combine(today, dt.time(), dt.UTC), today + dt.timedelta(days=1)
+    with Castledger(installation.api_key, base_url=installation.api_url) as client:
+        sponsor = client.sponsors.create(name="Portcullis Ltd")
+        campaign = client.campaigns.create(
+            sponsor_id=sponsor.sponsor_id,
+            currency="EUR",
+            name="Spring",
+            starts_on=today,
+            ends_on=today,
+            pricing="flat",
+            budget_amount=1_000,
+            model="last",
+            window_days=30,
+        )
+        flight = client.campaigns.create_flight(
+            campaign.campaign_id,
+            name="Only",
+            starts_at=midnight,
+            ends_at=midnight + dt.timedelta(days=1),
+            price_amount=1_000,
+        )
+        client.promo_codes.create(flight.flight_id, code="GATE10")
+        action = client.conversions.create_action(sponsor_id=sponsor.sponsor_id, name="Order", category="purchase")
+        action = client.conversions.update_action(action.action_id, name="Sale", version=action.version)
+        assert list(client.conversions.actions(sponsor_id=sponsor.sponsor_id)) == [action]
+        sold: dict[str, Any] = {"action_id": action.action_id, "currency": "EUR", "promo_code": "gate 10"}
+        first = client.conversions.create(**sold, external_id="o-1", value_amount=4999, customer_id="u-1")
+        assert client.conversions.get(first.conversion_id) == first
+        with pytest.raises(Conflict, match="conversion_differs"):
+            client.conversions.create(**sold, external_id="o-1", value_amount=5000)
+        told = client.conversions.create_many(
+            [
+                {"action_id": action.action_id, "external_id": "o-2", "promo_code": "GATE10"},
+                {"action_id": action.action_id, "external_id": ""},
+            ]
+        )
+        assert [(one.status, one.code) for one in told.results] == [(201, None), (422, "validation_failed")]
+        refunded = client.conversions.adjust(first.conversion_id, kind="restate", value_amount=2999, reason="Returned")
+        assert (refunded.value_amount, refunded.effective_value_amount) == (4999, 2999)
+        orders = f"order,occurred_at,code,value\no-3,{midnight.isoformat()},GATE10,10.00\n".encode()
+        taken = client.conversions.take_redemptions(orders, action_id=action.action_id, currency="EUR", dry_run=True)
+        assert (taken.created, taken.is_dry_run) == (1, True)
+        assert [one.external_id for one in client.conversions.list(sponsor_id=sponsor.sponsor_id)] == ["o-1", "o-2"]
+        report = client.reports.create(
+            kind="sponsor", format="json", start=today, end=morrow, sponsor_id=sponsor.sponsor_id
+        )
+        report = client.reports.wait(report.report_id, timeout=60)
+        assert (report.status, report.has_file) == ("ready", True)
+        assert hashlib.sha256(client.reports.download(report.report_id)).hexdigest() == report.sha256
+        made = client.reports.share(report.report_id, expires_at=midnight + dt.timedelta(days=3), max_views=2)
+        assert list(client.reports.shares(report.report_id)) == [made.share]
+        client.reports.revoke_share(made.share.share_id)
+        client.reports.delete(report.report_id)
+        with pytest.raises(NotFound):
+            client.reports.get(report.report_id)
 
 
 @given(patience_s=st.floats(0, 100_000))

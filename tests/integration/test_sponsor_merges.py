@@ -89,9 +89,9 @@ async def test_all_of_the_one_is_the_others(database: DatabaseSettings, podcast:
     ("same", "code", "named"),
     [
         ("update app.promo_codes set code = 'SAME'", "promo_code_taken", "SAME"),
-        ("update app.conversion_actions set name = 'Same', name_key = $1", "conversion_action_taken", "'Same'"),
+        ("update app.conversion_actions set name = 'Same', name_key = $1", "action_name_taken", "'Same'"),
         ("update app.conversion_actions set event_type = 'same_event'", "event_type_taken", "same_event"),
-        ("update app.survey_options set answer = 'A friend', answer_key = $1", "survey_answer_taken", "'A friend'"),
+        ("update app.survey_options set answer = 'A friend', answer_key = $1", "answer_taken", "'A friend'"),
     ],
 )
 async def test_what_both_have_once_is_in_the_way(

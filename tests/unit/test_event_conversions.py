@@ -124,6 +124,7 @@ def test_an_event_without_a_name_is_told_by_its_id() -> None:
     assert given_of(event(), PURCHASE).external_id == str(UUID(int=99))
     said = given_of(event(external_id="o-1", properties={"survey_answer": "x" * 201}), PURCHASE)
     assert (said.external_id, said.survey_answer) == ("o-1", None)
+    assert given_of(event(properties={"survey_answer": " x" * 100 + " "}), PURCHASE).survey_answer == "x" + " x" * 99
 
 
 @given(st.integers(0, 100 * 86_400))

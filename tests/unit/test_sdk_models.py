@@ -10,24 +10,35 @@ import msgspec
 import pytest
 
 import castledger
+from analytics_core import campaigns as campaign_rules
 from analytics_core import sponsors as rules
+from analytics_core.conversions import ActionCategory
 from api.schemas import (
     analytics,
+    campaigns,
     clicks,
     comparisons,
+    conversion_actions,
+    conversions,
     curves,
     events,
     keys,
     links,
     overviews,
+    placements,
     podcasts,
+    promo_codes,
+    redemptions,
+    reports,
     sponsors,
     unknown_hosts,
 )
+from castledger.attribution import Category
 
 PAIRS: list[tuple[type[msgspec.Struct], type[msgspec.Struct]]] = [
     (castledger.ApiKey, keys.ApiKey),
     (castledger.ByteRange, analytics.ByteRangeAnswer),
+    (castledger.Campaign, campaigns.Campaign),
     (castledger.ClickReport, clicks.ClicksAnswer),
     (castledger.ClickRow, clicks.ClickFigure),
     (castledger.ClickTotals, clicks.ClickTotals),
@@ -36,6 +47,11 @@ PAIRS: list[tuple[type[msgspec.Struct], type[msgspec.Struct]]] = [
     (castledger.ComparedProfile, comparisons.ComparedProfile),
     (castledger.Comparison, comparisons.ComparisonAnswer),
     (castledger.Contact, rules.Contact),
+    (castledger.Conversion, conversions.Conversion),
+    (castledger.ConversionAction, conversion_actions.ConversionAction),
+    (castledger.ConversionAdjustment, conversions.ConversionAdjustment),
+    (castledger.ConversionVerdict, conversions.ConversionVerdict),
+    (castledger.ConversionVerdicts, conversions.ConversionVerdicts),
     (castledger.Curve, curves.Curve),
     (castledger.CurvePoint, curves.CurvePoint),
     (castledger.Difference, comparisons.Difference),
@@ -45,18 +61,27 @@ PAIRS: list[tuple[type[msgspec.Struct], type[msgspec.Struct]]] = [
     (castledger.Episode, podcasts.Episode),
     (castledger.EventBrowser, events.Browser),
     (castledger.Explanation, analytics.DayExplanation),
+    (castledger.Flight, campaigns.Flight),
     (castledger.FormerRange, overviews.Former),
     (castledger.Hit, analytics.HitAnswer),
+    (castledger.InsertionOrder, campaigns.InsertionOrder),
     (castledger.LandedEvent, events.Event),
     (castledger.Link, links.Link),
     (castledger.Lists, analytics.Lists),
+    (castledger.MadePromoCodes, promo_codes.MadePromoCodes),
     (castledger.MergedSponsors, sponsors.MergedSponsors),
     (castledger.NewApiKey, keys.NewApiKey),
+    (castledger.NewShare, reports.NewShare),
     (castledger.Overview, overviews.OverviewAnswer),
+    (castledger.Placement, placements.Placement),
     (castledger.Podcast, podcasts.AddedPodcast),
+    (castledger.PromoCode, promo_codes.PromoCode),
+    (castledger.Report, reports.Report),
+    (castledger.Share, reports.Share),
     (castledger.Ranked, overviews.TopValue),
     (castledger.Ranking, overviews.Top),
     (castledger.Sponsor, sponsors.Sponsor),
+    (castledger.TakenRedemptions, redemptions.TakenRedemptions),
     (castledger.Targeting, rules.Targeting),
     (castledger.UnknownHost, unknown_hosts.UnknownHost),
     (castledger.Utm, links.Utm),
@@ -78,6 +103,15 @@ def test_an_answers_fields_are_the_sdks(ours: type[msgspec.Struct], answered: ty
     for name, field in sent.items():
         if _may_be_null(answered, field.name):
             assert _may_be_null(ours, read[name].name), name
+
+
+def test_every_word_of_sponsorship_is_typed() -> None:
+    for typed, words in (
+        (castledger.Model, campaign_rules.Model),
+        (castledger.Pricing, campaign_rules.Pricing),
+        (Category, ActionCategory),
+    ):
+        assert set(typing.get_args(typed)) == {word.value for word in words}
 
 
 def test_every_dimension_and_interval_is_typed() -> None:

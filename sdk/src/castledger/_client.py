@@ -199,6 +199,7 @@ class Castledger:
                 wait_s = call.pause_s(read)
                 if wait_s is None:
                     return read
+                # What is waited for was read, and is not done.
                 retries = 0
             self._sleep(wait_s)
 
@@ -364,6 +365,7 @@ class AsyncCastledger:
                 wait_s = call.pause_s(read)
                 if wait_s is None:
                     return read
+                # What is waited for was read, and is not done.
                 retries = 0
             await self._sleep(wait_s)
 

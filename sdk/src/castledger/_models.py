@@ -192,6 +192,8 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     utm: Utm = Utm()
     short_url: str | None = None
     sponsor_id: UUID | None = None
+    campaign_id: UUID | None = None
+    flight_id: UUID | None = None
     archived_at: Instant | None = None
 
 

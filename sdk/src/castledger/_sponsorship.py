@@ -393,6 +393,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         done_ppm: How much of it is made, in millionths.
         cutoff: What was received before this instant is in it.
         sha256: Of its file, which is kept until ``expires_at``.
+        size_bytes: Of that file.
     """
 
     report_id: UUID
@@ -408,7 +409,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     cutoff: Instant | None = None
     sha256: str | None = None
-    bytes: int | None = None
+    size_bytes: int | None = None
     finished_at: Instant | None = None
 
 

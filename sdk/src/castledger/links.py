@@ -33,6 +33,7 @@ class Links(Noun):
         utm: Utm | None = None,
         click_id: bool = False,
         sponsor_id: UUID | str | None = None,
+        flight_id: UUID | str | None = None,
     ) -> Call[Link]:
         """Make a link, live on the trackers within two seconds.
 
@@ -42,13 +43,14 @@ class Links(Noun):
             utm: Campaign parameters to set in the target's query.
             click_id: Whether the target is given each click's id, as ``cl_click``.
             sponsor_id: Whose link it is.
+            flight_id: What it tells of; its sponsor and campaign come with it.
 
         Raises:
             Conflict: ``slug_taken``: it is, or was, somebody's; or ``too_many_links``.
             ValidationError: A value was refused; ``errors`` says which.
         """
         fields = {"url": url, "slug": slug, "utm": utm or Utm(), "click_id": click_id, "sponsor_id": sponsor_id}
-        return Call(Link, "POST", "/links", json=fields)
+        return Call(Link, "POST", "/links", json={**fields, "flight_id": flight_id or UNSET})
 
     @pages
     def list(self, *, sponsor_id: UUID | str | None = None) -> Paged[Link]:
@@ -69,13 +71,14 @@ class Links(Noun):
         utm: Utm | UnsetType = UNSET,
         click_id: bool | UnsetType = UNSET,
         sponsor_id: UUID | str | UnsetType | None = UNSET,
+        flight_id: UUID | str | UnsetType | None = UNSET,
     ) -> Call[Link]:
         """Change what is given, within two seconds; *utm* as a whole, and a *sponsor_id* of ``None`` makes it nobody's.
 
         Raises:
             ValidationError: A value was refused; ``errors`` says which.
         """
-        fields = {"url": url, "utm": utm, "click_id": click_id, "sponsor_id": sponsor_id}
+        fields = {"url": url, "utm": utm, "click_id": click_id, "sponsor_id": sponsor_id, "flight_id": flight_id}
         return Call(Link, "PATCH", f"/links/{path_id(link_id)}", json=fields)
 
     @sends

@@ -21,6 +21,7 @@ class ReportFields(TypedDict, total=False):
     sponsor_id: UUID | str
     campaign_id: UUID | str
     run_id: UUID | str
+    received_before: dt.datetime
 
 
 class Reports(Noun):

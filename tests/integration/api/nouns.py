@@ -34,7 +34,19 @@ from tests.integration.api.kept_reports import keep_report
 from tests.integration.api.ledger import Api, Ledger, make_feed
 from tests.integration.api.people import make_person, sign_in
 
-__all__ = ("BODIES", "FILTERS", "FORMS", "FREE", "MAKERS", "QUERIES", "Asked", "Owner", "ids_in_bodies", "list_asked")
+__all__ = (
+    "BODIES",
+    "FILES",
+    "FILTERS",
+    "FORMS",
+    "FREE",
+    "MAKERS",
+    "QUERIES",
+    "Asked",
+    "Owner",
+    "ids_in_bodies",
+    "list_asked",
+)
 
 _DAY: Final = "2026-11-02"
 _NOW: Final = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
@@ -138,6 +150,8 @@ class Owner:
                 data=form,
             )
         body = {} if asked.body is None else {"json": await of.fill_in(asked.body)}
+        if asked.name in FILES:
+            body = {"content": FILES[asked.name], "headers": {"Content-Type": "text/csv"}}
         if role is None and path.startswith(_PERSONAL):
             role = RoleName.OWNER
         credential = self.key if role is None else self.access[role]
@@ -419,6 +433,9 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     "update_sponsor": [{"name": "Other"}],
 }
 """Bodies of requests about something, by the name of the function that answers; ids stand in braces."""
+
+FILES: Final[Mapping[str, bytes]] = {"send_redemptions": b"order,occurred_at,code\n1,2026-11-02T10:00:00Z,SAVE20\n"}
+"""Bodies in CSV of requests about something, by the name of the function that answers."""
 
 FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     "accept_unknown": {"host": "media.example.net"},

@@ -10,10 +10,14 @@ from uuid import UUID
 import pytest
 
 from analytics_core.clock import FixedClock
+from analytics_core.permissions import RoleName
 from analytics_core.promo_codes import ALPHABET
 from tests.integration.api.conftest import NOW
 from tests.integration.api.ledger import Api, Ledger, codes, problem
+from tests.integration.api.people import make_person, sign_in
 from tests.integration.api.sold_flights import BEGINS, ENDS, SoldFlight, add_conversion, sell_flight
+from tests.integration.api.test_links import make as make_link
+from tests.integration.api.test_sponsor_logins import hold
 from tests.integration.api.test_sponsors import make as make_sponsor
 
 pytestmark = pytest.mark.anyio
@@ -264,3 +268,40 @@ async def test_the_bound_of_a_tenants_codes_is_told(api: Api, ledger: Ledger, fl
     await refuse(api, flight, 409, "too_many_promo_codes")
     await api.request("POST", f"/promo-codes/{last['promo_code_id']}/archive")
     await give(api, flight)
+
+
+async def test_a_sponsors_login_sees_its_own_codes_hosts_and_pictures_alone(
+    api: Api, ledger: Ledger, flight: SoldFlight
+) -> None:
+    rival = await sell_flight(ledger, (await make_sponsor(api, "Zenith"))["sponsor_id"])
+    seen = []
+    for one, word in ((flight, "ours"), (rival, "theirs")):
+        (code,) = await give(api, one, code=word)
+        link = await make_link(api, slug=word, flight_id=one.flight_id)
+        host = await api.request(
+            "POST", "/vanity-hosts", json={"host": f"{word}.example.net", "link_id": link["link_id"]}
+        )
+        await add_conversion(ledger, one.sponsor_id, word, NOW)
+        seen.append((code["promo_code_id"], link["link_id"], host.json()["vanity_host_id"]))
+    user_id = await make_person(ledger, "sam@example.com", "home", role=RoleName.SPONSOR)
+    await hold(api, ledger, user_id, flight.sponsor_id)
+    access = (await sign_in(api, "sam@example.com")).access
+    (code_id, link_id, host_id), (other_code, other_link, _) = seen
+    (shown,) = (await api.get("/promo-codes", key=access)).json()["data"]
+    assert (shown["promo_code_id"], shown["redemptions"]) == (code_id, 1)
+    assert [row["vanity_host_id"] for row in (await api.get("/vanity-hosts", key=access)).json()["data"]] == [host_id]
+    assert (await api.get(f"/promo-codes/{code_id}", key=access)).json() == shown
+    assert (await api.get(f"/links/{link_id}/qr", key=access)).status_code == 200
+    for path in (f"/promo-codes/{other_code}", f"/links/{other_link}/qr"):
+        problem(await api.get(path, key=access), 404, "not_found")
+    for name, value in (*rival._asdict().items(), ("link_id", other_link)):
+        path = "/vanity-hosts" if name == "link_id" else "/promo-codes"
+        problem(await api.get(path, key=access, **{name: value}), 404, "not_found")
+    for method, path in (
+        ("POST", f"/flights/{flight.flight_id}/promo-codes"),
+        ("PATCH", f"/promo-codes/{code_id}"),
+        ("POST", f"/promo-codes/{code_id}/archive"),
+        ("DELETE", f"/vanity-hosts/{host_id}"),
+    ):
+        given: dict[str, Any] = {} if "archive" in path or method == "DELETE" else {"json": {}}
+        problem(await api.request(method, path, key=access, **given), 403, "forbidden")

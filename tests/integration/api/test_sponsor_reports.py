@@ -128,7 +128,10 @@ async def test_what_was_delivered_is_what_the_api_says(
     ]
     assert [row["delivered"] for row in made["tables"]["placements"]] == [400, 700]
     days = {row["day"]: row["impressions"] for row in made["tables"]["days"]}
-    assert (len(days), sum(days.values()), days["2026-11-03"], days["2026-11-04"]) == (30, 1_100, 100, 0)
+    assert (len(days), days["2026-11-03"], days["2026-11-04"], days["2026-11-24"]) == (30, 100, 0, 0)
+    # What has not come yet is not nothing.
+    assert days["2026-11-25"] is None
+    assert sum(number for number in days.values() if number is not None) == 1_100
     assert made["about"]["sponsor"] == "Acme"
     assert made["title"] == "Acme: from 2026-11-01 to 2026-11-30"
     assert any("no attribution run" in note for note in made["notes"])

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from analytics_core.attribution.counting import Adjustment, last_word
@@ -429,6 +430,21 @@ async def test_whoever_is_killed_leaves_all_or_nothing(world: World, database: D
         assert [*counts, await world.marks()] in ([0, 0, 0, 3], [1, 1, 1, 0])
     assert killed > 8
     assert await world.worth() == {"order-1": 4000}
+
+
+async def test_what_the_database_refuses_keeps_nothing_else_waiting(
+    world: World, database: DatabaseSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.sponsor("Acme", domain="acme.example")
+    operator = await asyncpg.connect(str(database.url))
+    await operator.execute("alter table app.conversions add check (external_id not like 'bad%')")
+    await operator.close()
+    names = [f"bad-{number}" if number in (0, 17, 18) else f"o-{number}" for number in range(40)]
+    ids = await world.land(*({"url": "https://acme.example/", "external_id": name} for name in names))
+    assert await world.convert() == {"conversion": 37, "refused": 3}
+    assert await world.marks() == 0
+    assert {row["external_id"] for row in await world.rows()} == {name for name in names if name.startswith("o-")}
+    assert str(ids[17]) in caplog.text
 
 
 async def test_what_led_a_customer_in_goes_when_no_window_reaches_it(world: World) -> None:

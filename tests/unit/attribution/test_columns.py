@@ -125,6 +125,12 @@ def test_no_conversions_have_no_credits(model: Model) -> None:
     assert attribute(Journeys.of_paths([[], []]), model, effects=nothing).amounts.tolist() == []
 
 
+def test_campaigns_that_would_not_be_missed_share_alike_beside_others() -> None:
+    effects = RemovalEffects(np.array([0.0, 0.0, 0.5]), 1.0, 100, 0)
+    credits_ = attribute(Journeys.of_paths([[0, 1], [1, 2]], [101, 101]), Model.MARKOV, effects=effects)
+    assert credits_.amounts.tolist() == [51, 50, 0, 101]
+
+
 def test_markov_in_columns_needs_the_effects() -> None:
     with pytest.raises(ValueError, match="removal effects of the run"):
         attribute(Journeys.of_paths([[0]]), Model.MARKOV, DEFAULT_PARAMETERS)
