@@ -38,14 +38,13 @@ async def ask_run(api: Api, sponsor_id: Any, *, key: str | None = None, **given:
 async def attribute_one(
     api: Api, ledger: Ledger, slug: str, sponsor_id: UUID, now: dt.datetime, *, key: str | None = None
 ) -> tuple[str, str]:
-    """Have one conversion of a sponsor attributed by its code; returns the run's and the conversion's id."""
-    sponsorship = MadeSponsor(ledger.operator, await ledger.tenant_of(slug), sponsor_id)
-    await sponsorship.code(await sponsorship.flight(await sponsorship.campaign()), "HEARD")
-    conversion = await sponsorship.conversion(
-        await sponsorship.action("Order"),
-        START + dt.timedelta(days=9),
+    """Have one conversion of a sponsor in a run, which names no flight; returns the run's and the conversion's id."""
+    sponsor = MadeSponsor(ledger.operator, await ledger.tenant_of(slug), sponsor_id)
+    conversion = await sponsor.conversion(
+        await sponsor.action(f"Order of {sponsor_id}"),
+        START + dt.timedelta(days=1, hours=10),
         500,
-        promo_code="HEARD",
+        promo_code="NOBODYS",
         customer_key=customer(slug),
     )
     run = await ask_run(api, sponsor_id, key=key)
