@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from typing import Any
-from uuid import UUID
 
 from analytics_core.clock import FixedClock
 from analytics_core.db.pool import connection, open_pool
 from analytics_core.roles import Role
 from ingest.attribution import attribute_runs
-from tests.attributions import START, MadeSponsor, customer
-from tests.integration.api.ledger import Api, Ledger
+from tests.integration.api.ledger import Api
 
-__all__ = ("ask_run", "attribute_one", "attribute_said", "compute_runs")
+__all__ = ("ask_run", "attribute_said", "compute_runs")
 
 
 async def compute_runs(api: Api, now: dt.datetime) -> dict[str, int]:
@@ -33,23 +31,6 @@ async def ask_run(api: Api, sponsor_id: Any, *, key: str | None = None, **given:
     answer = await api.request("POST", "/attribution/runs", key=key, json=body)
     assert answer.status_code == 202, answer.text
     return answer.json()
-
-
-async def attribute_one(
-    api: Api, ledger: Ledger, slug: str, sponsor_id: UUID, now: dt.datetime, *, key: str | None = None
-) -> tuple[str, str]:
-    """Have one conversion of a sponsor in a run, which names no flight; returns the run's and the conversion's id."""
-    sponsor = MadeSponsor(ledger.operator, await ledger.tenant_of(slug), sponsor_id)
-    conversion = await sponsor.conversion(
-        await sponsor.action(f"Order of {sponsor_id}"),
-        START + dt.timedelta(days=1, hours=10),
-        500,
-        promo_code="NOBODYS",
-        customer_key=customer(slug),
-    )
-    run = await ask_run(api, sponsor_id, key=key)
-    await compute_runs(api, now)
-    return run["run_id"], str(conversion)
 
 
 async def attribute_said(api: Api, sponsor_id: Any, *, key: str | None = None) -> str:
