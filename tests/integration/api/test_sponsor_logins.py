@@ -16,8 +16,7 @@ from api.app import create_app
 from api.callers import Caller
 from api.openapi import list_operations
 from api.resources import Resources
-from tests.integration.api.attributing import attribute_one
-from tests.integration.api.conftest import NOW
+from tests.integration.api.attributing import attribute_said
 from tests.integration.api.kept_reports import keep_report
 from tests.integration.api.ledger import Api, Ledger, problem
 from tests.integration.api.nouns import QUERIES
@@ -57,15 +56,19 @@ async def things_of(api: Api, ledger: Ledger, name: str, clicks: int, podcast: i
     flight = await make_flight(api, campaign)
     episode = await an_episode(api, podcast)
     placement = await make_placement(api, flight, episode)
-    run_id, conversion_id = await attribute_one(api, ledger, "home", UUID(sponsor["sponsor_id"]), NOW)
-    given = {"sponsor_id": sponsor["sponsor_id"], "name": "Purchase", "category": "purchase"}
+    # Of other names than another sponsor's, so that the two can be merged.
+    given = {"sponsor_id": sponsor["sponsor_id"], "name": f"{name} purchase", "category": "purchase"}
     action = (await api.request("POST", "/conversion-actions", json=given)).json()
-    codes = (await api.request("POST", f"/flights/{flight['flight_id']}/promo-codes", json={"code": "SAVE20"})).json()
+    coded = {"code": f"{name}20"}
+    codes = (await api.request("POST", f"/flights/{flight['flight_id']}/promo-codes", json=coded)).json()
     code = codes["data"][0]
+    said = {"action_id": action["action_id"], "external_id": f"order-{name}"}
+    conversion = (await api.request("POST", "/attribution/conversions", json=said)).json()
+    run_id = await attribute_said(api, sponsor["sponsor_id"])
     wanted = {"host": f"{name}.example.net", "link_id": link["link_id"]}
     host = (await api.request("POST", "/vanity-hosts", json=wanted)).json()
     ids = {**sponsor, **link, **campaign, **flight, **episode, **placement, **action}
-    ids |= {"run_id": run_id, "conversion_id": conversion_id}
+    ids |= {"run_id": run_id, "conversion_id": conversion["conversion_id"]}
     report_id = await keep_report(api, ledger, kind="sponsor", sponsor_id=sponsor["sponsor_id"])
     ids |= {"promo_code_id": code["promo_code_id"], "vanity_host_id": host["vanity_host_id"], "report_id": report_id}
     return {
