@@ -23,7 +23,7 @@ from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Parameter, Query, whole_number
 from api.reports import OpenedShare, as_private, check_file, open_share, send_file, use_view
 from api.resources import resources_of
-from api.routes.reports import hold_report
+from api.routes.reports import report_in_path
 from api.schemas.common import Page
 from api.schemas.reports import CreateShare, NewShare, Share, SharedReport, UnlockShare
 from api.scopes import path_id
@@ -83,7 +83,7 @@ async def create_report_share(request: Request[Any, Any, Any]) -> NewShare:
     hashed = None if wanted.password is None else await resources.passwords.hash(wanted.password)
     token = new_token()
     async with writing(request, "report_share.create") as work:
-        report = await hold_report(work.conn, request)
+        report = await report_in_path(work.conn, request)
         check_file(report)
         row = await add_share(
             work.conn,
@@ -115,7 +115,7 @@ async def list_report_shares(request: Request[Any, Any, Any]) -> Page[Share]:
     query.finish()
     resources = resources_of(request)
     async with resources.database.tenant(caller_of(request).tenant) as conn:
-        report = await hold_report(conn, request)
+        report = await report_in_path(conn, request)
         rows = await read_shares(conn, report.report_id, after=after, limit=limit + 1)
     last = rows[limit - 1] if len(rows) > limit else None
     cursor = None if last is None else write_cursor(_LIST, last.created_at, last.share_id)

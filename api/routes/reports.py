@@ -31,7 +31,7 @@ from api.schemas.reports import CreateReport, Report
 from api.scopes import SPONSOR_ID, path_id
 from api.writing import writing
 
-__all__ = ("create_report", "delete_report", "get_report", "get_report_file", "hold_report", "list_reports")
+__all__ = ("create_report", "delete_report", "get_report", "get_report_file", "list_reports", "report_in_path")
 
 _LIST: Final = "reports"
 _CURSOR: Final = id_cursor(_LIST)
@@ -58,7 +58,7 @@ async def _settle(conn: Connection, kind: ReportKind, params: ReportParams, *, n
     return await with_run(conn, kind, params, now=now)
 
 
-async def hold_report(conn: Connection, request: Request[Any, Any, Any]) -> ReportRow:
+async def report_in_path(conn: Connection, request: Request[Any, Any, Any]) -> ReportRow:
     """Find the report that a path names.
 
     Raises:
@@ -126,7 +126,7 @@ async def list_reports(request: Request[Any, Any, Any]) -> Page[Report]:
 async def get_report(request: Request[Any, Any, Any]) -> Report:
     """Read how far a report is."""
     async with resources_of(request).database.reading(caller_of(request).tenant) as conn:
-        return Report.of(await hold_report(conn, request))
+        return Report.of(await report_in_path(conn, request))
 
 
 @get(
@@ -146,7 +146,7 @@ async def get_report_file(request: Request[Any, Any, Any]) -> Stream:
     """
     tenant, database = caller_of(request).tenant, resources_of(request).database
     async with database.reading(tenant) as conn:
-        row = await hold_report(conn, request)
+        row = await report_in_path(conn, request)
     return await send_file(lambda: database.reading(tenant), tenant, row)
 
 
@@ -154,7 +154,7 @@ async def get_report_file(request: Request[Any, Any, Any]) -> Stream:
 async def delete_report(request: Request[Any, Any, Any]) -> None:
     """Delete a report, its file and all links to it; one that is being made is given up."""
     async with writing(request, "report.delete") as work:
-        row = await hold_report(work.conn, request)
+        row = await report_in_path(work.conn, request)
         if not await remove_report(work.conn, row.report_id):
             raise NotFound("report")
         work.done(None, resource=row.report_id, before={"kind": row.kind, "format": row.format})
