@@ -19,7 +19,7 @@ from analytics_core.conversions import (
     judge_conversion,
 )
 from analytics_core.db import conversions as storage
-from analytics_core.db.conversion_actions import find_actions
+from analytics_core.db.conversion_actions import action_archived, find_actions
 from analytics_core.db.conversions import (
     Added,
     AdjustmentRow,
@@ -53,7 +53,6 @@ from api.writing import Work, writing
 __all__ = ("adjust", "answer", "record_many", "record_one", "show")
 
 _STATUSES: Final = {Fate.CREATED: 201, Fate.REPEATED: 200, Fate.DIFFERS: 409}
-_ARCHIVED: Final = Conflict("action_archived", "this action is archived and gets no conversions: name another one")
 
 
 def _differs(external_id: str) -> Conflict:
@@ -95,7 +94,7 @@ async def _store(
         if action is None:
             refused[place] = NotFound("conversion action")
         elif action.archived_at is not None:
-            refused[place] = _ARCHIVED
+            refused[place] = action_archived()
         else:
             row = NewConversion.of(
                 one,

@@ -13,10 +13,9 @@ import msgspec
 from litestar import Request
 
 from analytics_core.conversions import ConversionSource, GivenConversion, said_hash
-from analytics_core.db.conversion_actions import ActionRow, find_action
+from analytics_core.db.conversion_actions import ActionRow, action_archived, find_action
 from analytics_core.db.conversions import Added, Fate, NewConversion, add_conversions, foresee_conversions
 from analytics_core.db.pool import Connection
-from analytics_core.errors import Conflict
 from analytics_core.event_pages import customer_key
 from analytics_core.redemptions import MAX_ROWS, Listed, RedemptionList
 from api.auth import caller_of
@@ -187,7 +186,7 @@ def _warnings(listed: RedemptionList) -> list[str]:
 async def _open_action(conn: Connection, action_id: UUID) -> ActionRow:
     action = await find_action(conn, action_id)
     if action.archived_at is not None:
-        raise Conflict("action_archived", "this action is archived and gets no conversions: name another one")
+        raise action_archived()
     return action
 
 

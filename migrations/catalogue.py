@@ -26,6 +26,8 @@ _NAMED: Final = (
     ("function", re.compile(r"create (?:or replace )?function ([\w.]+)\(")),
     ("view", re.compile(r"create (?:or replace )?view ([\w.]+)")),
 )
+# Under its former name there is another one since.
+_RENAMED: Final = re.compile(r"alter function (\w+)\.\w+\([^)]*\) rename to (\w+)")
 _ADDED: Final = re.compile(r"alter table ([\w.]+)\s+add ([^;]+)")
 _DROPPED: Final = re.compile(r"alter table ([\w.]+)\s+drop constraint \w+_(pkey|key|fkey|check)\b")
 _KINDS: Final = {"pkey": "primary key", "key": "unique", "fkey": "references", "check": "check"}
@@ -149,6 +151,7 @@ def expected_objects(sql: str) -> Expected:
         objects["column", f"{added[1]}.{added[2]}"] = re.split(_TYPE_ENDS, f"{added[3]} ", maxsplit=1)[0].strip()
     for what, pattern in _NAMED:
         objects |= {(what, match[1]): "" for match in pattern.finditer(text)}
+    objects |= {("function", f"{match[1]}.{match[2]}"): "" for match in _RENAMED.finditer(text)}
     objects |= {("index", f"{match[2]}.{match[1]}"): "" for match in _INDEX.finditer(text)}
     objects |= {("policy", f"{match[1]} on {match[2]}"): "" for match in _POLICY.finditer(text)}
     objects |= {("row security", match[1]): "" for match in _SECURITY.finditer(text)}

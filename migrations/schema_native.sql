@@ -3123,7 +3123,7 @@ create table ops.event_marks (
     event_id uuid not null,
     received_at timestamptz not null,
     -- When it was left, and when it is looked at next: a refund waits for its purchase.
-    marked_at timestamptz not null,
+    marked_at timestamptz not null default now(),
     due_at timestamptz not null default '-infinity'
 );
 create index event_marks_due on ops.event_marks (due_at);

@@ -25,6 +25,7 @@ __all__ = (
     "MAX_ACTIONS",
     "ActionFields",
     "ActionRow",
+    "action_archived",
     "add_action",
     "archive_action",
     "change_action",
@@ -108,6 +109,11 @@ where action_id = $1"""
 
 _ARCHIVE: Final[LiteralString] = """/* conversion_actions.archive */
 update app.conversion_actions set archived_at = $2, version = version + 1 where action_id = $1"""
+
+
+def action_archived() -> Conflict:
+    """Say that an archived action gets no conversions."""
+    return Conflict("action_archived", "this action is archived and gets no conversions: name another one")
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ import msgspec
 
 from castledger._errors import APIConnectionError, APITimeout, ConfigurationError, UnexpectedAnswer, error_of
 
-# httpx takes five times as long to import as all else here: whoever makes a client pays for it, and an import does not.
+# httpx takes longer to import than all else here: whoever makes a client waits for it, and an import does not.
 if TYPE_CHECKING:
     import httpx
     import pandas as pd

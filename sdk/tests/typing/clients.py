@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import assert_type
+from typing import Any, assert_type
 from uuid import UUID
 
 import pandas as pd
@@ -13,21 +13,30 @@ from castledger import (
     ApiKey,
     AsyncCastledger,
     AsyncItems,
+    Campaign,
+    CampaignCredit,
     Castledger,
     ClickReport,
     Comparison,
+    Conversion,
+    ConversionVerdicts,
     Curve,
     DownloadReport,
     DownloadRow,
     Episode,
     Explanation,
+    Flight,
     Hit,
     Items,
     LandedEvent,
     Link,
     NewApiKey,
     Overview,
+    Placement,
     Podcast,
+    PromoCode,
+    Report,
+    Sponsor,
     UnknownHost,
     Utm,
 )
@@ -62,6 +71,17 @@ def blocking(client: Castledger, some_id: UUID, day: dt.date, at: dt.datetime) -
     assert_type(client.links.update(some_id, sponsor_id=None), Link)
     assert_type(client.links.clicks(), ClickReport)
     assert_type(client.attribution.events(type="purchase"), Items[LandedEvent])
+    assert_type(client.sponsors.create(name="Acme", domain="shop.example.com"), Sponsor)
+    assert_type(client.sponsors.list(state="active"), Items[Sponsor])
+    assert_type(client.campaigns.get(some_id).starts_on, dt.date)
+    assert_type(client.campaigns.flights(some_id), Items[Flight])
+    assert_type(client.campaigns.update_placement(some_id, version=3, host_read=False), Placement)
+    assert_type(client.promo_codes.create(some_id, count=3).data, tuple[PromoCode, ...])
+    conversion = client.conversions.create(action_id=some_id, external_id="o-1", value_amount=4999, currency="EUR")
+    assert_type(conversion, Conversion)
+    assert_type(client.conversions.create_many([{"action_id": some_id, "external_id": "o-2"}]), ConversionVerdicts)
+    assert_type(client.attribution.wait(some_id).campaigns, tuple[CampaignCredit, ...] | None)
+    assert_type(client.reports.download(some_id), bytes)
     assert_type(client.keys.list(), Items[ApiKey])
     assert_type(client.keys.rotate(some_id, overlap=dt.timedelta(hours=1)), NewApiKey)
 
@@ -77,6 +97,10 @@ async def asynchronous(client: AsyncCastledger, some_id: UUID) -> None:
     assert_type(client.analytics.hits(), AsyncItems[Hit])
     assert_type(await client.links.get(some_id), Link)
     assert_type(await client.keys.create(name="n"), NewApiKey)
+    assert_type(await client.sponsors.update(some_id, version=3, name="Acme"), Sponsor)
+    assert_type(client.campaigns.list(), AsyncItems[Campaign])
+    assert_type(await client.reports.wait(some_id, timeout=5), Report)
+    assert_type(await client.attribution.path(some_id), dict[str, Any])
 
 
 def misuse(client: Castledger, some_id: UUID) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -17,8 +16,7 @@ from api.app import create_app
 from api.callers import Caller
 from api.openapi import list_operations
 from api.resources import Resources
-from tests.integration.api.attributing import ask_run, compute_runs
-from tests.integration.api.conftest import NOW
+from tests.integration.api.attributing import attribute_said
 from tests.integration.api.kept_reports import keep_report
 from tests.integration.api.ledger import Api, Ledger, problem
 from tests.integration.api.nouns import QUERIES
@@ -58,22 +56,15 @@ async def things_of(api: Api, ledger: Ledger, name: str, clicks: int, podcast: i
     flight = await make_flight(api, campaign)
     episode = await an_episode(api, podcast)
     placement = await make_placement(api, flight, episode)
-    given = {"sponsor_id": sponsor["sponsor_id"], "name": f"Purchase at {name}", "category": "purchase"}
+    # Of other names than another sponsor's, so that the two can be merged.
+    given = {"sponsor_id": sponsor["sponsor_id"], "name": f"{name} purchase", "category": "purchase"}
     action = (await api.request("POST", "/conversion-actions", json=given)).json()
+    coded = {"code": f"{name}20"}
+    codes = (await api.request("POST", f"/flights/{flight['flight_id']}/promo-codes", json=coded)).json()
+    code = codes["data"][0]
     said = {"action_id": action["action_id"], "external_id": f"order-{name}"}
     conversion = (await api.request("POST", "/attribution/conversions", json=said)).json()
-    # The clock stands: a run has what came before it was asked for.
-    await ledger.operator.execute(
-        "update app.conversions set occurred_at = $2, received_at = $2 where conversion_id = $1",
-        UUID(conversion["conversion_id"]),
-        NOW - dt.timedelta(hours=1),
-    )
-    run_id = (await ask_run(api, sponsor["sponsor_id"]))["run_id"]
-    await compute_runs(api, NOW)
-    codes = (
-        await api.request("POST", f"/flights/{flight['flight_id']}/promo-codes", json={"code": f"{name}20"})
-    ).json()
-    code = codes["data"][0]
+    run_id = await attribute_said(api, sponsor["sponsor_id"])
     wanted = {"host": f"{name}.example.net", "link_id": link["link_id"]}
     host = (await api.request("POST", "/vanity-hosts", json=wanted)).json()
     ids = {**sponsor, **link, **campaign, **flight, **episode, **placement, **action}
