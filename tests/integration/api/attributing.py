@@ -10,7 +10,6 @@ from analytics_core.clock import FixedClock
 from analytics_core.db.pool import connection, open_pool
 from analytics_core.roles import Role
 from ingest.attribution import attribute_runs
-from tests.attributions import START, MadeSponsor, customer
 from tests.integration.api.ledger import Api, Ledger
 
 __all__ = ("ask_run", "attribute_one", "compute_runs")
@@ -36,17 +35,14 @@ async def ask_run(api: Api, sponsor_id: Any, *, key: str | None = None, **given:
 
 
 async def attribute_one(
-    api: Api, ledger: Ledger, slug: str, sponsor_id: UUID, now: dt.datetime, *, key: str | None = None
-) -> tuple[str, str]:
-    """Have one conversion of a sponsor in a run, which names no flight; returns the run's and the conversion's id."""
-    sponsor = MadeSponsor(ledger.operator, await ledger.tenant_of(slug), sponsor_id)
-    conversion = await sponsor.conversion(
-        await sponsor.action(f"Order of {sponsor_id}"),
-        START + dt.timedelta(days=1, hours=10),
-        500,
-        promo_code="NOBODYS",
-        customer_key=customer(slug),
+    api: Api, ledger: Ledger, sponsor_id: Any, conversion_id: Any, now: dt.datetime, *, key: str | None = None
+) -> str:
+    """Have a run with a conversion that was received a while ago, however the clock stands; returns the run's id."""
+    await ledger.operator.execute(
+        "update app.conversions set received_at = $2 where conversion_id = $1",
+        UUID(str(conversion_id)),
+        now - dt.timedelta(hours=1),
     )
     run = await ask_run(api, sponsor_id, key=key)
     await compute_runs(api, now)
-    return run["run_id"], str(conversion)
+    return str(run["run_id"])

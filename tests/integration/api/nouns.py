@@ -254,6 +254,11 @@ async def _action(owner: Owner) -> str:
     return str(made["action_id"])
 
 
+async def _conversion(owner: Owner) -> str:
+    said = {"action_id": await owner.one("action_id"), "external_id": "order-1", "occurred_at": f"{_DAY}T10:00:00Z"}
+    return str((await owner.post("/attribution/conversions", **said))["conversion_id"])
+
+
 async def _survey_option(owner: Owner) -> str:
     made = await owner.post(f"/flights/{await owner.one('flight_id')}/survey-options", answer="The Daily")
     return str(made["survey_option_id"])
@@ -301,16 +306,8 @@ async def _vanity_host(owner: Owner) -> str:
 
 
 async def _run(owner: Owner) -> str:
-    sponsor_id = UUID(await owner.one("sponsor_id"))
-    run_id, conversion_id = await attribute_one(owner.api, owner.ledger, owner.slug, sponsor_id, _NOW, key=owner.key)
-    owner.made["conversion_id"] = conversion_id
-    return run_id
-
-
-async def _conversion(owner: Owner) -> str:
-    # Of which there is a path: received before the run was asked for.
-    await owner.one("run_id")
-    return owner.made["conversion_id"]
+    sponsor_id, conversion_id = await owner.one("sponsor_id"), await owner.one("conversion_id")
+    return await attribute_one(owner.api, owner.ledger, sponsor_id, conversion_id, _NOW, key=owner.key)
 
 
 async def _report(owner: Owner) -> str:

@@ -57,15 +57,18 @@ async def things_of(api: Api, ledger: Ledger, name: str, clicks: int, podcast: i
     flight = await make_flight(api, campaign)
     episode = await an_episode(api, podcast)
     placement = await make_placement(api, flight, episode)
-    run_id, conversion_id = await attribute_one(api, ledger, "home", UUID(sponsor["sponsor_id"]), NOW)
-    given = {"sponsor_id": sponsor["sponsor_id"], "name": "Purchase", "category": "purchase"}
+    given = {"sponsor_id": sponsor["sponsor_id"], "name": f"Purchase at {name}", "category": "purchase"}
     action = (await api.request("POST", "/conversion-actions", json=given)).json()
-    codes = (await api.request("POST", f"/flights/{flight['flight_id']}/promo-codes", json={"code": "SAVE20"})).json()
+    said = {"action_id": action["action_id"], "external_id": f"order-{name}"}
+    conversion = (await api.request("POST", "/attribution/conversions", json=said)).json()
+    run_id = await attribute_one(api, ledger, sponsor["sponsor_id"], conversion["conversion_id"], NOW)
+    codes = (
+        await api.request("POST", f"/flights/{flight['flight_id']}/promo-codes", json={"code": f"{name}20"})
+    ).json()
     code = codes["data"][0]
     wanted = {"host": f"{name}.example.net", "link_id": link["link_id"]}
     host = (await api.request("POST", "/vanity-hosts", json=wanted)).json()
-    ids = {**sponsor, **link, **campaign, **flight, **episode, **placement, **action}
-    ids |= {"run_id": run_id, "conversion_id": conversion_id}
+    ids = {**sponsor, **link, **campaign, **flight, **episode, **placement, **action, **conversion, "run_id": run_id}
     report_id = await keep_report(api, ledger, kind="sponsor", sponsor_id=sponsor["sponsor_id"])
     ids |= {"promo_code_id": code["promo_code_id"], "vanity_host_id": host["vanity_host_id"], "report_id": report_id}
     return {
