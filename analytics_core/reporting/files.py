@@ -166,6 +166,7 @@ def _xlsx(document: Document) -> bytes:
     import xlsxwriter
 
     file = io.BytesIO()
+    # Rows go out as they come: a hundred thousand of them would fill half a gigabyte.
     options = {
         "constant_memory": True,
         "strings_to_formulas": False,
