@@ -128,6 +128,7 @@ _LIST: Final[LiteralString] = (
     + """ from app.links l
 where ($1::timestamptz is null or (l.created_at, l.link_id) > ($1, $2::uuid))
     and ($4::uuid is null or l.sponsor_id = $4) and ($5::uuid is null or l.flight_id = $5)
+    and ($6::uuid is null or l.campaign_id = $6)
 order by l.created_at, l.link_id limit $3"""
 )
 
@@ -288,10 +289,11 @@ async def list_links(
     limit: int,
     sponsor_id: UUID | None = None,
     flight_id: UUID | None = None,
+    campaign_id: UUID | None = None,
 ) -> list[LinkRow]:
-    """List links, or a sponsor's or a flight's, in the order in which they were made, archived ones too."""
+    """List links, or a sponsor's, a flight's, a campaign's, in the order in which they were made, archived ones too."""
     at, link_id = after if after is not None else (None, None)
-    rows = await conn.fetch(_LIST, at, link_id, limit, sponsor_id, flight_id)
+    rows = await conn.fetch(_LIST, at, link_id, limit, sponsor_id, flight_id, campaign_id)
     return [msgspec.convert(row, LinkRow) for row in rows]
 
 

@@ -8,7 +8,9 @@ from litestar import Request, Response, get
 
 from analytics_core.db.campaigns import list_campaigns
 from analytics_core.db.deliveries import read_campaign_delivery, read_cutoff
+from analytics_core.db.links import list_links
 from analytics_core.db.performances import read_performance
+from analytics_core.db.promo_codes import CodeFilter, list_promo_codes
 from analytics_core.db.sponsors import find_sponsor, list_sponsor_names
 from analytics_core.deliveries import sum_days
 from analytics_core.permissions import Permission
@@ -25,6 +27,7 @@ from api.scopes import path_id
 __all__ = ("show_campaign", "show_campaigns")
 
 _PAGE: Final = 50
+_DEVICES: Final = 100
 _CURSOR: Final = id_cursor("campaigns")
 
 
@@ -60,6 +63,8 @@ async def show_campaign(request: Request[Any, Any, Any]) -> Response[Any]:
         found = await read_campaign_delivery(conn, tenant.tenant_id, wanted, now=now)
         performance = await read_performance(conn, tenant.tenant_id, wanted, run_id=None, now=now)
         sponsor = await find_sponsor(conn, found.head.sponsor_id)
+        codes = await list_promo_codes(conn, CodeFilter(campaign_id=wanted), after=None, limit=_DEVICES + 1)
+        links = await list_links(conn, after=None, limit=_DEVICES + 1, campaign_id=wanted)
     head = performance.head
     lines = model_lines(performance.models, agreed=head.model, currency=head.currency)
     return show(
@@ -83,4 +88,8 @@ async def show_campaign(request: Request[Any, Any, Any]) -> Response[Any]:
         sure=next((line for line in lines if line.is_sure), None),
         method=METHODS[head.model],
         cutoff=cutoff,
+        codes=codes[:_DEVICES],
+        links=links[:_DEVICES],
+        has_more=max(len(codes), len(links)) > _DEVICES,
+        public_url=resources_of(request).settings.tracker.public_url.rstrip("/"),
     )

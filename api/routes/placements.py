@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from analytics_core.campaigns import (
     PLACEMENT_MOVES,
     PlacementStatus,
+    Position,
     check_live_range,
     default_live_range,
     move,
@@ -70,7 +71,9 @@ def _placement_id(request: Request[Any, Any, Any]) -> UUID:
     return path_id(request, "placement_id", what="placement")
 
 
-async def _find_slot(work: Work, ad_slot_id: UUID | None, podcast_id: UUID, slot_no: int, *, is_new: bool) -> Any:
+async def _find_slot(
+    work: Work, ad_slot_id: UUID | None, podcast_id: UUID, slot_no: int, *, is_new: bool
+) -> AdSlotRow | None:
     """Find a slot that stays as it is.
 
     Raises:
@@ -82,7 +85,7 @@ async def _find_slot(work: Work, ad_slot_id: UUID | None, podcast_id: UUID, slot
         if slot_no != 1:
             raise InvalidInput("/slot_no", "is a place of a slot: name ad_slot_id as well", code="slot_no_invalid")
         return None
-    slot: AdSlotRow = await hold_slot(work.conn, ad_slot_id)
+    slot = await hold_slot(work.conn, ad_slot_id)
     if slot.podcast_id != podcast_id:
         raise NotFound("ad slot of this podcast")
     if slot.archived_at is not None and is_new:
@@ -90,6 +93,16 @@ async def _find_slot(work: Work, ad_slot_id: UUID | None, podcast_id: UUID, slot
     if slot_no > slot.per_episode and is_new:
         raise InvalidInput("/slot_no", f"the slot has {slot.per_episode} places", code="slot_no_invalid")
     return slot
+
+
+def _check_position(position: Position, slot: AdSlotRow | None) -> None:
+    """Make sure that what is in a slot is where the slot is.
+
+    Raises:
+        InvalidInput: ``not_the_slots``.
+    """
+    if slot is not None and position is not slot.position:
+        raise InvalidInput("/position", f"has to be the slot's, which is {slot.position}", code="not_the_slots")
 
 
 def _check(fields: PlacementFields, flight: FlightRow) -> None:
@@ -126,8 +139,7 @@ async def create_placement(request: Request[Any, Any, Any]) -> Response[Placemen
         position = given.position or (None if slot is None else slot.position)
         if position is None:
             raise InvalidInput("/position", "is needed where no ad_slot_id is given", code="missing")
-        if slot is not None and position is not slot.position:
-            raise InvalidInput("/position", f"the slot is {slot.position}; leave it out", code="not_the_slots")
+        _check_position(position, slot)
         live_from, live_until = given.live_from, given.live_until
         if live_from is None or live_until is None:
             begins, until = default_live_range(
@@ -215,6 +227,8 @@ async def update_placement(request: Request[Any, Any, Any]) -> Response[Placemen
         wished = replace(was, **fields)
         is_new = (wished.ad_slot_id, wished.slot_no) != (was.ad_slot_id, was.slot_no)
         slot = await _find_slot(work, wished.ad_slot_id, was.podcast_id, wished.slot_no, is_new=is_new)
+        if is_new or wished.position is not was.position:
+            _check_position(wished.position, slot)
         _check(wished, flight)
         row = await change_placement(work.conn, was, slot, wished)
         return work.done(_show(row), resource=wanted, before=was, after=row)

@@ -576,6 +576,19 @@ def test_what_came_of_it_is_told_shared_and_reported_by_the_real_api(installatio
         taken = client.conversions.take_redemptions(orders, action_id=action.action_id, currency="EUR", dry_run=True)
         assert (taken.created, taken.is_dry_run) == (1, True)
         assert [one.external_id for one in client.conversions.list(sponsor_id=sponsor.sponsor_id)] == ["o-1", "o-2"]
+        run = client.attribution.create_run(
+            sponsor_id=sponsor.sponsor_id, start=today, end=morrow, models=["last", "linear"]
+        )
+        found = client.attribution.wait(run.run_id, timeout=60)
+        assert (found.status, found.run.models) == ("ready", ("last", "linear"))
+        assert found.campaigns is not None
+        [given_to] = found.campaigns
+        assert given_to.campaign_id == campaign.campaign_id
+        assert sum(one.conversions_ppm for one in given_to.deterministic) == 2_000_000
+        assert [one.value_amount for model in given_to.models for one in model.credited if one.currency] == [2999, 2999]
+        assert client.attribution.path(first.conversion_id, run_id=run.run_id)["value_amount"] == 2999
+        assert client.attribution.leakage(sponsor.sponsor_id)["totals"]["redemptions"] == 2
+        assert client.campaigns.performance(campaign.campaign_id, run_id=run.run_id)["run"]["run_id"] == str(run.run_id)
         report = client.reports.create(
             kind="sponsor", format="json", start=today, end=morrow, sponsor_id=sponsor.sponsor_id
         )

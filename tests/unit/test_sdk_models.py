@@ -15,6 +15,7 @@ from analytics_core import sponsors as rules
 from analytics_core.conversions import ActionCategory
 from api.schemas import (
     analytics,
+    attribution_runs,
     campaigns,
     clicks,
     comparisons,
@@ -37,8 +38,11 @@ from castledger.attribution import Category
 
 PAIRS: list[tuple[type[msgspec.Struct], type[msgspec.Struct]]] = [
     (castledger.ApiKey, keys.ApiKey),
+    (castledger.AttributionResult, attribution_runs.AttributionResult),
+    (castledger.AttributionRun, attribution_runs.AttributionRun),
     (castledger.ByteRange, analytics.ByteRangeAnswer),
     (castledger.Campaign, campaigns.Campaign),
+    (castledger.CampaignCredit, attribution_runs.CampaignCredit),
     (castledger.ClickReport, clicks.ClicksAnswer),
     (castledger.ClickRow, clicks.ClickFigure),
     (castledger.ClickTotals, clicks.ClickTotals),
@@ -52,6 +56,7 @@ PAIRS: list[tuple[type[msgspec.Struct], type[msgspec.Struct]]] = [
     (castledger.ConversionAdjustment, conversions.ConversionAdjustment),
     (castledger.ConversionVerdict, conversions.ConversionVerdict),
     (castledger.ConversionVerdicts, conversions.ConversionVerdicts),
+    (castledger.Credited, attribution_runs.Credited),
     (castledger.Curve, curves.Curve),
     (castledger.CurvePoint, curves.CurvePoint),
     (castledger.Difference, comparisons.Difference),
@@ -62,6 +67,7 @@ PAIRS: list[tuple[type[msgspec.Struct], type[msgspec.Struct]]] = [
     (castledger.EventBrowser, events.Browser),
     (castledger.Explanation, analytics.DayExplanation),
     (castledger.Flight, campaigns.Flight),
+    (castledger.FlightCredit, attribution_runs.FlightCredit),
     (castledger.FormerRange, overviews.Former),
     (castledger.Hit, analytics.HitAnswer),
     (castledger.InsertionOrder, campaigns.InsertionOrder),
@@ -70,6 +76,7 @@ PAIRS: list[tuple[type[msgspec.Struct], type[msgspec.Struct]]] = [
     (castledger.Lists, analytics.Lists),
     (castledger.MadePromoCodes, promo_codes.MadePromoCodes),
     (castledger.MergedSponsors, sponsors.MergedSponsors),
+    (castledger.ModelCredit, attribution_runs.ModelCredit),
     (castledger.NewApiKey, keys.NewApiKey),
     (castledger.NewShare, reports.NewShare),
     (castledger.Overview, overviews.OverviewAnswer),

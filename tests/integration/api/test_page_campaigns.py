@@ -66,6 +66,17 @@ async def test_a_campaign_is_listed_and_tells_what_was_delivered_beside_what_was
         assert page.texts("//section[@aria-labelledby='placements']//tbody/tr/td[last()]") == ["650"]
         assert page.texts("//table[@id='progress-table']/tbody/tr[last()]/td") == ["0", "0", "50"]
         assert "No attribution run is ready yet." in page.text
+        assert "it has no promo code and no link" in page.text
+    await api.request("POST", f"/flights/{world.flight_id}/promo-codes", json={"code": "AUTUMN"})
+    await api.request(
+        "POST", "/links", json={"url": "https://shop.example.com/", "slug": "autumn", "flight_id": str(world.flight_id)}
+    )
+    async with Browser.open(app) as browser:
+        await browser.sign_in(api.key)
+        page = await browser.get(f"/campaigns/{world.campaign.campaign_id}")
+        shown = page.texts("//section[@aria-labelledby='devices']//tbody/tr/th/code")
+        assert (shown[0], shown[1].endswith("/go/autumn")) == ("AUTUMN", True)
+        assert page.texts("//section[@aria-labelledby='devices']//tbody/tr/td[2]") == ["0 times", "0 clicks"]
 
 
 async def test_models_stand_beside_each_other_with_the_one_agreed_on_marked(
