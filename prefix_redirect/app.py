@@ -18,13 +18,13 @@ import uvloop
 from analytics_core.admin_server import AdminAnswer, AdminServer
 from analytics_core.errors import ConfigError
 from analytics_core.registry_reader import RegistryReader
+from analytics_core.replay import check_replay_sockets
 from analytics_core.segments import find_oldest_hit
 from analytics_core.settings import Settings, TrackerSettings
 from analytics_core.spool_writer import SpoolWriter
 from prefix_redirect.acceptor import Acceptor
 from prefix_redirect.handover import Handover
 from prefix_redirect.metrics import SlotFiles, TrackerCollector, build_metrics, write_own
-from prefix_redirect.replay import check_replay_sockets
 from prefix_redirect.requests import Limits
 from prefix_redirect.tracker import Tracker
 

@@ -8,6 +8,7 @@ import os
 from typing import Final, cast
 
 from analytics_core.hits import HitFlag, HitKind
+from analytics_core.replay import replay_time_us
 from analytics_core.spool import pack_time
 from prefix_redirect.clients import Client, forwarded_for
 from prefix_redirect.decisions import Decision, refuse
@@ -15,7 +16,6 @@ from prefix_redirect.handover import Member
 from prefix_redirect.host_policy import is_navigation
 from prefix_redirect.proxy_protocol import parse_proxy_header
 from prefix_redirect.recorder import Trace, flags_of, trace_of
-from prefix_redirect.replay import replay_time_us
 from prefix_redirect.replies import Reply, part_forwarded
 from prefix_redirect.requests import HeaderName, RequestReader, Stage
 from prefix_redirect.tracker import Tracker

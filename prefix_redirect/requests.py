@@ -9,6 +9,8 @@ from typing import Final
 import httptools
 import msgspec
 
+from analytics_core.replay import REPLAY_TIME_HEADER
+
 __all__ = ("HeaderName", "Limits", "RequestReader", "Stage", "repair_line")
 
 
@@ -57,7 +59,7 @@ class HeaderName:
     PURPOSE: Final = b"purpose"
     RANGE: Final = b"range"
     REFERRER: Final = b"referer"
-    REPLAY_TIME: Final = b"castledger-replay-time"
+    REPLAY_TIME: Final = REPLAY_TIME_HEADER
     SEC_PURPOSE: Final = b"sec-purpose"
     TRANSFER_ENCODING: Final = b"transfer-encoding"
     X_PURPOSE: Final = b"x-purpose"

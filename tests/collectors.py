@@ -75,10 +75,10 @@ def read_events(folder: Path) -> tuple[list[Stored], Totals]:
 class CollectorProcess:
     """``python -m ingest.collector`` on free ports of loopback."""
 
-    def __init__(self, data_dir: Path, **environ: str) -> None:
+    def __init__(self, data_dir: Path, *options: str, **environ: str) -> None:
         self.spool_dir = data_dir / "events"
         ready_out, ready_in = os.pipe()
-        command = (sys.executable, "-W", "error", "-m", "ingest.collector", "--data-dir", str(data_dir))
+        command = (sys.executable, "-W", "error", "-m", "ingest.collector", "--data-dir", str(data_dir), *options)
         self.log_path = data_dir / "collector.log"
         with self.log_path.open("a") as log:
             self.process = subprocess.Popen(

@@ -45,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", metavar="HOST", help="address to listen on; wins over COLLECTOR_HOST")
     add("--port", type=parse_port, metavar="PORT", help="port to listen on, 0 for a free one; wins over COLLECTOR_PORT")
     add("--admin-port", type=parse_port, metavar="PORT", help="port of health and metrics, 0 for a free one")
+    add("--slot", type=int, default=0, metavar="N", help="number of this collector among those of a spool (default 0)")
+    add("--replay", action="store_true", help="take events' time of receipt from Castledger-Replay-Time; loopback only")
     add("--ready-fd", type=int, metavar="N", help="descriptor that gets one JSON line once connections are accepted")
     return parser
 
@@ -57,6 +59,8 @@ def _settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Settin
     if options.admin_port is not None:
         ports = {**settings.admin.ports, "collector": options.admin_port}
         settings = msgspec.structs.replace(settings, admin=msgspec.structs.replace(settings.admin, ports=ports))
+    if not 0 <= options.slot < 10_000:
+        raise ConfigError([f"--slot: {options.slot} is not a whole number from 0 to 9999"])
     return settings
 
 
@@ -75,7 +79,8 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
         settings = _settings(options, os.environ if environ is None else environ)
         write_json_logs("collector", level=settings.log_level, stream=sys.stderr)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(settings, on_ready=announce_ports(options.ready_fd)))
+            ready = announce_ports(options.ready_fd)
+            runner.run(serve(settings, slot=options.slot, is_replay=options.replay, on_ready=ready))
     except ConfigError as error:
         for fault in error.faults:
             sys.stderr.write(f"{fault}\n")

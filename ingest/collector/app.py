@@ -71,7 +71,7 @@ async def receive_events(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Take a batch: each event is judged alone, and what is accepted is recorded before it is answered."""
     collector: Collector = request.app.state.collector
     headers = request.scope["headers"]
-    received_us = collector.clock.now_us()
+    received_us = collector.received_us(headers)
     sender = collector.identify(request)
     origin = header_of(headers, b"origin").decode("latin-1") or None
     check_place(sender.caller, origin)
@@ -81,7 +81,10 @@ async def receive_events(request: Request[Any, Any, Any]) -> Response[bytes]:
     _check_media_type(headers, is_browser=is_browser)
     body = await read_body(headers, request.receive)
     source = EventSource.BROWSER if is_browser else EventSource.SERVER
-    batch = judge_batch(body, Reception(sender.caller.key.tenant_no, source, received_us, sender.agent))
+    reception = Reception(
+        sender.caller.key.tenant_no, source, received_us, sender.agent, is_replayed=collector.is_replay
+    )
+    batch = judge_batch(body, reception)
     await collector.record(sender, batch.records, received_us=received_us)
     _note(collector.metrics, batch)
     accepted = len(batch.records)

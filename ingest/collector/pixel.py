@@ -84,14 +84,20 @@ async def take_pixel(collector: Collector, request: Request[Any, Any, Any]) -> N
 
 
 async def _record(collector: Collector, request: Request[Any, Any, Any]) -> None:
-    received_us = collector.clock.now_us()
+    received_us = collector.received_us(request.scope["headers"])
     sender = collector.identify(request)
     referrer = header_of(request.scope["headers"], b"referer").decode("latin-1")
     origin = _origin_of(referrer)
     # Mails and apps say nothing of where their images are; pages of others would.
     if origin is not None:
         check_place(sender.caller, origin)
-    reception = Reception(sender.caller.key.tenant_no, EventSource.PIXEL, received_us, sender.agent)
+    reception = Reception(
+        sender.caller.key.tenant_no,
+        EventSource.PIXEL,
+        received_us,
+        sender.agent,
+        is_replayed=collector.is_replay,
+    )
     judged = judge_event(_fields_of(request.scope["query_string"], referrer), reception)
     if not isinstance(judged, EventRecord):
         raise InvalidInput(judged[0].pointer, judged[0].message, code=judged[0].code)

@@ -19,15 +19,13 @@ from analytics_core.admin_server import AdminServer
 from analytics_core.memory import settle_memory
 from analytics_core.ports import reserve_port, wait_until_accepting
 from analytics_core.registry_reader import RegistryReader
+from analytics_core.replay import check_replay_sockets
 from analytics_core.settings import CollectorSettings, Settings
 from analytics_core.spool_writer import SpoolWriter
 from ingest.collector.app import create_app
 from ingest.collector.state import Collector
 
-__all__ = ("SOURCE", "serve")
-
-SOURCE: Final = "collector-0"
-"""Who writes, as the spool and the ledger know it."""
+__all__ = ("serve",)
 
 # Below the three seconds that `up` gives, so that the spool is sealed as well.
 _STOP_S: Final = 2.0
@@ -82,14 +80,23 @@ def _server(collector: Collector, settings: CollectorSettings, port: int) -> Ser
     )
 
 
-async def serve(settings: Settings, *, on_ready: Callable[[int, int], None] | None = None) -> None:
+async def serve(
+    settings: Settings,
+    *,
+    slot: int = 0,
+    is_replay: bool = False,
+    on_ready: Callable[[int, int], None] | None = None,
+) -> None:
     """Serve until the process is told to stop, then seal the spool. No database is needed.
 
     Args:
         settings: All settings.
+        slot: Number of this collector; names the spool's source ``collector-<slot>``.
+        is_replay: Whether requests may say when they were made; on loopback only.
         on_ready: Called with the port and the admin port once connections are accepted.
 
     Raises:
+        ConfigError: Replay is asked for on a reachable address.
         OSError: A port cannot be used.
     """
     told_to_stop = asyncio.Event()
@@ -98,7 +105,7 @@ async def serve(settings: Settings, *, on_ready: Callable[[int, int], None] | No
     own = settings.collector
     writer = SpoolWriter(
         own.spool_dir,
-        SOURCE,
+        f"collector-{slot}",
         segment_bytes=settings.tracker.segment_mb * 1024 * 1024,
         segment_s=settings.tracker.segment_s,
         reserve_bytes=own.reserve_mb * 1024 * 1024,
@@ -106,9 +113,11 @@ async def serve(settings: Settings, *, on_ready: Callable[[int, int], None] | No
     )
     reader = RegistryReader(settings.tracker.registry_path, lambda _: None)
     reader.load()
-    collector = Collector(own, writer, reader)
+    collector = Collector(own, writer, reader, is_replay=is_replay)
     with contextlib.ExitStack() as stack:
         reserved = stack.enter_context(reserve_port(own.host, own.port))
+        if is_replay:
+            check_replay_sockets([reserved])
         port = int(reserved.getsockname()[1])
         if own.port != 0:
             reserved.close()

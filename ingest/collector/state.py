@@ -14,9 +14,10 @@ from analytics_core.errors import Unauthenticated
 from analytics_core.events import EventRecord
 from analytics_core.hits import MAX_AGENT_BYTES
 from analytics_core.registry_reader import RegistryReader
+from analytics_core.replay import REPLAY_TIME_HEADER, replay_time_us
 from analytics_core.settings import CollectorSettings, SyncMode
 from analytics_core.spool_writer import SpoolWriter
-from ingest.collector.callers import Caller, find_caller, header_of, headers_of, key_of
+from ingest.collector.callers import Caller, Headers, find_caller, header_of, headers_of, key_of
 from ingest.collector.limits import WRONG_COST, Limits
 from ingest.collector.metrics import CollectorMetrics
 from ingest.collector.problems import Refused
@@ -48,12 +49,20 @@ class Collector:
         writer: Its spool, opened.
         reader: Its registry.
         clock: When events are received.
+        is_replay: Whether requests may say when they were made; no event is too old then.
     """
 
     def __init__(
-        self, settings: CollectorSettings, writer: SpoolWriter, reader: RegistryReader, *, clock: Clock | None = None
+        self,
+        settings: CollectorSettings,
+        writer: SpoolWriter,
+        reader: RegistryReader,
+        *,
+        clock: Clock | None = None,
+        is_replay: bool = False,
     ) -> None:
         self.clock = clock or SystemClock()
+        self.is_replay = is_replay
         self.writer = writer
         self.reader = reader
         self.recorder = Recorder(writer, holds_answers=settings.sync is SyncMode.ALWAYS)
@@ -71,6 +80,22 @@ class Collector:
         if self.reader.fault is not None:
             faults.append(f"registry: {self.reader.fault}")
         return faults
+
+    def received_us(self, headers: Headers) -> int:
+        """Say when a request was received: now, or in a replay when it says so itself.
+
+        Raises:
+            Refused: The time that it says is none (400).
+        """
+        said = header_of(headers, REPLAY_TIME_HEADER) if self.is_replay else b""
+        if not said:
+            return self.clock.now_us()
+        replayed_us = replay_time_us(said)
+        if replayed_us is None:
+            raise Refused(
+                400, "replay_time_invalid", "Castledger-Replay-Time has to be microseconds since 1970-01-01 UTC"
+            )
+        return replayed_us
 
     def identify(self, request: Request[Any, Any, Any]) -> Sender:
         """Find out who sent a request, and have it pay where no secret key vouches for it.

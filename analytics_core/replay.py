@@ -1,6 +1,6 @@
-"""Replay mode: a log is asked for again, each request with the time at which it was first made.
+"""Replay mode of a tracker or a collector: each request says when it was first made.
 
-Whoever can set a hit's time can write history, so a replaying tracker listens on loopback only.
+Whoever can set the time of a hit or an event can write history, so whoever replays listens on loopback only.
 """
 
 from __future__ import annotations
@@ -8,10 +8,14 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Iterable
+from typing import Final
 
 from analytics_core.errors import ConfigError
 
-__all__ = ("check_replay_sockets", "replay_time_us")
+__all__ = ("REPLAY_TIME_HEADER", "check_replay_sockets", "replay_time_us")
+
+REPLAY_TIME_HEADER: Final = b"castledger-replay-time"
+"""Name of the header with a request's time."""
 
 
 def replay_time_us(text: bytes) -> int | None:
@@ -27,7 +31,7 @@ def replay_time_us(text: bytes) -> int | None:
 
 
 def check_replay_sockets(sockets: Iterable[socket.socket]) -> None:
-    """Make sure that nobody but this machine can reach a replaying tracker.
+    """Make sure that nobody but this machine can reach whoever replays.
 
     Raises:
         ConfigError: A socket is bound to an address that is not loopback.
