@@ -155,6 +155,11 @@ def _demo(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if options.remove:
         remove_demo(settings)
         return 0
+    if options.sponsorship:
+        from castledger_server.demo.sponsorship.playing import run_sponsorship
+        from castledger_server.demo.sponsorship.world import SIZES
+
+        return run_sponsorship(options.seed, SIZES[options.scale], settings, environ)
     wanted = DemoOptions(users=options.users, days=options.days, seed=options.seed, data_dir=options.data_dir)
     return run_demo(wanted, settings, environ)
 
@@ -578,6 +583,8 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
             "  castledger up --data-dir ./ledger            in one terminal, and in another:\n"
             "  castledger demo --data-dir ./ledger          a month of 200 listeners, ending yesterday\n"
             "  castledger demo --days 7 --users 1000 --seed 5 --data-dir ./ledger\n"
+            "  castledger demo --sponsorship --data-dir ./ledger\n"
+            "                                               a year of sponsors, some minutes\n"
             "  castledger demo --remove --data-dir ./ledger without a trace\n"
         ),
     )
@@ -597,6 +604,17 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         default=1,
         metavar="N",
         help="the same one plays the same (default 1)",
+    )
+    demo.add_argument(
+        "--sponsorship",
+        action="store_true",
+        help="a year of sponsors instead: 40 campaigns, attributed and held up to why people really bought",
+    )
+    demo.add_argument(
+        "--scale",
+        choices=("small", "full"),
+        default="full",
+        help="of --sponsorship: a year, or a month of two podcasts (default full)",
     )
     demo.add_argument("--remove", action="store_true", help="take the demo away instead")
     _add_data_dir(demo)

@@ -28,6 +28,7 @@ from analytics_core.sponsors import name_key
 __all__ = (
     "add_marks",
     "add_signals",
+    "count_marks",
     "drop_marks",
     "drop_signals",
     "find_known",
@@ -58,6 +59,9 @@ select set_config('plan_cache_mode', 'force_custom_plan', true)"""
 
 _DROP: Final[LiteralString] = """/* event_marks.drop */
 delete from ops.event_marks where mark_no = any($1::bigint[])"""
+
+_COUNT: Final[LiteralString] = """/* event_marks.count */
+select count(*) from ops.event_marks where tenant_no = $1"""
 
 _POSTPONE: Final[LiteralString] = """/* event_marks.postpone */
 update ops.event_marks m set due_at = n.due_at
@@ -105,6 +109,11 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict do nothing"""
 _DROP_SIGNALS: Final[LiteralString] = """/* customer_signals.drop */
 delete from app.customer_signals where (tenant_id, event_id) in (
     select tenant_id, event_id from app.customer_signals where occurred_at < $1 order by occurred_at limit $2)"""
+
+
+async def count_marks(conn: Connection, tenant_no: int) -> int:
+    """Count a tenant's events that are still to be decided about, refunds that wait for a purchase among them."""
+    return int(await conn.fetchval(_COUNT, tenant_no))
 
 
 async def add_marks(conn: Connection, events: Iterable[StoredEvent], *, now: dt.datetime) -> None:

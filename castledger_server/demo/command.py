@@ -7,26 +7,26 @@ import datetime as dt
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from analytics_core.clock import SystemClock
-from analytics_core.errors import ConfigError
-from analytics_core.settings import DatabaseSettings, Secret, Settings
+from analytics_core.settings import Settings
 from castledger_server.api_access import Api
 from castledger_server.commands import write_lines
-from castledger_server.data_dir import RunningUp, read_running_up
+from castledger_server.data_dir import RunningUp
 from castledger_server.demo.figures import count_truth, days_of, read_counted, settled_hits
 from castledger_server.demo.player import play
 from castledger_server.demo.podcast import GUID, TITLE, write_feed
-from castledger_server.demo.report import Ink, choose_ink, count_differences, write_progress, write_report
+from castledger_server.demo.progress import Progress, say
+from castledger_server.demo.report import Ink, choose_ink, count_differences, write_report
+from castledger_server.demo.running import find_up, places
 from castledger_server.demo.schedule import Schedule, plan
 from castledger_server.demo.stage import replaying_tracker, wait_until_landed
-from castledger_server.demo.tenancy import KEY_FILE, found_tenant, make_tenant, only_demo, remove_tenant
-from castledger_server.processes import is_running
+from castledger_server.demo.tenancy import found_tenant, make_tenant, only_demo, remove_tenant
 
 __all__ = ("MAX_DAYS", "MAX_USERS", "DemoOptions", "remove_demo", "run_demo")
 
@@ -36,7 +36,6 @@ MAX_DAYS: Final = 45
 MAX_USERS: Final = 10_000
 _SUM_UP_S: Final = 60.0
 _LOOK_S: Final = 0.25
-_DRAW_S: Final = 0.1
 
 
 class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,48 +79,33 @@ def remove_demo(settings: Settings) -> None:
     asyncio.run(_remove(settings))
 
 
-def _find_up(data_dir: Path) -> RunningUp:
-    running = read_running_up(data_dir)
-    if running is None or not is_running(running.pid):
-        start = f"castledger up --data-dir {shlex.quote(str(data_dir))}"
-        raise ConfigError(
-            [f"no `castledger up` that we may talk to runs on {data_dir}; start one in another terminal: {start}"]
-        )
-    if not running.answers:
-        raise ConfigError([f"`castledger up` on {data_dir} is still starting; try again when it says that it answers"])
-    return running
-
-
-def _places(running: RunningUp, settings: Settings) -> tuple[DatabaseSettings, Path, Path]:
-    spool_dir = Path(running.spool_dir) if running.spool_dir else settings.tracker.spool_dir
-    return DatabaseSettings(url=Secret(running.database_url)), spool_dir, settings.data_dir / KEY_FILE
-
-
 async def _remove(settings: Settings) -> None:
-    database, spool_dir, key_file = _places(_find_up(settings.data_dir), settings)
+    database, spool_dir, key_file = places(find_up(settings.data_dir), settings)
     async with only_demo(database) as conn:
         row = await found_tenant(conn)
         if row is None:
             key_file.unlink(missing_ok=True)
-            _say("there is no demo here")
+            say("there is no demo here")
             return
         # What an interrupted one left in the spool would come back as hits of a podcast that nobody knows.
-        await wait_until_landed(spool_dir)
+        for folder in (spool_dir, settings.collector.spool_dir):
+            await wait_until_landed(folder)
         await remove_tenant(database, row, key_file)
-    _say("the demo is gone")
+    say("the demo is gone")
 
 
 async def _run(options: DemoOptions, settings: Settings, environ: Mapping[str, str]) -> int:
-    running = _find_up(settings.data_dir)
-    database, spool_dir, key_file = _places(running, settings)
+    running = find_up(settings.data_dir)
+    database, spool_dir, key_file = places(running, settings)
     ink = choose_ink(sys.stdout.encoding)
     first_day = SystemClock().now().date() - dt.timedelta(days=options.days)
     schedule = plan(seed=options.seed, users=options.users, first_day=first_day, days=options.days)
     async with only_demo(database) as conn:
         former = await found_tenant(conn)
-        await wait_until_landed(spool_dir)
+        for folder in (spool_dir, settings.collector.spool_dir):
+            await wait_until_landed(folder)
         if former is not None:
-            _say("taking the former demo away")
+            say("taking the former demo away")
             await remove_tenant(database, former, key_file)
         _, key = await make_tenant(conn, key_file)
         try:
@@ -131,15 +115,15 @@ async def _run(options: DemoOptions, settings: Settings, environ: Mapping[str, s
             )
             podcast_id: str = msgspec.json.decode(added)["podcast_id"]
             async with replaying_tracker(spool_dir, environ) as port:
-                with _Progress(len(schedule.requests)) as progress:
+                with Progress(len(schedule.requests)) as progress:
                     await play(port, schedule.requests, GUID, progress=progress)
-            _say("waiting until all of it has landed")
+            say("waiting until all of it has landed")
             await wait_until_landed(spool_dir)
             truth = count_truth(schedule)
             await _wait_until_summed_up(api, podcast_id, truth.hits)
             counted = await asyncio.to_thread(read_counted, api, podcast_id, days_of(schedule))
         except BaseException:
-            _say("the demo is not whole; run it again, or take it away with `castledger demo --remove`")
+            say("the demo is not whole; run it again, or take it away with `castledger demo --remove`")
             raise
     differences = count_differences(counted, truth)
     write_lines(_introduce(options, schedule))
@@ -202,39 +186,3 @@ def _look_next(
 
 def _bearer(key_file: Path) -> str:
     return f'"Authorization: Bearer $(cat {shlex.quote(str(key_file))})"'
-
-
-class _Progress:
-    """Draws on standard error how far it is, where that is a terminal; else says once what is going on.
-
-    Args:
-        total: How many requests there are.
-    """
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._is_terminal = sys.stderr.isatty()
-        self._ink = choose_ink(sys.stderr.encoding)
-        self._drawn_s = 0.0
-
-    def __enter__(self) -> Callable[[int], None]:
-        if not self._is_terminal:
-            _say(f"playing {self._total:,} requests")
-        self._draw(0)
-        return self._draw
-
-    def __exit__(self, *_: object) -> None:
-        if self._is_terminal:
-            sys.stderr.write("\n")
-
-    def _draw(self, done: int) -> None:
-        now_s = time.monotonic()
-        if self._is_terminal and (done == self._total or now_s - self._drawn_s >= _DRAW_S):
-            self._drawn_s = now_s
-            sys.stderr.write(f"\r{write_progress(done, self._total, ink=self._ink)}")
-            sys.stderr.flush()
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"castledger: {line}\n")
-    sys.stderr.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from email.utils import format_datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -45,16 +46,18 @@ class Episode(NamedTuple):
         title: Its title.
         published_at: Aware UTC instant.
         duration_s: Seconds; at 128 kbit/s, so that the feed's length is believed.
+        show: What the names of its podcast's files begin with.
     """
 
     title: str
     published_at: dt.datetime
     duration_s: int
+    show: str = "tide-tables"
 
     @property
     def file_name(self) -> str:
         """The last part of its enclosure's address."""
-        return f"tide-tables-{self.published_at:%Y-%m-%d}.mp3"
+        return f"{self.show}-{self.published_at:%Y-%m-%d}.mp3"
 
     @property
     def length_bytes(self) -> int:
@@ -78,8 +81,8 @@ def make_episodes(first_day: dt.date, days: int) -> list[Episode]:
     return episodes
 
 
-def write_feed(episodes: list[Episode]) -> bytes:
-    """Write the feed, the newest episode first."""
+def write_feed(episodes: Sequence[Episode], *, title: str = TITLE, guid: UUID = GUID) -> bytes:
+    """Write the feed of a podcast, the newest episode first."""
     items = "".join(
         f"<item><title>{escape(episode.title)}</title><guid>{episode.file_name}</guid>"
         f"<pubDate>{format_datetime(episode.published_at)}</pubDate>"
@@ -92,6 +95,6 @@ def write_feed(episodes: list[Episode]) -> bytes:
         '<?xml version="1.0" encoding="utf-8"?>\n'
         '<rss version="2.0" xmlns:itunes="http://www.itunes.com/dtds/podcast-1.0.dtd" '
         'xmlns:podcast="https://podcastindex.org/namespace/1.0"><channel>\n'
-        f"<title>{escape(TITLE)}</title><language>en</language><podcast:guid>{GUID}</podcast:guid>\n"
+        f"<title>{escape(title)}</title><language>en</language><podcast:guid>{guid}</podcast:guid>\n"
         f"{items}</channel></rss>\n"
     ).encode()

@@ -17,7 +17,7 @@ from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from castledger_server.data_dir import write_secret
 from castledger_server.demo.player import MARK
-from castledger_server.demo.stage import SOURCE
+from castledger_server.demo.stage import COLLECTOR_SOURCE, SOURCE
 
 __all__ = ("KEY_FILE", "found_tenant", "make_tenant", "only_demo", "remove_tenant")
 
@@ -90,7 +90,8 @@ async def remove_tenant(database: DatabaseSettings, row: TenantRow, key_file: Pa
         async with tenant_transaction(pool, row.tenant) as conn:
             await erase_tenant(conn, row.tenant)
             await erase_marked_agents(conn, f" {MARK}")
-            await erase_segments(conn, SOURCE)
+            for source in (SOURCE, COLLECTOR_SOURCE):
+                await erase_segments(conn, source)
     finally:
         pool.terminate()
     await asyncio.to_thread(key_file.unlink, missing_ok=True)
