@@ -28,7 +28,7 @@ from analytics_core.sponsors import name_key
 __all__ = (
     "add_marks",
     "add_signals",
-    "count_marks",
+    "count_undecided",
     "drop_marks",
     "drop_signals",
     "find_known",
@@ -111,7 +111,7 @@ delete from app.customer_signals where (tenant_id, event_id) in (
     select tenant_id, event_id from app.customer_signals where occurred_at < $1 order by occurred_at limit $2)"""
 
 
-async def count_marks(conn: Connection, tenant_no: int) -> int:
+async def count_undecided(conn: Connection, tenant_no: int) -> int:
     """Count a tenant's events that are still to be decided about, refunds that wait for a purchase among them."""
     return int(await conn.fetchval(_COUNT, tenant_no))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from analytics_core.attribution.parameters import Model
 from castledger_server.data_dir import read_running_up
 from tests.acceptance.whole import Up, castledger, until
 
@@ -95,15 +97,29 @@ def _files(ledger: Path) -> set[str]:
     return {path.name for path in (*ledger.iterdir(), *(ledger / "spool").glob("*-9999-*"))}
 
 
-def test_removing_it_leaves_no_trace(ledger: Path) -> None:
+_PLAYS = {
+    "a month": (
+        ("--days=5", "--users=20"),
+        ("app.podcasts", "app.metrics_daily", "ts.listener_events", "ts.downloads", "ops.agents"),
+    ),
+    "sponsors": (
+        ("--sponsorship", "--scale=small"),
+        ("app.campaigns", "app.placement_daily", "app.conversions", "app.attribution_credits", "app.clicks"),
+    ),
+}
+
+
+@pytest.mark.parametrize("play", _PLAYS)
+def test_removing_it_leaves_no_trace(ledger: Path, play: str) -> None:
+    options, tables = _PLAYS[play]
     running = read_running_up(ledger)
     assert running is not None
     castledger("demo", "--remove", f"--data-dir={ledger}")
     before, files = asyncio.run(_everything(running.database_url)), _files(ledger)
-    played = castledger("demo", f"--data-dir={ledger}", "--days=5", "--users=20")
-    assert played.returncode == 0, played.stderr
+    played = castledger("demo", f"--data-dir={ledger}", *options)
+    assert played.returncode == 0, played.stdout + played.stderr
     between = asyncio.run(_everything(running.database_url))
-    for table in ("app.podcasts", "app.metrics_daily", "ts.listener_events", "ts.downloads", "ops.agents"):
+    for table in tables:
         assert len(between[table, "castledger_ingest"]) > len(before[table, "castledger_ingest"]), table
     assert (ledger / "demo_api_key").stat().st_mode & 0o777 == 0o600
 
@@ -114,6 +130,27 @@ def test_removing_it_leaves_no_trace(ledger: Path) -> None:
     assert _files(ledger) == files
     again = castledger("demo", "--remove", f"--data-dir={ledger}")
     assert (again.returncode, again.stderr) == (0, "castledger: there is no demo here\n")
+
+
+def test_sponsors_conversions_are_attributed_to_what_they_name(ledger: Path) -> None:
+    seed = random.randrange(2**31)
+    played = castledger("demo", f"--data-dir={ledger}", "--sponsorship", "--scale=small", f"--seed={seed}")
+    assert played.returncode == 0, f"seed {seed}: {played.stdout}{played.stderr}"
+    figures, _, models = played.stdout.partition("models beside")
+    rows = _figures(figures)
+    assert [row for row in rows if row[1] != row[2]] == []
+    totals = {name.strip(): counted for name, counted, _ in rows}
+    campaigns = [counted for name, counted, _ in rows if name.endswith(": conversions")]
+    assert sum(campaigns) == sum(totals[f"named by {signal}"] for signal in ("click", "vanity", "code", "survey")) > 0
+    assert totals["conversions"] == totals["counted"] + totals["not counted"] + totals["retracted"]
+    assert [line.split()[0] for line in models.splitlines() if " points " in line] == [
+        "deterministic",
+        *(model.value for model in Model),
+    ]
+    last = played.stdout.splitlines()[-1]
+    assert re.fullmatch(
+        rf"all {totals['conversions']} conversions are attributed to what they name, to the cent, \d+ s", last
+    )
 
 
 def test_up_plays_it_and_a_rule_of_the_operators_own_makes_a_difference(folder: Path) -> None:
@@ -144,6 +181,12 @@ def test_up_plays_it_and_a_rule_of_the_operators_own_makes_a_difference(folder: 
         assert any(name.strip() == "blocked" for name, _, _ in differing)
         assert "≠" in played.stdout
         assert "every figure" not in played.stdout
+        # Who is blocked is not counted, and so has delivered nothing.
+        played = castledger("demo", f"--data-dir={folder / 'ledger'}", "--sponsorship", "--scale=small")
+        assert played.returncode == 1, played.stdout + played.stderr
+        differing = [row for row in _figures(played.stdout) if row[1] != row[2]]
+        assert any(name == "impressions" for name, _, _ in differing)
+        assert "differ from what is true" in played.stdout.splitlines()[-1]
     finally:
         up.kill_all()
 

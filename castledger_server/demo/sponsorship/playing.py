@@ -16,8 +16,9 @@ import msgspec
 from analytics_core.attribution.parameters import Model
 from analytics_core.clock import SystemClock
 from analytics_core.db.attribution_outcomes import list_outcomes, list_shares
-from analytics_core.db.event_marks import count_marks
+from analytics_core.db.event_marks import count_undecided
 from analytics_core.db.pool import Pool, connection, open_pool, tenant_transaction
+from analytics_core.db.rollups import count_marks
 from analytics_core.db.tenants import TenantRow
 from analytics_core.errors import Unavailable
 from analytics_core.registry import read_registry
@@ -39,7 +40,14 @@ from castledger_server.demo.sponsorship.comparing import (
     true_credit,
     weigh,
 )
-from castledger_server.demo.sponsorship.telling import Agreed, agree, tell_clicks, tell_downloads, tell_events
+from castledger_server.demo.sponsorship.telling import (
+    Agreed,
+    add_podcasts,
+    agree,
+    tell_clicks,
+    tell_downloads,
+    tell_events,
+)
 from castledger_server.demo.sponsorship.truth import make_world
 from castledger_server.demo.sponsorship.world import Fate, Leak, Signal, Size, World, currency_of
 from castledger_server.demo.stage import replaying_collector, replaying_tracker, wait_until_landed
@@ -48,8 +56,9 @@ from castledger_server.demo.tenancy import found_tenant, make_tenant, only_demo,
 __all__ = ("run_sponsorship",)
 
 _APPLICATION: Final = "castledger demo"
-_PATIENCE_S: Final = 120.0
+_PATIENCE_S: Final = 180.0
 _LOOK_S: Final = 1.0
+_LOOK_AT_FIGURES_S: Final = 4.0
 _MOST_TOLD: Final = 20
 _DETERMINISTIC: Final = "deterministic"
 _MILLION: Final = 1_000_000
@@ -86,8 +95,7 @@ async def _run(seed: int, size: Size, settings: Settings, environ: Mapping[str, 
         try:
             api = Api(running.answers["api_url"], key)
             agreed = await _tell(world, api, key, spool_dir, settings, environ)
-            await _wait_until_decided(database, tenant)
-            impressions = await _wait_until_delivered(api, world, agreed)
+            impressions = await _settle(database, tenant, api, world, agreed)
             say("attributing")
             results = await _attribute(api, world, agreed)
             found, shares = await _read_outcomes(database, tenant, agreed, [result["run"] for result in results])
@@ -110,9 +118,18 @@ async def _tell(
     world: World, api: Api, key: str, spool_dir: Path, settings: Settings, environ: Mapping[str, str]
 ) -> Agreed:
     """Tell the ledger all that happens in the world, each part when what it refers to is known."""
-    say(f"agreeing on {len(world.campaigns)} campaigns in {len(world.podcasts)} podcasts")
-    agreed = await asyncio.to_thread(agree, api, world, progress=lambda _: None)
     registry = settings.tracker.registry_path
+    say(f"adding {len(world.podcasts)} podcasts")
+    episodes = await asyncio.to_thread(add_podcasts, api, world)
+    say(f"agreeing on {len(world.campaigns)} campaigns")
+
+    async def listen() -> None:
+        async with replaying_tracker(spool_dir, environ, registry=registry) as port:
+            with Progress(len(world.downloads)) as progress:
+                await tell_downloads(port, world, progress=progress)
+
+    # The API lets itself be asked so often and no oftener; meanwhile there is time to listen.
+    agreed, _ = await asyncio.gather(asyncio.to_thread(agree, api, world, episodes), listen())
 
     async def is_known() -> bool:
         links = (await asyncio.to_thread(read_registry, registry)).links
@@ -120,8 +137,6 @@ async def _tell(
 
     await _wait_until(is_known, "the tracker is not told of the demo's links")
     async with replaying_tracker(spool_dir, environ, registry=registry) as port:
-        with Progress(len(world.downloads)) as progress:
-            await tell_downloads(port, world, progress=progress)
         click_ids = await tell_clicks(port, world, agreed.slugs)
     say("waiting until all of it has landed")
     await wait_until_landed(spool_dir)
@@ -141,34 +156,42 @@ async def _wait_until(is_so: Callable[[], Awaitable[bool]], otherwise: str) -> N
         await asyncio.sleep(_LOOK_S)
 
 
-async def _wait_until_decided(database: DatabaseSettings, tenant: TenantRow) -> None:
-    """Wait until every event is a conversion or not, and refunds that came too early have found their purchase."""
+async def _settle(
+    database: DatabaseSettings, tenant: TenantRow, api: Api, world: World, agreed: Agreed
+) -> dict[tuple[int, int], int]:
+    """Wait until ingest has made of hits and events what is to be made of them; return what placements delivered."""
     pool = await open_pool(database, Role.INGEST, application_name=_APPLICATION, max_size=1)
+
+    async def is_decided() -> bool:
+        async with connection(pool) as conn:
+            return not await count_undecided(conn, int(tenant.tenant_no))
+
     try:
-
-        async def is_decided() -> bool:
-            async with connection(pool) as conn:
-                return not await count_marks(conn, int(tenant.tenant_no))
-
+        # Refunds that came too early have found their purchase then, too.
         await _wait_until(is_decided, "ingest does not decide what is a conversion")
+        return await _wait_until_delivered(pool, api, world, agreed)
     finally:
         pool.terminate()
 
 
-async def _wait_until_delivered(api: Api, world: World, agreed: Agreed) -> dict[tuple[int, int], int]:
+async def _wait_until_delivered(pool: Pool, api: Api, world: World, agreed: Agreed) -> dict[tuple[int, int], int]:
     """Wait until placements have delivered what they have to; what does not come is left to be shown."""
     delivered: dict[tuple[int, int], int] = {}
-    waiting = {campaign.number for campaign in world.campaigns}
+    waiting = [campaign.number for campaign in world.campaigns]
     deadline = time.monotonic() + _PATIENCE_S
-    while waiting and time.monotonic() < deadline:
-        for number in sorted(waiting):
-            read = await asyncio.to_thread(_read_delivered, api, agreed, number)
-            delivered.update(read)
-            if all(world.delivered.get(key) == count for key, count in read.items()):
-                waiting.discard(number)
-        if waiting:
-            await asyncio.sleep(_LOOK_S)
-    return delivered
+    while True:
+        async with connection(pool) as conn:
+            is_summed_up = not await count_marks(conn)
+        for number in waiting:
+            delivered |= await asyncio.to_thread(_read_delivered, api, agreed, number)
+        waiting = [
+            number
+            for number in waiting
+            if any(count != delivered.get(key) for key, count in world.delivered.items() if key[0] == number)
+        ]
+        if not waiting or is_summed_up or time.monotonic() > deadline:
+            return delivered
+        await asyncio.sleep(_LOOK_AT_FIGURES_S)
 
 
 def _read_delivered(api: Api, agreed: Agreed, campaign: int) -> dict[tuple[int, int], int]:
@@ -184,22 +207,24 @@ def _read(api: Api, path: str, **query: str) -> dict[str, Any]:
 async def _attribute(api: Api, world: World, agreed: Agreed) -> list[dict[str, Any]]:
     """Ask for a run over all of the time for each sponsor, and return what they found."""
     asked = {"from": world.begin.date().isoformat(), "to": world.end.date().isoformat()}
-    results: list[dict[str, Any]] = []
+    paths: list[str] = []
     for sponsor_id in agreed.sponsors:
-        body = {"sponsor_id": sponsor_id, **asked}
-        sent = await asyncio.to_thread(api.send, "POST", "/attribution/runs", body)
-        path = f"/attribution/runs/{msgspec.json.decode(sent)['run_id']}"
+        sent = await asyncio.to_thread(api.send, "POST", "/attribution/runs", {"sponsor_id": sponsor_id, **asked})
+        paths.append(f"/attribution/runs/{msgspec.json.decode(sent)['run_id']}")
+    return [await _wait_until_attributed(api, path) for path in paths]
 
-        async def is_over(path: str = path) -> bool:
-            read = await asyncio.to_thread(_read, api, path)
-            if read["run"]["status"] in ("ready", "failed"):
-                results.append(read)
-            return read["run"]["status"] in ("ready", "failed")
 
-        await _wait_until(is_over, "ingest does not attribute")
-        if results[-1]["run"]["status"] == "failed":
-            raise Unavailable(f"a run failed: {results[-1]['run']['error']}")
-    return results
+async def _wait_until_attributed(api: Api, path: str) -> dict[str, Any]:
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        result = await asyncio.to_thread(_read, api, path)
+        if result["run"]["status"] == "ready":
+            return result
+        if result["run"]["status"] == "failed":
+            raise Unavailable(f"a run failed: {result['run']['error']}")
+        if time.monotonic() > deadline:
+            raise Unavailable("ingest does not attribute")
+        await asyncio.sleep(_LOOK_S)
 
 
 async def _read_outcomes(

@@ -16,7 +16,7 @@ from castledger_server.demo.player import MARK, PlayFailed, ask_all
 from castledger_server.demo.podcast import HOST, write_feed
 from castledger_server.demo.sponsorship.world import Campaign, Event, World, counts_once, currency_of
 
-__all__ = ("Agreed", "agree", "tell_clicks", "tell_downloads", "tell_events")
+__all__ = ("Agreed", "add_podcasts", "agree", "tell_clicks", "tell_downloads", "tell_events")
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _EVENTS_AT_ONCE: Final = 250
@@ -59,13 +59,8 @@ def _send(api: Api, path: str, **fields: Any) -> dict[str, Any]:
     return answer
 
 
-def agree(api: Api, world: World, *, progress: Callable[[int], None]) -> Agreed:
-    """Make podcasts, sponsors and campaigns with all that is theirs, and have campaigns begin.
-
-    Args:
-        api: With the key of the demo's tenant.
-        world: What to make.
-        progress: Called with how many campaigns there are.
+def add_podcasts(api: Api, world: World) -> list[str]:
+    """Add the podcasts, and return the ids of all their episodes.
 
     Raises:
         ApiRefusal: The API refused, or does not answer.
@@ -77,6 +72,20 @@ def agree(api: Api, world: World, *, progress: Callable[[int], None]) -> Agreed:
         listed = msgspec.json.decode(api.get(f"/podcasts/{added['podcast_id']}/episodes", {"limit": "200"}))
         by_title = {one["title"]: one["episode_id"] for one in listed["data"]}
         episodes += [by_title[episode.title] for episode in podcast.episodes]
+    return episodes
+
+
+def agree(api: Api, world: World, episodes: Sequence[str]) -> Agreed:
+    """Make sponsors and campaigns with all that is theirs, and have campaigns begin.
+
+    Args:
+        api: With the key of the demo's tenant.
+        world: What to make.
+        episodes: Their ids.
+
+    Raises:
+        ApiRefusal: The API refused, or does not answer.
+    """
     sponsors = [_add_sponsor(api, number) for number in range(world.size.sponsors)]
     campaigns: list[str] = []
     slugs: list[str] = []
@@ -84,7 +93,6 @@ def agree(api: Api, world: World, *, progress: Callable[[int], None]) -> Agreed:
         campaign_id, slug = _add_campaign(api, world, campaign, sponsors[campaign.sponsor], episodes)
         campaigns.append(campaign_id)
         slugs.append(slug)
-        progress(len(campaigns))
     return Agreed(sponsors, campaigns, slugs, episodes)
 
 

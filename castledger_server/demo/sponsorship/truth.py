@@ -183,7 +183,7 @@ class _Maker:
         episode = self.episodes[number]
         count = min(len(self.listeners), max(1, round(rng.gauss(1, 0.35) * self.size.audience)))
         for who in rng.sample(range(len(self.listeners)), count):
-            self._download(number, who, episode.published_at + dt.timedelta(days=rng.expovariate(1 / 5)))
+            self._download(number, who, episode.published_at + dt.timedelta(days=rng.expovariate(1 / 4)))
 
     def _download(self, number: int, who: int, at: dt.datetime) -> None:
         if at >= self.end:

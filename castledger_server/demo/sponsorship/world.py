@@ -68,7 +68,7 @@ class Size(NamedTuple):
 
 SIZES: Final[Mapping[str, Size]] = {
     "full": Size(
-        podcasts=20, sponsors=12, campaigns=40, days=364, every_days=14, listeners=6_000, audience=130, buys=0.13
+        podcasts=20, sponsors=12, campaigns=40, days=364, every_days=21, listeners=6_000, audience=190, buys=0.11
     ),
     "small": Size(podcasts=2, sponsors=2, campaigns=4, days=30, every_days=5, listeners=300, audience=60, buys=0.35),
 }
