@@ -155,12 +155,18 @@ def _demo(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if options.remove:
         remove_demo(settings)
         return 0
+    if options.scale and not options.sponsorship:
+        raise ConfigError(["--scale: says how large a world of sponsors is; say --sponsorship as well"])
     if options.sponsorship:
+        if options.users or options.days:
+            raise ConfigError(["--sponsorship: has listeners and days of its own; leave out --users and --days"])
         from castledger_server.demo.sponsorship.playing import run_sponsorship
         from castledger_server.demo.sponsorship.world import SIZES
 
-        return run_sponsorship(options.seed, SIZES[options.scale], settings, environ)
-    wanted = DemoOptions(users=options.users, days=options.days, seed=options.seed, data_dir=options.data_dir)
+        return run_sponsorship(options.seed, SIZES[options.scale or "full"], settings, environ)
+    wanted = DemoOptions(
+        users=options.users or 200, days=options.days or 30, seed=options.seed, data_dir=options.data_dir
+    )
     return run_demo(wanted, settings, environ)
 
 
@@ -588,13 +594,10 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
             "  castledger demo --remove --data-dir ./ledger without a trace\n"
         ),
     )
-    demo.add_argument(
-        "--users", type=_whole_number(1, 10_000), default=200, metavar="N", help="regular listeners (default 200)"
-    )
+    demo.add_argument("--users", type=_whole_number(1, 10_000), metavar="N", help="regular listeners (default 200)")
     demo.add_argument(
         "--days",
         type=_whole_number(1, 45),
-        default=30,
         metavar="N",
         help="days, ending yesterday (default 30, most 45)",
     )
@@ -613,7 +616,6 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     demo.add_argument(
         "--scale",
         choices=("small", "full"),
-        default="full",
         help="of --sponsorship: a year, or a month of two podcasts (default full)",
     )
     demo.add_argument("--remove", action="store_true", help="take the demo away instead")

@@ -9,6 +9,8 @@ from typing import Final, NamedTuple
 from castledger_server.demo.sponsorship.world import Conversion, Fate, Signal, World
 
 __all__ = (
+    "DETERMINISTIC",
+    "MILLION",
     "Figure",
     "Found",
     "Leaked",
@@ -24,7 +26,11 @@ __all__ = (
 Shares = Mapping[str, Mapping[int, int]]
 """What a model gave, in millionths: by conversion, to campaigns."""
 
-_MILLION: Final = 1_000_000
+DETERMINISTIC: Final = "deterministic"
+"""The answer that is no model."""
+
+MILLION: Final = 1_000_000
+"""What of a conversion models share."""
 
 
 class Found(NamedTuple):
@@ -111,7 +117,7 @@ def _words(found: Found) -> str:
 
 def credit_of(found: Mapping[str, Found]) -> Shares:
     """Read the deterministic answer as a model's: each conversion whole to one campaign."""
-    return {name: {one.campaign: _MILLION} for name, one in found.items() if one.campaign is not None}
+    return {name: {one.campaign: MILLION} for name, one in found.items() if one.campaign is not None}
 
 
 def leaked(world: World, sponsor: int) -> Leaked:
@@ -151,13 +157,13 @@ def weigh(world: World, model: str, shares: Shares, sponsors: Sequence[int]) -> 
             else:
                 true[one.cause] += 1
                 caused += 1
-                right += got.get(one.cause) == _MILLION
+                right += got.get(one.cause) == MILLION
         off += _off(world, sponsor, given, true)
     return ModelError(
         model=model,
         share_points=100 * sum(off) / len(off) if off else 0.0,
-        right_ppm=right * _MILLION // caused if caused else 0,
-        uncaused_ppm=uncaused * _MILLION // credited if credited else 0,
+        right_ppm=right * MILLION // caused if caused else 0,
+        uncaused_ppm=uncaused * MILLION // credited if credited else 0,
         sponsors=len(sponsors),
     )
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -27,18 +26,24 @@ from analytics_core.settings import DatabaseSettings, Settings
 from castledger_server.api_access import Api
 from castledger_server.commands import write_lines
 from castledger_server.demo.progress import Progress, say
-from castledger_server.demo.report import choose_ink
 from castledger_server.demo.running import find_up, places
 from castledger_server.demo.sponsorship.comparing import (
-    Figure,
+    DETERMINISTIC,
     Found,
     Leaked,
     ModelError,
     compare,
     credit_of,
-    leaked,
-    true_credit,
     weigh,
+)
+from castledger_server.demo.sponsorship.report import (
+    conclude,
+    introduce,
+    list_by_campaign,
+    list_sums,
+    look_next,
+    write_figures,
+    write_models,
 )
 from castledger_server.demo.sponsorship.telling import (
     Agreed,
@@ -49,7 +54,7 @@ from castledger_server.demo.sponsorship.telling import (
     tell_events,
 )
 from castledger_server.demo.sponsorship.truth import make_world
-from castledger_server.demo.sponsorship.world import Fate, Leak, Signal, Size, World, currency_of
+from castledger_server.demo.sponsorship.world import Size, World
 from castledger_server.demo.stage import replaying_collector, replaying_tracker, wait_until_landed
 from castledger_server.demo.tenancy import found_tenant, make_tenant, only_demo, remove_tenant
 
@@ -59,9 +64,6 @@ _APPLICATION: Final = "castledger demo"
 _PATIENCE_S: Final = 180.0
 _LOOK_S: Final = 1.0
 _LOOK_AT_FIGURES_S: Final = 4.0
-_MOST_TOLD: Final = 20
-_DETERMINISTIC: Final = "deterministic"
-_MILLION: Final = 1_000_000
 
 
 def run_sponsorship(seed: int, size: Size, settings: Settings, environ: Mapping[str, str]) -> int:
@@ -103,14 +105,16 @@ async def _run(seed: int, size: Size, settings: Settings, environ: Mapping[str, 
         except BaseException:
             say("the demo is not whole; run it again, or take it away with `castledger demo --remove`")
             raise
-    figures = list(_figures(world, agreed, impressions, results, leaks, found))
+    sums = list(list_sums(world, impressions, results, leaks, found))
+    by_campaign = list(list_by_campaign(world, agreed, impressions, results))
     wrong = list(compare(world, found))
-    differing = len(wrong) + sum(one.counted != one.true for one in figures)
+    differing = len(wrong) + sum(one.counted != one.true for one in (*sums, *by_campaign))
     errors = _weigh_all(world, found, shares, results)
-    write_lines(_introduce(world, seed))
-    write_lines(_report(figures, wrong))
-    write_lines(_model_report(errors))
-    write_lines(_conclude(world, differing, time.monotonic() - began_s))
+    write_lines(introduce(world, seed))
+    write_lines(write_figures(sums, by_campaign, wrong))
+    write_lines(write_models(errors))
+    write_lines(look_next(running, key_file))
+    write_lines(conclude(world, differing, time.monotonic() - began_s))
     return 1 if differing else 0
 
 
@@ -271,65 +275,6 @@ def _read_leaks(api: Api, world: World, sponsor_id: str) -> Leaked:
     return Leaked(totals["redemptions"], totals["late"], totals["leaked"])
 
 
-def _figures(
-    world: World,
-    agreed: Agreed,
-    impressions: Mapping[tuple[int, int], int],
-    results: Sequence[Mapping[str, Any]],
-    leaks: Sequence[Leaked],
-    found: Mapping[str, Found],
-) -> Iterator[Figure]:
-    """Lay the sums of the API beside the true ones."""
-    conversions = world.conversions
-    yield Figure("conversions", sum(one["run"]["summary"]["conversions"] for one in results), len(conversions))
-    for fate in Fate:
-        counted = sum(
-            (one.status == fate) or (fate is Fate.COUNTED and one.status.endswith("attributed"))
-            for one in found.values()
-        )
-        yield Figure(f"  {fate.value.replace('_', ' ')}", counted, sum(one.fate is fate for one in conversions))
-    for signal in Signal:
-        counted = sum(one["run"]["summary"]["signals"].get(signal.value, 0) for one in results)
-        true = sum(one.signal is signal and one.fate is Fate.COUNTED for one in conversions)
-        yield Figure(f"named by {signal.value}", counted, true)
-    true_leaks = [leaked(world, sponsor) for sponsor in range(world.size.sponsors)]
-    yield Figure("codes redeemed", sum(one.redemptions for one in leaks), sum(one.redemptions for one in true_leaks))
-    yield Figure("  late", sum(one.late for one in leaks), sum(one.late for one in true_leaks))
-    for leak in Leak:
-        counted = sum(one.leaks.get(leak.value, 0) for one in leaks)
-        true = sum(one.leaks.get(leak.value, 0) for one in true_leaks)
-        yield Figure(f"  leaked: {leak.value.replace('_', ' ')}", counted, true)
-    yield Figure("impressions", sum(impressions.values()), sum(world.delivered.values()))
-    yield from _by_campaign(world, agreed, impressions, results)
-
-
-def _by_campaign(
-    world: World,
-    agreed: Agreed,
-    impressions: Mapping[tuple[int, int], int],
-    results: Sequence[Mapping[str, Any]],
-) -> Iterator[Figure]:
-    true = true_credit(world)
-    counted = {
-        agreed.campaign_number(row["campaign_id"]): (
-            sum(one["conversions_ppm"] for one in row[_DETERMINISTIC]) // _MILLION,
-            sum(one["value_amount"] for one in row[_DETERMINISTIC]),
-        )
-        for result in results
-        for row in result["campaigns"]
-    }
-    for campaign in world.campaigns:
-        of_it = [key for key in {*impressions, *world.delivered} if key[0] == campaign.number]
-        (count, amount), (true_count, true_amount) = (sums.get(campaign.number, (0, 0)) for sums in (counted, true))
-        yield Figure(
-            f"{campaign.name}: impressions",
-            sum(impressions.get(key, 0) for key in of_it),
-            sum(world.delivered.get(key, 0) for key in of_it),
-        )
-        yield Figure(f"{campaign.name}: conversions", count, true_count)
-        yield Figure(f"{campaign.name}: cents of {currency_of(campaign.sponsor)}", amount, true_amount)
-
-
 def _weigh_all(
     world: World,
     found: Mapping[str, Found],
@@ -337,58 +282,10 @@ def _weigh_all(
     results: Sequence[Mapping[str, Any]],
 ) -> list[ModelError]:
     everybody = range(world.size.sponsors)
-    errors = [weigh(world, _DETERMINISTIC, credit_of(found), everybody)]
+    errors = [weigh(world, DETERMINISTIC, credit_of(found), everybody)]
     for model in Model:
         answering = [
             sponsor for sponsor in everybody if model.value not in results[sponsor]["run"]["summary"]["insufficient"]
         ]
         errors.append(weigh(world, model.value, shares[model.value], answering))
     return errors
-
-
-def _introduce(world: World, seed: int) -> Iterator[str]:
-    last = (world.end - dt.timedelta(days=1)).date()
-    yield (
-        f"{len(world.podcasts)} podcasts and {len(world.campaigns)} campaigns of {world.size.sponsors} sponsors, "
-        f"{world.begin.date()} to {last}, seed {seed}: {len(world.downloads):,} requests, {len(world.clicks):,} "
-        f"clicks, {len(world.events):,} events"
-    )
-    yield ""
-
-
-def _report(figures: Sequence[Figure], wrong: Sequence[str]) -> Iterator[str]:
-    ink = choose_ink(sys.stdout.encoding)
-    yield f"{'':44}{'counted':>12}{'true':>12}"
-    for one in figures:
-        yield f"{one.name:44}{one.counted:>12,}{one.true:>12,}" + (
-            f"  {ink.differs}" if one.counted != one.true else ""
-        )
-    if wrong:
-        yield ""
-        yield f"{len(wrong):,} conversions are not what they are in truth:"
-        for line in wrong[:_MOST_TOLD]:
-            yield f"  {line}"
-        if len(wrong) > _MOST_TOLD:
-            yield f"  and {len(wrong) - _MOST_TOLD:,} more"
-
-
-def _model_report(errors: Sequence[ModelError]) -> Iterator[str]:
-    yield ""
-    yield "models beside what made people buy: how far a campaign's share is off in the mean, caused conversions that"
-    yield "are whole with their campaign, and credit for what no campaign caused"
-    yield f"{'':20}{'share off':>14}{'whole and right':>18}{'uncaused':>12}{'sponsors':>10}"
-    for one in errors:
-        right, uncaused = (f"{100 * ppm / _MILLION:.1f} %" for ppm in (one.right_ppm, one.uncaused_ppm))
-        if one.sponsors:
-            yield f"{one.model:20}{one.share_points:>7.1f} points{right:>18}{uncaused:>12}{one.sponsors:>10}"
-        else:
-            yield f"{one.model:20}{'too few paths':>14}{'':>18}{'':>12}{0:>10}"
-
-
-def _conclude(world: World, differing: int, took_s: float) -> Iterator[str]:
-    yield ""
-    if differing:
-        yield f"{differing:,} figures and conversions differ from what is true, {took_s:.0f} s"
-    else:
-        count = len(world.conversions)
-        yield f"all {count:,} conversions are attributed to what they name, to the cent, {took_s:.0f} s"

@@ -291,6 +291,7 @@ class _Maker:
             self._tell(at + _HOUR / 60, "page_view", campaign.sponsor, f"listener-{who}", click=click)
 
     def _click(self, campaign: Campaign, at: dt.datetime, who: int) -> int:
+        # What lies beyond the end is not told, and neither is the purchase that it leads to.
         if at < self.end:
             self.clicks.append(Click(at, campaign.number, self.listeners[who].address))
         return len(self.clicks) - 1
