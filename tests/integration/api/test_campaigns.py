@@ -387,3 +387,27 @@ async def test_an_answer_to_a_key_is_given_again(api: Api, ledger: Ledger) -> No
     assert answers[0].json() == answers[1].json()
     assert answers[1].headers["etag"] == '"1"'
     assert await ledger.operator.fetchval("select count(*) from app.campaigns") == 1
+
+
+async def test_a_flight_that_is_cancelled_while_the_clock_passes_it_stays_cancelled(
+    api: Api, ledger: Ledger, database: DatabaseSettings
+) -> None:
+    campaign = await make_campaign(api)
+    flight = await make_flight(api, campaign, starts_at="2026-11-25T00:00:00Z")
+    await make_placement(api, flight, await an_episode(api))
+    await track(ledger, flight)
+    assert (await call(api, f"/campaigns/{campaign['campaign_id']}/activate")).status_code == 200
+    pool = await open_pool(database, Role.INGEST, application_name="test", max_size=2)
+    try:
+        async with ledger.operator.transaction():
+            # As a request does that has not committed yet.
+            await ledger.operator.execute(
+                "update app.flights set status = 'cancelled' where flight_id = $1", UUID(flight["flight_id"])
+            )
+            now = dt.datetime(2026, 11, 25, 1, tzinfo=dt.UTC)
+            following = asyncio.create_task(follow_calendar(ledger.ingest, pool, now=now))
+            await ledger.somebody_waits()
+        await following
+    finally:
+        await pool.close()
+    assert (await api.data(f"/flights/{flight['flight_id']}"))["status"] == "cancelled"

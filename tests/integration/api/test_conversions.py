@@ -423,8 +423,7 @@ async def test_what_comes_while_its_sponsor_is_merged_is_the_others(
         async with tenant_transaction(pool, await ledger.tenant_of("home")) as conn:
             await merge_sponsors(conn, UUID(action["sponsor_id"]), into=UUID(into), now=clock.now())
             waiting = asyncio.create_task(sent())
-            while not await ledger.operator.fetchval("select count(*) from pg_locks where not granted"):
-                await asyncio.sleep(0.01)
+            await ledger.somebody_waits()
     finally:
         await pool.close()
     answer = await waiting
