@@ -368,6 +368,7 @@ async def test_cancelling_ends_what_is_placed(api: Api) -> None:
         ({"live_until": "2026-12-28T00:15:00Z"}, ("/live_until", "outside_flight")),
         ({"live_until": "2026-11-20T00:10:00Z"}, ("/live_until", "not_a_quarter_hour")),
         ({"delivery": "dynamic", "live_until": "2026-11-28T00:15:00Z"}, ("/live_until", "outside_flight")),
+        ({"live_from": "0001-01-01T00:00:00+14:00"}, ("/live_from", "out_of_range")),
         ({"slot_no": 2}, ("/slot_no", "slot_no_invalid")),
         ({"position": None}, ("/position", "missing")),
         ({"aircheck_url": "javascript:alert(1)"}, ("/aircheck_url", "url_invalid")),
