@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from analytics_core.campaigns import FlightStatus, flight_status
+from analytics_core.campaigns import CampaignStatus, FlightStatus, flight_status
 from analytics_core.db.campaigns import CampaignRow, DueCampaign
 from analytics_core.db.pool import Connection, Tenant
 from analytics_core.errors import Conflict, NotFound, Outdated
@@ -278,6 +278,9 @@ async def settle_flights(conn: Connection, campaign: CampaignRow, *, now: dt.dat
     changed = []
     for flight in await list_campaign_flights(conn, campaign.campaign_id):
         if flight.status is FlightStatus.CANCELLED:
+            continue
+        # What is over was sold and heard: it is owed whatever becomes of the others.
+        if flight.status is FlightStatus.COMPLETED and campaign.status is CampaignStatus.CANCELLED:
             continue
         status = flight_status(
             campaign.status,

@@ -412,3 +412,20 @@ async def test_a_flight_that_is_cancelled_while_the_clock_passes_it_stays_cancel
     finally:
         await pool.close()
     assert (await api.data(f"/flights/{flight['flight_id']}"))["status"] == "cancelled"
+
+
+async def test_a_flight_that_is_over_stays_over_and_is_paid_when_its_campaign_is_cancelled(
+    api: Api, ledger: Ledger, database: DatabaseSettings
+) -> None:
+    campaign = await make_campaign(api, pricing="flat")
+    over = await make_flight(api, campaign, ends_at="2026-11-22T00:00:00Z", price_amount=40_000)
+    runs = await make_flight(api, campaign, starts_at="2026-11-22T00:00:00Z", price_amount=50_000)
+    await make_placement(api, over, await an_episode(api))
+    await track(ledger, over)
+    path = f"/campaigns/{campaign['campaign_id']}"
+    assert (await call(api, f"{path}/activate")).status_code == 200
+    assert (await call(api, f"{path}/cancel")).status_code == 200
+    found = [(await api.data(f"/flights/{one['flight_id']}"))["status"] for one in (over, runs)]
+    assert found == ["completed", "cancelled"]
+    invoice = await api.data(f"/insertion-orders/{campaign['insertion_order_id']}/invoice")
+    assert [(line["status"], line["amount"]) for line in invoice["lines"]] == [("completed", 40_000), ("cancelled", 0)]
