@@ -254,6 +254,19 @@ async def test_conversions_are_invoiced_as_a_run_gives_them_for_sure(
     problem(await api.get(path, run_id="yesterday"), 422, "invalid")
 
 
+@pytest.mark.parametrize(("days", "is_final"), [(3, True), (4, False)])
+async def test_what_a_run_counted_before_a_flights_end_is_not_final(
+    api: Api, ledger: Ledger, world: World, clock: FixedClock, days: int, is_final: bool
+) -> None:
+    cpa = await make_campaign(ledger.operator, world.campaign.tenant, world.campaign.sponsor_id, pricing="cpa")
+    await make_flight(ledger.operator, cpa, booked_impressions=None, measurement_days=days)
+    # Of all of November, asked for on the 24th.
+    await make_run(ledger.operator, cpa)
+    clock.advance(dt.timedelta(days=30))
+    invoice = await api.data(f"/insertion-orders/{cpa.insertion_order_id}/invoice")
+    assert [line["is_final"] for line in invoice["lines"]] == [is_final]
+
+
 async def test_a_run_that_never_looked_at_a_campaign_tells_nothing_of_it(
     api: Api, ledger: Ledger, world: World
 ) -> None:
