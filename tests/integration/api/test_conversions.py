@@ -407,22 +407,24 @@ async def test_what_comes_while_its_sponsor_is_merged_is_the_others(
 ) -> None:
     into = await make_sponsor(api, "Globex")
     body = {"action_id": action["action_id"], **ORDER}
-    sent = {
-        "one": lambda: api.request("POST", "/attribution/conversions", json=body),
-        "many": lambda: api.request("POST", "/attribution/conversions", json={"conversions": [body]}),
-        "csv": lambda: api.request(
-            "POST",
-            "/attribution/redemptions",
-            params={"action_id": action["action_id"]},
-            content=b"order,occurred_at,code\norder-77,2026-11-24T10:00:00Z,SAVE20",
-            headers={"Content-Type": "text/csv"},
+    conversions, csv = "/attribution/conversions", f"/attribution/redemptions?action_id={action['action_id']}"
+    requests: dict[str, tuple[str, dict[str, Any]]] = {
+        "one": (conversions, {"json": body}),
+        "many": (conversions, {"json": {"conversions": [body]}}),
+        "csv": (
+            csv,
+            {
+                "content": b"order,occurred_at,code\norder-77,2026-11-24T10:00:00Z,SAVE20",
+                "headers": {"Content-Type": "text/csv"},
+            },
         ),
-    }[kind]
+    }
+    path, given = requests[kind]
     pool = await open_pool(database, Role.API, application_name="test", max_size=1)
     try:
         async with tenant_transaction(pool, await ledger.tenant_of("home")) as conn:
             await merge_sponsors(conn, UUID(action["sponsor_id"]), into=UUID(into), now=clock.now())
-            waiting = asyncio.create_task(sent())
+            waiting = asyncio.create_task(api.request("POST", path, **given))
             await ledger.somebody_waits()
     finally:
         await pool.close()
