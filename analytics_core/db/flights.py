@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from analytics_core.campaigns import CampaignStatus, FlightStatus, flight_status
+from analytics_core.campaigns import FlightStatus, flight_status
 from analytics_core.db.campaigns import CampaignRow, DueCampaign
 from analytics_core.db.pool import Connection, Tenant
 from analytics_core.errors import Conflict, NotFound, Outdated
@@ -279,9 +279,6 @@ async def settle_flights(conn: Connection, campaign: CampaignRow, *, now: dt.dat
     for flight in await list_campaign_flights(conn, campaign.campaign_id):
         if flight.status is FlightStatus.CANCELLED:
             continue
-        # What is over was sold and heard: it is owed whatever becomes of the others.
-        if flight.status is FlightStatus.COMPLETED and campaign.status is CampaignStatus.CANCELLED:
-            continue
         status = flight_status(
             campaign.status,
             flight.starts_at,
@@ -289,6 +286,12 @@ async def settle_flights(conn: Connection, campaign: CampaignRow, *, now: dt.dat
             now=now,
             is_makegood=flight.makegood_of is not None,
         )
+        is_over = flight.status is FlightStatus.COMPLETED or (
+            flight.status is not FlightStatus.PLANNED and now >= flight.ends_at
+        )
+        if is_over and status is FlightStatus.CANCELLED:
+            # It was sold and heard, and is owed whatever becomes of the others.
+            status = FlightStatus.COMPLETED
         if status is not flight.status:
             await set_flight_status(conn, flight.flight_id, status)
             changed.append(await find_flight(conn, flight.flight_id))

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from analytics_core.clock import FixedClock
 from analytics_core.db.pool import Pool, open_pool
 from analytics_core.ids import new_id
 from analytics_core.roles import Role
@@ -415,17 +416,24 @@ async def test_a_flight_that_is_cancelled_while_the_clock_passes_it_stays_cancel
 
 
 async def test_a_flight_that_is_over_stays_over_and_is_paid_when_its_campaign_is_cancelled(
-    api: Api, ledger: Ledger, database: DatabaseSettings
+    api: Api, ledger: Ledger, clock: FixedClock
 ) -> None:
     campaign = await make_campaign(api, pricing="flat")
     over = await make_flight(api, campaign, ends_at="2026-11-22T00:00:00Z", price_amount=40_000)
+    just = await make_flight(api, campaign, ends_at="2026-11-24T12:15:00Z", price_amount=45_000)
     runs = await make_flight(api, campaign, starts_at="2026-11-22T00:00:00Z", price_amount=50_000)
     await make_placement(api, over, await an_episode(api))
     await track(ledger, over)
     path = f"/campaigns/{campaign['campaign_id']}"
     assert (await call(api, f"{path}/activate")).status_code == 200
+    # Before the clock is followed, too.
+    clock.advance(dt.timedelta(minutes=15))
     assert (await call(api, f"{path}/cancel")).status_code == 200
-    found = [(await api.data(f"/flights/{one['flight_id']}"))["status"] for one in (over, runs)]
-    assert found == ["completed", "cancelled"]
+    found = [(await api.data(f"/flights/{one['flight_id']}"))["status"] for one in (over, just, runs)]
+    assert found == ["completed", "completed", "cancelled"]
     invoice = await api.data(f"/insertion-orders/{campaign['insertion_order_id']}/invoice")
-    assert [(line["status"], line["amount"]) for line in invoice["lines"]] == [("completed", 40_000), ("cancelled", 0)]
+    assert [(line["status"], line["amount"]) for line in invoice["lines"]] == [
+        ("completed", 40_000),
+        ("completed", 45_000),
+        ("cancelled", 0),
+    ]
