@@ -23,6 +23,7 @@ __all__ = (
     "find_only_podcast",
     "find_public_url",
     "is_web_address",
+    "printable",
     "write_lines",
 )
 
@@ -74,6 +75,15 @@ def is_web_address(text: str) -> bool:
     (True, False)
     """
     return text.lower().startswith(("http://", "https://"))
+
+
+def printable(text: str) -> str:
+    """Keep what others have written from steering the terminal.
+
+    >>> printable("One\x1b[2J")
+    'One\ufffd[2J'
+    """
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def add_podcast(api: Api, feed: str, *, settings: FeedSettings) -> Iterator[str]:
