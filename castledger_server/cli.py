@@ -16,6 +16,7 @@ from analytics_core.settings import Settings, load_settings
 from castledger_server.archive_cli import add_archive
 from castledger_server.audit_cli import add_audit
 from castledger_server.backup_cli import add_backup
+from castledger_server.campaigns_cli import add_campaigns
 from castledger_server.compare_cli import add_compare
 from castledger_server.erase_cli import add_erase
 from castledger_server.import_log_cli import add_import_log
@@ -26,6 +27,7 @@ from castledger_server.mail_cli import add_mail
 from castledger_server.profile_cli import add_profile
 from castledger_server.recount_cli import add_recount
 from castledger_server.replaced_cli import add_replaced
+from castledger_server.report_cli import add_report
 from castledger_server.restate_cli import add_restate
 from castledger_server.retention_cli import add_retention, find_settings
 from castledger_server.spikes_cli import add_spikes
@@ -395,6 +397,8 @@ def _parser() -> argparse.ArgumentParser:
     classify.set_defaults(run=_classify)
     _add_explain(commands)
     add_compare(commands)
+    add_campaigns(commands)
+    add_report(commands)
     add_spool(commands)
     add_jobs(commands)
     add_lists(commands)
