@@ -57,8 +57,12 @@ class Run(NamedTuple):
 def world(database: DatabaseSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     key = make_owner_key(database)
     monkeypatch.setenv("CASTLEDGER_API_KEY", key)
-    given = {"DATABASE_URL": str(database.url), "TRACKER_PUBLIC_URL": "https://pod.example.com"}
-    with start(tmp_path, **given, CASTLEDGER_API_RATE="600000") as running:
+    with start(
+        tmp_path,
+        DATABASE_URL=str(database.url),
+        TRACKER_PUBLIC_URL="https://pod.example.com",
+        CASTLEDGER_API_RATE="600000",
+    ) as running:
         monkeypatch.setenv("CASTLEDGER_API_URL", running.url)
         api = Api(running.url, key)
         sponsor = json.loads(api.send("POST", "/sponsors", {"name": "Acme"}))
@@ -75,6 +79,7 @@ async def sell(database: DatabaseSettings, sponsor_id: str, episodes: list[str])
     async with Ledger.open(database) as ledger:
         conn = ledger.operator
         row = await conn.fetchrow("select tenant_id, tenant_no from app.tenants")
+        assert row is not None
         tenant = Tenant(row["tenant_id"], row["tenant_no"])
         days: dict[str, Any] = {"starts_on": FIRST_DAY, "ends_on": LAST_DAY}
         campaign = await make_campaign(conn, tenant, sponsor_id, name="Autumn", model="linear", **days)
