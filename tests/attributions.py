@@ -16,6 +16,7 @@ from analytics_core.db.pool import Tenant
 from analytics_core.ids import new_id
 from analytics_core.settings import DatabaseSettings
 from analytics_core.sponsors import name_key
+from tests.postgres import operator_url
 
 __all__ = ("START", "MadeSponsor", "customer", "open_operator")
 
@@ -30,7 +31,7 @@ _NOBODY: Final = bytes(32)
 @contextlib.asynccontextmanager
 async def open_operator(database: DatabaseSettings) -> AsyncIterator[_Connection]:
     """Open a session that may do everything."""
-    conn: _Connection = await asyncpg.connect(str(database.url).replace("castledger@", "postgres@"))
+    conn: _Connection = await asyncpg.connect(operator_url(database))
     try:
         yield conn
     finally:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
 
+from analytics_core.settings import DatabaseSettings
 from castledger_server.processes import die_with_parent
 
 LOGIN = "castledger"
@@ -49,6 +50,14 @@ class Server(Protocol):
     def url(self, database: str, *, user: str = LOGIN) -> str:
         """Address a database; as the superuser with the user ``postgres``."""
         ...
+
+
+def operator_url(database: DatabaseSettings) -> str:
+    """Address a test's database as the superuser, whom no policy holds to anything."""
+    given, parts = os.environ.get("CASTLEDGER_TEST_TIMESCALE_URL"), urlsplit(str(database.url))
+    if given:
+        return urlsplit(given)._replace(path=parts.path).geturl()
+    return parts._replace(netloc=parts.netloc.replace(f"{LOGIN}@", "postgres@")).geturl()
 
 
 class GivenServer:

@@ -16,9 +16,10 @@ from analytics_core.performances import A_WHOLE, DETERMINISTIC, ModelFigures
 from api.pages.charts import LineChart, draw_progress
 from api.pages.words import percent
 
-__all__ = ("Method", "ModelLine", "Progress", "model_lines", "pace_words", "read_progress")
+__all__ = ("METHODS", "Method", "ModelLine", "Progress", "model_lines", "pace_words", "read_progress")
 
 _DAY: Final = dt.timedelta(days=1)
+_SECOND: Final = dt.timedelta(seconds=1)
 _MAX_DAYS: Final = 731
 
 
@@ -132,9 +133,6 @@ def _due(flights: Sequence[FlightDelivery], end: dt.datetime) -> int:
         gone = min(max(end - terms.starts_at, dt.timedelta()), terms.ends_at - terms.starts_at)
         due += (terms.booked_impressions or 0) * Fraction(gone // _SECOND, (terms.ends_at - terms.starts_at) // _SECOND)
     return round(due)
-
-
-_SECOND: Final = dt.timedelta(seconds=1)
 
 
 def read_progress(delivery: CampaignDelivery, days: Sequence[DayDelivery], *, now: dt.datetime) -> Progress | None:

@@ -12,8 +12,9 @@ import msgspec
 from analytics_core.countries import country_names
 from analytics_core.db.states import State
 from analytics_core.money import Money, format_money
+from api.pages.campaign_figures import METHODS
 from api.pages.charts import BarChart, BarPoint, draw_bars
-from api.pages.words import day, instant, number, short_day
+from api.pages.words import day, instant, month, number, short_day
 
 __all__ = ("MAX_SHOWN", "ReportPage", "Shown", "read_page")
 
@@ -59,9 +60,7 @@ _LABELS: Final = {
     "projected": "At the end",
     "projected_high": "At the end, at most",
 }
-_WORDS: Final = {
-    "deterministic": "surest sign",
-    "time_decay": "time decay",
+_WORDS: Final = {name: method.name for name, method in METHODS.items()} | {
     "cpm": "thousand impressions",
     "flat": "flat fee",
     "cpa": "conversion",
@@ -161,7 +160,9 @@ def _cell(name: str, row: _Row) -> ShownCell:
             return ShownCell(f"{value:,.2f}", True)
         case _ if name in _WORDY:
             return ShownCell(_WORDS.get(str(value), str(value)), False)
-        case _ if name.endswith(("_at", "_on", "_from", "_until", "day", "month")):
+        case str() if name == "month":
+            return ShownCell(month(dt.date.fromisoformat(value)), False)
+        case _ if name.endswith(("_at", "_on", "_from", "_until", "day")):
             return ShownCell(_instant(value), False)
         case _ if name == "country":
             return ShownCell(country_names().get(value, value) or "not known", False)

@@ -48,6 +48,7 @@ _FILTERS: Final = (
     "duration",
     "instant",
     "money",
+    "month",
     "number",
     "percent",
     "short_day",

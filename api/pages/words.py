@@ -19,6 +19,7 @@ __all__ = (
     "duration",
     "instant",
     "money",
+    "month",
     "number",
     "percent",
     "region_name",
@@ -89,6 +90,15 @@ def short_day(value: dt.date) -> str:
     '3 Nov'
     """
     return f"{value.day} {_MONTHS[value.month - 1]}"
+
+
+def month(value: dt.date) -> str:
+    """Write the month of a day.
+
+    >>> month(dt.date(2026, 11, 1))
+    'Nov 2026'
+    """
+    return f"{_MONTHS[value.month - 1]} {value.year}"
 
 
 def weekday(value: dt.date) -> str:

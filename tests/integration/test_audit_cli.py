@@ -19,6 +19,7 @@ from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from castledger_server.cli import main
 from tests.factories import make_tenant
+from tests.postgres import operator_url
 
 Run: TypeAlias = Callable[..., tuple[int, list[str], str]]
 
@@ -70,7 +71,7 @@ def tamper(database: DatabaseSettings, *statements: str) -> None:
     """Do what no service may: as the superuser, whom row security does not bind."""
 
     async def do() -> None:
-        conn = await asyncpg.connect(str(database.url).replace("castledger@", "postgres@"))
+        conn = await asyncpg.connect(operator_url(database))
         for statement in statements:
             await conn.execute(statement)
         await conn.close()

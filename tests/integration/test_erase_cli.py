@@ -24,6 +24,7 @@ from analytics_core.settings import DatabaseSettings
 from castledger_server.cli import main
 from ingest.closings import erase_closed
 from tests.factories import MadePodcast, make_episode, make_podcast, make_tenant
+from tests.postgres import operator_url
 
 KEY = UUID(int=7)
 NOBODY = "019abc00-0000-7000-8000-000000000000"
@@ -68,7 +69,7 @@ async def _store(database: DatabaseSettings) -> None:
 
 
 async def _on_record(database: DatabaseSettings) -> list[tuple[str, str, str]]:
-    conn = await asyncpg.connect(str(database.url).replace("castledger@", "postgres@"))
+    conn = await asyncpg.connect(operator_url(database))
     rows = await conn.fetch("select actor, action, resource_id, after::text as said from app.audit_log")
     await conn.close()
     assert not any(KEY.hex in row["said"] or "h_1-1" in row["said"] for row in rows)

@@ -16,6 +16,7 @@ from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from tests.factories import MadePodcast, make_episode, make_podcast, make_tenant
 from tests.ledgers import NOW
+from tests.postgres import operator_url
 from tests.sponsorships import sell
 
 pytestmark = pytest.mark.anyio
@@ -42,7 +43,7 @@ async def merge(database: DatabaseSettings, podcast: MadePodcast, one: UUID, int
 
 
 async def as_superuser(database: DatabaseSettings, work: Callable[[asyncpg.Connection[Any]], Awaitable[Any]]) -> Any:
-    conn = await asyncpg.connect(str(database.url).replace("castledger@", "postgres@"))
+    conn = await asyncpg.connect(operator_url(database))
     try:
         return await work(conn)
     finally:

@@ -24,6 +24,7 @@ from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from tests.archives import fill
 from tests.factories import make_tenant
+from tests.postgres import operator_url
 
 pytestmark = pytest.mark.anyio
 
@@ -84,7 +85,7 @@ async def with_rows(conn: _Connection) -> set[str]:
 
 
 async def the_sponsor(database: DatabaseSettings) -> UUID:
-    conn = await asyncpg.connect(str(database.url).replace("castledger@", "postgres@"))
+    conn = await asyncpg.connect(operator_url(database))
     sponsor_id: UUID = await conn.fetchval("select sponsor_id from app.sponsors")
     await conn.close()
     return sponsor_id
@@ -150,7 +151,7 @@ async def world(database: DatabaseSettings) -> AsyncIterator[World]:
     tenants = (await make_tenant(database, "one"), await make_tenant(database, "two"))
     pool = await open_pool(database, Role.API, application_name="test", max_size=1)
     ingest = await connect(database, Role.INGEST, application_name="test")
-    operator = await asyncpg.connect(str(database.url).replace("castledger@", "postgres@"))
+    operator = await asyncpg.connect(operator_url(database))
     yield World(pool, ingest, tenants, operator)
     await operator.close()
     await ingest.close()

@@ -67,7 +67,7 @@ async def test_timescale_is_taken_where_it_is(empty_database: DatabaseSettings, 
     conn = await asyncpg.connect(str(empty_database.url))
     tables = await conn.fetch("select hypertable_name from timescaledb_information.hypertables order by 1")
     await conn.close()
-    assert [row[0] for row in tables] == ["downloads", "listener_events"]
+    assert [row[0] for row in tables] == ["attribution_events", "downloads", "listener_events"]
 
 
 @pytest.mark.usefixtures("native")

@@ -23,6 +23,7 @@ from analytics_core.places import Place
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from analytics_core.verdicts import NO_VERDICT, Evidence, Verdict, first_verdict
+from tests.postgres import operator_url
 
 _Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -145,7 +146,7 @@ class Ledger:
         ingest = await connect(database, Role.INGEST, application_name="test")
         auth = await connect(database, Role.AUTH, application_name="test")
         # What no service may do: the operator's own login.
-        operator = await asyncpg.connect(str(database.url).replace("castledger@", "postgres@"))
+        operator = await asyncpg.connect(operator_url(database))
         try:
             ledger = cls(ingest, auth, operator)
             ledger.segment_no = await ingest.fetchval(

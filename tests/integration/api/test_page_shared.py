@@ -80,8 +80,8 @@ async def test_a_sponsor_understands_it_without_us(api: Api, browser: Browser, r
         ("Redemptions", "0"),
     ]
     assert cells(page, "conversions")[1:] == [
-        ["Autumn", "surest sign", "4.00", "0.00", "€100.00", "€16.00", "€4.00", "6.25"],
-        ["Autumn", "linear", "2.50", "0.00", "€60.00", "€16.00", "€6.40", "3.75"],
+        ["Autumn", "Known for sure", "4.00", "0.00", "€100.00", "€16.00", "€4.00", "6.25"],
+        ["Autumn", "Shared equally", "2.50", "0.00", "€60.00", "€16.00", "€6.40", "3.75"],
     ]
     (head, row) = cells(page, "placements")
     assert dict(zip(head, row, strict=True)) | {"From": "", "Until": ""} == {
@@ -98,7 +98,7 @@ async def test_a_sponsor_understands_it_without_us(api: Api, browser: Browser, r
     }
     assert len(page.find("//svg[@role='img']")) == 1
     # Notes call things as the page does.
-    assert "“surest sign” gives each one whole to the surest sign" in page.text
+    assert "“Known for sure” gives each one whole to the surest sign" in page.text
     assert "“Cost” is what the report's days cost" in page.text
     assert page.answer.headers["x-robots-tag"] == "noindex, nofollow"
     assert page.answer.headers["referrer-policy"] == "same-origin"

@@ -27,6 +27,7 @@ from ingest.rollups import refresh_listeners
 from tests.factories import MadePodcast, make_episode, make_hit, make_podcast, write_segment
 from tests.integration.ingest.erasing import Eraser
 from tests.ledgers import NOW, Ledger, minute
+from tests.postgres import operator_url
 from tests.sponsorships import sell
 
 pytestmark = pytest.mark.anyio
@@ -66,7 +67,7 @@ async def erase(ledger: Ledger, database: DatabaseSettings, *, now: dt.datetime 
 
 async def rows_of(database: DatabaseSettings, tenant: Tenant) -> dict[str, int]:
     """Look through every table of ours, as the superuser, for the tenant's id or number in any column of that name."""
-    conn = await asyncpg.connect(str(database.url).replace("castledger@", "postgres@"))
+    conn = await asyncpg.connect(operator_url(database))
     try:
         columns = await conn.fetch(
             """select format('%I.%I', n.nspname, c.relname) as name, a.attname, a.atttypid = 'uuid'::regtype as is_id

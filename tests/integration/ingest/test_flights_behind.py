@@ -19,6 +19,7 @@ from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from tests.campaigns import MadeCampaign, deliver, make_campaign, make_flight, make_placement
 from tests.factories import make_episode, make_podcast, make_tenant
+from tests.postgres import operator_url
 
 pytestmark = pytest.mark.anyio
 
@@ -55,7 +56,7 @@ async def world(database: DatabaseSettings) -> AsyncIterator[World]:
     async with tenant_transaction(pool, tenant) as conn:
         sponsor = await add_sponsor(conn, tenant, SponsorFields(name="Acme"), now=NOW)
     await pool.close()
-    operator = await asyncpg.connect(str(database.url).replace("castledger@", "postgres@"))
+    operator = await asyncpg.connect(operator_url(database))
     ingest = await connect(database, Role.INGEST, application_name="test")
     campaign = await make_campaign(operator, tenant, sponsor.sponsor_id)
     yield World(operator, ingest, campaign, str(await operator.fetchval("select episode_id from app.episodes")))

@@ -18,6 +18,7 @@ from analytics_core.settings import DatabaseSettings
 from ingest.rollups import refresh_rollups
 from tests.factories import MadePodcast
 from tests.ledgers import Ledger
+from tests.postgres import operator_url
 from tests.sponsorships import sell
 
 pytestmark = pytest.mark.anyio
@@ -204,7 +205,7 @@ class World:
 @pytest.fixture
 async def world(ledger: Ledger, podcast: MadePodcast, database: DatabaseSettings) -> AsyncIterator[World]:
     await sell(database, podcast, in_slot=False)
-    operator = await asyncpg.connect(str(database.url).replace("castledger@", "postgres@"))
+    operator = await asyncpg.connect(operator_url(database))
     yield World(ledger, podcast, operator)
     await operator.close()
 
@@ -224,7 +225,7 @@ async def test_what_is_placed_while_figures_are_made_is_not_lost(
     world: World, database: DatabaseSettings, is_placed_first: bool
 ) -> None:
     """Neither transaction sees the other one's rows, whichever is committed first."""
-    other = await asyncpg.connect(str(database.url).replace("castledger@", "postgres@"))
+    other = await asyncpg.connect(operator_url(database))
     await world.reset()
     made, rolled = world.operator.transaction(), other.transaction()
     await made.start()

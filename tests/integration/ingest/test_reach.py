@@ -22,6 +22,7 @@ from ingest.reach import count_due_reach
 from ingest.rollups import refresh_rollups
 from tests.campaigns import MadeCampaign, make_campaign, make_flight, make_placement
 from tests.factories import MadePodcast, make_episode, make_podcast, make_tenant
+from tests.postgres import operator_url
 
 pytestmark = pytest.mark.anyio
 
@@ -85,7 +86,7 @@ async def world(database: DatabaseSettings) -> AsyncIterator[World]:
     async with tenant_transaction(pool, tenant) as conn:
         sponsors = [await add_sponsor(conn, tenant, SponsorFields(name=f"S{n}"), now=NOW) for n in range(2)]
     await pool.close()
-    operator = await asyncpg.connect(str(database.url).replace("castledger@", "postgres@"))
+    operator = await asyncpg.connect(operator_url(database))
     ingest = await connect(database, Role.INGEST, application_name="test")
     campaigns = [await make_campaign(operator, tenant, sponsors[number].sponsor_id) for number in (0, 0, 1)]
     flights = [

@@ -21,6 +21,7 @@ from ingest.spike_guard import guard
 from tests.address_databases import write_database
 from tests.factories import OVERCAST, MadePodcast, make_episode, make_hit, make_podcast, make_tenant, write_segment
 from tests.ledgers import NOW, Ledger
+from tests.postgres import operator_url
 
 pytestmark = pytest.mark.anyio
 
@@ -203,7 +204,7 @@ async def test_shared_addresses_are_many_people(
 ) -> None:
     hits = [make_hit(HOUR + n * dt.timedelta(minutes=1), f"cdn.example.com/e{n}.mp3") for n in range(12)]
     await land(ledger, hits)
-    operator = await asyncpg.connect(str(database.url).replace("castledger@", "postgres@"))
+    operator = await asyncpg.connect(operator_url(database))
     await operator.execute("update ts.listener_events set networks = 16")
     assert (await look(ledger))["spikes"] == 0
     await operator.execute("update ts.listener_events set networks = 15")
