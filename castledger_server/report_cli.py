@@ -55,6 +55,12 @@ def add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             "Have a report of some days made, wait until it is, and write its file. Ends with 1 when it could not be\n"
             "made or was not ready in time; what is asked for is made all the same, and `fetch` writes it later."
         ),
+        epilog=(
+            "examples:\n"
+            "  castledger report podcast --from 2026-10-01 --to 2026-11-01 --out october.csv\n"
+            "  castledger report sponsor --sponsor Acme --from 2026-10-01 --to 2026-11-01 --out acme.xlsx\n"
+            "  castledger report sponsor --help        what else a kind takes\n"
+        ),
     )
     kinds = report.add_subparsers(metavar="KIND", required=True)
     sponsor = _add(
@@ -68,12 +74,13 @@ def add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ),
         examples=(
             "sponsor --sponsor Acme --from 2026-10-01 --to 2026-11-01 --out acme.xlsx",
-            "sponsor --sponsor Acme --campaign 0198f0c2-… --from 2026-10-01 --to 2026-11-01 --format json | jq .tables",
+            "sponsor --sponsor Acme --from 2026-10-01 --to 2026-11-01 --format json | jq .tables.flights",
         ),
     )
     sponsor.add_argument("--sponsor", required=True, metavar="NAME", help="of which one; its id will do as well")
     sponsor.add_argument("--campaign", metavar="ID", help="only this one, as `castledger campaigns` shows it")
     sponsor.add_argument("--run", dest="run_id", metavar="ID", help="the attribution run to tell conversions by")
+    _add_days(sponsor)
     podcast = _add(
         kinds,
         "podcast",
@@ -86,6 +93,7 @@ def add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     podcast.add_argument("--podcast", metavar="ID", help="a podcast_id; by default the only podcast")
     podcast.add_argument("--tz", default="UTC", metavar="ZONE", help="whose days they are, such as Europe/Berlin (UTC)")
+    _add_days(podcast)
     delivery = _add(
         kinds,
         "delivery",
@@ -95,6 +103,7 @@ def add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     delivery.add_argument("--sponsor", metavar="NAME", help="only this one's; its id will do as well")
     delivery.add_argument("--campaign", metavar="ID", help="only this one's, as `castledger campaigns` shows it")
+    _add_days(delivery)
     fetch = kinds.add_parser(
         "fetch",
         help="write the file of a report that was asked for before",
@@ -122,14 +131,15 @@ def _add(
         description=description,
         epilog="examples:\n" + "".join(f"  castledger report {example}\n" for example in examples),
     )
-    parser.add_argument("--from", dest="first", required=True, metavar="DATE", help="the first day")
-    parser.add_argument(
-        "--to", dest="until", required=True, metavar="DATE", help="the day after the last, 400 later at most"
-    )
-    parser.add_argument("--format", choices=_FORMATS, help="by default that of --out's ending, else csv")
-    _add_file(parser)
     parser.set_defaults(run=_make, kind=name)
     return parser
+
+
+def _add_days(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--from", dest="first", required=True, metavar="DATE", help="the first day")
+    parser.add_argument("--to", dest="until", required=True, metavar="DATE", help="the day after the last one")
+    parser.add_argument("--format", choices=_FORMATS, help="by default that of --out's ending, else csv")
+    _add_file(parser)
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:

@@ -98,7 +98,8 @@ def test_help_names_every_command_with_examples(capsys: pytest.CaptureFixture[st
     assert caught.value.code == 0
     said = capsys.readouterr().out
     services = ("tracker", "collector", "ingest", "api", "migrate")
-    for command in ("up", *services, "doctor", "podcast", "feed", "classify", "explain"):
+    ours = ("up", "doctor", "podcast", "feed", "classify", "explain", "campaigns", "campaign", "report")
+    for command in (*services, *ours):
         assert re.search(rf"\n    {command}\s", said)
     assert "castledger up --data-dir" in said
 
