@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from uuid import UUID
 
@@ -53,10 +52,7 @@ def add_campaigns(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def _list(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from castledger_server.campaign_table import list_campaign_lines
-    from castledger_server.commands import write_lines
-
-    def say(line: str) -> None:
-        sys.stderr.write(f"castledger: {line}\n")
+    from castledger_server.commands import say, write_lines
 
     api = api_of(options, environ)
     write_lines(list_campaign_lines(api, sponsor=options.sponsor, is_all=options.all, say=say))

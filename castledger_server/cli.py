@@ -208,12 +208,12 @@ def _podcast_add(options: argparse.Namespace, environ: Mapping[str, str]) -> int
 
 
 def _feed_rewrite(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    from castledger_server.commands import find_public_url
+    from castledger_server.commands import find_public_url, say
     from castledger_server.feed_commands import rewrite
 
     settings = _settings(options, environ)
     public_url = find_public_url(options.public_url, settings.tracker.public_url, settings.data_dir)
-    data = rewrite(options.feed, public_url=public_url, settings=settings.feed, say=_say)
+    data = rewrite(options.feed, public_url=public_url, settings=settings.feed, say=say)
     output: Path | None = options.output
     if output is None:
         sys.stdout.buffer.write(data)
@@ -228,7 +228,7 @@ def _feed_rewrite(options: argparse.Namespace, environ: Mapping[str, str]) -> in
 
 def _feed_check(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from analytics_core.feed_rules import FeedLevel
-    from castledger_server.commands import find_public_url, write_lines
+    from castledger_server.commands import find_public_url, say, write_lines
     from castledger_server.feed_commands import check, tell_report
 
     settings = _settings(options, environ)
@@ -245,7 +245,7 @@ def _feed_check(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         settings=settings.feed,
         episodes=options.episodes,
         concurrency=options.concurrency,
-        say=_say,
+        say=say,
     )
     if options.json:
         sys.stdout.buffer.write(report.as_json())
@@ -253,11 +253,6 @@ def _feed_check(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     else:
         write_lines(tell_report(report))
     return 1 if report.count(FeedLevel.FAULT) else 0
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"castledger: {line}\n")
-    sys.stderr.flush()
 
 
 def _classify(_: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -3,46 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-import msgspec
-
-from analytics_core.errors import CastledgerError, ConfigError, InvalidInput
+from analytics_core.errors import InvalidInput
 from castledger_server.api_options import add_api_options, api_of
 from castledger_server.restate_cli import read_range
 
 if TYPE_CHECKING:
     from castledger_server.api_access import Api
+    from castledger_server.report_files import Report
 
-__all__ = ("ReportNotMade", "add_report", "wait_for_report")
+__all__ = ("add_report",)
 
 _FORMATS: Final = ("json", "csv", "xlsx", "parquet")
 _BINARY: Final = ("xlsx", "parquet")
 _WAIT_S: Final = 600
 _MOST_WAIT_S: Final = 86_400
-_LOOK_EVERY_S: Final = 1.0
-_A_WHOLE: Final = 1_000_000
-
-
-class ReportNotMade(CastledgerError):
-    """A report failed, or was not ready in time."""
-
-    code = "report_not_made"
-
-
-class _Report(msgspec.Struct, frozen=True, kw_only=True):
-    report_id: UUID
-    format: str
-    status: str
-    done_ppm: int
-    error: str | None
-    sha256: str | None
 
 
 def add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -161,44 +141,59 @@ _seconds.__name__ = f"number of seconds from 0 to {_MOST_WAIT_S:,}"
 
 
 def _make(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from castledger_server.commands import say
+    from castledger_server.report_files import ask_for_report
+
     first, until = read_range(options)
     out: Path | None = options.out
+    _check_out(out)
     format_ = options.format or _format_of(out)
-    _check_out(out, format_)
+    _check_format(out, format_)
+    wanted = {"kind": options.kind, "format": format_, "from": str(first), "to": str(until), **_ids(options)}
     api = api_of(options, environ)
-    wanted = {"kind": options.kind, "format": format_, "from": str(first), "to": str(until), **_subject(api, options)}
-    report = msgspec.json.decode(api.send("POST", "/reports", wanted), type=_Report)
-    _say(f"report {report.report_id} is asked for; `castledger report fetch` gets it later, too")
-    _write(api, report, out, wait_s=options.wait)
-    return 0
+    report = ask_for_report(api, wanted | _names(api, options))
+    say(f"report {report.report_id} is asked for; `castledger report fetch` gets it later, too")
+    return _write(api, report, options)
 
 
 def _fetch(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from castledger_server.report_files import read_report
+
     report_id = _read_id(options.report, "ID", "it was told when the report was asked for")
-    out: Path | None = options.out
-    _check_out(out)
+    _check_out(options.out)
     api = api_of(options, environ)
-    report = _read(api, report_id)
-    _check_out(out, report.format)
-    _write(api, report, out, wait_s=options.wait)
+    report = read_report(api, report_id)
+    _check_format(options.out, report.format)
+    return _write(api, report, options)
+
+
+def _write(api: Api, report: Report, options: argparse.Namespace) -> int:
+    from castledger_server.commands import say
+    from castledger_server.report_files import wait_for_report, write_report
+
+    report = wait_for_report(api, report, wait_s=options.wait, say=say)
+    write_report(api, report, options.out, say=say)
     return 0
 
 
-def _subject(api: Api, options: argparse.Namespace) -> dict[str, Any]:
-    """Say what a report is about, as the API takes it."""
+def _ids(options: argparse.Namespace) -> dict[str, Any]:
+    """Read what is named by its id."""
+    about: dict[str, Any] = {}
+    if getattr(options, "campaign", None) is not None:
+        about["campaign_id"] = _read_id(options.campaign, "--campaign", "`castledger campaigns` shows them")
+    if getattr(options, "run_id", None) is not None:
+        about["run_id"] = _read_id(options.run_id, "--run", "`GET /api/v1/attribution/runs` lists them")
+    return about
+
+
+def _names(api: Api, options: argparse.Namespace) -> dict[str, Any]:
+    """Find what the API has to be asked for: a sponsor by its name, or the only podcast."""
     from castledger_server.campaign_answers import find_sponsor
     from castledger_server.commands import find_only_podcast
 
     if options.kind == "podcast":
         return {"podcast_id": options.podcast or find_only_podcast(api), "tz": options.tz}
-    about: dict[str, Any] = {}
-    if options.sponsor is not None:
-        about["sponsor_id"] = find_sponsor(api, options.sponsor).sponsor_id
-    if options.campaign is not None:
-        about["campaign_id"] = _read_id(options.campaign, "--campaign", "`castledger campaigns` shows them")
-    if options.kind == "sponsor" and options.run_id is not None:
-        about["run_id"] = _read_id(options.run_id, "--run", "`GET /api/v1/attribution/runs` lists them")
-    return about
+    return {} if options.sponsor is None else {"sponsor_id": find_sponsor(api, options.sponsor).sponsor_id}
 
 
 def _read_id(text: str, option: str, hint: str) -> UUID:
@@ -213,60 +208,14 @@ def _format_of(out: Path | None) -> str:
     return ending if ending in _FORMATS else "csv"
 
 
-def _check_out(out: Path | None, format_: str = "csv") -> None:
-    """See that a file can be written before anything is asked for."""
-    if out is None:
-        if format_ in _BINARY and sys.stdout.isatty():
-            raise InvalidInput("--out", f"is needed: {format_} is nothing to look at in a terminal")
-    elif not out.absolute().parent.is_dir():
+def _check_out(out: Path | None) -> None:
+    """See that there is a place for the file before anything is asked for."""
+    if out is not None and not out.absolute().parent.is_dir():
         raise InvalidInput("--out", f"there is no folder {out.absolute().parent}")
+    if out is not None and out.is_dir():
+        raise InvalidInput("--out", f"{out} is a folder; name a file in it")
 
 
-def _read(api: Api, report_id: UUID) -> _Report:
-    return msgspec.json.decode(api.get(f"/reports/{report_id}", {}), type=_Report)
-
-
-def wait_for_report(api: Api, report: _Report, *, wait_s: float) -> _Report:
-    """Look at a report until it is ready, and tell how far it is.
-
-    Raises:
-        ApiRefusal: The API refused.
-        ReportNotMade: It failed, or was not ready in time.
-    """
-    deadline = time.monotonic() + wait_s
-    told = 0
-    while report.status not in ("ready", "failed"):
-        if report.done_ppm > told:
-            told = report.done_ppm
-            _say(f"{100 * told // _A_WHOLE} % is made")
-        left_s = deadline - time.monotonic()
-        if left_s <= 0:
-            raise ReportNotMade(
-                f"the report is {report.status} after {wait_s:,} s; later: castledger report fetch {report.report_id}"
-            )
-        time.sleep(min(_LOOK_EVERY_S, left_s))
-        report = _read(api, report.report_id)
-    if report.status == "failed":
-        raise ReportNotMade(f"the report {report.report_id} could not be made: {report.error}")
-    return report
-
-
-def _write(api: Api, report: _Report, out: Path | None, *, wait_s: float) -> None:
-    report = wait_for_report(api, report, wait_s=wait_s)
-    content = api.get(f"/reports/{report.report_id}/file", {})
-    if hashlib.sha256(content).hexdigest() != report.sha256:
-        raise ReportNotMade(f"another file came than was made; try again: castledger report fetch {report.report_id}")
-    if out is None:
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
-        return
-    try:
-        out.write_bytes(content)
-    except OSError as error:
-        raise ConfigError([f"--out: {out} cannot be written ({error.strerror})"]) from error
-    _say(f"{out}: {len(content):,} bytes")
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"castledger: {line}\n")
-    sys.stderr.flush()
+def _check_format(out: Path | None, format_: str) -> None:
+    if out is None and format_ in _BINARY and sys.stdout.isatty():
+        raise InvalidInput("--out", f"is needed: {format_} is nothing to look at in a terminal")
