@@ -240,7 +240,11 @@ def build_document(app: Litestar, *, version: str) -> dict[str, Any]:
             "summary": summary,
             "parameters": _parameters(operation),
             "responses": {
-                str(operation.handler.status_code): success,
+                # Beside its own status, which is that of what is new.
+                **{
+                    str(status): success
+                    for status in (operation.handler.status_code, *operation.handler.opt.get("repeated", ()))
+                },
                 **({"304": dict(_UNCHANGED)} if operation.handler.opt.get("is_tagged") else {}),
                 **{
                     str(status): {

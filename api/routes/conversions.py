@@ -60,6 +60,7 @@ def _instant(at: Moment | None) -> dt.datetime | None:
     opt={
         "permission": Permission.ATTRIBUTION_WRITE,
         "bodies": {"application/json": ConversionFields | SendConversions},
+        "repeated": (200,),
         "refusals": (404, 409),
     },
 )

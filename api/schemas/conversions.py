@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -14,7 +14,6 @@ from analytics_core.conversions import (
     MAX_ANSWER,
     MAX_CONVERSIONS,
     AdjustmentKind,
-    ConversionFields,
     ConversionSource,
 )
 from analytics_core.db.conversions import AdjustmentRow, ConversionRow, standing_of
@@ -36,9 +35,9 @@ _Instant = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 
 
 class SendConversions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Several conversions, each with a verdict of its own."""
+    """Several conversions, each as it would be sent alone, and with a verdict of its own, whatever it is."""
 
-    conversions: Annotated[list[ConversionFields], msgspec.Meta(max_length=MAX_CONVERSIONS)]
+    conversions: Annotated[list[Any], msgspec.Meta(max_length=MAX_CONVERSIONS)]
 
 
 class AdjustConversion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
