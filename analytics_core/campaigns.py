@@ -259,6 +259,9 @@ def check_campaign_days(starts_on: dt.date, ends_on: dt.date) -> None:
 
 
 def _check_quarter(at: dt.datetime, path: str) -> None:
+    # First: what lies at an end of the calendar is no time of UTC.
+    if not EARLIEST < at.date() < LATEST:
+        raise InvalidInput(path, f"has to be later than {EARLIEST} and before {LATEST}", code="out_of_range")
     if at.tzinfo is None or not is_quarter_hour(at.astimezone(dt.UTC)):
         raise InvalidInput(path, "has to be an instant on a quarter hour, with an offset", code="not_a_quarter_hour")
 

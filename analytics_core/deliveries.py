@@ -46,6 +46,7 @@ NoMakegood: TypeAlias = Literal["no_booking", "not_over", "cancelled"]
 NoAmount: TypeAlias = Literal["no_run"]
 
 _CANCELLED: Final = "cancelled"
+_COMPLETED: Final = "completed"
 _DRAFT: Final = "draft"
 _MISSED: Final = "missed"
 
@@ -81,8 +82,8 @@ class FlightTerms(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_cancelled(self) -> bool:
-        """Tell whether nothing more is promised."""
-        return _CANCELLED in (self.status, self.campaign_status)
+        """Tell whether nothing more is promised; what was over before its campaign was cancelled stays sold."""
+        return self.status == _CANCELLED or (self.campaign_status == _CANCELLED and self.status != _COMPLETED)
 
     def phase(self, now: dt.datetime) -> Phase:
         """Tell where the flight is."""

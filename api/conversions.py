@@ -19,7 +19,7 @@ from analytics_core.conversions import (
     judge_conversion,
 )
 from analytics_core.db import conversions as storage
-from analytics_core.db.conversion_actions import action_archived, find_actions
+from analytics_core.db.conversion_actions import action_archived, use_actions
 from analytics_core.db.conversions import (
     Added,
     AdjustmentRow,
@@ -86,7 +86,7 @@ async def _store(
     work: Work, given: Sequence[GivenConversion], customers: Mapping[str, UUID], now: dt.datetime
 ) -> list[Added | Conflict | NotFound]:
     """Store conversions; say of each what became of it, or why it was refused."""
-    actions = await find_actions(work.conn, {one.action_id for one in given})
+    actions = await use_actions(work.conn, {one.action_id for one in given})
     refused: dict[int, Conflict | NotFound] = {}
     new: list[NewConversion] = []
     for place, one in enumerate(given):

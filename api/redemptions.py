@@ -13,7 +13,7 @@ import msgspec
 from litestar import Request
 
 from analytics_core.conversions import ConversionSource, GivenConversion, said_hash
-from analytics_core.db.conversion_actions import ActionRow, action_archived, find_action
+from analytics_core.db.conversion_actions import ActionRow, action_archived, find_action, use_actions
 from analytics_core.db.conversions import Added, Fate, NewConversion, add_conversions, foresee_conversions
 from analytics_core.db.pool import Connection
 from analytics_core.event_pages import customer_key
@@ -227,6 +227,7 @@ async def take_redemptions(
         async with resources_of(request).database.tenant(tenant, snapshot=True) as conn:
             return await run(conn, foresee_conversions)
     async with writing(request, "conversion.import") as work:
+        await use_actions(work.conn, [action_id])
         taken = await run(work.conn, add_conversions)
         told = {"action_id": action_id, "created": taken.created, "repeated": taken.repeated}
         return work.done(taken, resource=None, after=told)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,6 +17,9 @@ from castledger_server.processes import is_running
 
 __all__ = ("Api", "ApiRefusal", "find_api")
 
+_Row = TypeVar("_Row")
+
+_PAGE: Final = "200"
 _TIMEOUT_S: Final = 60.0
 _PATIENCE_S: Final = 120
 """How long a command waits in all where the API says that it is asked too fast."""
@@ -42,6 +45,11 @@ class _Problem(msgspec.Struct):
     errors: list[_Fault] = []
 
 
+class _Page(msgspec.Struct):
+    data: list[msgspec.Raw]
+    next_cursor: str | None = None
+
+
 class Api:
     """An API with the key to it.
 
@@ -61,6 +69,21 @@ class Api:
             ApiRefusal: The API refused, or does not answer.
         """
         return self._ask("GET", path, params=dict(parameters))
+
+    def get_all(self, path: str, row: type[_Row], **parameters: str) -> Iterator[_Row]:
+        """Read every row of the list at *path*, below ``/api/v1``, a page at a time.
+
+        Raises:
+            ApiRefusal: The API refused, or does not answer.
+        """
+        asked = {**parameters, "limit": _PAGE}
+        while True:
+            page = msgspec.json.decode(self.get(path, asked), type=_Page)
+            for one in page.data:
+                yield msgspec.json.decode(one, type=row)
+            if page.next_cursor is None:
+                return
+            asked["cursor"] = page.next_cursor
 
     def post(self, path: str, content: bytes, *, media_type: str) -> bytes:
         """Send *content* to *path*, below ``/api/v1``.

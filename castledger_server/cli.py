@@ -16,6 +16,7 @@ from analytics_core.settings import Settings, load_settings
 from castledger_server.archive_cli import add_archive
 from castledger_server.audit_cli import add_audit
 from castledger_server.backup_cli import add_backup
+from castledger_server.campaigns_cli import add_campaigns
 from castledger_server.compare_cli import add_compare
 from castledger_server.erase_cli import add_erase
 from castledger_server.import_log_cli import add_import_log
@@ -26,6 +27,7 @@ from castledger_server.mail_cli import add_mail
 from castledger_server.profile_cli import add_profile
 from castledger_server.recount_cli import add_recount
 from castledger_server.replaced_cli import add_replaced
+from castledger_server.report_cli import add_report
 from castledger_server.restate_cli import add_restate
 from castledger_server.retention_cli import add_retention, find_settings
 from castledger_server.spikes_cli import add_spikes
@@ -217,12 +219,12 @@ def _podcast_add(options: argparse.Namespace, environ: Mapping[str, str]) -> int
 
 
 def _feed_rewrite(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    from castledger_server.commands import find_public_url
+    from castledger_server.commands import find_public_url, say
     from castledger_server.feed_commands import rewrite
 
     settings = _settings(options, environ)
     public_url = find_public_url(options.public_url, settings.tracker.public_url, settings.data_dir)
-    data = rewrite(options.feed, public_url=public_url, settings=settings.feed, say=_say)
+    data = rewrite(options.feed, public_url=public_url, settings=settings.feed, say=say)
     output: Path | None = options.output
     if output is None:
         sys.stdout.buffer.write(data)
@@ -237,7 +239,7 @@ def _feed_rewrite(options: argparse.Namespace, environ: Mapping[str, str]) -> in
 
 def _feed_check(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from analytics_core.feed_rules import FeedLevel
-    from castledger_server.commands import find_public_url, write_lines
+    from castledger_server.commands import find_public_url, say, write_lines
     from castledger_server.feed_commands import check, tell_report
 
     settings = _settings(options, environ)
@@ -254,7 +256,7 @@ def _feed_check(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         settings=settings.feed,
         episodes=options.episodes,
         concurrency=options.concurrency,
-        say=_say,
+        say=say,
     )
     if options.json:
         sys.stdout.buffer.write(report.as_json())
@@ -262,11 +264,6 @@ def _feed_check(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     else:
         write_lines(tell_report(report))
     return 1 if report.count(FeedLevel.FAULT) else 0
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"castledger: {line}\n")
-    sys.stderr.flush()
 
 
 def _classify(_: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -406,6 +403,8 @@ def _parser() -> argparse.ArgumentParser:
     classify.set_defaults(run=_classify)
     _add_explain(commands)
     add_compare(commands)
+    add_campaigns(commands)
+    add_report(commands)
     add_spool(commands)
     add_jobs(commands)
     add_lists(commands)

@@ -23,6 +23,8 @@ __all__ = (
     "find_only_podcast",
     "find_public_url",
     "is_web_address",
+    "printable",
+    "say",
     "write_lines",
 )
 
@@ -74,6 +76,15 @@ def is_web_address(text: str) -> bool:
     (True, False)
     """
     return text.lower().startswith(("http://", "https://"))
+
+
+def printable(text: str) -> str:
+    """Keep what others have written from steering the terminal.
+
+    >>> printable("One\x1b[2J")
+    'One\ufffd[2J'
+    """
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def add_podcast(api: Api, feed: str, *, settings: FeedSettings) -> Iterator[str]:
@@ -182,6 +193,12 @@ def explain_day(api: Api, *, day: str, episode_id: str | None, podcast_id: str |
         yield f"{said.left_out:,} eligible hits are left out: accepted spikes, or another source counts for this day"
     yield f"{said.day} (UTC) is {said.state}{', and hits may still be missing' if said.partial else ''}"
     yield f"profile {said.profile}, rules {said.rules}, complete up to {said.cutoff or 'nothing yet'}"
+
+
+def say(line: str) -> None:
+    """Tell whoever waits how far it is, beside what a command writes."""
+    sys.stderr.write(f"castledger: {line}\n")
+    sys.stderr.flush()
 
 
 def write_lines(lines: Iterable[str]) -> None:

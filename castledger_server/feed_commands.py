@@ -22,7 +22,7 @@ from analytics_core.feed_rules import RULES, FeedLevel
 from analytics_core.feeds import Feed, parse_feed
 from analytics_core.guarded_http import MayReach, Resolver, is_public_address, resolve
 from analytics_core.settings import FeedSettings
-from castledger_server.commands import is_web_address
+from castledger_server.commands import is_web_address, printable
 
 __all__ = ("FeedReport", "FollowedChain", "check", "is_own_address", "read_feed", "rewrite", "tell_report")
 
@@ -189,7 +189,7 @@ def check(
         nonlocal done
         done += 1
         ms = sum(hop.ms for hop in chain.hops)
-        say(f"{done}/{len(newest)} {len(chain.hops)} hops, {ms / 1000:.2f} s: {_printable(newest[url].title)}")
+        say(f"{done}/{len(newest)} {len(chain.hops)} hops, {ms / 1000:.2f} s: {printable(newest[url].title)}")
 
     if may_reach is None:
         may_reach = _allow_all if settings.allow_private else _allow_public_and_own
@@ -221,7 +221,7 @@ def _allow_public_and_own(address: str) -> bool:
 def tell_report(report: FeedReport) -> Iterator[str]:
     """Tell people what was found, the worst first, alike findings together."""
     numbers = f"{len(report.feed.episodes)} episodes, {len(report.followed)} followed to their files"
-    yield f"{_printable(report.feed.title)}: {numbers}"
+    yield f"{printable(report.feed.title)}: {numbers}"
     order = list(FeedLevel)
     codes = dict.fromkeys(finding.code for finding in report.findings)
     for code in sorted(codes, key=lambda code: order.index(RULES[code].level)):
@@ -238,20 +238,11 @@ def _tell(alike: list[FeedFinding]) -> Iterator[str]:
     many = f" ({len(alike)} times)" if len(alike) > 1 else ""
     yield f"{first.rule.level.value}: {first.code}{many}"
     for finding in alike[:_NAMED]:
-        where = f"{_printable(finding.title)}: " if finding.title is not None else ""
-        yield f"  {where}{_printable(finding.text)}"
+        where = f"{printable(finding.title)}: " if finding.title is not None else ""
+        yield f"  {where}{printable(finding.text)}"
         if finding.url is not None:
-            yield f"    {_printable(finding.url)}"
+            yield f"    {printable(finding.url)}"
     if len(alike) > _NAMED:
         yield f"  … and {len(alike) - _NAMED} more; --json lists all"
     yield f"  what it means: {first.rule.means}"
     yield f"  what to do:    {first.rule.remedy}"
-
-
-def _printable(text: str) -> str:
-    """Keep what a feed says from steering the terminal.
-
-    >>> _printable("One\x1b[2J")
-    'One\ufffd[2J'
-    """
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)

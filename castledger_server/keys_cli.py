@@ -7,14 +7,13 @@ import datetime as dt
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import msgspec
 
 from analytics_core.errors import InvalidInput
-from analytics_core.settings import load_settings
+from castledger_server.api_options import add_api_options, api_of
 
 if TYPE_CHECKING:
     from castledger_server.api_access import Api
@@ -23,7 +22,6 @@ __all__ = ("add_keys", "add_one", "list_lines", "revoke", "rotate")
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _SHOWN_SCOPES: Final = 3
-_PAGE: Final = "200"
 
 
 class _Key(msgspec.Struct):
@@ -38,11 +36,6 @@ class _Key(msgspec.Struct):
     revoked_at: dt.datetime | None
     replaced_by: UUID | None
     key: str = ""
-
-
-class _Keys(msgspec.Struct):
-    data: list[_Key]
-    next_cursor: str | None = None
 
 
 def add_keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -128,9 +121,7 @@ def _add(
         description=description,
         epilog="examples:\n" + "".join(f"  castledger keys {example}\n" for example in examples),
     )
-    parser.add_argument("--api-url", metavar="URL", help="the API (CASTLEDGER_API_URL); else that of a running `up`")
-    parser.add_argument("--api-key", metavar="KEY", help="the key to it (CASTLEDGER_API_KEY)")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="of a running `up` (CASTLEDGER_DATA_DIR)")
+    add_api_options(parser)
     parser.set_defaults(run=run)
     return parser
 
@@ -138,14 +129,6 @@ def _add(
 def _add_id(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("key", metavar="ID", help="as `castledger keys ls` shows it")
     parser.add_argument("--dry-run", action="store_true", help="show which key it would be, and change nothing")
-
-
-def _api(options: argparse.Namespace, environ: Mapping[str, str]) -> Api:
-    from castledger_server.api_access import find_api
-
-    data_dir: Path | None = options.data_dir
-    settings = load_settings(environ, data_dir=data_dir.absolute() if data_dir else None)
-    return find_api(options.api_url, options.api_key, environ, data_dir=settings.data_dir)
 
 
 def _read_id(text: str) -> UUID:
@@ -177,7 +160,7 @@ def _list(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from analytics_core.clock import SystemClock
     from castledger_server.commands import write_lines
 
-    write_lines(list_lines(_api(options, environ), now=SystemClock().now(), is_all=options.all))
+    write_lines(list_lines(api_of(options, environ), now=SystemClock().now(), is_all=options.all))
     return 0
 
 
@@ -190,13 +173,13 @@ def _make(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if options.scopes is not None:
         wanted["scopes"] = [scope.strip() for scope in options.scopes.split(",") if scope.strip()]
     wanted["expires_at"] = _read_end(options.expires, now=SystemClock().now())
-    _tell_text(add_one(_api(options, environ), wanted))
+    _tell_text(add_one(api_of(options, environ), wanted))
     return 0
 
 
 def _rotate(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     overlap_s = _read_seconds(options.overlap, option="--overlap")
-    key_id, api = _read_id(options.key), _api(options, environ)
+    key_id, api = _read_id(options.key), api_of(options, environ)
     if options.dry_run:
         sys.stdout.write(f"{_name(_read(api, key_id))} would be replaced, and end {_after(overlap_s)}\n")
         return 0
@@ -207,7 +190,7 @@ def _rotate(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _revoke(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    key_id, api = _read_id(options.key), _api(options, environ)
+    key_id, api = _read_id(options.key), api_of(options, environ)
     found = _read(api, key_id)
     if options.dry_run:
         sys.stdout.write(f"{_name(found)} would be revoked; {_used(found)}\n")
@@ -259,16 +242,6 @@ def _read(api: Api, key_id: UUID) -> _Key:
     return msgspec.json.decode(api.get(f"/api-keys/{key_id}", {}), type=_Key)
 
 
-def _read_all(api: Api) -> Iterator[_Key]:
-    parameters = {"limit": _PAGE}
-    while True:
-        page = msgspec.json.decode(api.get("/api-keys", parameters), type=_Keys)
-        yield from page.data
-        if page.next_cursor is None:
-            return
-        parameters = {"limit": _PAGE, "cursor": page.next_cursor}
-
-
 def list_lines(api: Api, *, now: dt.datetime, is_all: bool) -> Iterator[str]:
     """List keys, a line each under a heading.
 
@@ -276,7 +249,7 @@ def list_lines(api: Api, *, now: dt.datetime, is_all: bool) -> Iterator[str]:
         ApiRefusal: The API refused, or does not answer.
     """
     yield f"{'id':<38}{'begins with':<15}{'state':<18}{'last used (UTC)':<18}name: what it may do"
-    for key in _read_all(api):
+    for key in api.get_all("/api-keys", _Key):
         state = _state(key, now=now)
         if is_all or state not in ("revoked", "expired"):
             used = "never" if key.last_used_at is None else f"{key.last_used_at:%Y-%m-%d %H:%M}"

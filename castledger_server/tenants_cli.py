@@ -6,22 +6,20 @@ import argparse
 import datetime as dt
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from analytics_core.errors import InvalidInput
 from analytics_core.quotas import Metric, Period, Quota, parse_quota
-from analytics_core.settings import load_settings
 from analytics_core.tenants import GRACE_DAYS, MAX_GRACE_DAYS, parse_slug, parse_tenant_name
+from castledger_server.api_options import add_api_options, api_of
 
 if TYPE_CHECKING:
     from castledger_server.api_access import Api
 
 __all__ = ("add_tenants",)
 
-_PAGE: Final = "200"
 _UNITS: Final = {Period.TOTAL: "", Period.DAY: "/day", Period.MONTH: "/month"}
 
 
@@ -40,7 +38,6 @@ class _Tenant(msgspec.Struct):
 
 class _Tenants(msgspec.Struct):
     data: list[_Tenant]
-    next_cursor: str | None
 
 
 class _Used(msgspec.Struct):
@@ -178,9 +175,7 @@ def _add(
         description=description,
         epilog="examples:\n" + "".join(f"  castledger tenants {example}\n" for example in examples),
     )
-    parser.add_argument("--api-url", metavar="URL", help="the API (CASTLEDGER_API_URL); else that of a running `up`")
-    parser.add_argument("--api-key", metavar="KEY", help="the owner's key to it (CASTLEDGER_API_KEY)")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="of a running `up` (CASTLEDGER_DATA_DIR)")
+    add_api_options(parser, key="the owner's key to it")
     parser.set_defaults(run=run)
     return parser
 
@@ -194,14 +189,6 @@ def _days(text: str) -> int:
     if not 0 <= number <= MAX_GRACE_DAYS:
         raise argparse.ArgumentTypeError(f"{text} is not from 0 to {MAX_GRACE_DAYS}")
     return number
-
-
-def _api(options: argparse.Namespace, environ: Mapping[str, str]) -> Api:
-    from castledger_server.api_access import find_api
-
-    data_dir: Path | None = options.data_dir
-    settings = load_settings(environ, data_dir=data_dir.absolute() if data_dir else None)
-    return find_api(options.api_url, options.api_key, environ, data_dir=settings.data_dir)
 
 
 def _find(api: Api, slug: str) -> _Tenant:
@@ -223,15 +210,9 @@ def _state(tenant: _Tenant) -> str:
 
 
 def _lines(api: Api) -> Iterator[str]:
-    parameters = {"limit": _PAGE}
     yield f"{'slug':<24}{'made (UTC)':<12}{'name':<32}state"
-    while True:
-        page = msgspec.json.decode(api.get("/tenants", parameters), type=_Tenants)
-        for tenant in page.data:
-            yield f"{tenant.slug:<24}{tenant.created_at:%Y-%m-%d}  {tenant.name:<32}{_state(tenant)}"
-        if page.next_cursor is None:
-            return
-        parameters = {"limit": _PAGE, "cursor": page.next_cursor}
+    for tenant in api.get_all("/tenants", _Tenant):
+        yield f"{tenant.slug:<24}{tenant.created_at:%Y-%m-%d}  {tenant.name:<32}{_state(tenant)}"
 
 
 def _usage(api: Api, tenant: _Tenant) -> list[_Used]:
@@ -247,13 +228,13 @@ def _tell_usage(usage: list[_Used]) -> None:
 
 
 def _list(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    for line in _lines(_api(options, environ)):
+    for line in _lines(api_of(options, environ)):
         _tell(line)
     return 0
 
 
 def _show(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    api = _api(options, environ)
+    api = api_of(options, environ)
     tenant = _find(api, options.slug)
     for name, value in (
         ("slug", tenant.slug),
@@ -274,7 +255,7 @@ def _make(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         "name": parse_tenant_name(options.name, path="--name"),
         **({} if options.owner_email is None else {"owner_email": options.owner_email}),
     }
-    made = msgspec.json.decode(_api(options, environ).send("POST", "/tenants", wanted), type=_Tenant)
+    made = msgspec.json.decode(api_of(options, environ).send("POST", "/tenants", wanted), type=_Tenant)
     said = f"the tenant {made.slug} is made ({made.tenant_id})"
     if made.api_key is not None:
         # The key's text alone, so that it can go where it belongs.
@@ -288,7 +269,7 @@ def _make(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _set_status(options: argparse.Namespace, environ: Mapping[str, str], status: str) -> int:
-    api = _api(options, environ)
+    api = api_of(options, environ)
     tenant = _find(api, options.slug)
     answer = api.send("PATCH", f"/tenants/{tenant.tenant_id}", {"status": status})
     _tell(f"{tenant.slug} is {msgspec.json.decode(answer, type=_Tenant).status}")
@@ -307,7 +288,7 @@ def _quota(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     given = {(quota.metric, quota.period): quota for quota in map(parse_quota, options.quotas)}
     if len(given) < len(options.quotas):
         raise InvalidInput("QUOTA", "is given twice for the same thing")
-    api = _api(options, environ)
+    api = api_of(options, environ)
     tenant = _find(api, options.slug)
     usage = _usage(api, tenant)
     if given:
@@ -325,7 +306,7 @@ def _quota(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _close(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    api = _api(options, environ)
+    api = api_of(options, environ)
     tenant = _find(api, options.slug)
     if options.dry_run:
         _tell(f"{tenant.slug} would be read alone, and erased in {options.days} days, with all of:")

@@ -193,7 +193,7 @@ async def _compute(conn: Connection, pool: Pool, waiting: WaitingRun, *, clock: 
         if wrong:
             raise AssertionError(f"{wrong} conversions are not credited once")
         await add_totals(conn, waiting)
-        summary = tally.summary(insufficient=insufficient, removal_ppm=removal_ppm)
+        summary = tally.summary(insufficient=insufficient, removal_ppm=removal_ppm, campaigns=book.campaigns)
         await finish_run(conn, waiting, summary, now=clock.now())
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID, uuid4
 
@@ -170,6 +172,7 @@ async def make_run(
     status: str = "ready",
     models: tuple[str, ...] = ("linear",),
     created_at: dt.datetime = _MADE_AT,
+    tells_of: Sequence[UUID] | None = None,
 ) -> UUID:
     """Store an attribution run with totals: model, flight, currency, millionths of conversions and new ones, value."""
     run_id = uuid4()
@@ -189,6 +192,7 @@ async def make_run(
         code_version="test",
         created_at=created_at,
         finished_at=created_at if status in ("ready", "failed") else None,
+        summary=None if tells_of is None else json.dumps({"campaigns": [str(one) for one in tells_of]}),
     )
     for model, flight_id, currency, conversions, new, value in totals:
         await _insert(

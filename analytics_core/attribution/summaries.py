@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -65,6 +65,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         insufficient: By model, why it has no result.
         removal_ppm: By campaign, which part of the conversions would be lost without it, by the model ``markov``.
         warnings: What to see to.
+        campaigns: All that conversions could be credited to, whether any was; ``None`` where nobody noted it. Of any
+            other campaign, one that a merge of sponsors brought say, the run tells nothing.
     """
 
     conversions: int
@@ -79,6 +81,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     insufficient: dict[Model, str]
     removal_ppm: dict[UUID, int]
     warnings: list[Warned]
+    campaigns: list[UUID] | None = None
 
 
 class Tally:
@@ -123,7 +126,13 @@ class Tally:
         self._unknown_clicks += any(named.missing is Missing.UNKNOWN_CLICK for named in judged.own)
         self._shared += is_shared
 
-    def summary(self, *, insufficient: Mapping[Model, str], removal_ppm: Mapping[UUID, int]) -> Summary:
+    def summary(
+        self,
+        *,
+        insufficient: Mapping[Model, str],
+        removal_ppm: Mapping[UUID, int],
+        campaigns: Sequence[UUID] | None = None,
+    ) -> Summary:
         """Sum up; the same whatever order conversions came in."""
         return Summary(
             conversions=self._conversions.total(),
@@ -143,6 +152,7 @@ class Tally:
             insufficient=dict(insufficient),
             removal_ppm=dict(removal_ppm),
             warnings=self._warnings(),
+            campaigns=None if campaigns is None else list(campaigns),
         )
 
     def _warnings(self) -> list[Warned]:

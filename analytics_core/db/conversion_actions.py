@@ -33,6 +33,7 @@ __all__ = (
     "find_actions",
     "hold_action",
     "list_actions",
+    "use_actions",
 )
 
 MAX_ACTIONS: Final = 200
@@ -89,6 +90,10 @@ _FIND_SOME: Final[LiteralString] = (
     + _COLUMNS
     + " from app.conversion_actions a where a.action_id = any($1::uuid[])"
 )
+
+# Whoever archives one, or merges its sponsor, is waited for; in one order, in which a merge locks them too.
+_USE_SOME: Final[LiteralString] = """/* conversion_actions.use_some */
+select 1 from app.conversion_actions where action_id = any($1::uuid[]) order by action_id for share"""
 
 _LIST: Final[LiteralString] = (
     "/* conversion_actions.list */ select "
@@ -188,6 +193,18 @@ async def find_actions(conn: Connection, action_ids: Collection[UUID]) -> dict[U
     """Read those of some actions that the transaction sees, by their ids."""
     rows = [msgspec.convert(row, ActionRow) for row in await conn.fetch(_FIND_SOME, list(action_ids))]
     return {row.action_id: row for row in rows}
+
+
+async def use_actions(conn: Connection, action_ids: Collection[UUID]) -> dict[UUID, ActionRow]:
+    """Read some actions for conversions of them, so that none is archived, or gets another sponsor, meanwhile.
+
+    Args:
+        conn: In a transaction of the tenant, as the API.
+        action_ids: Which; those that the tenant has are in the answer.
+    """
+    await conn.execute(_USE_SOME, list(action_ids))
+    # In a statement of its own: as whoever was waited for has left them.
+    return await find_actions(conn, action_ids)
 
 
 async def list_actions(

@@ -113,8 +113,9 @@ update app.flights set name = $2, starts_at = $3, ends_at = $4, booked_impressio
     window_days = $7, measurement_days = $8, version = version + 1
 where flight_id = $1"""
 
+# Whoever has cancelled it meanwhile is not undone.
 _SET_STATUS: Final[LiteralString] = """/* flights.set_status */
-update app.flights set status = $2, version = version + 1 where flight_id = $1"""
+update app.flights set status = $2, version = version + 1 where flight_id = $1 and status <> 'cancelled'"""
 
 # What has not begun was never heard; what has is heard until now.
 _END_PLACEMENTS: Final[LiteralString] = """/* flights.end_placements */
@@ -253,7 +254,7 @@ async def change_flight(conn: Connection, held: FlightRow, fields: FlightFields)
 
 
 async def set_flight_status(conn: Connection, flight_id: UUID, status: FlightStatus) -> None:
-    """Move a flight that is held, or whose campaign is, to another state."""
+    """Move a flight that is held, or whose campaign is, to another state; one that is cancelled stays it."""
     await conn.execute(_SET_STATUS, flight_id, status.value)
 
 
@@ -285,6 +286,12 @@ async def settle_flights(conn: Connection, campaign: CampaignRow, *, now: dt.dat
             now=now,
             is_makegood=flight.makegood_of is not None,
         )
+        is_over = flight.status is FlightStatus.COMPLETED or (
+            flight.status is not FlightStatus.PLANNED and now >= flight.ends_at
+        )
+        if is_over and status is FlightStatus.CANCELLED:
+            # It was sold and heard, and is owed whatever becomes of the others.
+            status = FlightStatus.COMPLETED
         if status is not flight.status:
             await set_flight_status(conn, flight.flight_id, status)
             changed.append(await find_flight(conn, flight.flight_id))

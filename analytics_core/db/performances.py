@@ -23,13 +23,22 @@ __all__ = ("ChargedFlight", "Invoice", "Performance", "RunHead", "read_invoice",
 
 
 class RunHead(msgspec.Struct, frozen=True, kw_only=True):
-    """An attribution run that is ready: conversions of which time, received until when, by which models."""
+    """An attribution run that is ready: conversions of which time, received until when, by which models.
+
+    Attributes:
+        campaigns: All that it could credit; ``None`` where that was not noted.
+    """
 
     run_id: UUID
     starts_at: dt.datetime
     ends_at: dt.datetime
     cutoff_at: dt.datetime
     models: Sequence[str]
+    campaigns: frozenset[UUID] | None = None
+
+    def tells_of(self, campaign_id: UUID) -> bool:
+        """Tell whether nothing given to a campaign means that it got nothing."""
+        return self.campaigns is None or campaign_id in self.campaigns
 
 
 class Performance(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +48,7 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
         months: Its reach, month by month.
         cost: What it costs by now; ``None`` where conversions are paid for and no run counted them.
         models: What each model of the run gives; none without one.
-        run: ``None`` where there is none that is ready.
+        run: ``None`` where there is none that is ready and tells of it.
     """
 
     head: CampaignHead
@@ -81,12 +90,14 @@ where l.tenant_id = $1 and l.flight_id = any($2::uuid[])
 group by 1"""
 
 _RUN: Final[LiteralString] = """/* performances.run */
-select run_id, starts_at, ends_at, cutoff_at, models, status from app.attribution_runs
-where tenant_id = $1 and sponsor_id = $2 and run_id = $3"""
+select run_id, starts_at, ends_at, cutoff_at, models, status, summary -> 'campaigns' as campaigns
+from app.attribution_runs where tenant_id = $1 and sponsor_id = $2 and run_id = $3"""
 
+# A merge of sponsors brings runs that never looked at the campaigns of the other.
 _LATEST: Final[LiteralString] = """/* performances.latest_run */
-select run_id, starts_at, ends_at, cutoff_at, models, status from app.attribution_runs
-where tenant_id = $1 and sponsor_id = $2 and status = 'ready'
+select run_id, starts_at, ends_at, cutoff_at, models, status, summary -> 'campaigns' as campaigns
+from app.attribution_runs
+where tenant_id = $1 and sponsor_id = $2 and status = 'ready' and coalesce(summary -> 'campaigns' ?| $3::text[], true)
 order by created_at desc, run_id desc limit 1"""
 
 _TOTALS: Final[LiteralString] = """/* performances.totals */
@@ -101,14 +112,17 @@ async def _count_clicks(conn: Connection, tenant_id: TenantId, flight_ids: Seque
     return {row["flight_id"]: row["clicks"] for row in rows}
 
 
-async def _find_run(conn: Connection, tenant_id: TenantId, sponsor_id: UUID, run_id: UUID | None) -> RunHead | None:
+async def _find_run(
+    conn: Connection, tenant_id: TenantId, sponsor_id: UUID, run_id: UUID | None, campaign_ids: Sequence[UUID]
+) -> RunHead | None:
     """Find an attribution run of a sponsor.
 
     Args:
         conn: In a transaction of the tenant.
         tenant_id: Of the tenant.
         sponsor_id: Whose run.
-        run_id: Which; ``None`` for the latest that is ready.
+        run_id: Which; ``None`` for the latest that is ready and tells of any of the campaigns.
+        campaign_ids: Of the sponsor.
 
     Returns:
         ``None`` where the latest is asked for and there is none.
@@ -118,7 +132,7 @@ async def _find_run(conn: Connection, tenant_id: TenantId, sponsor_id: UUID, run
         Conflict: ``run_not_ready``.
     """
     if run_id is None:
-        row = await conn.fetchrow(_LATEST, tenant_id, sponsor_id)
+        row = await conn.fetchrow(_LATEST, tenant_id, sponsor_id, [str(one) for one in campaign_ids])
         return None if row is None else msgspec.convert(row, _RunState)
     row = await conn.fetchrow(_RUN, tenant_id, sponsor_id, run_id)
     if row is None:
@@ -140,14 +154,16 @@ async def _read_totals(
 def _charge(
     terms: Sequence[FlightTerms],
     delivered: Mapping[UUID, int],
-    totals: Sequence[ModelTotal] | None,
+    run: RunHead | None,
+    totals: Sequence[ModelTotal],
     *,
     now: dt.datetime,
 ) -> list[ChargedFlight]:
     lines = []
     for one in terms:
         count = delivered.get(one.flight_id, 0)
-        conversions = None if totals is None else conversions_of(totals, one.flight_id)
+        is_told = run is not None and run.tells_of(one.campaign_id)
+        conversions = conversions_of(totals, one.flight_id) if is_told else None
         lines.append(
             ChargedFlight(one, count, charge_flight(one, delivered=count, conversions_ppm=conversions, now=now))
         )
@@ -174,9 +190,11 @@ async def read_performance(
     terms = await list_terms(conn, tenant_id, campaign_id=campaign_id)
     delivered = await sum_impressions(conn, tenant_id, [campaign_id])
     clicks = await _count_clicks(conn, tenant_id, [one.flight_id for one in terms])
-    run = await _find_run(conn, tenant_id, head.sponsor_id, run_id)
-    totals = None if run is None else await _read_totals(conn, tenant_id, run.run_id, [campaign_id])
-    lines = _charge(terms, delivered, totals, now=now)
+    run = await _find_run(conn, tenant_id, head.sponsor_id, run_id, [campaign_id])
+    if run is not None and not run.tells_of(campaign_id):
+        run = None
+    totals = [] if run is None else await _read_totals(conn, tenant_id, run.run_id, [campaign_id])
+    lines = _charge(terms, delivered, run, totals, now=now)
     cost = add_charges((line.charge for line in lines), head.currency)
     return Performance(
         head=head,
@@ -184,7 +202,7 @@ async def read_performance(
         months=await read_campaign_reach(conn, tenant_id, campaign_id),
         clicks=sum(clicks.values()),
         cost=cost,
-        models=[] if run is None else figures_by_model(totals or [], run.models, cost=cost, currency=head.currency),
+        models=[] if run is None else figures_by_model(totals, run.models, cost=cost, currency=head.currency),
         run=run,
     )
 
@@ -202,6 +220,6 @@ async def read_invoice(
     terms = await list_terms(conn, tenant_id, insertion_order_id=insertion_order_id)
     campaign_ids = sorted({one.campaign_id for one in terms})
     delivered = await sum_impressions(conn, tenant_id, campaign_ids)
-    run = await _find_run(conn, tenant_id, head.sponsor_id, run_id)
-    totals = None if run is None else await _read_totals(conn, tenant_id, run.run_id, campaign_ids)
-    return Invoice(head, _charge(terms, delivered, totals, now=now), run)
+    run = await _find_run(conn, tenant_id, head.sponsor_id, run_id, campaign_ids)
+    totals = [] if run is None else await _read_totals(conn, tenant_id, run.run_id, campaign_ids)
+    return Invoice(head, _charge(terms, delivered, run, totals, now=now), run)

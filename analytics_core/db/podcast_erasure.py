@@ -85,6 +85,10 @@ with gone as (
 )
 select count(*) from gone"""
 
+# With their files and all links to them: titles and figures are in these.
+_REPORTS: Final[LiteralString] = """/* podcast_erasure.reports */
+delete from app.reports where tenant_id = $1 and (params ->> 'podcast_id')::uuid = $2"""
+
 # Who brings figures up to date only tries these locks: whoever waits for them cannot be waited for in a circle.
 _LOCK_FIGURES: Final[LiteralString] = """/* podcast_erasure.lock_figures */
 select pg_advisory_xact_lock(hashtext('castledger.sums'), $1),
@@ -156,6 +160,7 @@ _COUNT: Final[LiteralString] = (
         select count(*) from app.placement_daily d join app.placements p using (tenant_id, placement_id)
         where p.tenant_no = $1 and p.podcast_no = $2
     ) as placement_daily,
+    (select count(*) from app.reports where tenant_id = $4 and (params ->> 'podcast_id')::uuid = $3) as reports,
     (select count(*) from app.ad_slots where podcast_id = $3) as ad_slots,
     (select count(*) from app.podcast_claims where podcast_no = $2 or podcast_id = $3) as claims,
     (select count(*) from app.podcast_transfers where $2 in (from_podcast_no, to_podcast_no)) as transfers"""
@@ -231,6 +236,8 @@ class _Erasure:
                 await conn.execute(_LOCK_FIGURES, self._podcast_no)
                 removed.update(await self._take_portions(conn, _FIGURES))
                 traces = await self._take_portions(conn, _TRACES)
+                reports = await conn.execute(_REPORTS, self._tenant.tenant_id, self._podcast_id)
+                removed["reports"] = _deleted(reports)
             if not any(removed.values()) and not any(traces.values()):
                 return
 
@@ -249,7 +256,7 @@ class _Erasure:
 
 async def count_podcast(conn: Connection, tenant: Tenant, podcast_id: UUID, podcast_no: int) -> dict[str, int]:
     """Count what is kept of a podcast, by table; as ingest, in the tenant's transaction."""
-    row = await conn.fetchrow(_COUNT, tenant.tenant_no, podcast_no, podcast_id)
+    row = await conn.fetchrow(_COUNT, tenant.tenant_no, podcast_no, podcast_id, tenant.tenant_id)
     if row is None:
         raise AssertionError("a count is a row")
     return dict(row)

@@ -87,7 +87,7 @@ order by clicks desc, l.slug"""
 
 _RUN: Final[LiteralString] = """/* sponsor_figures.run */
 select run_id, starts_at, ends_at, cutoff_at, code_version, models,
-    coalesce(summary -> 'insufficient', '{}') as insufficient
+    coalesce(summary -> 'insufficient', '{}') as insufficient, summary -> 'campaigns' as campaigns
 from app.attribution_runs where tenant_id = $1 and run_id = $2 and status = 'ready'"""
 
 _TOTALS: Final[LiteralString] = """/* sponsor_figures.totals */
@@ -165,7 +165,7 @@ async def read_sponsor_figures(
         flights, placements, in_range, costs = cut_campaign(
             found.delivery.flights,
             found.placements,
-            None if run is None else totals,
+            totals if run is not None and run.tells_of(campaign_id) else None,
             start=params.start,
             end=params.end,
             at=min(now, span.end) if counted.cutoff_at is None else counted.cutoff_at,

@@ -141,6 +141,10 @@ join app.survey_options b on b.answer_key = a.answer_key and b.sponsor_id = $2 a
 where a.sponsor_id = $1 and a.archived_at is null
 order by 1, 2 limit 1"""
 
+# In the order in which those lock them who bring conversions.
+_LOCK_ACTIONS: Final[LiteralString] = """/* sponsors.lock_actions */
+select 1 from app.conversion_actions where sponsor_id = $1 order by action_id for update"""
+
 _COUNT_LINKS: Final[LiteralString] = """/* sponsors.count_links */
 select count(*) from app.links where sponsor_id = $1"""
 
@@ -398,6 +402,7 @@ async def merge_sponsors(
     shared = await conn.fetchrow(_FIND_SHARED, sponsor_id, into)
     if shared is not None:
         raise Conflict(shared["code"], _SHARED[shared["code"]].format(name=shared["name"]))
+    await conn.execute(_LOCK_ACTIONS, sponsor_id)
     links: int = await conn.fetchval(_COUNT_LINKS, sponsor_id)
     await conn.execute(_FORGET_REACH, [sponsor_id, into])
     for move in _MOVES:

@@ -87,6 +87,8 @@ def find_faults(kind: ReportKind, params: ReportParams) -> Iterator[FieldFault]:
             yield FieldFault(name, "unexpected", f"is no field of a {kind} report")
     if params.received_before is not None and params.received_before.tzinfo is None:
         yield FieldFault("received_before", "naive_time", "has no offset; write 2026-12-01T12:00:00Z or …+01:00")
+    elif params.received_before is not None and not EARLIEST < params.received_before.date() < LATEST:
+        yield FieldFault("received_before", "out_of_range", f"has to be later than {EARLIEST} and before {LATEST}")
     if find_time_zone(params.tz) is None:
         yield FieldFault("tz", "unknown_time_zone", "is no known time zone; use a name such as Europe/Berlin")
     for name, day in (("from", params.start), ("to", params.end)):

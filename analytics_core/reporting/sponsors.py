@@ -62,6 +62,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         insufficient: Models that had too little to say anything by, and why.
+        campaigns: All that it could credit; ``None`` where that was not noted.
     """
 
     run_id: UUID
@@ -71,6 +72,11 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     code_version: str
     models: Sequence[str]
     insufficient: Mapping[str, str]
+    campaigns: frozenset[UUID] | None = None
+
+    def tells_of(self, campaign_id: UUID) -> bool:
+        """Tell whether nothing given to a campaign means that it got nothing."""
+        return self.campaigns is None or campaign_id in self.campaigns
 
 
 class CodeFigure(msgspec.Struct, frozen=True, kw_only=True):
@@ -343,6 +349,8 @@ def _conversions(figures: SponsorFigures) -> Table:
     if run is None:
         return Table("conversions", columns, rows)
     for campaign in figures.campaigns:
+        if not run.tells_of(campaign.campaign_id):
+            continue
         flight_ids = {flight.terms.flight_id for flight in campaign.flights}
         own = [total for total in figures.totals if total.flight_id in flight_ids]
         for one in figures_by_model(own, run.models, cost=campaign.cost, currency=campaign.currency):

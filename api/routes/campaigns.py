@@ -304,7 +304,7 @@ async def complete_campaign(request: Request[Any, Any, Any]) -> Response[Campaig
 
 @post("/campaigns/{campaign_id:str}/cancel", tags=_TAGS, status_code=200, opt=_STEP)
 async def cancel_campaign(request: Request[Any, Any, Any]) -> Response[Campaign]:
-    """Cancel a campaign with its flights.
+    """Cancel a campaign with those of its flights that are not completed.
 
     Placements that have not begun are missed, the others are pulled: what they delivered until now stays.
     """

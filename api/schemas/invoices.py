@@ -17,9 +17,11 @@ __all__ = ("InvoiceAnswer", "InvoiceLine")
 
 
 def _is_whole(run: RunHead | None, terms: FlightTerms) -> bool:
-    """Tell whether a run is about all of a flight's time."""
+    """Tell whether a run is about all of a flight's time, and not from before its end."""
+    if run is None or not run.tells_of(terms.campaign_id):
+        return False
     until = measured_until(terms.ends_at, terms.measurement_days)
-    return run is not None and run.starts_at <= terms.starts_at and until <= run.ends_at
+    return run.starts_at <= terms.starts_at and until <= min(run.ends_at, run.cutoff_at)
 
 
 class InvoiceLine(msgspec.Struct, frozen=True, kw_only=True):

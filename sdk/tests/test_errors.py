@@ -59,6 +59,23 @@ def test_refusals_are_typed_and_carry_what_to_quote(caller: type[Caller], status
     assert str(error) == f"{status} some_code: Because.; /feed_url: No RSS. (request r-1)"
 
 
+@pytest.mark.parametrize(
+    ("detail", "more"),
+    [
+        ("/position: is needed; too wide", "; /name: too long"),
+        ("/position: is needed; /name: too long; too wide", ""),
+        ("/name: too long", "; /position: is needed; too wide"),
+        ("position: is needed", "; /position: is needed; /name: too long; too wide"),
+    ],
+)
+def test_a_fault_that_the_sentence_tells_is_not_told_again(detail: str, more: str) -> None:
+    faults = (("/position", "is needed"), ("/name", "too long"), ("", "too wide"))
+    errors = tuple(FieldError(pointer, "invalid", message) for pointer, message in faults)
+    error = ValidationError(status=422, code="invalid", detail=detail, request_id="r-1", errors=errors)
+    assert str(error) == f"422 invalid: {detail}{more} (request r-1)"
+    assert error.errors == errors
+
+
 @pytest.mark.parametrize("body", ["<html>oops", "[]", '{"code": 7}', '{"x":' + "[" * 100_000, "\udcff"])
 @pytest.mark.parametrize(("status", "kind"), [(404, NotFound), (500, ServerError)])
 def test_a_refusal_that_is_no_problem_document_is_still_one(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,8 +78,13 @@ class Story:
 
     def run_job(self, name: str) -> None:
         """Have something done now that is done every few minutes."""
-        done = castledger("jobs", "run", name, "--data-dir", str(self.folder / "ledger"))
+        self.tell("jobs", "run", name)
+
+    def tell(self, *command: str) -> str:
+        """Run a command, and return what it tells."""
+        done = castledger(*command, "--data-dir", str(self.folder / "ledger"))
         assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def click(self, slug: str) -> str:
         """Follow a link, and return the id that the shop is told."""
@@ -229,6 +235,16 @@ def test_from_the_order_to_the_report(story: Story) -> None:
         page = anybody.get(shared.url)
         assert (page.status_code, "Acme" in page.text) == (200, True)
     _check_report(json.loads(content), performance)
+
+    # The same in a terminal.
+    told = story.tell("campaigns", "--sponsor", "acme")
+    assert re.search(r"active +8 +1,000 .* 2 +€4\.00 +Autumn \(Acme\)\n", told), told
+    told = story.tell("campaign", str(campaign.campaign_id))
+    assert re.search(r"^delivered  #\.+  8 of 1,000 booked\n(?s:.*)^sure       2 conversions, €4\.00 each$", told, re.M)
+    kept = story.folder / "acme.json"
+    days = ("--from", str(today), "--to", str(today + dt.timedelta(days=1)))
+    story.tell("report", "sponsor", "--sponsor", "Acme", "--run", str(run.run_id), *days, "--out", str(kept))
+    _check_report(json.loads(kept.read_bytes()), performance)
 
 
 def _check_run(result: AttributionResult) -> None:

@@ -143,6 +143,9 @@ def test_flights_follow_campaign_and_clock(
         ("2026-11-01T00:00:00+00:00", "2026-12-01T00:15:00+00:00", True, None),
         ("2026-11-02T00:00:00+00:00", "2026-11-02T00:00:00+00:00", False, "ends_before_start"),
         ("2026-11-02T00:00:01+00:00", "2026-11-03T00:00:00+00:00", False, "not_a_quarter_hour"),
+        # Nor is a time at the ends of the calendar one of UTC.
+        ("0001-01-01T00:00:00+14:00", "2026-11-03T00:00:00+00:00", False, "out_of_range"),
+        ("2026-11-02T00:00:00+00:00", "9999-12-31T23:45:00-12:00", True, "out_of_range"),
         # On the quarter hour, in Kathmandu as well.
         ("2026-11-02T05:45:00+05:45", "2026-11-03T00:00:00+00:00", False, None),
     ],

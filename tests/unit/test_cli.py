@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -48,14 +49,14 @@ class _Answering(NamedTuple):
 
 @contextlib.contextmanager
 def _answering(status: int, answer: object) -> Iterator[_Answering]:
-    """Answer every request over real HTTP with the same JSON, and note what was asked."""
+    """Answer every request over real HTTP with the same JSON, or what is made of its path; note what was asked."""
     asked: list[_Asked] = []
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             asked.append(_Asked(self.command, self.path, dict(self.headers.items()), body))
-            sent = json.dumps(answer).encode()
+            sent = json.dumps(answer(self.path) if callable(answer) else answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(sent)))
             self.end_headers()
@@ -92,13 +93,26 @@ def _running(**changes: Any) -> RunningUp:
     return RunningUp(**(values | changes))
 
 
+def test_a_list_is_read_to_its_end_a_page_at_a_time() -> None:
+    def page(path: str) -> object:
+        (at,) = parse_qs(urlsplit(path).query).get("cursor", ["0"])
+        return {"data": [int(at), int(at) + 1], "next_cursor": str(int(at) + 2) if at != "4" else None}
+
+    with _answering(200, page) as there:
+        assert list(Api(there.url, "key").get_all("/things", int, of="x")) == [0, 1, 2, 3, 4, 5]
+    assert [parse_qs(urlsplit(asked.path).query) for asked in there.asked] == [
+        {"of": ["x"], "limit": ["200"], **cursor} for cursor in ({}, {"cursor": ["2"]}, {"cursor": ["4"]})
+    ]
+
+
 def test_help_names_every_command_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
     assert caught.value.code == 0
     said = capsys.readouterr().out
     services = ("tracker", "collector", "ingest", "api", "migrate")
-    for command in ("up", *services, "doctor", "podcast", "feed", "classify", "explain"):
+    ours = ("up", "doctor", "podcast", "feed", "classify", "explain", "campaigns", "campaign", "report")
+    for command in (*services, *ours):
         assert re.search(rf"\n    {command}\s", said)
     assert "castledger up --data-dir" in said
 

@@ -190,6 +190,9 @@ def test_what_is_asked_for_is_checked() -> None:
         ("sponsor_id", "unexpected"),
         ("tz", "unknown_time_zone"),
     }
+    for text in ("0001-01-01T00:00:00+14:00", "9999-12-31T23:45:00-12:00"):
+        at = dt.datetime.fromisoformat(text)
+        assert faults(ReportKind.SPONSOR, sponsor_id=some, received_before=at) == {("received_before", "out_of_range")}
     assert faults(ReportKind.SPONSOR, tz="Europe/Berlin") == {("sponsor_id", "missing"), ("tz", "unexpected")}
 
 

@@ -145,7 +145,8 @@ class APIError(CastledgerError):
         self.request_id = request_id
         self.errors = errors
         self.retry_after = retry_after
-        named = "".join(f"; {error.pointer}: {error.message}" for error in errors)
+        said = (f"{error.pointer}: {error.message}".removeprefix(": ") for error in errors)
+        named = "".join(f"; {one}" for one in said if one not in detail)
         when = "" if retry_after is None else f"; to be asked again after {retry_after:.0f} s"
         super().__init__(f"{status} {code}: {detail}{named}{when} (request {request_id or 'unknown'})")
 

@@ -174,6 +174,17 @@ class Ledger:
             "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'castledger-api'"
         )
 
+    async def somebody_waits(self) -> None:
+        """Return once somebody waits for a lock."""
+        for _ in range(2_000):
+            if await self.operator.fetchval(
+                "select count(*) from pg_locks l join pg_stat_activity a using (pid)"
+                " where not l.granted and a.datname = current_database()"
+            ):
+                return
+            await self.operator.execute("select pg_sleep(0.01)")
+        raise AssertionError("nobody waits")
+
     async def tenant_of(self, slug: str) -> Tenant:
         """Find a tenant that was made."""
         row = await self.ingest.fetchrow("select tenant_id, tenant_no from app.tenants where slug = $1", slug)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from analytics_core.clock import FixedClock
 from analytics_core.db.pool import Pool, open_pool
 from analytics_core.ids import new_id
 from analytics_core.roles import Role
@@ -368,6 +369,7 @@ async def test_cancelling_ends_what_is_placed(api: Api) -> None:
         ({"live_until": "2026-12-28T00:15:00Z"}, ("/live_until", "outside_flight")),
         ({"live_until": "2026-11-20T00:10:00Z"}, ("/live_until", "not_a_quarter_hour")),
         ({"delivery": "dynamic", "live_until": "2026-11-28T00:15:00Z"}, ("/live_until", "outside_flight")),
+        ({"live_from": "0001-01-01T00:00:00+14:00"}, ("/live_from", "out_of_range")),
         ({"slot_no": 2}, ("/slot_no", "slot_no_invalid")),
         ({"position": None}, ("/position", "missing")),
         ({"aircheck_url": "javascript:alert(1)"}, ("/aircheck_url", "url_invalid")),
@@ -387,3 +389,51 @@ async def test_an_answer_to_a_key_is_given_again(api: Api, ledger: Ledger) -> No
     assert answers[0].json() == answers[1].json()
     assert answers[1].headers["etag"] == '"1"'
     assert await ledger.operator.fetchval("select count(*) from app.campaigns") == 1
+
+
+async def test_a_flight_that_is_cancelled_while_the_clock_passes_it_stays_cancelled(
+    api: Api, ledger: Ledger, database: DatabaseSettings
+) -> None:
+    campaign = await make_campaign(api)
+    flight = await make_flight(api, campaign, starts_at="2026-11-25T00:00:00Z")
+    await make_placement(api, flight, await an_episode(api))
+    await track(ledger, flight)
+    assert (await call(api, f"/campaigns/{campaign['campaign_id']}/activate")).status_code == 200
+    pool = await open_pool(database, Role.INGEST, application_name="test", max_size=2)
+    try:
+        async with ledger.operator.transaction():
+            # As a request does that has not committed yet.
+            await ledger.operator.execute(
+                "update app.flights set status = 'cancelled' where flight_id = $1", UUID(flight["flight_id"])
+            )
+            now = dt.datetime(2026, 11, 25, 1, tzinfo=dt.UTC)
+            following = asyncio.create_task(follow_calendar(ledger.ingest, pool, now=now))
+            await ledger.somebody_waits()
+        await following
+    finally:
+        await pool.close()
+    assert (await api.data(f"/flights/{flight['flight_id']}"))["status"] == "cancelled"
+
+
+async def test_a_flight_that_is_over_stays_over_and_is_paid_when_its_campaign_is_cancelled(
+    api: Api, ledger: Ledger, clock: FixedClock
+) -> None:
+    campaign = await make_campaign(api, pricing="flat")
+    over = await make_flight(api, campaign, ends_at="2026-11-22T00:00:00Z", price_amount=40_000)
+    just = await make_flight(api, campaign, ends_at="2026-11-24T12:15:00Z", price_amount=45_000)
+    runs = await make_flight(api, campaign, starts_at="2026-11-22T00:00:00Z", price_amount=50_000)
+    await make_placement(api, over, await an_episode(api))
+    await track(ledger, over)
+    path = f"/campaigns/{campaign['campaign_id']}"
+    assert (await call(api, f"{path}/activate")).status_code == 200
+    # Before the clock is followed, too.
+    clock.advance(dt.timedelta(minutes=15))
+    assert (await call(api, f"{path}/cancel")).status_code == 200
+    found = [(await api.data(f"/flights/{one['flight_id']}"))["status"] for one in (over, just, runs)]
+    assert found == ["completed", "completed", "cancelled"]
+    invoice = await api.data(f"/insertion-orders/{campaign['insertion_order_id']}/invoice")
+    assert [(line["status"], line["amount"]) for line in invoice["lines"]] == [
+        ("completed", 40_000),
+        ("completed", 45_000),
+        ("cancelled", 0),
+    ]

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from analytics_core.clock import FixedClock
+from analytics_core.db.pool import open_pool, tenant_transaction
+from analytics_core.db.sponsors import merge_sponsors
 from analytics_core.event_pages import customer_key
 from analytics_core.links import format_click_id
+from analytics_core.roles import Role
+from analytics_core.settings import DatabaseSettings
 from tests.campaigns import make_campaign, make_flight
 from tests.integration.api.ledger import Api, Ledger, codes, problem
 
@@ -395,3 +399,36 @@ async def test_an_answer_stands_for_one_flight_of_a_sponsor(api: Api, ledger: Le
     problem(await api.request("POST", f"/flights/{uuid4()}/survey-options", json={"answer": "x"}), 404, "not_found")
     problem(await api.get(f"/flights/{uuid4()}/survey-options"), 404, "not_found")
     problem(await api.request("DELETE", f"/survey-options/{uuid4()}"), 404, "not_found")
+
+
+@pytest.mark.parametrize("kind", ["one", "many", "csv"])
+async def test_what_comes_while_its_sponsor_is_merged_is_the_others(
+    api: Api, action: Any, ledger: Ledger, database: DatabaseSettings, clock: FixedClock, kind: str
+) -> None:
+    into = await make_sponsor(api, "Globex")
+    body = {"action_id": action["action_id"], **ORDER}
+    conversions, csv = "/attribution/conversions", f"/attribution/redemptions?action_id={action['action_id']}"
+    requests: dict[str, tuple[str, dict[str, Any]]] = {
+        "one": (conversions, {"json": body}),
+        "many": (conversions, {"json": {"conversions": [body]}}),
+        "csv": (
+            csv,
+            {
+                "content": b"order,occurred_at,code\norder-77,2026-11-24T10:00:00Z,SAVE20",
+                "headers": {"Content-Type": "text/csv"},
+            },
+        ),
+    }
+    path, given = requests[kind]
+    pool = await open_pool(database, Role.API, application_name="test", max_size=1)
+    try:
+        async with tenant_transaction(pool, await ledger.tenant_of("home")) as conn:
+            await merge_sponsors(conn, UUID(action["sponsor_id"]), into=UUID(into), now=clock.now())
+            waiting = asyncio.create_task(api.request("POST", path, **given))
+            await ledger.somebody_waits()
+    finally:
+        await pool.close()
+    answer = await waiting
+    assert answer.status_code in (200, 201), answer.text
+    [stored] = (await api.data("/attribution/conversions"))["data"]
+    assert stored["sponsor_id"] == into

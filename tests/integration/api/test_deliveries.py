@@ -254,6 +254,42 @@ async def test_conversions_are_invoiced_as_a_run_gives_them_for_sure(
     problem(await api.get(path, run_id="yesterday"), 422, "invalid")
 
 
+@pytest.mark.parametrize(("days", "is_final"), [(3, True), (4, False)])
+async def test_what_a_run_counted_before_a_flights_end_is_not_final(
+    api: Api, ledger: Ledger, world: World, clock: FixedClock, days: int, is_final: bool
+) -> None:
+    cpa = await make_campaign(ledger.operator, world.campaign.tenant, world.campaign.sponsor_id, pricing="cpa")
+    await make_flight(ledger.operator, cpa, booked_impressions=None, measurement_days=days)
+    # Of all of November, asked for on the 24th.
+    await make_run(ledger.operator, cpa)
+    clock.advance(dt.timedelta(days=30))
+    invoice = await api.data(f"/insertion-orders/{cpa.insertion_order_id}/invoice")
+    assert [line["is_final"] for line in invoice["lines"]] == [is_final]
+
+
+async def test_a_run_that_never_looked_at_a_campaign_tells_nothing_of_it(
+    api: Api, ledger: Ledger, world: World
+) -> None:
+    cpa = await make_campaign(ledger.operator, world.campaign.tenant, world.campaign.sponsor_id, pricing="cpa")
+    flight_id = await make_flight(ledger.operator, cpa, price_amount=1_050, booked_impressions=None)
+    own = await make_run(
+        ledger.operator, cpa, ("deterministic", flight_id, "EUR", 3_000_000, 0, 900), tells_of=[cpa.campaign_id]
+    )
+    # As a merge of sponsors leaves it: a later one, of what the other had.
+    others = await make_run(
+        ledger.operator, cpa, created_at=dt.datetime(2026, 11, 2, tzinfo=dt.UTC), tells_of=[world.campaign.campaign_id]
+    )
+    for run, amount, reason, is_there in (({}, 3_150, None, True), ({"run_id": str(others)}, None, "no_run", False)):
+        invoice = await api.data(f"/insertion-orders/{cpa.insertion_order_id}/invoice", **run)
+        [line] = invoice["lines"]
+        assert (line["amount"], line["reason"], line["is_final"]) == (amount, reason, False)
+        assert invoice["total_amount"] == amount
+        performance = await api.data(f"/campaigns/{cpa.campaign_id}/performance", **run)
+        assert (performance["cost_amount"], performance["cost_reason"]) == (amount, reason)
+        assert (performance["run"] or {}).get("run_id") == (str(own) if is_there else None)
+        assert bool(performance["models"]) is is_there
+
+
 async def test_a_performance_has_a_set_of_figures_a_model(api: Api, ledger: Ledger, world: World) -> None:
     path = f"/campaigns/{world.campaign.campaign_id}/performance"
     empty = await api.data(path)

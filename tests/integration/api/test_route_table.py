@@ -201,3 +201,13 @@ async def test_who_asks_about_themselves_needs_no_permission_but_to_be_somebody(
             assert handler.opt["permission"] is None, path
         elif path.startswith(("/api/v1/users", "/api/v1/auth")):
             assert handler.opt.get("is_open"), path
+
+
+async def test_what_the_sdks_page_leaves_to_the_api_is_there_and_nowhere_in_the_sdk(app: Litestar) -> None:
+    root = Path(__file__).parents[3]
+    (left,) = re.findall(r"^Without a method.*?\n\n", (root / "docs" / "sdk.md").read_text(), re.M | re.S)
+    paths = re.findall(r"`(/[^`]+)`", left)
+    assert len(paths) == 5
+    assert {f"/api/v1{path}" for path in paths} <= {operation.path for operation in list_operations(app)}
+    sources = "".join(path.read_text() for path in (root / "sdk" / "src").rglob("*.py"))
+    assert [path for path in paths if re.search(rf"/{path.rpartition('/')[2]}\b[\"/]", sources)] == []

@@ -216,6 +216,8 @@ async def test_own_signals_in_their_order_and_reasons_of_those_without(desk: Des
     summary = run.summary
     assert summary is not None
     assert summary.conversions == 15
+    of_sponsor = "select campaign_id from app.campaigns where sponsor_id = $1 order by 1"
+    assert summary.campaigns == [row["campaign_id"] for row in await acme.operator.fetch(of_sponsor, run.sponsor_id)]
     assert {(one.status.value, one.conversions, one.value_amount) for one in summary.counted} == {
         ("attributed", 6, 600),
         ("unattributed", 9, 900),

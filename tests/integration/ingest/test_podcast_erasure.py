@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from uuid import uuid4
 
 import pytest
 
@@ -64,6 +65,26 @@ async def kept(eraser: Eraser, podcast: MadePodcast) -> dict[str, int]:
     return {what: count for what, count in counts.items() if count}
 
 
+async def keep_report(ledger: Ledger, eraser: Eraser, podcast: MadePodcast) -> None:
+    """Keep a report of a podcast that was made."""
+    report_id = uuid4()
+    async with tenant_transaction(eraser.api, podcast.tenant) as conn:
+        await conn.execute(
+            "insert into app.reports (tenant_id, report_id, kind, format, params, status, sha256, bytes, created_at,"
+            " finished_at, expires_at) values ($1, $2, 'podcast', 'json', $3, 'ready', sha256(''), 0, $4, $4, $5)",
+            podcast.tenant.tenant_id,
+            report_id,
+            {"podcast_id": str(podcast.podcast_id)},
+            NOW,
+            NOW + ONE_DAY,
+        )
+    await ledger.conn.execute(
+        "insert into app.report_files (tenant_id, report_id, content) values ($1, $2, 'Episode a')",
+        podcast.tenant.tenant_id,
+        report_id,
+    )
+
+
 async def claim(database: DatabaseSettings, podcast: MadePodcast, claimer: Tenant) -> None:
     """Have another tenant claim a podcast, and prove it."""
     auth = await connect(database, Role.AUTH, application_name="test")
@@ -113,6 +134,7 @@ async def test_all_of_a_podcast_goes_and_nobody_elses(
             NOW.date(),
             whose.podcast_no,
         )
+        await keep_report(ledger, eraser, whose)
         await sell(database, whose, name=f"Sponsor {whose.podcast_no}", code=f"CODE{whose.podcast_no}")
     await ledger.conn.execute(
         "insert into app.placement_daily (tenant_id, sponsor_id, campaign_id, flight_id, placement_id, day, downloads,"
@@ -122,7 +144,7 @@ async def test_all_of_a_podcast_goes_and_nobody_elses(
     )
     others = await kept(eraser, neighbour)
     before = await kept(eraser, podcast)
-    assert set(before) == {*PODCAST_TABLES, "enclosures", "placement_daily"} - {"claims", "transfers"}
+    assert set(before) == {*PODCAST_TABLES, "enclosures", "placement_daily", "reports"} - {"claims", "transfers"}
     generations = await ledger.conn.fetch("select day, generation from ops.days order by 1")
 
     record = await eraser.erase_podcast(podcast, now=NOW)
@@ -131,7 +153,7 @@ async def test_all_of_a_podcast_goes_and_nobody_elses(
         "claims": 0,
         "transfers": 0,
     }
-    assert record.remaining == dict.fromkeys([*PODCAST_TABLES, "enclosures", "placement_daily"], 0)
+    assert record.remaining == dict.fromkeys([*PODCAST_TABLES, "enclosures", "placement_daily", "reports"], 0)
     assert await kept(eraser, podcast) == {}
     assert await kept(eraser, neighbour) == others
     found = await eraser.stored(podcast.tenant, record.erasure_id)
@@ -145,6 +167,8 @@ async def test_all_of_a_podcast_goes_and_nobody_elses(
         )
     ] == [1, 1]
     assert await ledger.count("app.flights") == 4
+    # That of the neighbour; a sponsor's two are about what it was sold.
+    assert await ledger.count("app.report_files") == 3
     await figures(ledger)
     assert await kept(eraser, podcast) == {}
     assert await eraser.requests() == []

@@ -1,0 +1,40 @@
+"""The options by which commands are told which API to talk to."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analytics_core.settings import load_settings
+
+if TYPE_CHECKING:
+    from castledger_server.api_access import Api
+
+__all__ = ("add_api_options", "api_of")
+
+
+def add_api_options(parser: argparse.ArgumentParser, *, key: str = "the key to it") -> None:
+    """Add the API's address, the key, and the folder of the ``up`` that is meant where neither is given.
+
+    Args:
+        parser: Of a command.
+        key: What the key is, where not any will do.
+    """
+    parser.add_argument("--api-url", metavar="URL", help="the API (CASTLEDGER_API_URL); else that of a running `up`")
+    parser.add_argument("--api-key", metavar="KEY", help=f"{key} (CASTLEDGER_API_KEY)")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="of a running `up` (CASTLEDGER_DATA_DIR)")
+
+
+def api_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Api:
+    """Find the API that the options name.
+
+    Raises:
+        ConfigError: Nothing names one, or only half of it is named.
+    """
+    from castledger_server.api_access import find_api
+
+    data_dir: Path | None = options.data_dir
+    settings = load_settings(environ, data_dir=data_dir.absolute() if data_dir else None)
+    return find_api(options.api_url, options.api_key, environ, data_dir=settings.data_dir)

@@ -1,0 +1,253 @@
+"""``castledger campaigns``, ``campaign`` and ``report``: told and written by command, over a running API."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import datetime as dt
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+import pytest
+
+from analytics_core.clock import SystemClock
+from analytics_core.db.pool import Tenant, connect
+from analytics_core.db.reports import begin_report, fail_report, list_waiting
+from analytics_core.roles import Role
+from analytics_core.settings import DatabaseSettings
+from castledger_server.api_access import Api
+from castledger_server.cli import main
+from ingest.reports import make_reports
+from tests.api_processes import make_owner_key, start
+from tests.campaigns import deliver, make_campaign, make_flight, make_placement, make_run
+from tests.integration.api.ledger import Ledger, make_feed
+
+# All of it lies a year back, so that nothing depends on the day on which the test runs.
+DAYS = ("--from", "2025-11-01", "--to", "2025-12-01")
+FIRST_DAY, LAST_DAY = dt.date(2025, 11, 1), dt.date(2025, 11, 30)
+BEGINS, ENDS = dt.datetime(2025, 11, 1, tzinfo=dt.UTC), dt.datetime(2025, 11, 21, tzinfo=dt.UTC)
+
+
+class World(NamedTuple):
+    """A running API, and a campaign of Acme's that was heard in two episodes, beside one that was cancelled."""
+
+    api: Api
+    database: DatabaseSettings
+    campaign_id: UUID
+    flight_id: UUID
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """Ask the API."""
+        return json.loads(self.api.send(method, path, body))
+
+
+class Run(NamedTuple):
+    """What a command ended with, and what it wrote."""
+
+    code: int
+    out: list[str]
+    err: str
+
+
+@pytest.fixture
+def world(database: DatabaseSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    key = make_owner_key(database)
+    monkeypatch.setenv("CASTLEDGER_API_KEY", key)
+    with start(
+        tmp_path,
+        DATABASE_URL=str(database.url),
+        TRACKER_PUBLIC_URL="https://pod.example.com",
+        CASTLEDGER_API_RATE="600000",
+    ) as running:
+        monkeypatch.setenv("CASTLEDGER_API_URL", running.url)
+        api = Api(running.url, key)
+        sponsor = json.loads(api.send("POST", "/sponsors", {"name": "Acme"}))
+        podcast = json.loads(api.post("/podcasts", make_feed(), media_type="application/rss+xml"))
+        episodes = json.loads(api.get(f"/podcasts/{podcast['podcast_id']}/episodes", {}))["data"]
+        campaign_id, flight_id = asyncio.run(
+            sell(database, sponsor["sponsor_id"], [episode["episode_id"] for episode in episodes])
+        )
+        yield World(api, database, campaign_id, flight_id)
+
+
+async def sell(database: DatabaseSettings, sponsor_id: str, episodes: list[str]) -> tuple[UUID, UUID]:
+    """Sell 1,000 impressions at 25.00 a thousand, of which 650 came, with 4 conversions and a tenth by a model."""
+    async with Ledger.open(database) as ledger:
+        conn = ledger.operator
+        row = await conn.fetchrow("select tenant_id, tenant_no from app.tenants")
+        assert row is not None
+        tenant = Tenant(row["tenant_id"], row["tenant_no"])
+        days: dict[str, Any] = {"starts_on": FIRST_DAY, "ends_on": LAST_DAY}
+        campaign = await make_campaign(conn, tenant, sponsor_id, name="Autumn", model="linear", **days)
+        flight_id = await make_flight(conn, campaign, name="First", starts_at=BEGINS, ends_at=ENDS)
+        one, other = [await make_placement(conn, campaign, flight_id, episode_id) for episode_id in episodes]
+        await deliver(conn, one, "2025-11-02", 250)
+        await deliver(conn, other, "2025-11-03", 400)
+        await make_run(
+            conn,
+            campaign,
+            ("deterministic", flight_id, "EUR", 4_000_000, 1_000_000, 12_000),
+            ("linear", flight_id, "EUR", 3_100_000, 500_000, 9_950),
+        )
+        await make_campaign(conn, tenant, sponsor_id, name="Gone", status="cancelled", **days)
+    return campaign.campaign_id, flight_id
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Run]:
+    def command(*arguments: str) -> Run:
+        code = main(arguments)
+        said = capsys.readouterr()
+        return Run(code, said.out.splitlines(), said.err)
+
+    return command
+
+
+async def make_waiting(database: DatabaseSettings, *, error: str | None = None) -> int:
+    """Make the reports that wait, as ingest does, or have them fail; returns how many."""
+    conn = await connect(database, Role.INGEST, application_name="test")
+    try:
+        if error is None:
+            return (await make_reports(conn, database, clock=SystemClock()))["made"]
+        waiting = await list_waiting(conn)
+        for report in waiting:
+            begun = await begin_report(conn, report)
+            assert begun is not None
+            await fail_report(conn, begun, error=error, now=SystemClock().now())
+        return len(waiting)
+    finally:
+        await conn.close()
+
+
+def test_campaigns_are_listed_and_told(world: World, run: Callable[..., Run]) -> None:
+    listed = run("campaigns", "--sponsor", "ACME")
+    assert listed == Run(
+        0,
+        [
+            f"{'id':<38}{'state':<11}{'delivered':>12}{'booked':>12}  {'pace':<17}{'sure':>6}{'cost of one':>14}  "
+            "campaign (sponsor)",
+            # 650 at 25.00 a thousand are 16.25, by 4 that are known for sure.
+            f"{world.campaign_id!s:<38}{'active':<11}{650:>12}{'1,000':>12}  {'behind, 65 %':<17}{4:>6}{'€4.06':>14}  "
+            "Autumn (Acme)",
+            "left out: 1 of 2, which --all shows too, as they are over",
+        ],
+        "",
+    )
+    code, (_, *lines), _ = run("campaigns", "--all")
+    assert code == 0
+    assert {line.split("  ")[-1] for line in lines} == {"Autumn (Acme)", "Gone (Acme)"}
+    assert [" cancelled " in line for line in lines] == [line.endswith("Gone (Acme)") for line in lines]
+    unknown = run("campaigns", "--sponsor", "Acne")
+    assert (unknown.code, unknown.err) == (
+        2,
+        "castledger: --sponsor: there is no sponsor 'Acne'; there are:\n  Acme\n",
+    )
+
+    world.ask("POST", f"/flights/{world.flight_id}/promo-codes", {"code": "ACME20"})
+    link = {"url": "https://shop.example.com/", "slug": "acme", "flight_id": str(world.flight_id)}
+    world.ask("POST", "/links", link)
+    code, lines, _ = run("campaign", str(world.campaign_id))
+    assert code == 0
+    assert lines[:2] == ["Autumn, for Acme", "active, 2025-11-01 to 2025-11-30, budget €10,000.00"]
+    told = "\n".join(lines)
+    for line in (
+        f"delivered  {'#' * 26}{'.' * 14}  650 of 1,000 booked",
+        f"due        {'#' * 40}  1,000 by now: behind, 65 %",
+        "owed       350 to be made good, 0 of them booked",
+        "sure       4 conversions, €4.06 each",
+        "cost       €16.25 so far",
+        f"{650:>12}{'1,000':>12}{350:>12}  behind, 65 %     First, 2025-11-01 to 2025-11-21",
+        f"{400:>12}  mid-roll         2025-11-01 to 2025-12-21  Episode 1 (Podcast 1)",
+        f"{250:>12}  mid-roll         2025-11-01 to 2025-12-21  Episode 2 (Podcast 1)",
+        f"{0:>12}  code ACME20",
+        f"{0:>12}  link https://pod.example.com/go/acme",
+        f"{4:>12}{1:>9}{'€4.06':>14}{'7.38':>9}  {'sure':<24}€120.00",
+        f"{'3.1':>12}{'0.5':>9}{'€5.24':>14}{'6.12':>9}  {'linear (agreed on)':<24}€99.50",
+    ):
+        assert f"\n{line}\n" in told, told
+    assert "in the end" not in told
+
+    assert run("campaign", str(uuid4())).code == 1
+    assert run("campaign", "autumn") == Run(
+        2, [], "castledger: ID: 'autumn' is no id; `castledger campaigns` shows them\n"
+    )
+
+
+def test_a_report_is_asked_for_waited_for_and_written(world: World, run: Callable[..., Run], tmp_path: Path) -> None:
+    out = tmp_path / "acme.csv"
+    late = run("report", "sponsor", "--sponsor", "Acme", *DAYS, "--out", str(out), "--wait", "0")
+    assert late.code == 1
+    report_id = late.err.split()[2]
+    assert late.err.splitlines()[1:] == [
+        f"castledger: the report is queued after 0 s; later: castledger report fetch {report_id}"
+    ]
+    assert not out.exists()
+
+    # It is made while the command waits.
+    maker = threading.Timer(0.2, lambda: asyncio.run(make_waiting(world.database)))
+    maker.start()
+    fetched = run("report", "fetch", report_id, "--out", str(out))
+    maker.join()
+    assert fetched == Run(0, [], f"castledger: {out}: {out.stat().st_size:,} bytes\n")
+    assert out.read_bytes() == world.api.get(f"/reports/{report_id}/file", {})
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [row["delivered"] for row in rows if row["table"] == "flights"] == ["650"]
+    params = world.ask("GET", f"/reports/{report_id}")["params"]
+    sponsor_id = world.ask("GET", "/sponsors")["data"][0]["sponsor_id"]
+    assert (params["from"], params["to"], params["sponsor_id"]) == ("2025-11-01", "2025-12-01", sponsor_id)
+
+
+def test_other_kinds_of_reports_and_what_fails(
+    world: World, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    def ask(*arguments: str) -> str:
+        assert main(["report", *arguments, *DAYS, "--wait", "0"]) == 1
+        return capsysbinary.readouterr().err.decode().split()[2]
+
+    # The only podcast is meant; the ending of the file names the format.
+    podcast = ask("podcast", "--tz", "Europe/Berlin", "--out", str(tmp_path / "october.XLSX"))
+    delivery = ask("delivery", "--campaign", str(world.campaign_id), "--format", "json")
+    told = {one: world.ask("GET", f"/reports/{one}") for one in (podcast, delivery)}
+    assert (told[podcast]["kind"], told[podcast]["format"], told[podcast]["params"]["tz"]) == (
+        "podcast",
+        "xlsx",
+        "Europe/Berlin",
+    )
+    assert told[delivery]["params"]["campaign_id"] == str(world.campaign_id)
+    assert asyncio.run(make_waiting(world.database)) == 2
+    # Without a file it goes to standard output, byte for byte, with nothing beside it.
+    for report_id in told:
+        assert main(["report", "fetch", report_id]) == 0
+        assert capsysbinary.readouterr() == (world.api.get(f"/reports/{report_id}/file", {}), b"")
+
+    failed = ask("delivery")
+    asyncio.run(make_waiting(world.database, error="the disk is full"))
+    assert main(["report", "fetch", failed]) == 1
+    why = f"castledger: the report {failed} could not be made: the disk is full\n"
+    assert capsysbinary.readouterr() == (b"", why.encode())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["sponsor", "--sponsor", "Acme", "--from", "x", "--to", "2025-12-01"], "--from: is a date such as"),
+        (["delivery", *DAYS, "--campaign", "x"], "--campaign: 'x' is no id; `castledger campaigns` shows them"),
+        (["sponsor", "--sponsor", "Acme", *DAYS, "--run", "x"], "--run: 'x' is no id"),
+        (["delivery", *DAYS, "--out", "/tmp"], "--out: /tmp is a folder; name a file in it"),
+        (["delivery", *DAYS, "--out", "/nowhere/at/all.csv"], "--out: there is no folder /nowhere/at"),
+        (["fetch", "x"], "ID: 'x' is no id; it was told when the report was asked for"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_asked_for(
+    arguments: list[str], complaint: str, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CASTLEDGER_API_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("CASTLEDGER_API_KEY", "x")
+    done = run("report", *arguments)
+    assert done.code == 2
+    assert done.err.startswith(f"castledger: {complaint}")
+    assert done.out == []
