@@ -16,12 +16,12 @@ import msgspec
 from analytics_core.clock import SystemClock
 from analytics_core.settings import Settings
 from castledger_server.api_access import Api
-from castledger_server.commands import write_lines
+from castledger_server.commands import say, write_lines
 from castledger_server.data_dir import RunningUp
 from castledger_server.demo.figures import count_truth, days_of, read_counted, settled_hits
 from castledger_server.demo.player import play
 from castledger_server.demo.podcast import GUID, TITLE, write_feed
-from castledger_server.demo.progress import Progress, say
+from castledger_server.demo.progress import Progress
 from castledger_server.demo.report import Ink, choose_ink, count_differences, write_report
 from castledger_server.demo.running import find_up, places
 from castledger_server.demo.schedule import Schedule, plan

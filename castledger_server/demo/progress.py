@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from castledger_server.commands import say
 from castledger_server.demo.report import choose_ink, write_progress
 
-__all__ = ("Progress", "say")
+__all__ = ("Progress",)
 
 _DRAW_S: Final = 0.1
 
@@ -45,9 +46,3 @@ class Progress:
             self._drawn_s = now_s
             sys.stderr.write(f"\r{write_progress(done, self._total, ink=self._ink)}")
             sys.stderr.flush()
-
-
-def say(line: str) -> None:
-    """Say on standard error what is going on."""
-    sys.stderr.write(f"castledger: {line}\n")
-    sys.stderr.flush()

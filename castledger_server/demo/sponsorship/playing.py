@@ -24,8 +24,8 @@ from analytics_core.registry import read_registry
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings, Settings
 from castledger_server.api_access import Api
-from castledger_server.commands import write_lines
-from castledger_server.demo.progress import Progress, say
+from castledger_server.commands import say, write_lines
+from castledger_server.demo.progress import Progress
 from castledger_server.demo.running import find_up, places
 from castledger_server.demo.sponsorship.comparing import (
     DETERMINISTIC,
