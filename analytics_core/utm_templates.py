@@ -27,7 +27,8 @@ def slugify(text: str) -> str:
     >>> slugify("The Größe Show: #1!"), slugify("東京 Radio"), slugify("हिन्दी"), slugify("!!")
     ('the-grosse-show-1', '東京-radio', 'हिन्दी', '')
     """
-    plain = _ACCENT.sub("", unicodedata.normalize("NFKD", text.casefold()))
+    # Twice: letters that are written as others, as 𝕊 is, have a case of their own once they are those.
+    plain = _ACCENT.sub("", unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text.casefold()).casefold()))
     parts = (letter if _is_of_a_word(letter) else "-" for letter in unicodedata.normalize("NFC", plain))
     return _HYPHENS.sub("-", "".join(parts)).strip("-")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analytics_core.errors import InvalidInput
@@ -17,6 +17,7 @@ templates = st.dictionaries(st.sampled_from(UTM), st.lists(pieces, min_size=1, m
 
 
 @given(texts)
+@example("𝕊")
 def test_a_slug_is_its_own_slug_and_holds_words_alone(text: str) -> None:
     slug = slugify(text)
     assert slugify(slug) == slug
