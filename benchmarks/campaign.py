@@ -129,8 +129,8 @@ select placement_id, day, downloads from ({_MADE_ANEW} and p.tenant_id = $1 and 
 
 _RUN: Final = """
 insert into app.attribution_runs (tenant_id, run_id, sponsor_id, starts_at, ends_at, models, params, params_hash,
-    status, cutoff_at, code_version, created_at, finished_at)
-select $1, $2, $3, s.at, s.at + interval '60 days', $5, '{}', sha256('x'), 'ready', s.at, 'bench', s.at, s.at
+    status, cutoff_at, code_version, created_at)
+select $1, $2, $3, s.at, s.at + interval '60 days', $5, '{}', sha256('x'), 'running', s.at, 'bench', s.at
 from (select $4::timestamptz as at) s"""
 
 _TOTALS: Final = """
@@ -138,6 +138,9 @@ insert into app.attribution_totals (tenant_id, run_id, sponsor_id, model, campai
     conversions_ppm, new_customers_ppm, value_amount)
 select f.tenant_id, $2, f.sponsor_id, m, f.campaign_id, f.flight_id, 'EUR', 12500000, 2000000, 123456
 from app.flights f cross join unnest($3::text[]) m where f.tenant_id = $1"""
+
+_RUN_IS_READY: Final = """
+update app.attribution_runs set status = 'ready', finished_at = created_at where tenant_id = $1 and run_id = $2"""
 
 
 class Made(NamedTuple):
@@ -201,6 +204,7 @@ async def fill(database: DatabaseSettings, campaigns: int, now: dt.datetime) -> 
         await ingest.execute(_METRICS, start.date(), DAYS)
         await ingest.execute(_KEEP)
         await ingest.execute(_TOTALS, tenant.tenant_id, run_id, ["deterministic", *MODELS])
+        await ingest.execute(_RUN_IS_READY, tenant.tenant_id, run_id)
         days = int(await ingest.fetchval("select count(*) from app.placement_daily"))
     finally:
         await ingest.close()
