@@ -22,8 +22,17 @@ from castledger_server.processes import die_with_parent
 LOGIN = "castledger"
 """The login that migrates and serves: it owns its databases and is no superuser."""
 
-FAST: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
-"""Settings of a server whose data nobody wants back."""
+FAST: Final = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "max_wal_size": "256MB",
+}
+"""Settings of a server whose data nobody wants back, and which may lie in memory."""
+
+_IN_MEMORY: Final = Path("/dev/shm")
+_LEAST_FREE: Final = 8 * 2**30
 
 
 def find_binaries() -> Path:
@@ -50,6 +59,19 @@ class Server(Protocol):
     def url(self, database: str, *, user: str = LOGIN) -> str:
         """Address a database; as the superuser with the user ``postgres``."""
         ...
+
+
+def find_space() -> Path | None:
+    """Find the folder of files in memory where there is plenty, else ``None``: wherever temporary folders are.
+
+    A database's eight hundred files are copied and removed there in 50 ms of processor time, on ext4 in 530.
+    """
+    try:
+        memory = Path("/proc/meminfo").read_text().partition("MemAvailable:")[2].split()
+        free = min(shutil.disk_usage(_IN_MEMORY).free, int(memory[0]) * 1024)
+    except (OSError, IndexError):
+        return None
+    return _IN_MEMORY if free >= _LEAST_FREE and os.access(_IN_MEMORY, os.W_OK) else None
 
 
 def operator_url(database: DatabaseSettings) -> str:
@@ -93,12 +115,15 @@ class TestServer:
     def __init__(self, settings: Mapping[str, str] = FAST) -> None:
         self._settings = settings
         self.folder = Path(tempfile.mkdtemp(prefix="castledger-tests-"))
+        # Apart from the programs, which may not be run from memory everywhere.
+        self._data = Path(tempfile.mkdtemp(prefix="castledger-tests-", dir=find_space()))
         self.binaries = find_binaries()
         self._user: str | None = None
         if os.geteuid() == 0:
             # PostgreSQL refuses to run as root.
             self._user = next(name for name in ("postgres", "nobody") if _exists(name))
             shutil.chown(self.folder, self._user)
+            shutil.chown(self._data, self._user)
             if not os.access(self.binaries, os.X_OK) or not _reachable(self.binaries, self._user):
                 copy = self.folder / "pginstall"
                 shutil.copytree(self.binaries.parent, copy, symlinks=True)
@@ -118,8 +143,18 @@ class TestServer:
 
     def start(self) -> None:
         """Make the cluster, start it and wait until it answers."""
-        data = str(self.folder / "data")
-        self._run(str(self.binaries / "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+        self._run(
+            str(self.binaries / "initdb"),
+            "-D",
+            str(self._data),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-sync",
+        )
         self.launch()
         deadline = time.monotonic() + 60
         while not self.is_ready():
@@ -140,7 +175,7 @@ class TestServer:
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(self.binaries / "postgres"), "-D", str(self.folder / "data"), *options],
+                [str(self.binaries / "postgres"), "-D", str(self._data), *options],
                 user=self._user,
                 cwd=self.folder,
                 stderr=log,
@@ -182,7 +217,8 @@ class TestServer:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in (self._data, self.folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _exists(user: str) -> bool:
