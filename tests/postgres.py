@@ -143,18 +143,8 @@ class TestServer:
 
     def start(self) -> None:
         """Make the cluster, start it and wait until it answers."""
-        self._run(
-            str(self.binaries / "initdb"),
-            "-D",
-            str(self._data),
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--no-sync",
-        )
+        data = str(self._data)
+        self._run(str(self.binaries / "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
         self.launch()
         deadline = time.monotonic() + 60
         while not self.is_ready():
