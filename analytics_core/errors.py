@@ -90,6 +90,7 @@ class Outdated(CastledgerError):
     code = "outdated"
 
     def __init__(self, what: str, *, version: int) -> None:
+        self.what = what
         self.version = version
         super().__init__(f"the {what} was changed since: it is at version {version}; read it again")
 

@@ -10,7 +10,15 @@ from litestar import Request
 
 from api.errors import Fault, InvalidRequest, Refused
 
-__all__ = ("MAX_DEPTH", "MAX_JSON_BYTES", "media_type_of", "read_json", "read_object", "refuse_media_type")
+__all__ = (
+    "MAX_DEPTH",
+    "MAX_JSON_BYTES",
+    "convert_object",
+    "media_type_of",
+    "read_json",
+    "read_object",
+    "refuse_media_type",
+)
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -44,7 +52,7 @@ async def read_json(request: Request[Any, Any, Any], kind: type[T]) -> T:
         InvalidRequest: It is nested too deeply, holds a NUL, or fields are missing, unknown or of another form; all are
             listed.
     """
-    return _convert(await read_object(request), kind)
+    return convert_object(await read_object(request), kind)
 
 
 async def read_object(request: Request[Any, Any, Any]) -> dict[str, Any]:
@@ -113,7 +121,12 @@ def _pointer_to(place: _Place) -> str:
     return "".join(reversed(steps))
 
 
-def _convert(document: dict[str, Any], kind: type[T]) -> T:
+def convert_object(document: dict[str, Any], kind: type[T]) -> T:
+    """Make a struct of an object whose values are of JSON.
+
+    Raises:
+        InvalidRequest: Fields are missing, unknown or of another form; all are listed.
+    """
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     faults = [
         Fault(f"/{name[:40]}", "unknown_field", f"there is no such field; allowed: {', '.join(fields)}")

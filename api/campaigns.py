@@ -1,19 +1,48 @@
-"""What routes of orders, campaigns and placements do alike: read what is given, refuse all that is wrong at once."""
+"""What the API and the page do to campaigns alike, and what is read alike of all that comes under orders."""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
+from litestar import Request, Response
 
-from analytics_core.errors import InvalidInput
+from analytics_core.campaigns import (
+    CAMPAIGN_MOVES,
+    CampaignStatus,
+    OrderStatus,
+    check_campaign_days,
+    move,
+    next_quarter,
+)
+from analytics_core.db.campaigns import (
+    CampaignFields,
+    CampaignRow,
+    add_campaign,
+    count_trackable,
+    find_campaign,
+    hold_campaign,
+    set_campaign_status,
+)
+from analytics_core.db.flights import end_placements, list_campaign_flights, settle_flights
+from analytics_core.db.insertion_orders import OrderRow, add_order, find_order, use_order
+from analytics_core.db.sponsors import SponsorFields, find_sponsor, lock_sponsor, refuse_archived
+from analytics_core.errors import Conflict, InvalidInput
 from analytics_core.links import parse_target_url
 from analytics_core.money import parse_currency
 from analytics_core.sponsors import clean_text
+from analytics_core.utm_templates import parse_utm_template
 from api.errors import Fault, InvalidRequest
+from api.resources import resources_of
+from api.schemas.campaigns import AddCampaign, Campaign
+from api.sponsors import add_within
+from api.versions import answer_version
+from api.writing import Work, writing
 
-__all__ = ("check", "given_fields")
+__all__ = ("answer_campaign", "check", "create", "given_fields", "take_step", "use_open_order")
 
 
 def check(*rules: Callable[[], object]) -> None:
@@ -68,3 +97,129 @@ def given_fields(given: msgspec.Struct, *, leave: tuple[str, ...] = ()) -> dict[
 
     check(*(lambda name=name: read(name) for name in _TEXTS if found.get(name) is not None))
     return found
+
+
+def answer_campaign(row: CampaignRow) -> Response[Campaign]:
+    """Answer with a campaign and its version."""
+    return answer_version(Campaign.of(row), version=row.version)
+
+
+def _check_owner(given: AddCampaign, *, is_new: bool) -> None:
+    has_sponsor = is_new or given.sponsor_id is not None
+    if given.insertion_order_id is None and (not has_sponsor or given.currency is None):
+        missing = "currency" if has_sponsor else "sponsor_id"
+        raise InvalidInput(f"/{missing}", "is needed where no insertion_order_id is given", code="missing")
+
+
+async def use_open_order(work: Work, order_id: UUID) -> OrderRow:
+    """Read an order that stays as it is. Its sponsor is locked before it, as a merge does it."""
+    refuse_archived(await lock_sponsor(work.conn, (await find_order(work.conn, order_id)).sponsor_id))
+    return await use_order(work.conn, order_id)
+
+
+async def _take_order(work: Work, given: AddCampaign, name: str, *, now: dt.datetime) -> OrderRow:
+    """Find the order that a campaign comes under, or make one.
+
+    Raises:
+        NotFound, Conflict: There is no such order or sponsor, or nothing comes under it any more.
+        InvalidInput: The order is another sponsor's, or in another currency.
+    """
+    if given.insertion_order_id is None:
+        if given.sponsor_id is None or given.currency is None:
+            raise AssertionError("it was checked that both are given")
+        refuse_archived(await lock_sponsor(work.conn, given.sponsor_id))
+        return await add_order(
+            work.conn,
+            work.tenant,
+            sponsor_id=given.sponsor_id,
+            name=name,
+            reference=None,
+            currency=given.currency,
+            status=OrderStatus.OPEN,
+            now=now,
+        )
+    if given.sponsor_id is not None:
+        await find_sponsor(work.conn, given.sponsor_id)
+    order = await use_open_order(work, given.insertion_order_id)
+    for field in ("sponsor_id", "currency"):
+        said, known = getattr(given, field), getattr(order, field)
+        if said not in (None, known):
+            raise InvalidInput(
+                f"/{field}", f"is not the order's, which is {known}; leave it out", code="not_the_orders"
+            )
+    return order
+
+
+async def create(
+    request: Request[Any, Any, Any], given: AddCampaign, *, sponsor: SponsorFields | None = None
+) -> CampaignRow:
+    """Make a campaign, as a draft: under an order, or with an open order of its own name and sponsor.
+
+    Args:
+        request: Which asks.
+        given: What is said of it.
+        sponsor: Of a new one whose campaign it is; *given* then names neither sponsor nor order.
+
+    Raises:
+        InvalidRequest: Something is wrong with what is given; all is listed.
+        NotFound, Conflict, InvalidInput: There is no such order or sponsor, nothing comes under it any more, or the
+            order is another sponsor's.
+    """
+    said = given_fields(given, leave=("insertion_order_id", "sponsor_id", "utm"))
+    said.pop("currency")
+    fields = CampaignFields(**said, utm=given.utm.as_mapping())
+    check(
+        lambda: _check_owner(given, is_new=sponsor is not None),
+        lambda: check_campaign_days(given.starts_on, given.ends_on),
+        lambda: parse_utm_template(fields.utm),
+    )
+    async with writing(request, "campaign.create") as work:
+        now = resources_of(request).clock.now()
+        if sponsor is not None:
+            added = await add_within(work, sponsor, now=now)
+            given = msgspec.structs.replace(given, sponsor_id=added.sponsor_id)
+        order = await _take_order(work, given, fields.name, now=now)
+        row = await add_campaign(work.conn, work.tenant, order, fields, now=now)
+        return work.done(row, resource=row.campaign_id, answer=answer_campaign(row))
+
+
+async def _require_trackable(work: Work, campaign: CampaignRow) -> None:
+    missing = (await count_trackable(work.conn, campaign.campaign_id)).missing
+    if missing:
+        raise Conflict("not_trackable", f"the campaign has no {', no '.join(missing)}: nobody could tell what it does")
+
+
+async def take_step(
+    request: Request[Any, Any, Any], campaign_id: UUID, step: str, *, version: int | None
+) -> CampaignRow:
+    """Move a campaign on, and its flights with it.
+
+    Args:
+        request: Which asks.
+        campaign_id: Which.
+        step: One of :data:`analytics_core.campaigns.CAMPAIGN_MOVES`.
+        version: The one that it has to be at; ``None`` where that does not matter.
+
+    Raises:
+        NotFound: There is none of this id.
+        Outdated: There is another version.
+        Conflict: ``illegal_transition``, ``campaign_over``, ``not_yet`` or ``not_trackable``.
+    """
+    async with writing(request, f"campaign.{step}") as work:
+        now = resources_of(request).clock.now()
+        was = await hold_campaign(work.conn, campaign_id, version=version)
+        status = CampaignStatus(move(CAMPAIGN_MOVES, was.status, step, what="campaign"))
+        today = now.astimezone(dt.UTC).date()
+        if step in ("schedule", "activate", "resume") and was.ends_on < today:
+            raise Conflict("campaign_over", f"the campaign ended on {was.ends_on}; give it another ends_on first")
+        if step == "activate" and was.starts_on > today:
+            raise Conflict("not_yet", f"the campaign starts on {was.starts_on}; schedule it, and it begins by itself")
+        if step in ("schedule", "activate"):
+            await _require_trackable(work, was)
+        await set_campaign_status(work.conn, campaign_id, status, now=now)
+        await settle_flights(work.conn, await find_campaign(work.conn, campaign_id), now=now)
+        if status is CampaignStatus.CANCELLED:
+            for flight in await list_campaign_flights(work.conn, campaign_id):
+                await end_placements(work.conn, flight.flight_id, at=next_quarter(now))
+        row = await find_campaign(work.conn, campaign_id)
+        return work.done(row, resource=campaign_id, before=was, answer=answer_campaign(row))

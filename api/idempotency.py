@@ -7,7 +7,9 @@ Source:
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -36,11 +38,13 @@ __all__ = (
     "OwnKeyedRequest",
     "Replayed",
     "answer_replayed",
+    "do_once",
     "replay_answer",
     "replay_own_answer",
 )
 
 HEADER: Final = "Idempotency-Key"
+_FORM_HASH: Final = "form_hash"
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -66,8 +70,22 @@ class Replayed(CastledgerError):
         super().__init__("this request was done before")
 
 
+def do_once(request: Request[Any, Any, Any], fields: Mapping[str, str]) -> None:
+    """Have what a form of the page asks for done once, however often it is sent as it is: a button pressed twice.
+
+    Args:
+        request: Which brings it.
+        fields: Of it, the token among them: another one is in the form each time that a page is shown.
+    """
+    digest = hashlib.sha256()
+    for part in (request.url.path, *itertools.chain.from_iterable(sorted(fields.items()))):
+        digest.update(b"%d:" % len(part.encode()))
+        digest.update(part.encode())
+    request.state[_FORM_HASH] = digest.digest()
+
+
 def _key_of(request: Request[Any, Any, Any]) -> str | None:
-    """Read the key of a request to the API; ``None`` when it has none. Forms of the page have none.
+    """Read the key of a request to the API; ``None`` when it has none. Forms of the page send none.
 
     Neither has what anybody may ask, whoever sends one: who it is from is not known yet, and what signs people in
     hands out what must not be kept.
@@ -131,11 +149,14 @@ class KeyedRequest(msgspec.Struct, frozen=True):
 
     @classmethod
     async def of(cls, request: Request[Any, Any, Any], caller: Caller) -> KeyedRequest | None:
-        """Read the key of a request; ``None`` when it has none.
+        """Read the key of a request; ``None`` when it has none. A form that :func:`do_once` marked has its hash.
 
         Raises:
             InvalidRequest: It is no key, or there are several.
         """
+        form_hash = request.state.get(_FORM_HASH)
+        if form_hash is not None:
+            return cls(caller.caller_id, f"form-{form_hash.hex()}", form_hash)
         key = _key_of(request)
         return None if key is None else cls(caller.caller_id, key, await _digest(request, hashlib.sha256()))
 

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import msgspec
 from litestar import Request
@@ -17,7 +18,7 @@ from analytics_core.db.conversion_actions import ActionRow, action_archived, fin
 from analytics_core.db.conversions import Added, Fate, NewConversion, add_conversions, foresee_conversions
 from analytics_core.db.pool import Connection
 from analytics_core.event_pages import customer_key
-from analytics_core.redemptions import MAX_ROWS, Listed, RedemptionList
+from analytics_core.redemptions import MAX_ROWS, Listed, RedemptionList, open_redemptions
 from api.auth import caller_of
 from api.customers import customer_secret
 from api.errors import Fault, InvalidRequest, Refused
@@ -25,14 +26,27 @@ from api.resources import resources_of
 from api.schemas.redemptions import TakenRedemptions
 from api.writing import writing
 
-__all__ = ("take_redemptions",)
+__all__ = ("open_list", "take_redemptions")
 
+_SPREADSHEETS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _MAX_FAULTS: Final = 1_000
 _MAX_NAMES: Final = 20
 _MAX_NAME_CHARS: Final = 64
 _CHUNK: Final = 2_000
 
 _Store = Callable[[Connection, Sequence[NewConversion]], Awaitable[list[Added]]]
+
+
+def open_list(data: bytes, *, action_id: UUID, currency: str | None, tz: ZoneInfo | None) -> RedemptionList:
+    """Read the header of a list.
+
+    Raises:
+        Refused: It is a spreadsheet.
+        InvalidInput: As :func:`analytics_core.redemptions.open_redemptions`.
+    """
+    if data.startswith(_SPREADSHEETS):
+        raise Refused(415, "unsupported_media_type", "this is a spreadsheet: save it as CSV, in UTF-8")
+    return open_redemptions(data, action_id=action_id, currency=currency, tz=tz)
 
 
 class _BadLines(InvalidRequest):

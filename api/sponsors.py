@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from typing import Any, Final
 from uuid import UUID
@@ -21,7 +22,7 @@ from api.schemas.sponsors import AddSponsor, ChangeSponsor, MergedSponsors, Spon
 from api.versions import answer_version
 from api.writing import Work, writing
 
-__all__ = ("add", "archive", "change", "erase_contacts", "merge", "restore")
+__all__ = ("add", "add_within", "archive", "change", "erase_contacts", "merge", "parse_sponsor", "restore")
 
 
 def _parse_domain(text: str) -> str:
@@ -74,6 +75,26 @@ def _done(work: Work, row: SponsorRow, *, was: SponsorRow) -> SponsorRow:
     return work.done(row, resource=row.sponsor_id, before=_on_record(was), after=_on_record(row), answer=_answer(row))
 
 
+def parse_sponsor(given: AddSponsor) -> SponsorFields:
+    """Check a sponsor that is to be added.
+
+    Raises:
+        InvalidRequest: Something is wrong with what is given; all is listed.
+    """
+    return SponsorFields(**_parse(given))
+
+
+async def add_within(work: Work, fields: SponsorFields, *, now: dt.datetime) -> SponsorRow:
+    """Add a sponsor on the way to something else.
+
+    Raises:
+        Conflict: As :func:`analytics_core.db.sponsors.add_sponsor`.
+    """
+    row = await storage.add_sponsor(work.conn, work.tenant, fields, now=now)
+    work.also_made("sponsor.create", resource=row.sponsor_id, after=_on_record(row))
+    return row
+
+
 async def add(request: Request[Any, Any, Any], given: AddSponsor) -> SponsorRow:
     """Add a sponsor.
 
@@ -81,7 +102,7 @@ async def add(request: Request[Any, Any, Any], given: AddSponsor) -> SponsorRow:
         InvalidRequest: Something is wrong with what is given; all is listed.
         Conflict: As :func:`analytics_core.db.sponsors.add_sponsor`.
     """
-    fields = SponsorFields(**_parse(given))
+    fields = parse_sponsor(given)
     async with writing(request, "sponsor.create") as work:
         row = await storage.add_sponsor(work.conn, work.tenant, fields, now=resources_of(request).clock.now())
         return work.done(row, resource=row.sponsor_id, after=_on_record(row), answer=_answer(row))

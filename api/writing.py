@@ -48,12 +48,23 @@ class Work:
         self.conn: Final = conn
         self.caller: Final = caller
         self.entry: tuple[str | None, Described, Described] | None = None
+        self.made: list[tuple[str, UUID, Described]] = []
         self.answer: Any = None
 
     @property
     def tenant(self) -> Tenant:
         """Whose rows are written."""
         return self.caller.tenant
+
+    def also_made(self, action: str, *, resource: UUID, after: Described) -> None:
+        """Say what was made on the way, which has an entry of its own before that of the work.
+
+        Args:
+            action: Such as ``sponsor.create``.
+            resource: The id of what was made.
+            after: What it is.
+        """
+        self.made.append((action, resource, after))
 
     def done(
         self,
@@ -142,18 +153,22 @@ async def writing(
         if is_answer:
             _check_answer(request, action, work.answer)
         resource_id, was, became = work.entry
-        before, after = describe_changes(was, became)
-        await add_entry(
-            conn,
-            caller.tenant,
-            actor=Actor.KEY if caller.user_id is None else Actor.USER,
-            actor_id=caller.caller_id,
-            action=action,
-            resource_id=resource_id,
-            request_id=request_id_of(request.scope),
-            before=before,
-            after=after,
-        )
+        for name, resource, before_it, after_it in (
+            *((made, str(made_id), None, row) for made, made_id, row in work.made),
+            (action, resource_id, was, became),
+        ):
+            before, after = describe_changes(before_it, after_it)
+            await add_entry(
+                conn,
+                caller.tenant,
+                actor=Actor.KEY if caller.user_id is None else Actor.USER,
+                actor_id=caller.caller_id,
+                action=name,
+                resource_id=resource,
+                request_id=request_id_of(request.scope),
+                before=before,
+                after=after,
+            )
         if keyed is not None:
             await keyed.keep(conn, request, caller, resource_id, work.answer)
     if action.startswith(_ACCESS):

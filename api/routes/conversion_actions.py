@@ -8,23 +8,20 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Response, get, patch, post
 
-from analytics_core.conversions import RESERVED_TYPES
 from analytics_core.db import conversion_actions as storage
-from analytics_core.db.conversion_actions import ActionFields, ActionRow, find_action, hold_action
+from analytics_core.db.conversion_actions import find_action, hold_action
 from analytics_core.db.sponsors import find_sponsor
-from analytics_core.errors import InvalidInput
 from analytics_core.permissions import Permission
-from analytics_core.sponsors import parse_name
 from api.auth import caller_of
 from api.bodies import read_json
-from api.errors import Fault, InvalidRequest
+from api.conversion_actions import answer_action, check_action, create
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.common import Page
 from api.schemas.conversion_actions import AddConversionAction, ChangeConversionAction, ConversionAction
 from api.scopes import SPONSOR_ID, path_id
-from api.versions import answer_version, read_version
+from api.versions import read_version
 from api.writing import writing
 
 __all__ = (
@@ -40,36 +37,8 @@ _CURSOR: Final = id_cursor(_LIST)
 _TAGS: Final = ["conversions"]
 
 
-def _answer(row: ActionRow) -> Response[ConversionAction]:
-    return answer_version(ConversionAction.of(row), version=row.version)
-
-
 def _action_id(request: Request[Any, Any, Any]) -> UUID:
     return path_id(request, "action_id", what="conversion action")
-
-
-def _check(fields: ActionFields) -> ActionFields:
-    """Check an action as a whole; its name comes back as it is shown.
-
-    Raises:
-        InvalidRequest: Something is wrong; all is listed.
-    """
-    faults: list[Fault] = []
-    name = fields.name
-    try:
-        name = parse_name(name)
-    except InvalidInput as error:
-        faults.append(Fault(error.path, error.code, error.reason))
-    if fields.event_type in RESERVED_TYPES:
-        taken = ", ".join(sorted(RESERVED_TYPES))
-        faults.append(Fault("/event_type", "reserved", f"events of these types are never conversions: {taken}"))
-    if (fields.default_value_amount is None) is not (fields.currency is None):
-        missing = "currency" if fields.currency is None else "default_value_amount"
-        message = "default_value_amount and currency are given together, or neither is"
-        faults.append(Fault(f"/{missing}", "missing", message))
-    if faults:
-        raise InvalidRequest(faults)
-    return msgspec.structs.replace(fields, name=name)
 
 
 @post(
@@ -86,13 +55,7 @@ async def create_conversion_action(request: Request[Any, Any, Any]) -> Response[
 
     A sponsor has one action of a name, and of events of one type at most one that is not archived.
     """
-    given = msgspec.structs.asdict(await read_json(request, AddConversionAction))
-    sponsor_id = given.pop("sponsor_id")
-    fields = _check(ActionFields(**given))
-    async with writing(request, "conversion_action.create") as work:
-        now = resources_of(request).clock.now()
-        row = await storage.add_action(work.conn, work.tenant, sponsor_id, fields, now=now)
-        return work.done(_answer(row), resource=row.action_id, after=row)
+    return answer_action(await create(request, await read_json(request, AddConversionAction)))
 
 
 @get(
@@ -119,7 +82,7 @@ async def get_conversion_action(request: Request[Any, Any, Any]) -> Response[Con
     """Read one conversion action."""
     wanted = _action_id(request)
     async with resources_of(request).database.reading(caller_of(request).tenant) as conn:
-        return _answer(await find_action(conn, wanted))
+        return answer_action(await find_action(conn, wanted))
 
 
 @patch(
@@ -139,8 +102,8 @@ async def update_conversion_action(request: Request[Any, Any, Any]) -> Response[
     changes = {name: value for name, value in given.items() if value is not msgspec.UNSET}
     async with writing(request, "conversion_action.update") as work:
         was = await hold_action(work.conn, wanted, version=version)
-        row = await storage.change_action(work.conn, was, _check(msgspec.structs.replace(was, **changes)))
-        return work.done(_answer(row), resource=wanted, before=was, after=row)
+        row = await storage.change_action(work.conn, was, check_action(msgspec.structs.replace(was, **changes)))
+        return work.done(answer_action(row), resource=wanted, before=was, after=row)
 
 
 @post(
@@ -155,4 +118,4 @@ async def archive_conversion_action(request: Request[Any, Any, Any]) -> Response
     async with writing(request, "conversion_action.archive") as work:
         was = await hold_action(work.conn, wanted, version=version)
         row = await storage.archive_action(work.conn, was, now=resources_of(request).clock.now())
-        return work.done(_answer(row), resource=wanted, before=was, after=row)
+        return work.done(answer_action(row), resource=wanted, before=was, after=row)

@@ -8,12 +8,9 @@ from uuid import UUID
 from litestar import Request, Response, get, patch, post
 from msgspec.structs import replace
 
-from analytics_core.campaigns import CampaignStatus, FlightStatus, check_flight_times, next_quarter
-from analytics_core.db.campaigns import CampaignRow, find_campaign, use_campaign
+from analytics_core.campaigns import FlightStatus, next_quarter
+from analytics_core.db.campaigns import find_campaign, use_campaign
 from analytics_core.db.flights import (
-    FlightFields,
-    FlightRow,
-    add_flight,
     change_flight,
     end_placements,
     find_flight,
@@ -23,19 +20,20 @@ from analytics_core.db.flights import (
 )
 from analytics_core.db.flights import list_flights as read_flights
 from analytics_core.db.links import refill_links
-from analytics_core.errors import Conflict, InvalidInput, NotFound
+from analytics_core.errors import Conflict
 from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
-from api.campaigns import check, given_fields
+from api.campaigns import given_fields
+from api.flights import answer_flight, check_times, create, refuse_over
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.campaigns import AddFlight, ChangeFlight, Flight
 from api.schemas.common import Page
 from api.scopes import CAMPAIGN_ID, path_id
-from api.versions import answer_version, read_version
-from api.writing import Work, writing
+from api.versions import read_version
+from api.writing import writing
 
 __all__ = ("cancel_flight", "create_flight", "get_flight", "list_flights", "update_flight")
 
@@ -44,52 +42,8 @@ _CURSOR: Final = id_cursor(_LIST)
 _TAGS: Final = ["campaigns"]
 
 
-def _show(row: FlightRow) -> Response[Flight]:
-    return answer_version(Flight.of(row), version=row.version)
-
-
 def _flight_id(request: Request[Any, Any, Any]) -> UUID:
     return path_id(request, "flight_id", what="flight")
-
-
-def _refuse_over(campaign: CampaignRow, *, is_makegood: bool) -> None:
-    """Refuse to change what is under a campaign that is over; what it owes may be made good.
-
-    Raises:
-        Conflict: ``campaign_over``.
-    """
-    if campaign.status is CampaignStatus.CANCELLED or (campaign.status is CampaignStatus.COMPLETED and not is_makegood):
-        raise Conflict("campaign_over", f"the campaign is {campaign.status}, and gets nothing but makegoods once it is")
-
-
-def _check_times(fields: FlightFields, campaign: CampaignRow, *, is_makegood: bool) -> None:
-    check(
-        lambda: check_flight_times(
-            fields.starts_at,
-            fields.ends_at,
-            starts_on=campaign.starts_on,
-            ends_on=campaign.ends_on,
-            is_makegood=is_makegood,
-        )
-    )
-
-
-async def _check_makegood(work: Work, campaign: CampaignRow, makegood_of: UUID | None) -> None:
-    """Make sure that what is made good is a flight of the same campaign, and no makegood itself.
-
-    Raises:
-        NotFound: There is no such flight.
-        InvalidInput: ``makegood_invalid``.
-    """
-    if makegood_of is None:
-        return
-    owed = await find_flight(work.conn, makegood_of)
-    if owed.campaign_id != campaign.campaign_id:
-        raise NotFound("flight of this campaign")
-    if owed.makegood_of is not None:
-        raise InvalidInput(
-            "/makegood_of", "is a makegood itself: name the flight that it is for", code="makegood_invalid"
-        )
 
 
 @post(
@@ -100,17 +54,7 @@ async def _check_makegood(work: Work, campaign: CampaignRow, makegood_of: UUID |
 async def create_flight(request: Request[Any, Any, Any]) -> Response[Flight]:
     """Add a flight to a campaign that is not over; to one that is, only a makegood."""
     wanted = path_id(request, "campaign_id", what="campaign")
-    given = await read_json(request, AddFlight)
-    fields = FlightFields(**given_fields(given, leave=("makegood_of",)))
-    async with writing(request, "flight.create") as work:
-        campaign = await use_campaign(work.conn, wanted)
-        is_makegood = given.makegood_of is not None
-        await _check_makegood(work, campaign, given.makegood_of)
-        _refuse_over(campaign, is_makegood=is_makegood)
-        _check_times(fields, campaign, is_makegood=is_makegood)
-        now = resources_of(request).clock.now()
-        row = await add_flight(work.conn, work.tenant, campaign, fields, makegood_of=given.makegood_of, now=now)
-        return work.done(_show(row), resource=row.flight_id, after=row)
+    return answer_flight(await create(request, wanted, await read_json(request, AddFlight)))
 
 
 @get("/flights", tags=_TAGS, opt={"permission": Permission.CAMPAIGNS_READ, "query": (CAMPAIGN_ID, LIMIT, _CURSOR)})
@@ -133,7 +77,7 @@ async def get_flight(request: Request[Any, Any, Any]) -> Response[Flight]:
     """Read one flight."""
     wanted = _flight_id(request)
     async with resources_of(request).database.reading(caller_of(request).tenant) as conn:
-        return _show(await find_flight(conn, wanted))
+        return answer_flight(await find_flight(conn, wanted))
 
 
 @patch(
@@ -157,15 +101,15 @@ async def update_flight(request: Request[Any, Any, Any]) -> Response[Flight]:
         if was.status is FlightStatus.CANCELLED:
             raise Conflict("flight_cancelled", "this flight is cancelled, and stays as it is; make another one")
         is_makegood = was.makegood_of is not None
-        _refuse_over(campaign, is_makegood=is_makegood)
+        refuse_over(campaign, is_makegood=is_makegood)
         wished = replace(was, **fields)
-        _check_times(wished, campaign, is_makegood=is_makegood)
+        check_times(wished, campaign, is_makegood=is_makegood)
         await change_flight(work.conn, was, wished)
         await settle_flights(work.conn, campaign, now=resources_of(request).clock.now())
         if wished.name != was.name:
             await refill_links(work.conn, was.campaign_id)
         row = await find_flight(work.conn, wanted)
-        return work.done(_show(row), resource=wanted, before=was, after=row)
+        return work.done(answer_flight(row), resource=wanted, before=was, after=row)
 
 
 @post(
@@ -187,4 +131,4 @@ async def cancel_flight(request: Request[Any, Any, Any]) -> Response[Flight]:
         await set_flight_status(work.conn, wanted, FlightStatus.CANCELLED)
         await end_placements(work.conn, wanted, at=next_quarter(resources_of(request).clock.now()))
         row = await find_flight(work.conn, wanted)
-        return work.done(_show(row), resource=wanted, before=was, after=row)
+        return work.done(answer_flight(row), resource=wanted, before=was, after=row)

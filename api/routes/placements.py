@@ -11,40 +11,33 @@ from msgspec.structs import replace
 from analytics_core.campaigns import (
     PLACEMENT_MOVES,
     PlacementStatus,
-    Position,
-    check_live_range,
-    default_live_range,
     move,
     next_quarter,
 )
-from analytics_core.db.ad_slots import AdSlotRow, hold_slot
 from analytics_core.db.campaigns import find_campaign
 from analytics_core.db.episodes import get_episode
-from analytics_core.db.flights import FlightRow, find_flight, use_flight
+from analytics_core.db.flights import find_flight, use_flight
 from analytics_core.db.placements import (
-    PlacementFields,
-    PlacementRow,
-    add_placement,
     change_placement,
     find_placement,
     hold_placement,
     set_placement_status,
-    use_episode,
 )
 from analytics_core.db.placements import list_placements as read_placements
-from analytics_core.errors import Conflict, InvalidInput, NotFound
+from analytics_core.errors import Conflict, NotFound
 from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
-from api.campaigns import check, given_fields
+from api.campaigns import given_fields
 from api.pagination import LIMIT, id_cursor, write_cursor
+from api.placements import answer_placement, check_live, check_position, create, use_slot
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.common import Page
 from api.schemas.placements import AddPlacement, ChangePlacement, Placement
 from api.scopes import CAMPAIGN_ID, EPISODE_ID, FLIGHT_ID, PODCAST_ID, find_podcast, path_id
-from api.versions import answer_version, read_version
-from api.writing import Work, writing
+from api.versions import read_version
+from api.writing import writing
 
 __all__ = (
     "create_placement",
@@ -63,59 +56,8 @@ _TAGS: Final = ["campaigns"]
 _ENDED: Final = (PlacementStatus.MISSED, PlacementStatus.PULLED)
 
 
-def _show(row: PlacementRow) -> Response[Placement]:
-    return answer_version(Placement.of(row), version=row.version)
-
-
 def _placement_id(request: Request[Any, Any, Any]) -> UUID:
     return path_id(request, "placement_id", what="placement")
-
-
-async def _find_slot(
-    work: Work, ad_slot_id: UUID | None, podcast_id: UUID, slot_no: int, *, is_new: bool
-) -> AdSlotRow | None:
-    """Find a slot that stays as it is.
-
-    Raises:
-        NotFound: The podcast has none of this id.
-        Conflict: ``ad_slot_archived``.
-        InvalidInput: ``slot_no_invalid``: it has no such place.
-    """
-    if ad_slot_id is None:
-        if slot_no != 1:
-            raise InvalidInput("/slot_no", "is a place of a slot: name ad_slot_id as well", code="slot_no_invalid")
-        return None
-    slot = await hold_slot(work.conn, ad_slot_id)
-    if slot.podcast_id != podcast_id:
-        raise NotFound("ad slot of this podcast")
-    if slot.archived_at is not None and is_new:
-        raise Conflict("ad_slot_archived", "this slot is archived; take another one")
-    if slot_no > slot.per_episode and is_new:
-        raise InvalidInput("/slot_no", f"the slot has {slot.per_episode} places", code="slot_no_invalid")
-    return slot
-
-
-def _check_position(position: Position, slot: AdSlotRow | None) -> None:
-    """Make sure that what is in a slot is where the slot is.
-
-    Raises:
-        InvalidInput: ``not_the_slots``.
-    """
-    if slot is not None and position is not slot.position:
-        raise InvalidInput("/position", f"has to be the slot's, which is {slot.position}", code="not_the_slots")
-
-
-def _check(fields: PlacementFields, flight: FlightRow) -> None:
-    check(
-        lambda: check_live_range(
-            fields.live_from,
-            fields.live_until,
-            delivery=fields.delivery,
-            starts_at=flight.starts_at,
-            ends_at=flight.ends_at,
-            measurement_days=flight.measurement_days,
-        )
-    )
 
 
 @post(
@@ -130,31 +72,7 @@ def _check(fields: PlacementFields, flight: FlightRow) -> None:
 async def create_placement(request: Request[Any, Any, Any]) -> Response[Placement]:
     """Place a flight in an episode. Downloads that were counted before count for it as well, where it was live."""
     wanted = path_id(request, "flight_id", what="flight")
-    given = await read_json(request, AddPlacement)
-    said = given_fields(given, leave=("episode_id", "ad_slot_id", "position", "live_from", "live_until"))
-    async with writing(request, "placement.create") as work:
-        flight = await use_flight(work.conn, wanted)
-        episode = await use_episode(work.conn, given.episode_id)
-        slot = await _find_slot(work, given.ad_slot_id, episode.podcast_id, given.slot_no, is_new=True)
-        position = given.position or (None if slot is None else slot.position)
-        if position is None:
-            raise InvalidInput("/position", "is needed where no ad_slot_id is given", code="missing")
-        _check_position(position, slot)
-        live_from, live_until = given.live_from, given.live_until
-        if live_from is None or live_until is None:
-            begins, until = default_live_range(
-                given.delivery,
-                starts_at=flight.starts_at,
-                ends_at=flight.ends_at,
-                measurement_days=flight.measurement_days,
-                published_at=episode.published_at,
-            )
-            live_from, live_until = live_from or begins, live_until or until
-        fields = PlacementFields(**said, position=position, live_from=live_from, live_until=live_until)
-        _check(fields, flight)
-        now = resources_of(request).clock.now()
-        row = await add_placement(work.conn, work.tenant, flight, episode, slot, fields, now=now)
-        return work.done(_show(row), resource=row.placement_id, after=row)
+    return answer_placement(await create(request, wanted, await read_json(request, AddPlacement)))
 
 
 @get(
@@ -200,7 +118,7 @@ async def get_placement(request: Request[Any, Any, Any]) -> Response[Placement]:
     """Read one placement."""
     wanted = _placement_id(request)
     async with resources_of(request).database.reading(caller_of(request).tenant) as conn:
-        return _show(await find_placement(conn, wanted))
+        return answer_placement(await find_placement(conn, wanted))
 
 
 @patch(
@@ -226,12 +144,12 @@ async def update_placement(request: Request[Any, Any, Any]) -> Response[Placemen
             raise Conflict("placement_over", f"the placement is {was.status}, and stays as it is; make another one")
         wished = replace(was, **fields)
         is_new = (wished.ad_slot_id, wished.slot_no) != (was.ad_slot_id, was.slot_no)
-        slot = await _find_slot(work, wished.ad_slot_id, was.podcast_id, wished.slot_no, is_new=is_new)
+        slot = await use_slot(work, wished.ad_slot_id, was.podcast_id, wished.slot_no, is_new=is_new)
         if is_new or wished.position is not was.position:
-            _check_position(wished.position, slot)
-        _check(wished, flight)
+            check_position(wished.position, slot)
+        check_live(wished, flight)
         row = await change_placement(work.conn, was, slot, wished)
-        return work.done(_show(row), resource=wanted, before=was, after=row)
+        return work.done(answer_placement(row), resource=wanted, before=was, after=row)
 
 
 async def _step(request: Request[Any, Any, Any], step: str) -> Response[Placement]:
@@ -245,7 +163,7 @@ async def _step(request: Request[Any, Any, Any], step: str) -> Response[Placemen
             if live_until <= was.live_from:
                 raise Conflict("not_yet", f"the placement is live from {was.live_from.isoformat()} on; move it instead")
         row = await set_placement_status(work.conn, was, status, live_until=live_until)
-        return work.done(_show(row), resource=wanted, before=was, after=row)
+        return work.done(answer_placement(row), resource=wanted, before=was, after=row)
 
 
 _STEP: Final[dict[str, Any]] = {"permission": Permission.CAMPAIGNS_WRITE, "is_versioned": True, "refusals": (409,)}

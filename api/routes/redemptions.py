@@ -11,18 +11,17 @@ from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from analytics_core.money import CURRENCIES
 from analytics_core.permissions import Permission
-from analytics_core.redemptions import MAX_BYTES, open_redemptions
+from analytics_core.redemptions import MAX_BYTES
 from api.bodies import media_type_of, refuse_media_type
 from api.errors import Refused
 from api.idempotency import replay_answer
 from api.limits import HEAVY_COST
 from api.queries import Parameter, Query, Refusal, identifier, time_zone
-from api.redemptions import take_redemptions
+from api.redemptions import open_list, take_redemptions
 from api.schemas.redemptions import TakenRedemptions
 
 __all__ = ("send_redemptions",)
 
-_SPREADSHEETS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 _NO_ACTION: Final = UUID(int=0)
 
 
@@ -90,7 +89,5 @@ async def send_redemptions(request: Request[Any, Any, Any]) -> TakenRedemptions:
     except RequestEntityTooLarge as error:
         limit = f"a list has at most {MAX_BYTES // 1024 // 1024} MiB: send it in parts"
         raise Refused(413, "too_large", limit) from error
-    if data.startswith(_SPREADSHEETS):
-        raise Refused(415, "unsupported_media_type", "this is a spreadsheet: save it as CSV, in UTF-8")
-    listed = open_redemptions(data, action_id=action_id, currency=currency, tz=tz)
+    listed = open_list(data, action_id=action_id, currency=currency, tz=tz)
     return await take_redemptions(request, listed, action_id, is_dry_run=is_dry_run)

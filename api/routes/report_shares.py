@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any, Final
 
 import msgspec
 from litestar import Request, Response, delete, get, post
 
-from analytics_core.db.report_shares import add_share, find_share, revoke_share
 from analytics_core.db.report_shares import list_shares as read_shares
-from analytics_core.errors import NotFound
-from analytics_core.passwords import check_password
 from analytics_core.permissions import Permission
 from analytics_core.reporting.files import MEDIA_TYPES, Format
-from analytics_core.reporting.shares import MAX_SHARED, new_token
 from api.auth import caller_of
 from api.bodies import read_json
-from api.errors import Fault, InvalidRequest
 from api.limits import REPORT_COST
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Parameter, Query, whole_number
-from api.reports import OpenedShare, as_private, check_file, open_share, send_file, use_view
+from api.report_requests import report_in_path, revoke, share
+from api.reports import OpenedShare, as_private, open_share, send_file, use_view
 from api.resources import resources_of
-from api.routes.reports import report_in_path
 from api.schemas.common import Page
 from api.schemas.reports import CreateShare, NewShare, Share, SharedReport, UnlockShare
 from api.scopes import path_id
-from api.writing import writing
 
 __all__ = (
     "create_report_share",
@@ -49,18 +42,6 @@ DOWNLOAD: Final = Parameter(
 )
 
 
-def _check(wanted: CreateShare, now: dt.datetime) -> None:
-    if wanted.expires_at.tzinfo is None:
-        raise InvalidRequest(
-            [Fault("/expires_at", "naive_time", "has no offset; write 2026-12-01T12:00:00Z or …+01:00")]
-        )
-    if not now < wanted.expires_at <= now + MAX_SHARED:
-        message = f"has to lie ahead, {MAX_SHARED.days} days at most"
-        raise InvalidRequest([Fault("/expires_at", "out_of_range", message)])
-    if wanted.password is not None:
-        check_password(wanted.password)
-
-
 @post(
     "/reports/{report_id:str}/shares",
     tags=["reports"],
@@ -76,30 +57,7 @@ async def create_report_share(request: Request[Any, Any, Any]) -> NewShare:
 
     The report's file is kept for as long as the link is good.
     """
-    wanted = await read_json(request, CreateShare)
-    resources = resources_of(request)
-    now = resources.clock.now()
-    _check(wanted, now)
-    hashed = None if wanted.password is None else await resources.passwords.hash(wanted.password)
-    token = new_token()
-    async with writing(request, "report_share.create") as work:
-        report = await report_in_path(work.conn, request)
-        check_file(report)
-        row = await add_share(
-            work.conn,
-            work.tenant,
-            report.report_id,
-            token=token,
-            password_hash=hashed,
-            expires_at=wanted.expires_at,
-            max_views=wanted.max_views,
-            by=work.caller.caller_id,
-            now=now,
-        )
-        share = Share.of(row, now=now)
-        public_url = resources.settings.people.public_url
-        answer = NewShare(share=share, token=token, url=f"{public_url}/shared/{token}" if public_url else None)
-        return work.done(answer, resource=row.share_id, after=share, is_secret=True)
+    return await share(request, await read_json(request, CreateShare))
 
 
 @get(
@@ -126,12 +84,7 @@ async def list_report_shares(request: Request[Any, Any, Any]) -> Page[Share]:
 @delete("/report-shares/{share_id:str}", tags=["reports"], opt={"permission": Permission.REPORTS_WRITE})
 async def revoke_report_share(request: Request[Any, Any, Any]) -> None:
     """Take a link back: from then on it opens nothing. One that has ended stays as it is."""
-    wanted = path_id(request, "share_id", what="link")
-    async with writing(request, "report_share.revoke") as work:
-        if await find_share(work.conn, wanted) is None:
-            raise NotFound("link")
-        await revoke_share(work.conn, wanted, now=resources_of(request).clock.now())
-        work.done(None, resource=wanted)
+    await revoke(request, path_id(request, "share_id", what="link"))
 
 
 async def _answer(request: Request[Any, Any, Any], opened: OpenedShare, *, download: bool) -> Response[SharedReport]:

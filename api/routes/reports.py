@@ -2,72 +2,34 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any, Final
 
 from litestar import Request, delete, get, post
 from litestar.response import Stream
 
-from analytics_core.db.pool import Connection
-from analytics_core.db.report_subjects import find_missing, with_run
-from analytics_core.db.reports import ReportRow, add_report, find_report, stored_params
 from analytics_core.db.reports import delete_report as remove_report
 from analytics_core.db.reports import list_reports as read_reports
 from analytics_core.db.sponsors import find_sponsor
 from analytics_core.errors import NotFound
 from analytics_core.permissions import Permission
-from analytics_core.reporting.files import MEDIA_TYPES, Format, is_available
-from analytics_core.reporting.requests import ReportKind, ReportParams, find_faults
+from analytics_core.reporting.files import MEDIA_TYPES, Format
 from api.auth import caller_of
 from api.bodies import read_json
-from api.errors import Fault, InvalidRequest
 from api.limits import HEAVY_COST, REPORT_COST
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Query
+from api.report_requests import create, report_in_path
 from api.reports import send_file
 from api.resources import resources_of
 from api.schemas.common import Page
 from api.schemas.reports import CreateReport, Report
-from api.scopes import SPONSOR_ID, path_id
+from api.scopes import SPONSOR_ID
 from api.writing import writing
 
-__all__ = ("create_report", "delete_report", "get_report", "get_report_file", "list_reports", "report_in_path")
+__all__ = ("create_report", "delete_report", "get_report", "get_report_file", "list_reports")
 
 _LIST: Final = "reports"
 _CURSOR: Final = id_cursor(_LIST)
-
-
-def _check(wanted: CreateReport) -> None:
-    faults = [Fault(f"/{fault.name}", fault.code, fault.message) for fault in find_faults(wanted.kind, wanted.params)]
-    if not is_available(wanted.format):
-        message = "Parquet needs pyarrow, which is not installed here; ask for csv"
-        faults.append(Fault("/format", "not_available", message))
-    if faults:
-        raise InvalidRequest(faults)
-
-
-async def _settle(conn: Connection, kind: ReportKind, params: ReportParams, *, now: dt.datetime) -> ReportParams:
-    """See that what a report is about is there, and choose the run that tells of conversions.
-
-    Raises:
-        InvalidRequest: Something is not there.
-    """
-    missing = await find_missing(conn, params)
-    if missing:
-        raise InvalidRequest([Fault(f"/{fault.name}", fault.code, fault.message) for fault in missing])
-    return await with_run(conn, kind, params, now=now)
-
-
-async def report_in_path(conn: Connection, request: Request[Any, Any, Any]) -> ReportRow:
-    """Find the report that a path names.
-
-    Raises:
-        NotFound: There is none, or the caller does not see it.
-    """
-    row = await find_report(conn, path_id(request, "report_id", what="report"))
-    if row is None:
-        raise NotFound("report")
-    return row
 
 
 @post(
@@ -85,22 +47,7 @@ async def create_report(request: Request[Any, Any, Any]) -> Report:
 
     Made again for the same days while nothing has changed, its CSV and JSON are the same bytes.
     """
-    wanted = await read_json(request, CreateReport)
-    _check(wanted)
-    now = resources_of(request).clock.now()
-    async with writing(request, "report.create") as work:
-        params = await _settle(work.conn, wanted.kind, wanted.params, now=now)
-        row = await add_report(
-            work.conn,
-            work.tenant,
-            kind=wanted.kind.value,
-            format=wanted.format.value,
-            params=params,
-            by=work.caller.caller_id,
-            now=now,
-        )
-        on_record = {"kind": row.kind, "format": row.format, **stored_params(row.params)}
-        return work.done(Report.of(row), resource=row.report_id, after=on_record)
+    return await create(request, await read_json(request, CreateReport))
 
 
 @get(

@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 from typing import Any, Final
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from litestar import Request, delete, get, post
 
 from analytics_core.db.links import get_link
 from analytics_core.db.pool import Connection
-from analytics_core.db.vanity_hosts import add_vanity_host, archive_vanity_host, refuse_enclosure_host
+from analytics_core.db.vanity_hosts import archive_vanity_host
 from analytics_core.db.vanity_hosts import list_vanity_hosts as read_vanity_hosts
-from analytics_core.errors import InvalidInput, NotFound
-from analytics_core.links import parse_vanity_host
+from analytics_core.errors import NotFound
 from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
-from api.errors import Fault, InvalidRequest
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Query
-from api.resources import Resources, resources_of
+from api.resources import resources_of
 from api.schemas.common import Page
 from api.schemas.vanity_hosts import AddVanityHost, VanityHost
 from api.scopes import LINK_ID, path_id
+from api.vanity_hosts import create
 from api.writing import writing
 
 __all__ = ("create_vanity_host", "delete_vanity_host", "list_vanity_hosts")
 
 _LIST: Final = "vanity_hosts"
 _CURSOR: Final = id_cursor(_LIST)
-
-
-def _own_hosts(resources: Resources) -> set[str]:
-    """Name the hosts under which something of the installation answers."""
-    ledger = urlsplit(resources.settings.people.public_url).hostname
-    return {*resources.own_hosts, *((ledger,) if ledger else ())}
 
 
 @post(
@@ -53,18 +45,7 @@ async def create_vanity_host(request: Request[Any, Any, Any]) -> VanityHost:
     Point its name at the tracker (a CNAME) first. Whatever path is asked for leads there, but for `/robots.txt` and
     what begins with `/e/`, `/e,` or `/go/`; each is a click on the link.
     """
-    resources = resources_of(request)
-    wanted = await read_json(request, AddVanityHost)
-    try:
-        host = parse_vanity_host(wanted.host, own_hosts=_own_hosts(resources))
-        async with resources.database.auth() as conn:
-            await refuse_enclosure_host(conn, host)
-        async with writing(request, "vanity_host.create") as work:
-            now = resources.clock.now()
-            row = await add_vanity_host(work.conn, work.tenant, host=host, link_id=wanted.link_id, now=now)
-            return work.done(VanityHost.of(row), resource=row.vanity_host_id)
-    except InvalidInput as error:
-        raise InvalidRequest([Fault(f"/{error.path}", error.code, error.reason)]) from error
+    return await create(request, await read_json(request, AddVanityHost))
 
 
 async def _require_link(conn: Connection, link_id: UUID) -> None:
