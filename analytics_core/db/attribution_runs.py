@@ -29,6 +29,7 @@ __all__ = (
     "begin_run",
     "computing",
     "fail_run",
+    "find_latest_run",
     "find_run",
     "finish_run",
     "list_runs",
@@ -100,6 +101,12 @@ _LIST: Final[LiteralString] = (
     + """ from app.attribution_runs r
 where ($1::timestamptz is null or (r.created_at, r.run_id) > ($1, $2::uuid)) and ($4::uuid is null or r.sponsor_id = $4)
 order by r.created_at, r.run_id limit $3"""
+)
+
+_LATEST: Final[LiteralString] = (
+    "/* attribution_runs.latest */ select "
+    + _COLUMNS
+    + " from app.attribution_runs r where r.sponsor_id = $1 order by r.created_at desc, r.run_id desc limit 1"
 )
 
 _WAITING: Final[LiteralString] = (
@@ -215,6 +222,12 @@ async def list_runs(
     """List the runs that the transaction sees, or one sponsor's, in the order in which they were asked for."""
     at, run_id = after if after is not None else (None, None)
     return [_run(row) for row in await conn.fetch(_LIST, at, run_id, limit, sponsor_id)]
+
+
+async def find_latest_run(conn: Connection, sponsor_id: UUID) -> RunRow | None:
+    """Read the run of a sponsor's that was asked for last, ready or not; ``None`` where there is none."""
+    row = await conn.fetchrow(_LATEST, sponsor_id)
+    return None if row is None else _run(row)
 
 
 async def list_waiting(conn: Connection, *, run_id: UUID | None = None) -> list[WaitingRun]:

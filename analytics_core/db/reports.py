@@ -30,6 +30,7 @@ __all__ = (
     "fail_report",
     "find_report",
     "finish_report",
+    "list_campaign_reports",
     "list_reports",
     "list_waiting",
     "note_progress",
@@ -105,16 +106,28 @@ _ADD: Final[LiteralString] = """/* reports.add */
 insert into app.reports (tenant_id, report_id, sponsor_id, kind, format, params, created_by, created_at, expires_at)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9)"""
 
-_LIST: Final[LiteralString] = """/* reports.list */
+_COLUMNS: Final[LiteralString] = """
 select r.report_id, r.sponsor_id, r.kind, r.format, r.params, r.status, r.done_ppm, r.error, r.cutoff_at, r.sha256,
     r.bytes as size_bytes, r.created_by, r.created_at, r.finished_at, r.expires_at,
     exists (select from app.report_files f where f.tenant_id = r.tenant_id and f.report_id = r.report_id) as has_file
-from app.reports r
+from app.reports r"""
+
+_OF_CAMPAIGN: Final[LiteralString] = (
+    "/* reports.of_campaign */"
+    + _COLUMNS
+    + " where r.params ->> 'campaign_id' = $1::uuid::text order by r.created_at desc, r.report_id desc limit $2"
+)
+
+_LIST: Final[LiteralString] = (
+    "/* reports.list */"
+    + _COLUMNS
+    + """
 where ($1::uuid is null or r.report_id = $1)
     and ($2::uuid is null or r.tenant_id = $2)
     and ($3::uuid is null or r.sponsor_id = $3)
     and ($4::timestamptz is null or (r.created_at, r.report_id) > ($4, $5::uuid))
 order by r.created_at, r.report_id limit $6"""
+)
 
 _DELETE: Final[LiteralString] = """/* reports.delete */
 delete from app.reports where report_id = $1"""
@@ -229,6 +242,11 @@ async def list_reports(
     """List reports of the transaction's tenant in the order in which they were asked for, behind *after*."""
     rows = await conn.fetch(_LIST, None, None, sponsor_id, *(after or (None, None)), limit)
     return [msgspec.convert(row, ReportRow) for row in rows]
+
+
+async def list_campaign_reports(conn: Connection, campaign_id: UUID, *, limit: int) -> list[ReportRow]:
+    """List the latest reports about a campaign that the transaction sees, the last one first."""
+    return [msgspec.convert(row, ReportRow) for row in await conn.fetch(_OF_CAMPAIGN, campaign_id, limit)]
 
 
 async def delete_report(conn: Connection, report_id: UUID) -> bool:

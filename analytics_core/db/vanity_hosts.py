@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Final, LiteralString
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -22,6 +23,7 @@ __all__ = (
     "add_vanity_host",
     "archive_vanity_host",
     "find_vanity_host",
+    "list_hosts_of_links",
     "list_vanity_hosts",
     "read_registry_vanity_hosts",
     "refuse_enclosure_host",
@@ -74,6 +76,9 @@ select exists (select from app.vanity_hosts where host = $1 and archived_at is n
 
 _OF_LINK: Final[LiteralString] = """/* vanity_hosts.of_link */
 select exists (select from app.vanity_hosts where link_id = $1 and host = $2 and archived_at is null)"""
+
+_OF_LINKS: Final[LiteralString] = """/* vanity_hosts.of_links */
+select link_id, host from app.vanity_hosts where link_id = any($1::uuid[]) and archived_at is null order by host"""
 
 _REGISTRY: Final[LiteralString] = """/* vanity_hosts.registry */
 select v.host, l.slug from app.vanity_hosts v join app.links l using (tenant_id, link_id)
@@ -185,6 +190,14 @@ async def list_vanity_hosts(
     """List the hosts that the transaction sees in the order in which they were added, those taken away too."""
     at, vanity_host_id = after if after is not None else (None, None)
     return [msgspec.convert(row, VanityHostRow) for row in await conn.fetch(_LIST, at, vanity_host_id, limit, link_id)]
+
+
+async def list_hosts_of_links(conn: Connection, link_ids: Sequence[UUID]) -> dict[UUID, list[str]]:
+    """Name the hosts in use that lead to each of some links; links without any are left out."""
+    found: dict[UUID, list[str]] = {}
+    for row in await conn.fetch(_OF_LINKS, link_ids) if link_ids else ():
+        found.setdefault(row["link_id"], []).append(row["host"])
+    return found
 
 
 async def require_vanity_host(conn: Connection, link_id: UUID, host: str) -> None:
