@@ -1,33 +1,44 @@
-"""Campaigns on the page: which there are, and how each one stands, told so that a sponsor understands it."""
+"""Campaigns on the page: which there are, how each one stands, told so that a sponsor understands it, and its steps."""
 
 from __future__ import annotations
 
 from typing import Any, Final
+from uuid import UUID
 
-from litestar import Request, Response, get
+from litestar import Request, Response, get, post
+from litestar.response import Redirect
 
+from analytics_core.campaigns import CAMPAIGN_MOVES
 from analytics_core.db.campaigns import list_campaigns
 from analytics_core.db.deliveries import read_campaign_delivery, read_cutoff
 from analytics_core.db.links import list_links
 from analytics_core.db.performances import read_performance
 from analytics_core.db.promo_codes import CodeFilter, list_promo_codes
 from analytics_core.db.sponsors import find_sponsor, list_sponsor_names
+from analytics_core.db.vanity_hosts import list_hosts_of_links
 from analytics_core.deliveries import sum_days
+from analytics_core.errors import Conflict, NotFound, Outdated
 from analytics_core.permissions import Permission
 from analytics_core.reach import reach_of
 from api.auth import caller_of
+from api.campaigns import take_step
+from api.idempotency import Replayed
 from api.limits import REPORT_COST
 from api.pages.campaign_figures import METHODS, model_lines, pace_words, read_progress
+from api.pages.campaign_tasks import read_tasks, who_was_first
+from api.pages.filling import Filled
 from api.pages.views import show
+from api.pages.words import sentence
 from api.pagination import id_cursor, write_cursor
 from api.queries import Refusal
 from api.resources import resources_of
 from api.scopes import path_id
 
-__all__ = ("show_campaign", "show_campaigns")
+__all__ = ("show_campaign", "show_campaigns", "show_one", "step_campaign")
 
 _PAGE: Final = 50
 _DEVICES: Final = 100
+_MAX_BYTES: Final = 16_384
 _CURSOR: Final = id_cursor("campaigns")
 
 
@@ -53,11 +64,14 @@ async def show_campaigns(request: Request[Any, Any, Any]) -> Response[Any]:
     )
 
 
-@get("/campaigns/{campaign_id:str}", opt={"permission": Permission.CAMPAIGNS_READ, "cost": REPORT_COST})
-async def show_campaign(request: Request[Any, Any, Any]) -> Response[Any]:
-    """Show one campaign: what was delivered beside what was booked, and what came of it by each model."""
-    wanted, tenant = path_id(request, "campaign_id", what="campaign"), caller_of(request).tenant
-    now = resources_of(request).clock.now()
+async def show_one(request: Request[Any, Any, Any], wanted: UUID, *, fault: str = "") -> Response[Any]:
+    """Show a campaign, with what was refused.
+
+    Raises:
+        NotFound: There is none of this id.
+    """
+    caller, now = caller_of(request), resources_of(request).clock.now()
+    tenant = caller.tenant
     async with resources_of(request).database.tenant(tenant, snapshot=True) as conn:
         cutoff = await read_cutoff(conn)
         found = await read_campaign_delivery(conn, tenant.tenant_id, wanted, now=now)
@@ -65,11 +79,14 @@ async def show_campaign(request: Request[Any, Any, Any]) -> Response[Any]:
         sponsor = await find_sponsor(conn, found.head.sponsor_id)
         codes = await list_promo_codes(conn, CodeFilter(campaign_id=wanted), after=None, limit=_DEVICES + 1)
         links = await list_links(conn, after=None, limit=_DEVICES + 1, campaign_id=wanted)
+        hosts = await list_hosts_of_links(conn, [row.link_id for row in links])
+        tasks = await read_tasks(conn, caller, wanted, sponsor.sponsor_id, now=now)
     head = performance.head
     lines = model_lines(performance.models, agreed=head.model, currency=head.currency)
     return show(
         request,
         "campaign.html",
+        status_code=409 if fault else 200,
         tab="campaigns",
         head=head,
         campaign=found.head,
@@ -90,6 +107,42 @@ async def show_campaign(request: Request[Any, Any, Any]) -> Response[Any]:
         cutoff=cutoff,
         codes=codes[:_DEVICES],
         links=links[:_DEVICES],
+        hosts=hosts,
         has_more=max(len(codes), len(links)) > _DEVICES,
         public_url=resources_of(request).settings.tracker.public_url.rstrip("/"),
+        tasks=tasks,
+        path=f"/campaigns/{wanted}",
+        fault=fault,
     )
+
+
+@get("/campaigns/{campaign_id:str}", opt={"permission": Permission.CAMPAIGNS_READ, "cost": REPORT_COST})
+async def show_campaign(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Show one campaign: what was delivered beside what was booked, and what came of it by each model."""
+    return await show_one(request, path_id(request, "campaign_id", what="campaign"))
+
+
+@post(
+    "/campaigns/{campaign_id:str}/steps",
+    request_max_body_size=_MAX_BYTES,
+    status_code=200,
+    opt={"permission": Permission.CAMPAIGNS_WRITE, "cost": REPORT_COST},
+)
+async def step_campaign(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Move a campaign on; what is in its way is said on its page, with the way to the form that mends it."""
+    wanted = path_id(request, "campaign_id", what="campaign")
+    form = await Filled.read(request, {})
+    step = form.typed("do")
+    if step not in CAMPAIGN_MOVES:
+        raise NotFound("step of a campaign")
+    try:
+        await take_step(request, wanted, step, version=form.version())
+    except Replayed:
+        pass
+    except Outdated:
+        async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+            first = await who_was_first(conn, caller_of(request), wanted)
+        return await show_one(request, wanted, fault=f"The campaign was changed since you read it. {first}")
+    except Conflict as error:
+        return await show_one(request, wanted, fault=sentence(str(error)))
+    return Redirect(f"/campaigns/{wanted}", status_code=303)

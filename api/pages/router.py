@@ -18,7 +18,25 @@ from api.pages.account import (
     show_reset,
 )
 from api.pages.assets import Assets, get_asset, get_favicon
-from api.pages.campaigns import show_campaign, show_campaigns
+from api.pages.campaign_conversions import (
+    add_action,
+    attribute_campaign,
+    show_new_action,
+    show_redemptions,
+    upload_redemptions,
+)
+from api.pages.campaign_devices import (
+    add_link,
+    add_promo_codes,
+    add_vanity_host,
+    get_qr_file,
+    show_new_link,
+    show_new_promo_codes,
+    show_new_vanity_host,
+)
+from api.pages.campaign_flights import add_flight, add_placement, show_new_flight, show_new_placement
+from api.pages.campaign_new import make_campaign, show_new_campaign
+from api.pages.campaigns import show_campaign, show_campaigns, step_campaign
 from api.pages.comparisons import show_comparison
 from api.pages.episodes import show_episode, show_episodes
 from api.pages.hits import show_episode_hits, show_hit, show_podcast_hits
@@ -37,6 +55,14 @@ from api.pages.oneself import (
     sign_out_elsewhere,
 )
 from api.pages.overview import show_front, show_overview, show_podcasts
+from api.pages.reports import (
+    ask_for_report,
+    get_report_on_page,
+    revoke_share,
+    share_report,
+    show_new_report,
+    show_report,
+)
 from api.pages.sessions import require_session
 from api.pages.setup import accept_unknown, rewrite_by_address, rewrite_sent, show_setup
 from api.pages.shared import open_on_page, show_shared
@@ -68,22 +94,35 @@ _OPEN: Final = (
 )
 _CLOSED: Final = (
     accept_unknown,
+    add_action,
+    add_flight,
+    add_link,
+    add_placement,
     add_podcast,
+    add_promo_codes,
     add_sponsor,
+    add_vanity_host,
+    ask_for_report,
+    attribute_campaign,
     change_account,
     change_one_member,
     change_sponsor,
     decide_spike,
     export_account,
+    get_qr_file,
+    get_report_on_page,
     invite_member,
     leave_account,
+    make_campaign,
     make_key,
     revoke_one_invitation,
     revoke_one_key,
+    revoke_share,
     rewrite_by_address,
     rewrite_sent,
     rotate_key,
     set_own_password,
+    share_report,
     show_account,
     show_campaign,
     show_campaigns,
@@ -96,9 +135,19 @@ _CLOSED: Final = (
     show_keys,
     show_members,
     show_new,
+    show_new_action,
+    show_new_campaign,
+    show_new_flight,
+    show_new_link,
+    show_new_placement,
+    show_new_promo_codes,
+    show_new_report,
+    show_new_vanity_host,
     show_overview,
     show_podcast_hits,
     show_podcasts,
+    show_redemptions,
+    show_report,
     show_setup,
     show_spike,
     show_spikes,
@@ -107,7 +156,9 @@ _CLOSED: Final = (
     show_what_if,
     sign_out,
     sign_out_elsewhere,
+    step_campaign,
     switch_tenant,
+    upload_redemptions,
 )
 
 

@@ -47,11 +47,13 @@ _FILTERS: Final = (
     "day_range",
     "duration",
     "instant",
+    "last_day",
     "money",
     "month",
     "number",
     "percent",
     "short_day",
+    "until",
     "weekday",
 )
 

@@ -18,6 +18,7 @@ __all__ = (
     "day_range",
     "duration",
     "instant",
+    "last_day",
     "money",
     "month",
     "number",
@@ -25,6 +26,7 @@ __all__ = (
     "region_name",
     "sentence",
     "short_day",
+    "until",
     "weekday",
 )
 
@@ -129,6 +131,24 @@ def day_range(first: dt.date, last: dt.date) -> str:
     if first.year == last.year:
         return f"{short_day(first)} \N{EN DASH} {day(last)}"
     return f"{day(first)} \N{EN DASH} {day(last)}"
+
+
+def last_day(end: dt.datetime) -> dt.date:
+    """Return the last day of UTC before an instant.
+
+    >>> last_day(dt.datetime(2026, 12, 1, tzinfo=dt.UTC)), last_day(dt.datetime(2026, 12, 1, 6, tzinfo=dt.UTC))
+    (datetime.date(2026, 11, 30), datetime.date(2026, 12, 1))
+    """
+    return (end.astimezone(dt.UTC) - dt.timedelta(microseconds=1)).date()
+
+
+def until(first: dt.date, end: dt.date) -> str:
+    """Write the days from one to before another.
+
+    >>> until(dt.date(2026, 11, 1), dt.date(2026, 12, 1))
+    '1\u201330 Nov 2026'
+    """
+    return day_range(first, end - dt.timedelta(days=1))
 
 
 def instant(value: dt.datetime) -> str:

@@ -85,11 +85,13 @@ function addTips(plot) {
 function keepLive(part) {
   let last = part.innerHTML;
   let timer = 0;
-  let pause = Math.max(15, Number(part.dataset.live)) * 1000;
+  const usual = Math.max(3, Number(part.dataset.live)) * 1000;
+  let pause = usual;
   const refresh = async () => {
     try {
       const answer = await fetch(location.href, { headers: { "X-Castledger-Fragment": "live" } });
-      if (answer.status === 401) return location.reload();
+      // Signed out; or what stands around the part has changed with it.
+      if (answer.status === 401 || answer.status === 205) return location.reload();
       if (!answer.ok) throw new Error(answer.statusText);
       const text = await answer.text();
       if (text !== last && !part.contains(document.activeElement) && !part.querySelector(".tip:not([hidden])")) {
@@ -99,7 +101,7 @@ function keepLive(part) {
         part.querySelectorAll("details").forEach((details, index) => { details.open = Boolean(open[index]); });
         part.querySelectorAll("[data-tips]").forEach(addTips);
       }
-      pause = 15000;
+      pause = usual;
     } catch {
       pause = Math.min(pause * 2, 300000);
     }
@@ -113,6 +115,17 @@ function keepLive(part) {
   schedule();
 }
 
+// A button that is pressed twice sends its form once; a page that is gone back to can send again.
+function sendOnce(form) {
+  let isSent = false;
+  form.addEventListener("submit", (event) => {
+    if (isSent) event.preventDefault();
+    isSent = true;
+  });
+  addEventListener("pageshow", () => { isSent = false; });
+}
+
+document.querySelectorAll("form[data-once]").forEach(sendOnce);
 document.querySelectorAll(".copy").forEach(addCopyButton);
 document.querySelectorAll("[data-tips]").forEach(addTips);
 document.querySelectorAll("[data-live]").forEach(keepLive);

@@ -6,6 +6,7 @@ tenant's; whoever adds a body with an id in it, an example of that body. The wal
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -436,13 +437,33 @@ FILES: Final[Mapping[str, bytes]] = {"send_redemptions": b"order,occurred_at,cod
 
 FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     "accept_unknown": {"host": "media.example.net"},
+    "add_action": {"name": "Signup", "category": "signup", "counting": "one"},
+    "add_flight": {"name": "Second", "starts_at": "2026-11-01", "ends_at": "2026-11-29", "price_amount": "25"},
+    "add_link": {"flight_id": "{flight_id}", "url": "https://elsewhere.example.com/"},
+    "add_placement": {
+        "flight_id": "{flight_id}",
+        "episode_id": "{episode_id}",
+        "position": "pre",
+        "delivery": "dynamic",
+    },
+    "add_promo_codes": {"flight_id": "{flight_id}", "grace_days": "7"},
+    "add_vanity_host": {"link_id": "{link_id}", "host": "third.example.net"},
+    "ask_for_report": {"from": _DAY, "to": _DAY, "format": "csv"},
+    "attribute_campaign": {},
     "change_one_member": {"do": "change", "role": "analyst"},
     "change_sponsor": {"name": "Other"},
     "decide_spike": {"decision": "accept", "reason": "a crawler"},
     "revoke_one_invitation": {},
     "revoke_one_key": {"do": "revoke"},
+    "revoke_share": {},
     "rewrite_sent": {"feed": ""},
     "rotate_key": {"overlap_s": "86400"},
+    "share_report": {"expires_at": "2026-12-24"},
+    "step_campaign": {"do": "cancel"},
+    "upload_redemptions": {
+        "action_id": "{action_id}",
+        "kept": base64.b64encode(b"order,occurred_at,code\n9,2026-11-02T10:00:00Z,SAVE20\n").decode(),
+    },
 }
 """Fields of the page's forms that are about something."""
 
