@@ -8,10 +8,7 @@ from urllib.parse import urlsplit
 from litestar import Request, Response, get, post
 from litestar.response import Redirect
 
-from analytics_core.db.campaigns import CampaignRow
-from analytics_core.db.links import LinkRow, list_links
-from analytics_core.db.pool import Connection
-from analytics_core.errors import NotFound
+from analytics_core.db.links import list_links
 from analytics_core.permissions import Permission
 from analytics_core.qr_codes import QrFormat
 from api.auth import caller_of
@@ -137,22 +134,17 @@ async def add_link(request: Request[Any, Any, Any]) -> Response[Any]:
     return Redirect(f"/campaigns/{wanted}#devices", status_code=303)
 
 
-async def _read_links(conn: Connection, request: Request[Any, Any, Any]) -> tuple[CampaignRow, list[LinkRow]]:
-    campaign, _ = await read_subject(conn, campaign_id_of(request))
-    links = await list_links(conn, after=None, limit=_MAX_LINKS, campaign_id=campaign.campaign_id)
-    return campaign, [row for row in links if row.archived_at is None]
-
-
 async def _show_host(request: Request[Any, Any, Any], form: Filled) -> Response[Any]:
     resources = resources_of(request)
     async with resources.database.tenant(caller_of(request).tenant) as conn:
-        campaign, links = await _read_links(conn, request)
+        campaign, _ = await read_subject(conn, campaign_id_of(request))
+        links = await list_links(conn, after=None, limit=_MAX_LINKS, campaign_id=campaign.campaign_id)
     return show_filled(
         request,
         "new_vanity_host.html",
         form,
         campaign,
-        links=[(row.link_id, f"{row.slug}, to {row.url}"[:120]) for row in links],
+        links=[(row.link_id, f"{row.slug}, to {row.url}"[:120]) for row in links if row.archived_at is None],
         tracker=urlsplit(resources.settings.tracker.public_url).hostname or "",
     )
 
@@ -171,13 +163,10 @@ async def show_new_vanity_host(request: Request[Any, Any, Any]) -> Response[Any]
 )
 async def add_vanity_host(request: Request[Any, Any, Any]) -> Response[Any]:
     """Have a host lead to one of the campaign's links, and lead back to the campaign."""
-    form = await Filled.read(request, _HOST, places={"vanity_host_taken": "host"})
-    link_id = chosen_id(form, "link_id", what="link of this campaign")
+    wanted, form = campaign_id_of(request), await Filled.read(request, _HOST, places={"vanity_host_taken": "host"})
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
-        campaign, links = await _read_links(conn, request)
-    if link_id not in {row.link_id for row in links}:
-        raise NotFound("link of this campaign")
-    form.document["link_id"] = str(link_id)
+        await read_subject(conn, wanted)
+    form.document["link_id"] = str(chosen_id(form, "link_id", what="link"))
     form.texts("host")
     try:
         await create_host(request, form.convert(AddVanityHost))
@@ -185,7 +174,7 @@ async def add_vanity_host(request: Request[Any, Any, Any]) -> Response[Any]:
         pass
     except REFUSED as error:
         return await _show_host(request, form.refuse(error))
-    return Redirect(f"/campaigns/{campaign.campaign_id}#devices", status_code=303)
+    return Redirect(f"/campaigns/{wanted}#devices", status_code=303)
 
 
 @get("/links/{link_id:str}/qr", opt={"permission": Permission.LINKS_READ, "query": QR_QUERY})

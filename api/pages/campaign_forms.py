@@ -25,15 +25,15 @@ MAX_BYTES = 65_536
 
 
 class Subject(NamedTuple):
-    """What a form is about: a campaign, and those of its flights that go on or are to come."""
+    """What a form is about: a campaign, and its flights."""
 
     campaign: CampaignRow
     flights: Sequence[FlightRow]
 
     @property
     def choices(self) -> list[tuple[UUID, str]]:
-        """The flights, to be chosen from."""
-        return [(row.flight_id, row.name) for row in self.flights]
+        """The flights that were not cancelled, to be chosen from."""
+        return [(row.flight_id, row.name) for row in self.flights if row.status is not FlightStatus.CANCELLED]
 
 
 def campaign_id_of(request: Request[Any, Any, Any]) -> UUID:
@@ -51,9 +51,7 @@ async def read_subject(conn: Connection, campaign_id: UUID) -> Subject:
     Raises:
         NotFound: The transaction sees no such campaign.
     """
-    campaign = await find_campaign(conn, campaign_id)
-    flights = await list_campaign_flights(conn, campaign_id)
-    return Subject(campaign, [row for row in flights if row.status is not FlightStatus.CANCELLED])
+    return Subject(await find_campaign(conn, campaign_id), await list_campaign_flights(conn, campaign_id))
 
 
 def chosen_id(form: Filled, name: str, *, what: str) -> UUID:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from analytics_core.clock import FixedClock
 from analytics_core.settings import DatabaseSettings, Settings, load_settings
 from api.app import create_app
 from api.logs import RequestLog
 from api.resources import Resources, open_resources
+from tests.api_processes import start
 from tests.integration.api.ledger import Api, Ledger
 from tests.integration.api.nouns import Owner
+from tests.integration.api.sites import CHROMIUM, Site, fill_database
 
 NOW = dt.datetime(2026, 11, 24, 12, 0, tzinfo=dt.UTC)
 
@@ -80,3 +84,22 @@ async def owners(api: Api, ledger: Ledger) -> tuple[Owner, Owner]:
         await owner.make_all()
         made.append(owner)
     return made[0], made[1]
+
+
+@pytest.fixture
+def site(database: DatabaseSettings, tmp_path: Path) -> Iterator[Site]:
+    key, podcast, episode, hit, spike = asyncio.run(fill_database(database))
+    with start(tmp_path, DATABASE_URL=str(database.url), TRACKER_PUBLIC_URL="https://pod.example.com") as running:
+        yield Site(running.url, key, podcast, episode, hit, spike)
+
+
+@pytest.fixture
+def chromium(site: Site) -> Iterator[Browser]:
+    """A Chromium that is on the machine; nothing is downloaded.
+
+    It is closed before the site is: Playwright keeps a loop running in this thread, in which no other can run.
+    """
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -3,122 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import shutil
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, sync_playwright
+from playwright.sync_api import Browser
 
 from analytics_core.api_keys import is_well_formed
-from analytics_core.db.pool import connect, open_pool, tenant_transaction
-from analytics_core.db.tenants import ensure_owner_key, find_key
-from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
-from tests.api_processes import start
-from tests.factories import make_episode, make_podcast
 from tests.integration.api.ledger import Ledger
 from tests.integration.api.people import take_token
+from tests.integration.api.sites import CHROMIUM, Site, sign_in, watch
 
 WIDTHS = (360, 768, 1280)
-_CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
-pytestmark = pytest.mark.skipif(_CHROMIUM is None, reason="no Chromium: apt-get install chromium")
-
-
-class Site(NamedTuple):
-    """A running API with one podcast in it."""
-
-    url: str
-    key: str
-    podcast: str
-    episode: str
-    hit: str
-    spike: str
-
-
-async def _fill(database: DatabaseSettings) -> tuple[str, str, str, str, str]:
-    auth = await connect(database, Role.AUTH, application_name="test")
-    try:
-        key = await ensure_owner_key(auth, None)
-        owner = await find_key(auth, key)
-    finally:
-        await auth.close()
-    assert owner is not None
-    podcast = await make_podcast(database, owner.tenant, make_episode("a"), make_episode("b"))
-    pool = await open_pool(database, Role.API, application_name="test", max_size=1)
-    try:
-        async with tenant_transaction(pool, owner.tenant, readonly=True) as conn:
-            episode = str(await conn.fetchval("select episode_id from app.episodes where guid = 'a'"))
-    finally:
-        await pool.close()
-    async with Ledger.open(database) as ledger:
-        now = await ledger.ingest.fetchval("select date_trunc('hour', now())")
-        hits = [await ledger.land(now.isoformat(), episode, listener=listener) for listener in range(12)]
-        await ledger.roll_up()
-        await ledger.set_cutoff(now.isoformat())
-        spike = await ledger.ingest.fetchval(
-            "insert into app.spikes (tenant_no, spike_id, podcast_no, kind, begins_at, ends_at, app, usual, hits,"
-            " downloads, episodes, found_at)"
-            " values ($1, gen_random_uuid(), $2, 'agent', $3, $4, 'Castaway', '{2}', 12, 12, 1, $3)"
-            " returning spike_id",
-            podcast.tenant.tenant_no,
-            podcast.podcast_no,
-            now,
-            now + dt.timedelta(hours=1),
-        )
-    return key, str(podcast.podcast_id), episode, hits[0], str(spike)
-
-
-@pytest.fixture
-def site(database: DatabaseSettings, tmp_path: Path) -> Iterator[Site]:
-    key, podcast, episode, hit, spike = asyncio.run(_fill(database))
-    with start(tmp_path, DATABASE_URL=str(database.url), TRACKER_PUBLIC_URL="https://pod.example.com") as running:
-        yield Site(running.url, key, podcast, episode, hit, spike)
-
-
-@pytest.fixture
-def chromium(site: Site) -> Iterator[Browser]:
-    """A Chromium that is on the machine; nothing is downloaded.
-
-    It is closed before the site is: Playwright keeps a loop running in this thread, in which no other can run.
-    """
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-def sign_in(page: Page, site: Site) -> None:
-    page.goto(f"{site.url}/")
-    page.get_by_label("API key").fill(site.key)
-    page.get_by_role("button", name="Use key").click()
-    page.wait_for_url(f"{site.url}/podcasts/{site.podcast}")
-
-
-def watch(page: Page, site: Site) -> list[str]:
-    """Collect what a browser complains of, and what it asks of others."""
-    complaints: list[str] = []
-
-    def on_console(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            complaints.append(message.text)
-
-    def on_error(error: Error) -> None:
-        complaints.append(str(error))
-
-    def on_request(request: Request) -> None:
-        if not request.url.startswith(f"{site.url}/"):
-            complaints.append(request.url)
-
-    page.on("console", on_console)
-    page.on("pageerror", on_error)
-    page.on("request", on_request)
-    return complaints
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 
 
 def test_every_page_fits_every_width_has_a_title_and_one_heading_and_complains_of_nothing(
