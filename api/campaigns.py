@@ -13,6 +13,7 @@ from litestar import Request, Response
 from analytics_core.campaigns import (
     CAMPAIGN_MOVES,
     CampaignStatus,
+    FlightStatus,
     OrderStatus,
     check_campaign_days,
     move,
@@ -22,6 +23,7 @@ from analytics_core.db.campaigns import (
     CampaignFields,
     CampaignRow,
     add_campaign,
+    change_campaign,
     count_trackable,
     find_campaign,
     hold_campaign,
@@ -29,6 +31,7 @@ from analytics_core.db.campaigns import (
 )
 from analytics_core.db.flights import end_placements, list_campaign_flights, settle_flights
 from analytics_core.db.insertion_orders import OrderRow, add_order, find_order, use_order
+from analytics_core.db.links import refill_links
 from analytics_core.db.sponsors import SponsorFields, find_sponsor, lock_sponsor, refuse_archived
 from analytics_core.errors import Conflict, InvalidInput
 from analytics_core.links import parse_target_url
@@ -37,12 +40,15 @@ from analytics_core.sponsors import clean_text
 from analytics_core.utm_templates import parse_utm_template
 from api.errors import Fault, InvalidRequest
 from api.resources import resources_of
-from api.schemas.campaigns import AddCampaign, Campaign
+from api.schemas.campaigns import AddCampaign, Campaign, ChangeCampaign
 from api.sponsors import add_within
 from api.versions import answer_version
 from api.writing import Work, writing
 
-__all__ = ("answer_campaign", "check", "create", "given_fields", "take_step", "use_open_order")
+__all__ = ("answer_campaign", "change", "check", "create", "given_fields", "take_step", "use_open_order")
+
+
+_OVER: Final = (CampaignStatus.COMPLETED, CampaignStatus.CANCELLED)
 
 
 def check(*rules: Callable[[], object]) -> None:
@@ -181,6 +187,54 @@ async def create(
         order = await _take_order(work, given, fields.name, now=now)
         row = await add_campaign(work.conn, work.tenant, order, fields, now=now)
         return work.done(row, resource=row.campaign_id, answer=answer_campaign(row))
+
+
+async def change(
+    request: Request[Any, Any, Any], campaign_id: UUID, given: ChangeCampaign, *, version: int | None
+) -> CampaignRow:
+    """Change what is said of a campaign that is not over. Its days go on holding all of its flights.
+
+    Raises:
+        InvalidRequest: Something is wrong with what is given; all is listed.
+        NotFound: There is none of this id.
+        Outdated: There is another version.
+        Conflict: ``campaign_over``, or ``flights_outside``.
+    """
+    fields = given_fields(given, leave=("utm",))
+    if not isinstance(given.utm, msgspec.UnsetType):
+        fields["utm"] = template = given.utm.as_mapping()
+        check(lambda: parse_utm_template(template))
+    async with writing(request, "campaign.update") as work:
+        was = await hold_campaign(work.conn, campaign_id, version=version)
+        if was.status in _OVER:
+            raise Conflict("campaign_over", f"the campaign is {was.status}, and stays as it is; duplicate it")
+        wished = msgspec.structs.replace(was, **fields)
+        check(lambda: check_campaign_days(wished.starts_on, wished.ends_on))
+        await _check_flights(work, wished)
+        row = await change_campaign(work.conn, was, wished)
+        if (row.utm, row.name) != (was.utm, was.name):
+            await refill_links(work.conn, campaign_id)
+        return work.done(row, resource=campaign_id, before=was, answer=answer_campaign(row))
+
+
+async def _check_flights(work: Work, wished: CampaignRow) -> None:
+    """Make sure that a campaign's flights are inside of its days.
+
+    Raises:
+        Conflict: ``flights_outside``.
+    """
+    first = dt.datetime.combine(wished.starts_on, dt.time(), dt.UTC)
+    until = dt.datetime.combine(wished.ends_on, dt.time(), dt.UTC) + dt.timedelta(days=1)
+    outside = [
+        flight.name
+        for flight in await list_campaign_flights(work.conn, wished.campaign_id)
+        if flight.status is not FlightStatus.CANCELLED
+        and (flight.starts_at < first or (flight.ends_at > until and flight.makegood_of is None))
+    ]
+    if outside:
+        raise Conflict(
+            "flights_outside", f"flights would be outside of the campaign: {', '.join(outside[:5])}; change them first"
+        )
 
 
 async def _require_trackable(work: Work, campaign: CampaignRow) -> None:

@@ -7,9 +7,17 @@ from uuid import UUID
 
 from litestar import Request, Response
 
-from analytics_core.campaigns import CampaignStatus, check_flight_times
+from analytics_core.campaigns import CampaignStatus, FlightStatus, check_flight_times, next_quarter
 from analytics_core.db.campaigns import CampaignRow, use_campaign
-from analytics_core.db.flights import FlightFields, FlightRow, add_flight, find_flight
+from analytics_core.db.flights import (
+    FlightFields,
+    FlightRow,
+    add_flight,
+    end_placements,
+    find_flight,
+    hold_flight,
+    set_flight_status,
+)
 from analytics_core.errors import Conflict, InvalidInput, NotFound
 from api.campaigns import check, given_fields
 from api.resources import resources_of
@@ -17,7 +25,7 @@ from api.schemas.campaigns import AddFlight, Flight
 from api.versions import answer_version
 from api.writing import Work, writing
 
-__all__ = ("answer_flight", "check_times", "create", "refuse_over")
+__all__ = ("answer_flight", "cancel", "check_times", "create", "refuse_over")
 
 
 def answer_flight(row: FlightRow) -> Response[Flight]:
@@ -88,3 +96,21 @@ async def create(request: Request[Any, Any, Any], campaign_id: UUID, given: AddF
         now = resources_of(request).clock.now()
         row = await add_flight(work.conn, work.tenant, campaign, fields, makegood_of=given.makegood_of, now=now)
         return work.done(row, resource=row.flight_id, answer=answer_flight(row))
+
+
+async def cancel(request: Request[Any, Any, Any], flight_id: UUID, *, version: int | None) -> FlightRow:
+    """Cancel a flight with what it is placed in.
+
+    Raises:
+        NotFound: There is none of this id.
+        Outdated: There is another version.
+        Conflict: ``illegal_transition``.
+    """
+    async with writing(request, "flight.cancel") as work:
+        was = await hold_flight(work.conn, flight_id, version=version)
+        if was.status in (FlightStatus.CANCELLED, FlightStatus.COMPLETED):
+            raise Conflict("illegal_transition", f"the flight is {was.status}, which is its end")
+        await set_flight_status(work.conn, flight_id, FlightStatus.CANCELLED)
+        await end_placements(work.conn, flight_id, at=next_quarter(resources_of(request).clock.now()))
+        row = await find_flight(work.conn, flight_id)
+        return work.done(row, resource=flight_id, before=was, answer=answer_flight(row))

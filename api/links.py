@@ -9,7 +9,7 @@ from uuid import UUID
 
 from litestar import Request
 
-from analytics_core.db.links import LinkRow, add_link, get_link
+from analytics_core.db.links import LinkRow, add_link, archive_link, get_link
 from analytics_core.db.pool import Connection
 from analytics_core.db.sponsors import lock_sponsor, refuse_archived
 from analytics_core.db.tracked_flights import TrackedFlight, hold_flight
@@ -21,7 +21,7 @@ from api.resources import Resources, resources_of
 from api.schemas.links import AddLink, Link
 from api.writing import writing
 
-__all__ = ("create", "find_link", "naming", "refuse_other_sponsor", "show_link")
+__all__ = ("create", "find_link", "naming", "refuse_other_sponsor", "show_link", "take_away")
 
 T = TypeVar("T")
 
@@ -112,3 +112,15 @@ async def create(request: Request[Any, Any, Any], wanted: AddLink) -> Link:
                 now=resources.clock.now(),
             )
         return work.done(show_link(await find_link(work.conn, link_id), resources), resource=link_id)
+
+
+async def take_away(request: Request[Any, Any, Any], link_id: UUID) -> None:
+    """Take a link away: trackers then answer 404. Its clicks stay, and nobody else gets its slug.
+
+    Raises:
+        NotFound: There is none of this id that is in use.
+    """
+    async with writing(request, "link.delete") as work:
+        if not await archive_link(work.conn, link_id, now=resources_of(request).clock.now()):
+            raise NotFound("link")
+        work.done(None, resource=link_id)

@@ -7,10 +7,25 @@ from uuid import UUID
 
 from litestar import Request, Response
 
-from analytics_core.campaigns import Position, check_live_range, default_live_range
+from analytics_core.campaigns import (
+    PLACEMENT_MOVES,
+    PlacementStatus,
+    Position,
+    check_live_range,
+    default_live_range,
+    move,
+    next_quarter,
+)
 from analytics_core.db.ad_slots import AdSlotRow, hold_slot
 from analytics_core.db.flights import FlightRow, use_flight
-from analytics_core.db.placements import PlacementFields, PlacementRow, add_placement, use_episode
+from analytics_core.db.placements import (
+    PlacementFields,
+    PlacementRow,
+    add_placement,
+    hold_placement,
+    set_placement_status,
+    use_episode,
+)
 from analytics_core.errors import Conflict, InvalidInput, NotFound
 from api.campaigns import check, given_fields
 from api.resources import resources_of
@@ -18,7 +33,7 @@ from api.schemas.placements import AddPlacement, Placement
 from api.versions import answer_version
 from api.writing import Work, writing
 
-__all__ = ("answer_placement", "check_live", "check_position", "create", "use_slot")
+__all__ = ("answer_placement", "check_live", "check_position", "create", "take_step", "use_slot")
 
 
 def answer_placement(row: PlacementRow) -> Response[Placement]:
@@ -110,3 +125,31 @@ async def create(request: Request[Any, Any, Any], flight_id: UUID, given: AddPla
         now = resources_of(request).clock.now()
         row = await add_placement(work.conn, work.tenant, flight, episode, slot, fields, now=now)
         return work.done(row, resource=row.placement_id, answer=answer_placement(row))
+
+
+async def take_step(
+    request: Request[Any, Any, Any], placement_id: UUID, step: str, *, version: int | None
+) -> PlacementRow:
+    """Move a placement on.
+
+    Args:
+        request: Which asks.
+        placement_id: Which.
+        step: One of :data:`analytics_core.campaigns.PLACEMENT_MOVES`.
+        version: The one that it has to be at; ``None`` where that does not matter.
+
+    Raises:
+        NotFound: There is none of this id.
+        Outdated: There is another version.
+        Conflict: ``illegal_transition``, or ``not_yet``.
+    """
+    async with writing(request, f"placement.{step.replace('-', '_')}") as work:
+        was = await hold_placement(work.conn, placement_id, version=version)
+        status = PlacementStatus(move(PLACEMENT_MOVES, was.status, step, what="placement"))
+        live_until = was.live_until
+        if status is PlacementStatus.PULLED:
+            live_until = min(was.live_until, next_quarter(resources_of(request).clock.now()))
+            if live_until <= was.live_from:
+                raise Conflict("not_yet", f"the placement is live from {was.live_from.isoformat()} on; move it instead")
+        row = await set_placement_status(work.conn, was, status, live_until=live_until)
+        return work.done(row, resource=placement_id, before=was, answer=answer_placement(row))

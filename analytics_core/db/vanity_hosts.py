@@ -77,8 +77,11 @@ select exists (select from app.vanity_hosts where host = $1 and archived_at is n
 _OF_LINK: Final[LiteralString] = """/* vanity_hosts.of_link */
 select exists (select from app.vanity_hosts where link_id = $1 and host = $2 and archived_at is null)"""
 
-_OF_LINKS: Final[LiteralString] = """/* vanity_hosts.of_links */
-select link_id, host from app.vanity_hosts where link_id = any($1::uuid[]) and archived_at is null order by host"""
+_OF_LINKS: Final[LiteralString] = (
+    "/* vanity_hosts.of_links */ select "
+    + _COLUMNS
+    + " where v.link_id = any($1::uuid[]) and v.archived_at is null order by v.host"
+)
 
 _REGISTRY: Final[LiteralString] = """/* vanity_hosts.registry */
 select v.host, l.slug from app.vanity_hosts v join app.links l using (tenant_id, link_id)
@@ -192,11 +195,11 @@ async def list_vanity_hosts(
     return [msgspec.convert(row, VanityHostRow) for row in await conn.fetch(_LIST, at, vanity_host_id, limit, link_id)]
 
 
-async def list_hosts_of_links(conn: Connection, link_ids: Sequence[UUID]) -> dict[UUID, list[str]]:
-    """Name the hosts in use that lead to each of some links; links without any are left out."""
-    found: dict[UUID, list[str]] = {}
+async def list_hosts_of_links(conn: Connection, link_ids: Sequence[UUID]) -> dict[UUID, list[VanityHostRow]]:
+    """List the hosts in use that lead to each of some links; links without any are left out."""
+    found: dict[UUID, list[VanityHostRow]] = {}
     for row in await conn.fetch(_OF_LINKS, link_ids) if link_ids else ():
-        found.setdefault(row["link_id"], []).append(row["host"])
+        found.setdefault(row["link_id"], []).append(msgspec.convert(row, VanityHostRow))
     return found
 
 

@@ -10,31 +10,21 @@ from uuid import UUID
 import msgspec
 
 from analytics_core.audit import Actor
-from analytics_core.campaigns import CAMPAIGN_MOVES, CampaignStatus, allowed
+from analytics_core.campaigns import CAMPAIGN_MOVES, PLACEMENT_MOVES, CampaignStatus, FlightStatus, allowed
 from analytics_core.db.attribution_runs import RunRow, find_latest_run
 from analytics_core.db.audit import AuditFilter, list_entries
 from analytics_core.db.campaigns import CampaignRow, Trackable, count_trackable, find_campaign
 from analytics_core.db.conversion_actions import ActionRow, list_actions
+from analytics_core.db.flights import list_campaign_flights
 from analytics_core.db.memberships import find_member
+from analytics_core.db.placements import list_placements
 from analytics_core.db.pool import Connection
 from analytics_core.db.reports import ReportRow, list_campaign_reports
 from analytics_core.permissions import Permission
 from api.callers import Caller
 from api.pages.words import instant
 
-__all__ = ("Lack", "Step", "Tasks", "lacks_of", "read_tasks", "steps_of", "who_was_first")
-
-_REPORTS: Final = 10
-_ACTIONS: Final = 50
-_WORDS: Final[Mapping[str, tuple[str, str]]] = {
-    "schedule": ("Schedule", "It begins by itself on its first day."),
-    "activate": ("Activate", "It begins now."),
-    "pause": ("Pause", "What is placed is heard on, and goes on counting."),
-    "resume": ("Resume", "It goes on."),
-    "complete": ("Complete", "It is over before its last day. This cannot be undone."),
-    "cancel": ("Cancel", "Its flights end with it, and placements are pulled or missed. This cannot be undone."),
-}
-_FINAL: Final = ("complete", "cancel")
+__all__ = ("Lack", "Part", "Step", "Tasks", "lacks_of", "read_tasks", "steps_of", "who_was_first")
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -50,12 +40,45 @@ class Step(msgspec.Struct, frozen=True):
     is_final: bool
 
 
+_REPORTS: Final = 10
+_ACTIONS: Final = 50
+_PLACEMENTS: Final = 200
+_WORDS: Final[Mapping[str, tuple[str, str]]] = {
+    "schedule": ("Schedule", "It begins by itself on its first day."),
+    "activate": ("Activate", "It begins now."),
+    "pause": ("Pause", "What is placed is heard on, and goes on counting."),
+    "resume": ("Resume", "It goes on."),
+    "complete": ("Complete", "It is over before its last day. This cannot be undone."),
+    "cancel": ("Cancel", "Its flights end with it, and placements are pulled or missed. This cannot be undone."),
+}
+_FINAL: Final = ("complete", "cancel")
+_PLACEMENT_WORDS: Final[Mapping[str, tuple[str, str]]] = {
+    "go-live": ("It is in", "No figure changes by that."),
+    "verify": ("It was heard", "Somebody of yours has heard it. No figure changes by that."),
+    "miss": ("It never ran", "It has delivered nothing, then. This cannot be undone."),
+    "pull": ("Take it out", "Downloads count until the end of this quarter hour. This cannot be undone."),
+}
+_CANCEL_FLIGHT: Final = Step(
+    "cancel",
+    "Cancel the flight",
+    "What it has delivered stays, and what is placed is pulled. This cannot be undone.",
+    True,
+)
+
+
 class Lack(msgspec.Struct, frozen=True):
     """Something that a campaign needs before it can begin, and the form that adds it."""
 
     words: str
     path: str
     add: str
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A flight or placement that can be moved on, in the version that is shown."""
+
+    version: int
+    steps: Sequence[Step]
 
 
 class Tasks(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +90,8 @@ class Tasks(msgspec.Struct, frozen=True, kw_only=True):
         actions: What its sponsor wants to happen; ``None`` for whoever may not see it.
         run: The attribution run of its sponsor that was asked for last.
         reports: About it, the latest first; ``None`` for whoever may not see any.
+        parts: Its flights and placements that can be moved on, by their ids.
+        is_open: Whether something can be added to it.
     """
 
     campaign: CampaignRow | None
@@ -75,6 +100,7 @@ class Tasks(msgspec.Struct, frozen=True, kw_only=True):
     actions: Sequence[ActionRow] | None
     run: RunRow | None
     reports: Sequence[ReportRow] | None
+    parts: Mapping[UUID, Part]
     is_open: bool
     may_link: bool
     may_attribute: bool
@@ -112,6 +138,19 @@ def lacks_of(found: Trackable, campaign_id: UUID) -> list[Lack]:
     return [ways[what] for what in found.missing]
 
 
+async def _read_parts(conn: Connection, campaign_id: UUID) -> dict[UUID, Part]:
+    found = {
+        row.flight_id: Part(row.version, [_CANCEL_FLIGHT])
+        for row in await list_campaign_flights(conn, campaign_id)
+        if row.status not in (FlightStatus.CANCELLED, FlightStatus.COMPLETED)
+    }
+    for placed in await list_placements(conn, after=None, limit=_PLACEMENTS, campaign_id=campaign_id):
+        steps = [Step(name, *_PLACEMENT_WORDS[name], False) for name in allowed(PLACEMENT_MOVES, placed.status)]
+        if steps:
+            found[placed.placement_id] = Part(placed.version, steps)
+    return found
+
+
 async def read_tasks(
     conn: Connection, caller: Caller, campaign_id: UUID, sponsor_id: UUID, *, now: dt.datetime
 ) -> Tasks:
@@ -129,7 +168,9 @@ async def read_tasks(
     """
     may = caller.permissions
     campaign, steps, lacks = None, [], []
+    parts: dict[UUID, Part] = {}
     if Permission.CAMPAIGNS_WRITE in may:
+        parts = await _read_parts(conn, campaign_id)
         campaign = await find_campaign(conn, campaign_id)
         steps = steps_of(campaign.status, starts_on=campaign.starts_on, today=now.astimezone(dt.UTC).date())
         if campaign.status in (CampaignStatus.DRAFT, CampaignStatus.SCHEDULED):
@@ -150,6 +191,7 @@ async def read_tasks(
         reports=await list_campaign_reports(conn, campaign_id, limit=_REPORTS)
         if Permission.REPORTS_READ in may
         else None,
+        parts=parts,
         is_open=campaign is not None and campaign.status not in (CampaignStatus.COMPLETED, CampaignStatus.CANCELLED),
         may_link=Permission.LINKS_WRITE in may,
         may_attribute=may_attribute,
@@ -157,9 +199,9 @@ async def read_tasks(
     )
 
 
-async def who_was_first(conn: Connection, caller: Caller, campaign_id: UUID) -> str:
-    """Say who changed a campaign last, and when, to whoever was about to change what they had read before."""
-    wanted = AuditFilter(resource_id=str(campaign_id))
+async def who_was_first(conn: Connection, caller: Caller, resource_id: UUID) -> str:
+    """Say who changed something last, and when, to whoever was about to change what they had read before."""
+    wanted = AuditFilter(resource_id=str(resource_id))
     entries = await list_entries(conn, caller.tenant, wanted, limit=1)
     if not entries:
         return "Somebody changed it meanwhile."

@@ -35,7 +35,8 @@ from api.pages.campaign_devices import (
     show_new_vanity_host,
 )
 from api.pages.campaign_flights import add_flight, add_placement, show_new_flight, show_new_placement
-from api.pages.campaign_new import make_campaign, show_new_campaign
+from api.pages.campaign_parts import end_promo_code, remove_link, remove_vanity_host, step_flight, step_placement
+from api.pages.campaign_terms import change_campaign, make_campaign, show_campaign_change, show_new_campaign
 from api.pages.campaigns import show_campaign, show_campaigns, step_campaign
 from api.pages.comparisons import show_comparison
 from api.pages.episodes import show_episode, show_episodes
@@ -105,9 +106,11 @@ _CLOSED: Final = (
     ask_for_report,
     attribute_campaign,
     change_account,
+    change_campaign,
     change_one_member,
     change_sponsor,
     decide_spike,
+    end_promo_code,
     export_account,
     get_qr_file,
     get_report_on_page,
@@ -115,6 +118,8 @@ _CLOSED: Final = (
     leave_account,
     make_campaign,
     make_key,
+    remove_link,
+    remove_vanity_host,
     revoke_one_invitation,
     revoke_one_key,
     revoke_share,
@@ -125,6 +130,7 @@ _CLOSED: Final = (
     share_report,
     show_account,
     show_campaign,
+    show_campaign_change,
     show_campaigns,
     show_comparison,
     show_episode,
@@ -157,6 +163,8 @@ _CLOSED: Final = (
     sign_out,
     sign_out_elsewhere,
     step_campaign,
+    step_flight,
+    step_placement,
     switch_tenant,
     upload_redemptions,
 )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from analytics_core.countries import country_names
-from analytics_core.money import Money, format_money
+from analytics_core.money import CURRENCIES, Money, format_money
 
 __all__ = (
     "ago",
@@ -23,6 +23,7 @@ __all__ = (
     "month",
     "number",
     "percent",
+    "plain_amount",
     "region_name",
     "sentence",
     "short_day",
@@ -63,6 +64,17 @@ def money(amount: int, currency: str) -> str:
     '€1,234.50'
     """
     return format_money(Money(amount, currency))
+
+
+def plain_amount(amount: int, currency: str) -> str:
+    """Write a sum as it is typed into a form: without a sign, and no marks between thousands.
+
+    >>> plain_amount(123450, "EUR"), plain_amount(500, "JPY")
+    ('1234.50', '500')
+    """
+    exponent = CURRENCIES[currency]
+    whole, part = divmod(amount, 10**exponent)
+    return f"{whole}.{part:0{exponent}d}" if exponent else str(whole)
 
 
 def percent(share: float) -> str:

@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
 from litestar import Request, Response, get, patch, post
 from msgspec.structs import replace
 
 from analytics_core.campaigns import (
     CampaignStatus,
     FlightStatus,
-    check_campaign_days,
 )
 from analytics_core.db.campaigns import (
-    CampaignRow,
     add_campaign,
-    change_campaign,
     find_campaign,
     hold_campaign,
 )
 from analytics_core.db.campaigns import list_campaigns as read_campaigns
 from analytics_core.db.flights import add_flight, list_campaign_flights
 from analytics_core.db.insertion_orders import find_order
-from analytics_core.db.links import refill_links
 from analytics_core.db.sponsors import find_sponsor
-from analytics_core.errors import Conflict
 from analytics_core.permissions import Permission
 from analytics_core.sponsors import MAX_NAME
-from analytics_core.utm_templates import parse_utm_template
 from api.auth import caller_of
 from api.bodies import read_json
-from api.campaigns import answer_campaign, check, create, given_fields, take_step, use_open_order
+from api.campaigns import answer_campaign, change, create, given_fields, take_step, use_open_order
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Parameter, Query, choice
 from api.resources import resources_of
@@ -41,7 +33,7 @@ from api.schemas.campaigns import AddCampaign, Campaign, ChangeCampaign, Duplica
 from api.schemas.common import Page
 from api.scopes import INSERTION_ORDER_ID, SPONSOR_ID, path_id
 from api.versions import read_version
-from api.writing import Work, writing
+from api.writing import writing
 
 __all__ = (
     "activate_campaign",
@@ -60,7 +52,6 @@ __all__ = (
 _LIST: Final = "campaigns"
 _CURSOR: Final = id_cursor(_LIST)
 _TAGS: Final = ["campaigns"]
-_OVER: Final = (CampaignStatus.COMPLETED, CampaignStatus.CANCELLED)
 _STATUS: Final[Parameter[CampaignStatus | None]] = Parameter(
     "status", choice(CampaignStatus), None, "Only in this state.", {"type": "string", "enum": list(CampaignStatus)}
 )
@@ -128,42 +119,7 @@ async def get_campaign(request: Request[Any, Any, Any]) -> Response[Campaign]:
 async def update_campaign(request: Request[Any, Any, Any]) -> Response[Campaign]:
     """Change what is said of a campaign that is not over. Its days go on holding all of its flights."""
     wanted, version = _campaign_id(request), read_version(request)
-    given = await read_json(request, ChangeCampaign)
-    fields = given_fields(given, leave=("utm",))
-    if not isinstance(given.utm, msgspec.UnsetType):
-        fields["utm"] = template = given.utm.as_mapping()
-        check(lambda: parse_utm_template(template))
-    async with writing(request, "campaign.update") as work:
-        was = await hold_campaign(work.conn, wanted, version=version)
-        if was.status in _OVER:
-            raise Conflict("campaign_over", f"the campaign is {was.status}, and stays as it is; duplicate it")
-        wished = replace(was, **fields)
-        check(lambda: check_campaign_days(wished.starts_on, wished.ends_on))
-        await _check_flights(work, wished)
-        row = await change_campaign(work.conn, was, wished)
-        if (row.utm, row.name) != (was.utm, was.name):
-            await refill_links(work.conn, wanted)
-        return work.done(answer_campaign(row), resource=wanted, before=was, after=row)
-
-
-async def _check_flights(work: Work, wished: CampaignRow) -> None:
-    """Make sure that a campaign's flights are inside of its days.
-
-    Raises:
-        Conflict: ``flights_outside``.
-    """
-    first = dt.datetime.combine(wished.starts_on, dt.time(), dt.UTC)
-    until = dt.datetime.combine(wished.ends_on, dt.time(), dt.UTC) + dt.timedelta(days=1)
-    outside = [
-        flight.name
-        for flight in await list_campaign_flights(work.conn, wished.campaign_id)
-        if flight.status is not FlightStatus.CANCELLED
-        and (flight.starts_at < first or (flight.ends_at > until and flight.makegood_of is None))
-    ]
-    if outside:
-        raise Conflict(
-            "flights_outside", f"flights would be outside of the campaign: {', '.join(outside[:5])}; change them first"
-        )
+    return answer_campaign(await change(request, wanted, await read_json(request, ChangeCampaign), version=version))
 
 
 async def _step(request: Request[Any, Any, Any], step: str) -> Response[Campaign]:

@@ -8,14 +8,12 @@ from uuid import UUID
 from litestar import Request, Response, get, patch, post
 from msgspec.structs import replace
 
-from analytics_core.campaigns import FlightStatus, next_quarter
+from analytics_core.campaigns import FlightStatus
 from analytics_core.db.campaigns import find_campaign, use_campaign
 from analytics_core.db.flights import (
     change_flight,
-    end_placements,
     find_flight,
     hold_flight,
-    set_flight_status,
     settle_flights,
 )
 from analytics_core.db.flights import list_flights as read_flights
@@ -25,7 +23,7 @@ from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
 from api.campaigns import given_fields
-from api.flights import answer_flight, check_times, create, refuse_over
+from api.flights import answer_flight, cancel, check_times, create, refuse_over
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Query
 from api.resources import resources_of
@@ -124,11 +122,4 @@ async def cancel_flight(request: Request[Any, Any, Any]) -> Response[Flight]:
     Placements that have not begun are missed, the others are pulled: what they delivered until now stays.
     """
     wanted, version = _flight_id(request), read_version(request)
-    async with writing(request, "flight.cancel") as work:
-        was = await hold_flight(work.conn, wanted, version=version)
-        if was.status in (FlightStatus.CANCELLED, FlightStatus.COMPLETED):
-            raise Conflict("illegal_transition", f"the flight is {was.status}, which is its end")
-        await set_flight_status(work.conn, wanted, FlightStatus.CANCELLED)
-        await end_placements(work.conn, wanted, at=next_quarter(resources_of(request).clock.now()))
-        row = await find_flight(work.conn, wanted)
-        return work.done(answer_flight(row), resource=wanted, before=was, after=row)
+    return answer_flight(await cancel(request, wanted, version=version))

@@ -10,7 +10,7 @@ from litestar import Request, delete, get, patch, post
 
 from analytics_core.db.clicks import count_clicks
 from analytics_core.db.flights import find_flight
-from analytics_core.db.links import archive_link, change_link, hold_link
+from analytics_core.db.links import change_link, hold_link
 from analytics_core.db.links import list_links as read_links
 from analytics_core.db.sponsors import find_sponsor, lock_sponsor, refuse_archived
 from analytics_core.db.tracked_flights import find_tracked_flight, hold_flight
@@ -21,7 +21,7 @@ from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
 from api.clicks import CLICK_QUERY, read_plan
-from api.links import create, find_link, naming, refuse_other_sponsor, show_link
+from api.links import create, find_link, naming, refuse_other_sponsor, show_link, take_away
 from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Query
 from api.resources import resources_of
@@ -144,12 +144,7 @@ async def update_link(request: Request[Any, Any, Any]) -> Link:
 @delete("/links/{link_id:str}", tags=["links"], opt={"permission": Permission.LINKS_WRITE})
 async def delete_link(request: Request[Any, Any, Any]) -> None:
     """Take a link away: trackers then answer 404. Its clicks stay, and nobody else gets its slug."""
-    wanted = path_id(request, "link_id", what="link")
-    resources = resources_of(request)
-    async with writing(request, "link.delete") as work:
-        if not await archive_link(work.conn, wanted, now=resources.clock.now()):
-            raise NotFound("link")
-        work.done(None, resource=wanted)
+    await take_away(request, path_id(request, "link_id", what="link"))
 
 
 @get("/links/{link_id:str}/clicks", tags=["links"], opt={"permission": Permission.LINKS_READ, "query": CLICK_QUERY})

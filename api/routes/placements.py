@@ -9,10 +9,7 @@ from litestar import Request, Response, get, patch, post
 from msgspec.structs import replace
 
 from analytics_core.campaigns import (
-    PLACEMENT_MOVES,
     PlacementStatus,
-    move,
-    next_quarter,
 )
 from analytics_core.db.campaigns import find_campaign
 from analytics_core.db.episodes import get_episode
@@ -21,7 +18,6 @@ from analytics_core.db.placements import (
     change_placement,
     find_placement,
     hold_placement,
-    set_placement_status,
 )
 from analytics_core.db.placements import list_placements as read_placements
 from analytics_core.errors import Conflict, NotFound
@@ -30,7 +26,7 @@ from api.auth import caller_of
 from api.bodies import read_json
 from api.campaigns import given_fields
 from api.pagination import LIMIT, id_cursor, write_cursor
-from api.placements import answer_placement, check_live, check_position, create, use_slot
+from api.placements import answer_placement, check_live, check_position, create, take_step, use_slot
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.common import Page
@@ -154,16 +150,7 @@ async def update_placement(request: Request[Any, Any, Any]) -> Response[Placemen
 
 async def _step(request: Request[Any, Any, Any], step: str) -> Response[Placement]:
     wanted, version = _placement_id(request), read_version(request)
-    async with writing(request, f"placement.{step.replace('-', '_')}") as work:
-        was = await hold_placement(work.conn, wanted, version=version)
-        status = PlacementStatus(move(PLACEMENT_MOVES, was.status, step, what="placement"))
-        live_until = was.live_until
-        if status is PlacementStatus.PULLED:
-            live_until = min(was.live_until, next_quarter(resources_of(request).clock.now()))
-            if live_until <= was.live_from:
-                raise Conflict("not_yet", f"the placement is live from {was.live_from.isoformat()} on; move it instead")
-        row = await set_placement_status(work.conn, was, status, live_until=live_until)
-        return work.done(answer_placement(row), resource=wanted, before=was, after=row)
+    return answer_placement(await take_step(request, wanted, step, version=version))
 
 
 _STEP: Final[dict[str, Any]] = {"permission": Permission.CAMPAIGNS_WRITE, "is_versioned": True, "refusals": (409,)}

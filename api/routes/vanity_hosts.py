@@ -9,7 +9,6 @@ from litestar import Request, delete, get, post
 
 from analytics_core.db.links import get_link
 from analytics_core.db.pool import Connection
-from analytics_core.db.vanity_hosts import archive_vanity_host
 from analytics_core.db.vanity_hosts import list_vanity_hosts as read_vanity_hosts
 from analytics_core.errors import NotFound
 from analytics_core.permissions import Permission
@@ -21,8 +20,7 @@ from api.resources import resources_of
 from api.schemas.common import Page
 from api.schemas.vanity_hosts import AddVanityHost, VanityHost
 from api.scopes import LINK_ID, path_id
-from api.vanity_hosts import create
-from api.writing import writing
+from api.vanity_hosts import create, take_away
 
 __all__ = ("create_vanity_host", "delete_vanity_host", "list_vanity_hosts")
 
@@ -75,8 +73,4 @@ async def list_vanity_hosts(request: Request[Any, Any, Any]) -> Page[VanityHost]
 @delete("/vanity-hosts/{vanity_host_id:str}", tags=["links"], opt={"permission": Permission.CAMPAIGNS_WRITE})
 async def delete_vanity_host(request: Request[Any, Any, Any]) -> None:
     """Take a host away: trackers then answer 404 under it, and it may lead to another link."""
-    wanted = path_id(request, "vanity_host_id", what="vanity host")
-    async with writing(request, "vanity_host.delete") as work:
-        if not await archive_vanity_host(work.conn, wanted, now=resources_of(request).clock.now()):
-            raise NotFound("vanity host")
-        work.done(None, resource=wanted)
+    await take_away(request, path_id(request, "vanity_host_id", what="vanity host"))

@@ -101,6 +101,11 @@ class Owner:
             self.made[noun] = await MAKERS[noun](self)
         return self.made[noun]
 
+    async def make_anew(self, *nouns: str) -> None:
+        """Make another one of each of some things, which is the one from then on."""
+        for noun in nouns:
+            self.made[noun] = await MAKERS[noun](self)
+
     async def make_all(self) -> None:
         """Make one of each."""
         for noun in MAKERS:
@@ -174,7 +179,7 @@ async def _hit(owner: Owner) -> str:
 
 
 async def _link(owner: Owner) -> str:
-    made = await owner.post("/links", slug=f"offer-{owner.number}", url="https://sponsor.example.com/")
+    made = await owner.post("/links", url="https://sponsor.example.com/", flight_id=await owner.one("flight_id"))
     return str(made["link_id"])
 
 
@@ -302,7 +307,7 @@ async def _promo_code(owner: Owner) -> str:
 
 
 async def _vanity_host(owner: Owner) -> str:
-    host = f"acme.{owner.slug}.example.net"
+    host = f"{new_id().hex}.{owner.slug}.example.net"
     return str((await owner.post("/vanity-hosts", host=host, link_id=await owner.one("link_id")))["vanity_host_id"])
 
 
@@ -450,9 +455,19 @@ FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     "add_vanity_host": {"link_id": "{link_id}", "host": "third.example.net"},
     "ask_for_report": {"from": _DAY, "to": _DAY, "format": "csv"},
     "attribute_campaign": {},
+    "change_campaign": {
+        "name": "Other",
+        "starts_on": "2026-11-01",
+        "ends_on": "2026-11-30",
+        "budget_amount": "1",
+        "window_days": "30",
+    },
     "change_one_member": {"do": "change", "role": "analyst"},
     "change_sponsor": {"name": "Other"},
     "decide_spike": {"decision": "accept", "reason": "a crawler"},
+    "end_promo_code": {},
+    "remove_link": {},
+    "remove_vanity_host": {},
     "revoke_one_invitation": {},
     "revoke_one_key": {"do": "revoke"},
     "revoke_share": {},
@@ -460,6 +475,8 @@ FORMS: Final[Mapping[str, Mapping[str, str]]] = {
     "rotate_key": {"overlap_s": "86400"},
     "share_report": {"expires_at": "2026-12-24"},
     "step_campaign": {"do": "cancel"},
+    "step_flight": {"do": "cancel"},
+    "step_placement": {"do": "pull"},
     "upload_redemptions": {
         "action_id": "{action_id}",
         "kept": base64.b64encode(b"order,occurred_at,code\n9,2026-11-02T10:00:00Z,SAVE20\n").decode(),

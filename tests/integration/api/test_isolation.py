@@ -117,6 +117,9 @@ async def test_the_same_requests_about_ones_own_things_are_answered(api: Api, ow
         if request.name == "revoke_invitation":
             # The page has taken the one before back.
             ours.made["invitation_id"] = await MAKERS["invitation_id"](ours)
+        if request.name in ("delete_link", "delete_vanity_host", "remove_link", "remove_vanity_host"):
+            # Likewise, and nothing comes under a campaign that was cancelled by one before.
+            await ours.make_anew("insertion_order_id", "campaign_id", "flight_id", "link_id", "vanity_host_id")
         if request.name in ("revoke_api_key", "revoke_one_key", "rotate_key"):
             # The one that a request before has rotated or revoked is not there any more.
             ours.made["key_id"] = await MAKERS["key_id"](ours)

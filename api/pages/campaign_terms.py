@@ -1,4 +1,4 @@
-"""A new campaign on the page, for a sponsor that is there or a new one."""
+"""What was agreed on with a sponsor, on the page: a new campaign, or one that is changed."""
 
 from __future__ import annotations
 
@@ -9,26 +9,29 @@ from litestar import Request, Response, get, post
 from litestar.response import Redirect
 
 from analytics_core.campaigns import Model, Pricing, check_campaign_days
+from analytics_core.db.campaigns import CampaignRow
 from analytics_core.db.sponsors import SponsorFields, list_sponsors
-from analytics_core.errors import Forbidden, NotFound
+from analytics_core.errors import Forbidden, NotFound, Outdated
 from analytics_core.money import CURRENCIES
 from analytics_core.permissions import Permission
 from api.auth import caller_of
-from api.campaigns import create
+from api.campaigns import change, create
 from api.errors import InvalidRequest
 from api.idempotency import Replayed
 from api.pages.campaign_figures import METHODS
+from api.pages.campaign_forms import MAX_BYTES, campaign_id_of, read_subject, show_filled
+from api.pages.campaign_tasks import who_was_first
 from api.pages.filling import REFUSED, Filled
 from api.pages.views import show
+from api.pages.words import plain_amount
 from api.queries import Refusal, identifier
 from api.resources import resources_of
-from api.schemas.campaigns import AddCampaign
+from api.schemas.campaigns import AddCampaign, ChangeCampaign
 from api.schemas.sponsors import AddSponsor
 from api.sponsors import parse_sponsor
 
-__all__ = ("make_campaign", "show_new_campaign")
+__all__ = ("change_campaign", "make_campaign", "show_campaign_change", "show_new_campaign")
 
-_MAX_BYTES: Final = 65_536
 _MAX_SPONSORS: Final = 200
 _LABELS: Final = {
     "sponsor_id": "Sponsor",
@@ -50,6 +53,7 @@ _PRICINGS: Final = (
     (Pricing.FLAT.value, "The flight as a whole (flat)", "One price, however many listeners there are."),
     (Pricing.CPA.value, "A conversion (CPA)", "Each purchase or sign-up that is known to come of it."),
 )
+_MODELS: Final = [(model.value, METHODS[model.value].name, METHODS[model.value].words) for model in Model]
 
 
 async def _show(request: Request[Any, Any, Any], form: Filled) -> Response[Any]:
@@ -69,7 +73,7 @@ async def _show(request: Request[Any, Any, Any], form: Filled) -> Response[Any]:
         max_sponsors=_MAX_SPONSORS,
         may_add_sponsor=may_add,
         pricings=_PRICINGS,
-        models=[(model.value, METHODS[model.value].name, METHODS[model.value].words) for model in Model],
+        models=_MODELS,
     )
 
 
@@ -111,14 +115,19 @@ def _read_sponsor(request: Request[Any, Any, Any], form: Filled) -> SponsorField
         return None
 
 
-def _read(form: Filled) -> AddCampaign:
-    """Read the rest of it."""
+def _read_terms(form: Filled) -> None:
+    """Read what can be changed later, but for amounts."""
     form.texts("name", "pricing", "model")
     days = form.days("starts_on", "ends_on")
     if len(days) == 2:
         form.judge(lambda: check_campaign_days(*days))
     form.numbers("window_days")
     form.ticks("excludes_prior_customers")
+
+
+def _read_new(form: Filled) -> AddCampaign:
+    """Read what is said of a new campaign, but for its sponsor."""
+    _read_terms(form)
     currency = form.typed("currency").upper()
     if currency in CURRENCIES:
         form.document["currency"] = currency
@@ -132,7 +141,7 @@ def _read(form: Filled) -> AddCampaign:
 
 @post(
     "/campaigns/new",
-    request_max_body_size=_MAX_BYTES,
+    request_max_body_size=MAX_BYTES,
     status_code=200,
     opt={"permission": Permission.CAMPAIGNS_WRITE},
 )
@@ -142,9 +151,70 @@ async def make_campaign(request: Request[Any, Any, Any]) -> Response[Any]:
     campaign_id: UUID | str | None
     try:
         sponsor = _read_sponsor(request, form)
-        campaign_id = (await create(request, _read(form), sponsor=sponsor)).campaign_id
+        campaign_id = (await create(request, _read_new(form), sponsor=sponsor)).campaign_id
     except Replayed as done:
         campaign_id = done.stored.resource_id
     except REFUSED as error:
         return await _show(request, form.refuse(error))
     return Redirect(f"/campaigns/{campaign_id}", status_code=303)
+
+
+def _as_typed(row: CampaignRow) -> dict[str, str]:
+    """Write what is said of a campaign as somebody would have typed it."""
+    fields = {
+        "name": row.name,
+        "starts_on": row.starts_on.isoformat(),
+        "ends_on": row.ends_on.isoformat(),
+        "pricing": row.pricing.value,
+        "budget_amount": plain_amount(row.budget_amount, row.currency),
+        "model": row.model.value,
+        "window_days": str(row.window_days),
+    }
+    return {**fields, **({"excludes_prior_customers": "on"} if row.excludes_prior_customers else {})}
+
+
+async def _show_change(request: Request[Any, Any, Any], form: Filled | None = None) -> Response[Any]:
+    async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+        campaign, _ = await read_subject(conn, campaign_id_of(request))
+    form = Filled(_LABELS, _as_typed(campaign)) if form is None else form
+    return show_filled(request, "change_campaign.html", form, campaign, pricings=_PRICINGS, models=_MODELS)
+
+
+@get("/campaigns/{campaign_id:str}/change", opt={"permission": Permission.CAMPAIGNS_WRITE})
+async def show_campaign_change(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Show what is said of a campaign, to be changed."""
+    return await _show_change(request)
+
+
+@post(
+    "/campaigns/{campaign_id:str}/change",
+    request_max_body_size=MAX_BYTES,
+    status_code=200,
+    opt={"permission": Permission.CAMPAIGNS_WRITE},
+)
+async def change_campaign(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Change what is said of a campaign, in the version that was shown."""
+    wanted, form = campaign_id_of(request), await Filled.read(request, _LABELS)
+    async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+        campaign, _ = await read_subject(conn, wanted)
+    _read_terms(form)
+    if form.typed("budget_amount"):
+        form.amount("budget_amount", campaign.currency)
+    else:
+        form.blame("budget_amount", "is missing")
+    for name in ("name", "starts_on", "ends_on", "window_days"):
+        if not form.typed(name):
+            form.blame(name, "is missing")
+    try:
+        await change(request, wanted, form.convert(ChangeCampaign), version=form.version())
+    except Replayed:
+        pass
+    except Outdated as error:
+        async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+            first = await who_was_first(conn, caller_of(request), wanted)
+        form.refuse(error)
+        form.tell("", f"{first} What stands here is as you typed it: send it again to have it so")
+        return await _show_change(request, form)
+    except REFUSED as error:
+        return await _show_change(request, form.refuse(error))
+    return Redirect(f"/campaigns/{wanted}", status_code=303)
