@@ -128,7 +128,7 @@ async def test_a_campaign_is_made_placed_tracked_and_begun_by_forms_alone(app: L
         assert page.find("//ol[@class='lacking']") == []
         page = await browser.send(page, f"{path}/steps", {"do": "activate"})
         assert page.texts("//h1/following-sibling::p/span[@class='state']") == ["active"]
-        assert [str(one) for one in page.find("//form[contains(@action, '/steps')]//button/@value")] == [
+        assert [str(one) for one in page.find(f"//form[@action='{path}/steps']//button/@value")] == [
             "pause",
             "complete",
             "cancel",
@@ -209,6 +209,84 @@ async def test_a_conflict_says_who_was_first(app: Litestar, api: Api, ledger: Le
         page = await ours.send(stale, f"{path}/steps", {"do": "cancel"})
         assert page.status == 409
         assert "The campaign was changed since you read it. Ann was first (cancel), " in page.text
+
+
+async def test_what_was_agreed_on_is_changed_in_the_version_that_was_shown(app: Litestar, api: Api) -> None:
+    async with Browser.open(app) as browser:
+        await browser.sign_in(api.key)
+        path = await make_campaign(browser, excludes_prior_customers="on")
+        await fill(browser, f"{path}/flights/new", FLIGHT)
+        page = stale = await browser.get(f"{path}/change")
+        typed = {
+            str(one.get("name")): str(one.get("value"))
+            for one in page.find("//main//input[@id and not(@type='checkbox')]")
+        }
+        assert typed == {
+            "name": CAMPAIGN["name"],
+            "starts_on": "2026-11-20",
+            "ends_on": "2026-12-31",
+            "budget_amount": "5000.00",
+            "window_days": "30",
+        }
+        ticked = [str(one.get("value") or one.get("name")) for one in page.find("//main//input[@checked]")]
+        assert ticked == ["cpm", "linear", "excludes_prior_customers"]
+        wanted = {**typed, "pricing": "flat", "model": "last", "ends_on": "2026-11-25"}
+        page = await browser.send(page, f"{path}/change", wanted)
+        assert (page.status, "lights would be outside of the campaign: November" in page.text) == (409, True)
+        page = await browser.send(page, f"{path}/change", {**wanted, "ends_on": "2026-11-30", "name": ""})
+        assert page.texts("//p[@class='fault']") == ["Name is missing."]
+        page = await browser.send(page, f"{path}/change", {**wanted, "ends_on": "2026-11-30", "name": "Autumn"})
+        (campaign,) = (await api.data("/campaigns"))["data"]
+        changed = (page.path, campaign["name"], campaign["ends_on"], campaign["pricing"], campaign["model"])
+        assert changed == (path, "Autumn", "2026-11-30", "flat", "last")
+        assert (campaign["excludes_prior_customers"], campaign["budget_amount"]) == (False, 500_000)
+        late = await browser.send(stale, f"{path}/change", {**typed, "name": "Late"})
+        assert (late.status, "A program with an API key was first (update)" in late.text) == (409, True)
+        assert [str(one) for one in late.find("//input[@name='name']/@value")] == ["Late"]
+        assert (await api.data("/campaigns"))["data"] == [campaign]
+        await browser.send(late, f"{path}/change", {**typed, "name": "Late"})
+        assert (await api.data("/campaigns"))["data"][0]["name"] == "Late"
+
+
+async def test_what_is_a_part_of_a_campaign_is_moved_on_or_taken_away(app: Litestar, api: Api) -> None:
+    podcast = await api.add_podcast()
+    (episode, *_) = (await api.data(f"/podcasts/{podcast['podcast_id']}/episodes"))["data"]
+    async with Browser.open(app) as browser:
+        await browser.sign_in(api.key)
+        path = await make_campaign(browser)
+        await fill(browser, f"{path}/flights/new", FLIGHT)
+        flight_id = (await api.data("/flights"))["data"][0]["flight_id"]
+        placed = {"episode_id": episode["episode_id"], "flight_id": flight_id, "position": "mid"}
+        await fill(browser, f"{path}/placements/new", {**placed, "delivery": "baked_in"})
+        await fill(browser, f"{path}/promo-codes/new", {"flight_id": flight_id, "code": "ACME20", "grace_days": "7"})
+        await fill(browser, f"{path}/links/new", {"flight_id": flight_id, "url": "https://shop.example.com/"})
+        (link,) = (await api.data("/links"))["data"]
+        await fill(browser, f"{path}/vanity-hosts/new", {"link_id": link["link_id"], "host": "acme.example.net"})
+        page = await browser.get(path)
+
+        placement = f"/placements/{(await api.data('/placements'))['data'][0]['placement_id']}"
+        offered = f"//form[@action='{placement}/steps']//button/@value"
+        assert [str(one) for one in page.find(offered)] == ["go-live", "verify", "miss"]
+        stale = page
+        page = await browser.send(page, f"{placement}/steps", {"do": "verify"})
+        assert [str(one) for one in page.find(offered)] == ["pull"]
+        late = await browser.send(stale, f"{placement}/steps", {"do": "miss"})
+        assert (late.status, "The placement was changed since you read it." in late.text) == (409, True)
+        page = await browser.send(page, f"{placement}/steps", {"do": "pull"})
+        assert (await api.data(placement))["status"] == "pulled"
+
+        code = (await api.data("/promo-codes"))["data"][0]["promo_code_id"]
+        page = await browser.send(page, f"/promo-codes/{code}/end")
+        assert "ended 24 Nov 2026" in page.text
+        host = (await api.data("/vanity-hosts"))["data"][0]["vanity_host_id"]
+        page = await browser.send(page, f"/vanity-hosts/{host}/remove")
+        assert "acme.example.net" not in page.text
+        page = await browser.send(page, f"/links/{link['link_id']}/remove")
+        assert (await api.data(f"/links/{link['link_id']}"))["archived_at"] is not None
+        page = await browser.send(page, f"/flights/{flight_id}/steps", {"do": "cancel"})
+        assert page.path == path
+        assert (await api.data("/flights"))["data"][0]["status"] == "cancelled"
+        assert page.find("//form[contains(@action, '/flights/')]") == []
 
 
 async def test_orders_are_looked_through_and_then_taken_as_they_were(app: Litestar, api: Api) -> None:
@@ -296,7 +374,7 @@ async def test_a_report_is_asked_for_followed_shared_and_the_link_taken_back(
 
 
 FORMS = (
-    *("flights/new", "placements/new", "promo-codes/new", "links/new", "vanity-hosts/new"),
+    *("change", "flights/new", "placements/new", "promo-codes/new", "links/new", "vanity-hosts/new"),
     *("conversion-actions/new", "redemptions", "reports/new"),
 )
 
@@ -305,6 +383,7 @@ async def test_a_sponsors_login_reads_its_campaign_and_finds_no_form(app: Litest
     async with Browser.open(app) as browser:
         await browser.sign_in(api.key)
         path = await make_campaign(browser)
+        await fill(browser, f"{path}/flights/new", FLIGHT)
     campaign = (await api.data("/campaigns"))["data"][0]
     other = await make(api, "Zenith")
     user_id = await make_person(ledger, "sam@example.com", "home", role=RoleName.SPONSOR)
@@ -329,7 +408,9 @@ async def test_a_sponsors_login_reads_its_campaign_and_finds_no_form(app: Litest
             assert (await browser.get(one)).status == 403, one
             sent = await browser.http.post(one, data=token, headers={"Origin": "http://page.test"})
             assert sent.status_code == 403, one
-        for one in (f"{path}/steps", f"{path}/attribution-runs", f"/reports/{report}/shares"):
+        flight_id = (await api.data("/flights"))["data"][0]["flight_id"]
+        steps = (f"{path}/steps", f"/flights/{flight_id}/steps", f"{path}/attribution-runs")
+        for one in (*steps, f"/reports/{report}/shares"):
             sent = await browser.http.post(one, data={**token, "do": "cancel"}, headers={"Origin": "http://page.test"})
             assert sent.status_code == 403, one
         page = await browser.get(f"/reports/{report}")
