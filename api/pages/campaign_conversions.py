@@ -12,7 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.response import Redirect
 
 from analytics_core.conversions import ActionCategory, Counting
-from analytics_core.db.campaigns import CampaignRow
+from analytics_core.db.campaigns import CampaignRow, find_campaign
 from analytics_core.db.conversion_actions import list_actions
 from analytics_core.db.sponsors import find_sponsor
 from analytics_core.errors import InvalidInput, NotFound
@@ -27,7 +27,7 @@ from api.conversion_actions import create as create_action
 from api.errors import InvalidRequest, Refused
 from api.idempotency import Replayed
 from api.limits import HEAVY_COST, REPORT_COST
-from api.pages.campaign_forms import MAX_BYTES, campaign_id_of, chosen_id, read_subject, show_filled
+from api.pages.campaign_forms import MAX_BYTES, campaign_id_of, chosen_id, show_filled
 from api.pages.campaigns import show_one
 from api.pages.filling import REFUSED, Filled
 from api.pages.words import sentence
@@ -71,7 +71,7 @@ _ORDERS: Final = {"orders": "File", "action_id": "These orders are", "currency":
 
 async def _show_action(request: Request[Any, Any, Any], form: Filled | None = None) -> Response[Any]:
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
-        campaign, _ = await read_subject(conn, campaign_id_of(request))
+        campaign = await find_campaign(conn, campaign_id_of(request))
         sponsor = await find_sponsor(conn, campaign.sponsor_id)
     proposed = {"category": "purchase", "counting": "every", "currency": campaign.currency}
     return show_filled(
@@ -101,7 +101,7 @@ async def add_action(request: Request[Any, Any, Any]) -> Response[Any]:
     """Say what the campaign's sponsor wants to happen, and lead back to the campaign."""
     wanted, form = campaign_id_of(request), await Filled.read(request, _ACTION, places=_ACTION_PLACES)
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
-        campaign, _ = await read_subject(conn, wanted)
+        campaign = await find_campaign(conn, wanted)
     form.document["sponsor_id"] = str(campaign.sponsor_id)
     form.texts("name", "category", "counting", "event_type")
     if form.typed("default_value_amount"):
@@ -130,7 +130,7 @@ async def _show_orders(
     count: int = 0,
 ) -> Response[Any]:
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
-        campaign, _ = await read_subject(conn, campaign_id_of(request))
+        campaign = await find_campaign(conn, campaign_id_of(request))
         actions = await list_actions(conn, after=None, limit=_MAX_ACTIONS, sponsor_id=campaign.sponsor_id)
     return show_filled(
         request,
@@ -211,7 +211,7 @@ async def upload_redemptions(request: Request[Any, Any, Any]) -> Response[Any]:
         form.status_code = 413
         return await _show_orders(request, form)
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
-        campaign, _ = await read_subject(conn, campaign_id_of(request))
+        campaign = await find_campaign(conn, campaign_id_of(request))
     try:
         taken, data = await _take(request, form, campaign)
     except Refused as error:
@@ -255,7 +255,7 @@ async def attribute_campaign(request: Request[Any, Any, Any]) -> Response[Any]:
     wanted = campaign_id_of(request)
     await Filled.read(request, {})
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
-        campaign, _ = await read_subject(conn, wanted)
+        campaign = await find_campaign(conn, wanted)
     today = resources_of(request).clock.now().astimezone(dt.UTC).date()
     first, end = _days_to_attribute(campaign, today)
     if first >= end:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from litestar import Request, Response, get, post
 from litestar.response import Redirect
 
+from analytics_core.db.campaigns import find_campaign
 from analytics_core.db.links import list_links
 from analytics_core.permissions import Permission
 from analytics_core.qr_codes import QrFormat
@@ -137,7 +138,7 @@ async def add_link(request: Request[Any, Any, Any]) -> Response[Any]:
 async def _show_host(request: Request[Any, Any, Any], form: Filled) -> Response[Any]:
     resources = resources_of(request)
     async with resources.database.tenant(caller_of(request).tenant) as conn:
-        campaign, _ = await read_subject(conn, campaign_id_of(request))
+        campaign = await find_campaign(conn, campaign_id_of(request))
         links = await list_links(conn, after=None, limit=_MAX_LINKS, campaign_id=campaign.campaign_id)
     return show_filled(
         request,
@@ -165,7 +166,7 @@ async def add_vanity_host(request: Request[Any, Any, Any]) -> Response[Any]:
     """Have a host lead to one of the campaign's links, and lead back to the campaign."""
     wanted, form = campaign_id_of(request), await Filled.read(request, _HOST, places={"vanity_host_taken": "host"})
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
-        await read_subject(conn, wanted)
+        await find_campaign(conn, wanted)
     form.document["link_id"] = str(chosen_id(form, "link_id", what="link"))
     form.texts("host")
     try:

@@ -9,6 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.response import Redirect
 
 from analytics_core.campaigns import Delivery, Position, Pricing
+from analytics_core.db.campaigns import find_campaign
 from analytics_core.db.episodes import list_heads
 from analytics_core.db.podcasts import list_podcasts
 from analytics_core.errors import Forbidden
@@ -94,7 +95,7 @@ async def add_flight(request: Request[Any, Any, Any]) -> Response[Any]:
     """Add a flight, and lead back to the campaign."""
     wanted, form = campaign_id_of(request), await Filled.read(request, _FLIGHT)
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
-        campaign, _ = await read_subject(conn, wanted)
+        campaign = await find_campaign(conn, wanted)
     form.texts("name")
     form.begin_of("starts_at")
     form.end_of("ends_at")

@@ -87,7 +87,7 @@ class Tasks(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         campaign: As it stands, with its version; ``None`` for whoever may not change it.
         lacks: What it needs before it can begin, while it has not begun.
-        actions: What its sponsor wants to happen; ``None`` for whoever may not see it.
+        actions: What its sponsor wants to happen; ``None`` for whoever brings no conversions.
         run: The attribution run of its sponsor that was asked for last.
         reports: About it, the latest first; ``None`` for whoever may not see any.
         parts: Its flights and placements that can be moved on, by their ids.

@@ -9,7 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.response import Redirect
 
 from analytics_core.campaigns import Model, Pricing, check_campaign_days
-from analytics_core.db.campaigns import CampaignRow
+from analytics_core.db.campaigns import CampaignRow, find_campaign
 from analytics_core.db.sponsors import SponsorFields, list_sponsors
 from analytics_core.errors import Forbidden, NotFound, Outdated
 from analytics_core.money import CURRENCIES
@@ -19,7 +19,7 @@ from api.campaigns import change, create
 from api.errors import InvalidRequest
 from api.idempotency import Replayed
 from api.pages.campaign_figures import METHODS
-from api.pages.campaign_forms import MAX_BYTES, campaign_id_of, read_subject, show_filled
+from api.pages.campaign_forms import MAX_BYTES, campaign_id_of, show_filled
 from api.pages.campaign_tasks import who_was_first
 from api.pages.filling import REFUSED, Filled
 from api.pages.views import show
@@ -175,7 +175,7 @@ def _as_typed(row: CampaignRow) -> dict[str, str]:
 
 async def _show_change(request: Request[Any, Any, Any], form: Filled | None = None) -> Response[Any]:
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
-        campaign, _ = await read_subject(conn, campaign_id_of(request))
+        campaign = await find_campaign(conn, campaign_id_of(request))
     form = Filled(_LABELS, _as_typed(campaign)) if form is None else form
     return show_filled(request, "change_campaign.html", form, campaign, pricings=_PRICINGS, models=_MODELS)
 
@@ -196,7 +196,7 @@ async def change_campaign(request: Request[Any, Any, Any]) -> Response[Any]:
     """Change what is said of a campaign, in the version that was shown."""
     wanted, form = campaign_id_of(request), await Filled.read(request, _LABELS)
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
-        campaign, _ = await read_subject(conn, wanted)
+        campaign = await find_campaign(conn, wanted)
     _read_terms(form)
     if form.typed("budget_amount"):
         form.amount("budget_amount", campaign.currency)

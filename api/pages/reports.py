@@ -20,7 +20,7 @@ from analytics_core.reporting.files import Format, is_available
 from api.auth import caller_of
 from api.idempotency import Replayed
 from api.limits import HEAVY_COST, REPORT_COST
-from api.pages.campaign_forms import MAX_BYTES, campaign_id_of, read_subject, show_filled
+from api.pages.campaign_forms import MAX_BYTES, campaign_id_of, show_filled
 from api.pages.filling import REFUSED, Filled
 from api.pages.sessions import is_https
 from api.pages.views import is_fragment, show
@@ -60,7 +60,7 @@ async def _read_run(conn: Connection, request: Request[Any, Any, Any], campaign_
 async def _show_new(request: Request[Any, Any, Any], form: Filled | None = None) -> Response[Any]:
     wanted = campaign_id_of(request)
     async with resources_of(request).database.tenant(caller_of(request).tenant, snapshot=True) as conn:
-        campaign, _ = await read_subject(conn, wanted)
+        campaign = await find_campaign(conn, wanted)
         run = await _read_run(conn, request, wanted)
     if form is None:
         today = resources_of(request).clock.now().astimezone(dt.UTC).date()
@@ -90,7 +90,7 @@ async def ask_for_report(request: Request[Any, Any, Any]) -> Response[Any]:
     """Have a sponsor report of the campaign made, and lead to where it is followed."""
     wanted, form = campaign_id_of(request), await Filled.read(request, _REPORT)
     async with resources_of(request).database.tenant(caller_of(request).tenant, snapshot=True) as conn:
-        campaign, _ = await read_subject(conn, wanted)
+        campaign = await find_campaign(conn, wanted)
         run = await _read_run(conn, request, wanted) if "run_id" in form.fields else None
     about = {"kind": "sponsor", "sponsor_id": str(campaign.sponsor_id), "campaign_id": str(wanted)}
     form.document.update(about, **({} if run is None else {"run_id": str(run.run_id)}))
