@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import csv
+import datetime as dt
+import io
+from collections.abc import AsyncIterator
 from typing import Any, Final
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from litestar import Request, Response, get, post
-from litestar.response import Redirect
+from litestar.response import Redirect, Stream
 
 from analytics_core.db.campaigns import find_campaign
+from analytics_core.db.flights import list_campaign_flights
 from analytics_core.db.links import list_links
+from analytics_core.db.promo_codes import CodeFilter, list_promo_codes
 from analytics_core.permissions import Permission
 from analytics_core.qr_codes import QrFormat
+from analytics_core.reporting.files import plain_text
 from api.auth import caller_of
 from api.idempotency import Replayed
+from api.limits import REPORT_COST
 from api.links import create as create_link
 from api.pages.campaign_forms import MAX_BYTES, campaign_id_of, chosen_flight, chosen_id, read_subject, show_filled
 from api.pages.filling import REFUSED, Filled
@@ -30,6 +39,7 @@ __all__ = (
     "add_link",
     "add_promo_codes",
     "add_vanity_host",
+    "get_codes_file",
     "get_qr_file",
     "show_new_link",
     "show_new_promo_codes",
@@ -37,6 +47,7 @@ __all__ = (
 )
 
 _MAX_LINKS: Final = 200
+_PIECE: Final = 1_000
 _CODES: Final = {
     "flight_id": "Flight",
     "code": "Code",
@@ -186,3 +197,44 @@ async def get_qr_file(request: Request[Any, Any, Any]) -> Response[bytes]:
     name = path_id(request, "link_id", what="link")
     answer.headers["Content-Disposition"] = f'attachment; filename="link-{name}.{kind}"'
     return answer
+
+
+async def _write_codes(request: Request[Any, Any, Any], campaign_id: UUID) -> AsyncIterator[bytes]:
+    """Write a campaign's codes as CSV, some at a time: no connection is held while a client takes its time."""
+    database, tenant = resources_of(request).database, caller_of(request).tenant
+    async with database.tenant(tenant) as conn:
+        names = {row.flight_id: row.name for row in await list_campaign_flights(conn, campaign_id)}
+    yield b"code,flight,valid_from,valid_until,redemptions,ended\r\n"
+    after: tuple[dt.datetime, UUID] | None = None
+    while True:
+        async with database.tenant(tenant) as conn:
+            rows = await list_promo_codes(conn, CodeFilter(campaign_id=campaign_id), after=after, limit=_PIECE)
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\r\n").writerows(
+            (
+                row.code,
+                plain_text(names.get(row.flight_id, "")),
+                row.valid_from.isoformat(),
+                row.valid_until.isoformat() if row.valid_until else "",
+                row.redemptions,
+                row.archived_at.isoformat() if row.archived_at else "",
+            )
+            for row in rows
+        )
+        yield text.getvalue().encode()
+        if len(rows) < _PIECE:
+            return
+        after = rows[-1].created_at, rows[-1].promo_code_id
+
+
+@get(
+    "/campaigns/{campaign_id:str}/promo-codes.csv",
+    opt={"permission": Permission.CAMPAIGNS_READ, "cost": REPORT_COST},
+)
+async def get_codes_file(request: Request[Any, Any, Any]) -> Stream:
+    """Hand out a campaign's promo codes as a file, ended ones too."""
+    wanted = campaign_id_of(request)
+    async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
+        await find_campaign(conn, wanted)
+    headers = {"Content-Disposition": f'attachment; filename="promo-codes-{wanted}.csv"'}
+    return Stream(_write_codes(request, wanted), media_type="text/csv; charset=utf-8", headers=headers)

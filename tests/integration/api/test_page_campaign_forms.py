@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import io
 from typing import Any
 
@@ -86,8 +87,8 @@ async def test_a_campaign_is_made_placed_tracked_and_begun_by_forms_alone(app: L
         assert "The campaign has no flight, no placement, no promo code or link" in refused.text
         assert refused.links("//ol[@class='lacking']//a")[0] == f"{path}/flights/new"
 
-        page = await fill(browser, f"{path}/flights/new", FLIGHT)
-        assert page.texts("//section[@aria-labelledby='flights']//tbody/tr/th/bdi") == ["November"]
+        page = await fill(browser, f"{path}/flights/new", {**FLIGHT, "name": "=November"})
+        assert page.texts("//section[@aria-labelledby='flights']//tbody/tr/th/bdi") == ["=November"]
         flight = (await api.data("/flights"))["data"][0]
         assert (flight["starts_at"], flight["ends_at"]) == ("2026-11-20T00:00:00Z", "2026-12-01T00:00:00Z")
         assert (flight["price_amount"], flight["booked_impressions"], flight["window_days"]) == (2_500, 100_000, None)
@@ -108,7 +109,11 @@ async def test_a_campaign_is_made_placed_tracked_and_begun_by_forms_alone(app: L
         await fill(
             browser, f"{path}/promo-codes/new", {"flight_id": flight["flight_id"], "count": "3", "prefix": "POD"}
         )
-        assert len((await api.data("/promo-codes"))["data"]) == 4
+        made = [one["code"] for one in (await api.data("/promo-codes"))["data"]]
+        listed = await browser.http.get(f"{path}/promo-codes.csv")
+        rows = list(csv.DictReader(listed.text.splitlines()))
+        assert [row["code"] for row in rows] == made
+        assert (len(made), {row["flight"] for row in rows}) == (4, {"'=November"})
 
         linked = {
             "flight_id": flight["flight_id"],
@@ -416,6 +421,7 @@ async def test_a_sponsors_login_reads_its_campaign_and_finds_no_form(app: Litest
         page = await browser.get(f"/reports/{report}")
         assert (page.status, page.find("//main//form")) == (200, [])
         assert (await browser.http.get(f"/reports/{report}/file")).status_code == 200
+        assert (await browser.http.get(f"{path}/promo-codes.csv")).text.startswith("code,flight,")
         assert (await browser.get(f"/reports/{hidden}")).status == 404
         assert (await browser.http.get(f"/reports/{hidden}/file")).status_code == 404
     assert [await api.data(what) for what in ("/campaigns", "/flights", "/reports")] == before
