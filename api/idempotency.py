@@ -79,8 +79,9 @@ def do_once(request: Request[Any, Any, Any], fields: Mapping[str, str]) -> None:
     """
     digest = hashlib.sha256()
     for part in (request.url.path, *itertools.chain.from_iterable(sorted(fields.items()))):
-        digest.update(b"%d:" % len(part.encode()))
-        digest.update(part.encode())
+        data = part.encode(errors="surrogatepass")
+        digest.update(b"%d:" % len(data))
+        digest.update(data)
     request.state[_FORM_HASH] = digest.digest()
 
 

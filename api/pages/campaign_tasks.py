@@ -212,5 +212,5 @@ async def who_was_first(conn: Connection, caller: Caller, resource_id: UUID) -> 
         who = "a command, or the calendar,"
     elif entry.actor_id is not None:
         member = await find_member(conn, caller.tenant.tenant_id, entry.actor_id)
-        who = "somebody who has left" if member is None else member.name or member.email or who
+        who = "somebody who has left" if member is None else member.name or who
     return f"{who[:1].upper()}{who[1:]} was first ({entry.action.partition('.')[2]}), {instant(entry.at)}."
