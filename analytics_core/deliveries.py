@@ -61,6 +61,7 @@ class FlightTerms(msgspec.Struct, frozen=True, kw_only=True):
         price_amount: For a thousand impressions, the whole flight, or a conversion, as *pricing* says.
         measurement_days: How long after its end downloads still count.
         makegood_of: The flight whose shortfall it makes good.
+        version: Raised by one with every change.
     """
 
     flight_id: UUID
@@ -79,6 +80,7 @@ class FlightTerms(msgspec.Struct, frozen=True, kw_only=True):
     booked_impressions: int | None
     measurement_days: int
     makegood_of: UUID | None
+    version: int = 1
 
     @property
     def is_cancelled(self) -> bool:
@@ -112,6 +114,7 @@ class PlacementDelivery(msgspec.Struct, frozen=True, kw_only=True):
     live_from: dt.datetime
     live_until: dt.datetime
     days: Sequence[DayDelivery] = ()
+    version: int = 1
 
     @property
     def delivered(self) -> int:

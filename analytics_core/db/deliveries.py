@@ -103,7 +103,7 @@ from app.insertion_orders where tenant_id = $1 and insertion_order_id = $2"""
 _TERMS: Final[LiteralString] = """
 select f.flight_id, f.campaign_id, f.sponsor_id, c.insertion_order_id, f.name, c.name as campaign_name, f.status,
     c.status as campaign_status, c.pricing, f.price_amount, f.currency, f.starts_at, f.ends_at, f.booked_impressions,
-    f.measurement_days, f.makegood_of
+    f.measurement_days, f.makegood_of, f.version
 from app.flights f join app.campaigns c on c.tenant_id = f.tenant_id and c.campaign_id = f.campaign_id
 where f.tenant_id = $1 and """
 
@@ -128,7 +128,7 @@ select p.placement_id, p.flight_id, p.podcast_id,
     p.episode_id,
     (select e.title from app.episodes e where e.tenant_id = p.tenant_id and e.episode_id = p.episode_id)
         as episode_title,
-    p.position, p.status, p.live_from, p.live_until
+    p.position, p.status, p.live_from, p.live_until, p.version
 from app.placements p where p.tenant_id = $1 and p.flight_id = any($2::uuid[])
 order by p.live_from, p.placement_id"""
 

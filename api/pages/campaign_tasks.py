@@ -15,16 +15,16 @@ from analytics_core.db.attribution_runs import RunRow, find_latest_run
 from analytics_core.db.audit import AuditFilter, list_entries
 from analytics_core.db.campaigns import CampaignRow, Trackable, count_trackable, find_campaign
 from analytics_core.db.conversion_actions import ActionRow, list_actions
-from analytics_core.db.flights import list_campaign_flights
+from analytics_core.db.deliveries import DeliveredCampaign
 from analytics_core.db.memberships import find_member
-from analytics_core.db.placements import list_placements
 from analytics_core.db.pool import Connection
 from analytics_core.db.reports import ReportRow, list_campaign_reports
+from analytics_core.deliveries import FlightTerms, PlacementDelivery
 from analytics_core.permissions import Permission
 from api.callers import Caller
 from api.pages.words import instant
 
-__all__ = ("Lack", "Part", "Step", "Tasks", "lacks_of", "read_tasks", "steps_of", "who_was_first")
+__all__ = ("Lack", "Part", "Step", "Tasks", "lacks_of", "parts_of", "read_tasks", "steps_of", "who_was_first")
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -42,7 +42,6 @@ class Step(msgspec.Struct, frozen=True):
 
 _REPORTS: Final = 10
 _ACTIONS: Final = 50
-_PLACEMENTS: Final = 200
 _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "schedule": ("Schedule", "It begins by itself on its first day."),
     "activate": ("Activate", "It begins now."),
@@ -138,39 +137,37 @@ def lacks_of(found: Trackable, campaign_id: UUID) -> list[Lack]:
     return [ways[what] for what in found.missing]
 
 
-async def _read_parts(conn: Connection, campaign_id: UUID) -> dict[UUID, Part]:
+def parts_of(flights: Sequence[FlightTerms], placements: Sequence[PlacementDelivery]) -> dict[UUID, Part]:
+    """List the flights and placements that can be moved on, by their ids."""
     found = {
         row.flight_id: Part(row.version, [_CANCEL_FLIGHT])
-        for row in await list_campaign_flights(conn, campaign_id)
+        for row in flights
         if row.status not in (FlightStatus.CANCELLED, FlightStatus.COMPLETED)
     }
-    for placed in await list_placements(conn, after=None, limit=_PLACEMENTS, campaign_id=campaign_id):
+    for placed in placements:
         steps = [Step(name, *_PLACEMENT_WORDS[name], False) for name in allowed(PLACEMENT_MOVES, placed.status)]
         if steps:
             found[placed.placement_id] = Part(placed.version, steps)
     return found
 
 
-async def read_tasks(
-    conn: Connection, caller: Caller, campaign_id: UUID, sponsor_id: UUID, *, now: dt.datetime
-) -> Tasks:
+async def read_tasks(conn: Connection, caller: Caller, found: DeliveredCampaign, *, now: dt.datetime) -> Tasks:
     """Read what somebody may do about a campaign.
 
     Args:
         conn: In a transaction of the caller's tenant.
         caller: Who looks.
-        campaign_id: Which.
-        sponsor_id: Whose.
+        found: The campaign, as its page shows it.
         now: Aware instant.
 
     Raises:
         NotFound: The transaction sees none of this id.
     """
-    may = caller.permissions
+    may, campaign_id, sponsor_id = caller.permissions, found.head.campaign_id, found.head.sponsor_id
     campaign, steps, lacks = None, [], []
     parts: dict[UUID, Part] = {}
     if Permission.CAMPAIGNS_WRITE in may:
-        parts = await _read_parts(conn, campaign_id)
+        parts = parts_of([one.terms for one in found.delivery.flights], found.placements)
         campaign = await find_campaign(conn, campaign_id)
         steps = steps_of(campaign.status, starts_on=campaign.starts_on, today=now.astimezone(dt.UTC).date())
         if campaign.status in (CampaignStatus.DRAFT, CampaignStatus.SCHEDULED):

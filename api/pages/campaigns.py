@@ -80,7 +80,7 @@ async def show_one(request: Request[Any, Any, Any], wanted: UUID, *, fault: str 
         codes = await list_promo_codes(conn, CodeFilter(campaign_id=wanted), after=None, limit=_DEVICES + 1)
         links = await list_links(conn, after=None, limit=_DEVICES + 1, campaign_id=wanted)
         hosts = await list_hosts_of_links(conn, [row.link_id for row in links])
-        tasks = await read_tasks(conn, caller, wanted, sponsor.sponsor_id, now=now)
+        tasks = await read_tasks(conn, caller, found, now=now)
     head = performance.head
     lines = model_lines(performance.models, agreed=head.model, currency=head.currency)
     return show(
