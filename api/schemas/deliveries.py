@@ -127,7 +127,7 @@ class PlacementFigures(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, row: PlacementDelivery) -> PlacementFigures:
         """Show a placement."""
         return cls(
-            **{name: getattr(row, name) for name in row.__struct_fields__ if name != "days"},
+            **{name: getattr(row, name) for name in row.__struct_fields__ if name not in ("days", "version")},
             delivered=row.delivered,
             delivered_strict=row.delivered_strict,
         )

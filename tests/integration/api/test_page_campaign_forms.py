@@ -425,3 +425,22 @@ async def test_a_sponsors_login_reads_its_campaign_and_finds_no_form(app: Litest
         assert (await browser.get(f"/reports/{hidden}")).status == 404
         assert (await browser.http.get(f"/reports/{hidden}/file")).status_code == 404
     assert [await api.data(what) for what in ("/campaigns", "/flights", "/reports")] == before
+
+
+async def test_everybody_is_offered_what_they_may_do_and_nothing_else(app: Litestar, api: Api, ledger: Ledger) -> None:
+    async with Browser.open(app) as browser:
+        await browser.sign_in(api.key)
+        path = await make_campaign(browser)
+        wanted = {"name": "Purchase", "category": "purchase", "counting": "every"}
+        await fill(browser, f"{path}/conversion-actions/new", wanted)
+    await make_person(ledger, "ana@example.com", "home", role=RoleName.ANALYST)
+    async with Browser.open(app) as browser:
+        await browser.send(
+            await browser.get("/sign-in"), "/sign-in", {"email": "ana@example.com", "password": PASSWORD}
+        )
+        page = await browser.get(path)
+        offered = page.links("//main//p[contains(@class, 'ways')]/a | //main//div[contains(@class, 'ways')]/a")
+        assert offered == [f"{path}/redemptions", f"{path}/conversion-actions/new", f"{path}/reports/new"]
+        assert [str(one) for one in page.find("//main//form/@action")] == [f"{path}/attribution-runs"]
+        for one in ("change", "flights/new", "placements/new", "promo-codes/new", "links/new"):
+            assert (await browser.get(f"{path}/{one}")).status == 403, one
