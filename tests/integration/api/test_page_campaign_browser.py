@@ -55,7 +55,7 @@ def test_a_campaign_is_made_and_begun_without_a_script_on_a_telephone(chromium: 
     assert page.locator("#devices ~ table code").inner_text() == "ACME20"
     press(page, "Activate")
     assert page.locator("h1 + p .state").inner_text() == "active"
-    page.get_by_text("End it").click()
+    page.get_by_text("End it", exact=True).click()
     press(page, "Complete")
     assert (page.locator("h1 + p .state").inner_text(), page.url) == ("completed", path)
     assert page.get_by_role("link", name="Add a flight").count() == 0
