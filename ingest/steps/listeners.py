@@ -87,11 +87,12 @@ def truncated(address: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 def _months(batch: Batch) -> tuple[list[int], Codes]:
     """Number the UTC months of a batch; return one instant of each, and each hit's month."""
     days = batch.at_us // _DAY_US
-    first_days, day_codes = np.unique(days, return_inverse=True)
-    months = [month_of(day * _DAY_US) for day in first_days.tolist()]
+    places, day_codes = distinct(days)
+    first_days = days[places].tolist()
+    months = [month_of(day * _DAY_US) for day in first_days]
     index = {month: place for place, month in enumerate(dict.fromkeys(months))}
     of_day = np.array([index[month] for month in months], np.int64)
-    instants = {month: day * _DAY_US for month, day in zip(months, first_days.tolist(), strict=True)}
+    instants = {month: day * _DAY_US for month, day in zip(months, first_days, strict=True)}
     return [instants[month] for month in index], of_day[day_codes]
 
 

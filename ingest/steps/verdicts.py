@@ -16,7 +16,7 @@ from analytics_core.hits import Method
 from analytics_core.judging import HitFacts, judge
 from analytics_core.profiles import DEFAULT_PROFILE, Profile
 from analytics_core.verdicts import Evidence, first_verdict
-from ingest.batches import Codes
+from ingest.batches import Codes, distinct
 
 __all__ = (
     "FactColumns",
@@ -190,8 +190,8 @@ def judge_facts(facts: FactColumns) -> VerdictColumns:
         column: npt.NDArray[Any] = getattr(facts, name)
         packed |= column.astype(np.int64) << shift
         shift += width
-    numbers, codes = np.unique(packed, return_inverse=True)
-    bits = [judge(_unpack(number)) for number in numbers.tolist()]
+    places, codes = distinct(packed)
+    bits = [judge(_unpack(number)) for number in packed[places].tolist()]
     verdicts = [int(first_verdict(one & DEFAULT_PROFILE.excluding)) for one in bits]
     return VerdictColumns(bits=np.array(bits, np.int64)[codes], verdict=np.array(verdicts, np.int64)[codes])
 
