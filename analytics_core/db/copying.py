@@ -94,16 +94,24 @@ class CopyFormat:
                     rows[name] = columns[name]
         return rows
 
-    async def copy(self, conn: Connection, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+    async def copy(
+        self, conn: Connection, columns: Mapping[str, npt.NDArray[Any]], *, partition: str | None = None
+    ) -> None:
         """Write columns into the table, inside whatever transaction there is."""
-        await self.send(conn, self.encode(columns))
+        await self.send(conn, self.encode(columns), partition=partition)
 
-    async def send(self, conn: Connection, rows: npt.NDArray[Any]) -> None:
-        """Write what :meth:`encode` has made into the table, inside whatever transaction there is."""
+    async def send(self, conn: Connection, rows: npt.NDArray[Any], *, partition: str | None = None) -> None:
+        """Write what :meth:`encode` has made into the table, inside whatever transaction there is.
+
+        Args:
+            conn: Any.
+            rows: Of this format.
+            partition: The name of the table's partition that all of them belong to: PostgreSQL refuses others.
+        """
         if not len(rows):
             return
         await conn.copy_to_table(
-            self.table,
+            partition or self.table,
             schema_name=self.schema,
             columns=[name for name, _ in self.columns],
             source=_stream(rows),
