@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -158,9 +159,9 @@ def hash_addresses(
     """
     keyed = [hashlib.blake2b(key=month.secret, digest_size=KEY_BYTES) for month in secrets]
     keys = []
-    for place, (agent, month) in enumerate(zip(agents, months, strict=True)):
+    for (address,), agent, month in zip(struct.iter_unpack("16s", addresses), agents, months, strict=True):
         digest = keyed[month].copy()
-        digest.update(addresses[place * 16 : place * 16 + 16] + agent)
+        digest.update(address + agent)
         keys.append(digest.digest())
     return keys
 
