@@ -148,7 +148,7 @@ async def _merge(conn: Connection, downloads: Downloads, written: WrittenKeys | 
         return
     starts = np.flatnonzero(np.diff(downloads.day, prepend=-1))
     left = [
-        await _merge_day(conn, downloads.select(np.arange(start, end)), written, partition)
+        await _merge_day(conn, downloads.select(slice(start, end)), written, partition)
         for start, end in itertools.pairwise([*starts.tolist(), len(downloads)])
     ]
     await upsert_downloads(conn, functools.reduce(HitColumns.followed_by, left))

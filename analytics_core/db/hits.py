@@ -112,8 +112,8 @@ class HitColumns:
         """The UTC days, counted from 1970-01-01."""
         return self.occurred_at // 86_400_000_000
 
-    def select(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Self:
-        """Take some of the hits: by a mask, or by their places in the order wanted."""
+    def select(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.intp] | slice) -> Self:
+        """Take some of the hits: by a mask, by their places in the order wanted, or those between two, not copied."""
         return type(self)(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     def followed_by(self, other: Self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -90,7 +91,7 @@ def weigh_ranges(
     Returns:
         Each hit's range, its ``Evidence``, and whether it asked for too little.
     """
-    table = np.array(ranges, np.int64).reshape(-1, 3)[range_codes]
+    table = np.fromiter(itertools.chain.from_iterable(ranges), np.int64).reshape(-1, 3)[range_codes]
     kind, first, last = table[:, 0], table[:, 1], table[:, 2]
     believe = _believed_by_default if profile is DEFAULT_PROFILE else functools.partial(_believed, profile=profile)
     believed = [believe(*size) for size in sizes]
