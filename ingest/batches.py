@@ -284,7 +284,8 @@ def distinct(*columns: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], Codes]:
         columns: At least one, of integers, all of one length.
 
     Returns:
-        The place of one hit of each combination, and for each hit the combination's place among those.
+        The place of one hit of each combination, and for each hit the combination's place among those. Combinations
+        that fit into 62 bits come in their order, the first column's before the second's; others in any.
 
     >>> places, codes = distinct(np.array([3, 1, 3]), np.array([0, 0, 0]))
     >>> sorted(places.tolist()), codes.tolist()
@@ -299,7 +300,7 @@ def distinct(*columns: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], Codes]:
     places, codes = _sort(_fold(columns))
     if all((column == column[places][codes]).all() for column in columns):
         return places, codes
-    # Two combinations have the same number.
+    # Two combinations have the same number: by chance hardly ever, but senders choose their addresses.
     order = np.lexsort(columns)
     starts = np.zeros(len(order), np.bool_)
     starts[0] = True

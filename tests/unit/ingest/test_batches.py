@@ -150,6 +150,13 @@ def test_distinct_finds_each_combination_once(rows: list[tuple[int, int, int]]) 
         assert [combinations[places[code]] for code in codes] == combinations
 
 
+@given(st.lists(st.tuples(st.integers(-3, 2**40), st.integers(0, 5)), min_size=1, max_size=40))
+def test_distinct_keeps_narrow_combinations_in_their_order(rows: list[tuple[int, int]]) -> None:
+    for wide in (rows, [(number % 7, other) for number, other in rows]):
+        places, _ = distinct(np.array([row[0] for row in wide]), np.array([row[1] for row in wide]))
+        assert [wide[place] for place in places] == sorted(set(wide))
+
+
 @given(st.lists(st.tuples(st.sampled_from([0, 1, ODD, 2 * ODD % 2**64]), st.integers(0, 3)), min_size=2, max_size=20))
 def test_distinct_tells_combinations_apart_whose_sums_are_equal(rows: list[tuple[int, int]]) -> None:
     # (ODD, 0) and (0, 1) fold into one number, and the largest makes them too wide to be packed.
