@@ -263,10 +263,15 @@ def _fold(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.uint64]:
 
 def _number(numbers: npt.NDArray[np.int64], width: int) -> tuple[npt.NDArray[np.intp], Codes]:
     """Find the distinct ones of small numbers by a table of all that there may be."""
-    last = np.full(width, -1, np.intp)
-    last[numbers] = np.arange(len(numbers))
-    is_there = last >= 0
-    return last[is_there], (np.cumsum(is_there) - 1)[numbers]
+    is_there = np.zeros(width, np.bool_)
+    is_there[numbers] = True
+    kinds = np.flatnonzero(is_there)
+    ranks = np.empty(width, np.int64)
+    ranks[kinds] = np.arange(len(kinds))
+    codes = ranks[numbers]
+    places = np.empty(len(kinds), np.intp)
+    places[codes] = np.arange(len(numbers))
+    return places, codes
 
 
 def _sort(numbers: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], Codes]:

@@ -226,6 +226,10 @@ _MARKS: Final = CopyFormat(
 
 _ENSURE: Final[LiteralString] = """/* hits.ensure_partitions */ select ops.ensure_partitions($1::date[])"""
 
+# A table before its partitions, as everybody locks them who writes to it or changes it.
+_LOCK_TABLES: Final[LiteralString] = """/* hits.lock_tables */
+lock table only ts.listener_events, only ts.downloads in row exclusive mode"""
+
 _IS_TABLE: Final[LiteralString] = """/* hits.is_table */ select to_regclass($1) is not null"""
 
 _LOCK_SHARED: Final[LiteralString] = """/* days.lock_shared */
@@ -303,8 +307,10 @@ async def find_partitions(conn: Connection, day: dt.date) -> DayPartitions:
         day: The day.
     """
     hits, downloads = (f"{table}_{day:%Y%m%d}" for table in (_HITS.table, _DOWNLOADS.table))
-    is_native = await conn.fetchval(_IS_TABLE, f"ts.{hits}")
-    return DayPartitions(hits, downloads) if is_native else DayPartitions()
+    if not await conn.fetchval(_IS_TABLE, f"ts.{hits}"):
+        return DayPartitions()
+    await conn.execute(_LOCK_TABLES)
+    return DayPartitions(hits, downloads)
 
 
 async def lock_finality(conn: Connection, *, exclusive: bool = False) -> None:
