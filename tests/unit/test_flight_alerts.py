@@ -6,6 +6,7 @@ import datetime as dt
 import itertools
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -32,6 +33,7 @@ from analytics_core.mail import MAX_TEXT
 from analytics_core.pacing import Pace, makegood_owed, pace_of
 from analytics_core.projections import Projection
 
+DOCS = Path(__file__).parents[2] / "docs"
 START = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
 HOUR = dt.timedelta(hours=1)
@@ -234,6 +236,28 @@ def test_the_longest_mail_can_be_sent() -> None:
         public_url="https://" + "h" * 190,
     )
     assert MAX_TEXT // 2 < len(mail.text) <= MAX_TEXT
+
+
+def test_the_mail_in_the_docs_is_the_one_that_is_sent() -> None:
+    as_of = dt.datetime(2026, 11, 11, 8, 59, tzinfo=dt.UTC)
+    behind = stand(3_000, 6_900, at=as_of, name="Mid-rolls", campaign_name="Autumn launch", booked_impressions=10_000)
+    terms = msgspec.structs.replace(
+        behind.terms, campaign_id=UUID("01a22cc7-6288-74c1-a982-6892fdcb07c1"), measurement_days=30
+    )
+    behind = msgspec.structs.replace(behind, terms=terms, projected=Projection(6_120, 6_900, 7_980))
+    mail = delivery_mail(
+        "ana@example.com",
+        [News(NewsKind.BEHIND, behind)],
+        waiting=0,
+        tenant_id=UUID(int=7),
+        tenant="Tide Tables",
+        sponsors={UUID(int=2): "Acme"},
+        as_of=as_of,
+        public_url="https://ledger.example.com",
+    )
+    shown, why = mail.text.rsplit("\n\n", 1)
+    assert f"```text\nSubject: {mail.subject}\n\n{shown}\n```" in (DOCS / "delivery.md").read_text()
+    assert "https://ledger.example.com/account" in why
 
 
 def test_names_are_a_line_each_whatever_is_in_them() -> None:

@@ -52,6 +52,7 @@ from castledger_server.demo.sponsorship.telling import (
     tell_clicks,
     tell_downloads,
     tell_events,
+    tell_lists,
 )
 from castledger_server.demo.sponsorship.truth import make_world
 from castledger_server.demo.sponsorship.world import Size, World
@@ -135,15 +136,22 @@ async def _tell(
     # The API lets itself be asked so often and no oftener; meanwhile there is time to listen.
     agreed, _ = await asyncio.gather(asyncio.to_thread(agree, api, world, episodes), listen())
 
+    hosts = [campaign.vanity_host for campaign in world.campaigns if campaign.vanity_host is not None]
+
     async def is_known() -> bool:
-        links = (await asyncio.to_thread(read_registry, registry)).links
-        return all(links.get(slug) is not None for slug in agreed.slugs)
+        known = await asyncio.to_thread(read_registry, registry)
+        return all(known.links.get(slug) is not None for slug in agreed.slugs) and all(
+            known.vanity_hosts.get(host) is not None for host in hosts
+        )
 
     await _wait_until(is_known, "the tracker is not told of the demo's links")
     async with replaying_tracker(spool_dir, environ, registry=registry) as port:
         click_ids = await tell_clicks(port, world, agreed.slugs)
     say("waiting until all of it has landed")
     await wait_until_landed(spool_dir)
+    # Refunds of orders in them are events.
+    say("sending the lists of shops that keep one")
+    await asyncio.to_thread(tell_lists, api, world, agreed)
     events_dir = settings.collector.spool_dir
     say(f"telling {len(world.events):,} events")
     async with replaying_collector(events_dir, environ, registry=registry) as port:
