@@ -91,13 +91,17 @@ def _running(delivery: FlightDelivery, owed: int, as_of: dt.datetime) -> Iterato
     if pace is not None:
         yield _row("due by now", f"{pace.expected:,}")
         yield _row("delivered", f"{delivery.delivered:,}, {_percent(pace.index)} of what was due")
-    if projected is None:
-        yield _row("in the end", "no more: it is in no episode")
-    else:
+    if projected is not None:
         yield _row(
             "in the end", f"about {projected.mid:,}; nine times out of ten {projected.low:,} to {projected.high:,}"
         )
-    yield _row("would be owed", f"{owed:,}")
+        yield _row("would be owed", f"{owed:,}")
+    elif delivery.projected_reason == "no_placements":
+        yield _row("in the end", "no more: it is in no episode")
+        yield _row("would be owed", f"{owed:,}")
+    else:
+        # It was put into an episode since it fell behind.
+        yield _row("in the end", "too early to tell")
     if delivery.makegood_booked:
         yield _row("booked instead", f"{delivery.makegood_booked:,}")
     last = measured_until(terms.ends_at, terms.measurement_days)

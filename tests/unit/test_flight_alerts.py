@@ -260,6 +260,33 @@ def test_the_mail_in_the_docs_is_the_one_that_is_sent() -> None:
     assert "https://ledger.example.com/account" in why
 
 
+@pytest.mark.parametrize(
+    ("delivery", "line"),
+    [
+        (stand(0, None, reason="no_placements"), "  in the end          no more: it is in no episode"),
+        (stand(0, None, reason="too_early"), "  in the end          too early to tell"),
+        (stand(600, 700, at=START + 21 * DAY), "  left                it is over; downloads count for 9 days, until"),
+    ],
+)
+def test_a_mail_says_no_more_than_is_known(delivery: FlightDelivery, line: str) -> None:
+    as_of = START + (21 if delivery.delivered else 10) * DAY
+    mail = delivery_mail(
+        "ana@example.com",
+        [News(NewsKind.BEHIND, delivery)],
+        waiting=1,
+        tenant_id=UUID(int=7),
+        tenant="Tide Tables",
+        sponsors={},
+        as_of=as_of,
+        public_url="",
+    )
+    assert f"\n{line}" in mail.text
+    assert ("would be owed" in mail.text) is (delivery.projected_reason != "too_early")
+    assert "There is news of 1 flight more, which the next mail tells of." in mail.text
+    assert f"PATCH /api/v1/users/me/tenants/{UUID(int=7)} with" in mail.text
+    assert f"  castledger campaign {UUID(int=1)}\n" in mail.text
+
+
 def test_names_are_a_line_each_whatever_is_in_them() -> None:
     news = [News(NewsKind.BEHIND, stand(400, 800, name="A\n\nB", campaign_name="\u202eC\r\nSubject: x"))]
     mail = delivery_mail(
