@@ -49,6 +49,7 @@ from castledger_server.demo.sponsorship.telling import (
     Agreed,
     add_podcasts,
     agree,
+    make_keys,
     tell_clicks,
     tell_downloads,
     tell_events,
@@ -96,7 +97,9 @@ async def _run(seed: int, size: Size, settings: Settings, environ: Mapping[str, 
         tenant, key = await make_tenant(conn, key_file)
         try:
             api = Api(running.answers["api_url"], key)
-            agreed = await _tell(world, api, key, spool_dir, settings, environ)
+            keys = await asyncio.to_thread(make_keys, api, world, now=SystemClock().now())
+            apis = [Api(running.answers["api_url"], one) for one in keys]
+            agreed = await _tell(world, api, apis, key, spool_dir, settings, environ)
             impressions = await _settle(database, tenant, api, world, agreed)
             say("attributing")
             results = await _attribute(api, world, agreed)
@@ -119,12 +122,18 @@ async def _run(seed: int, size: Size, settings: Settings, environ: Mapping[str, 
 
 
 async def _tell(
-    world: World, api: Api, key: str, spool_dir: Path, settings: Settings, environ: Mapping[str, str]
+    world: World,
+    api: Api,
+    apis: Sequence[Api],
+    key: str,
+    spool_dir: Path,
+    settings: Settings,
+    environ: Mapping[str, str],
 ) -> Agreed:
     """Tell the ledger all that happens in the world, each part when what it refers to is known."""
     registry = settings.tracker.registry_path
     say(f"adding {len(world.podcasts)} podcasts")
-    episodes = await asyncio.to_thread(add_podcasts, api, world)
+    episodes = await asyncio.to_thread(add_podcasts, apis, world)
     say(f"agreeing on {len(world.campaigns)} campaigns")
 
     async def listen() -> None:
@@ -132,8 +141,7 @@ async def _tell(
             with Progress(len(world.downloads)) as progress:
                 await tell_downloads(port, world, progress=progress)
 
-    # The API lets itself be asked so often and no oftener; meanwhile there is time to listen.
-    agreed, _ = await asyncio.gather(asyncio.to_thread(agree, api, world, episodes), listen())
+    agreed, _ = await asyncio.gather(asyncio.to_thread(agree, apis, world, episodes), listen())
 
     hosts = [campaign.vanity_host for campaign in world.campaigns if campaign.vanity_host is not None]
 
@@ -189,7 +197,7 @@ async def _wait_until_delivered(pool: Pool, api: Api, world: World, agreed: Agre
     """Wait until placements have delivered what they have to; what does not come is left to be shown."""
     delivered: dict[tuple[int, int], int] = {}
     deadline = time.monotonic() + _PATIENCE_S
-    # One after the other, as the API lets itself be asked so often and no oftener.
+    # One after the other, as a key may ask only so often.
     for campaign in world.campaigns:
         while True:
             async with connection(pool) as conn:

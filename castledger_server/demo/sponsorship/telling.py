@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -18,10 +19,11 @@ from castledger_server.demo.player import MARK, PlayFailed, ask_all
 from castledger_server.demo.podcast import HOST, write_feed
 from castledger_server.demo.sponsorship.world import Campaign, Event, World, counts_once, currency_of, is_listed
 
-__all__ = ("Agreed", "add_podcasts", "agree", "tell_clicks", "tell_downloads", "tell_events", "tell_lists")
+__all__ = ("Agreed", "add_podcasts", "agree", "make_keys", "tell_clicks", "tell_downloads", "tell_events", "tell_lists")
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _EVENTS_AT_ONCE: Final = 250
+_KEYS_LAST: Final = dt.timedelta(hours=1)
 _BROWSER: Final = (
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
 )
@@ -63,14 +65,35 @@ def _send(api: Api, path: str, **fields: Any) -> dict[str, Any]:
     return answer
 
 
-def add_podcasts(api: Api, world: World) -> list[str]:
-    """Add the podcasts, and return the ids of all their episodes.
+def make_keys(api: Api, world: World, *, now: dt.datetime) -> list[str]:
+    """Make a key for each sponsor, for as long as the demo takes: one key may ask only so often.
+
+    Args:
+        api: With the key of the demo's tenant.
+        world: For which they are.
+        now: Aware instant.
+
+    Returns:
+        Their texts.
+
+    Raises:
+        ApiRefusal: The API refused, or does not answer.
+    """
+    expires_at = (now + _KEYS_LAST).isoformat()
+    return [
+        _send(api, "/api-keys", name=f"Demo of {_sponsor_name(number)}", expires_at=expires_at)["key"]
+        for number in range(world.size.sponsors)
+    ]
+
+
+def add_podcasts(apis: Sequence[Api], world: World) -> list[str]:
+    """Add the podcasts, each by another key, and return the ids of all their episodes.
 
     Raises:
         ApiRefusal: The API refused, or does not answer.
     """
     episodes: list[str] = []
-    for podcast in world.podcasts:
+    for podcast, api in zip(world.podcasts, itertools.cycle(apis), strict=False):
         feed = write_feed(podcast.episodes, title=podcast.title, guid=podcast.guid)
         added = msgspec.json.decode(api.post("/podcasts", feed, media_type="application/rss+xml"))
         listed = msgspec.json.decode(api.get(f"/podcasts/{added['podcast_id']}/episodes", {"limit": "200"}))
@@ -79,22 +102,23 @@ def add_podcasts(api: Api, world: World) -> list[str]:
     return episodes
 
 
-def agree(api: Api, world: World, episodes: Sequence[str]) -> Agreed:
+def agree(apis: Sequence[Api], world: World, episodes: Sequence[str]) -> Agreed:
     """Make sponsors and campaigns with all that is theirs, and have campaigns begin.
 
     Args:
-        api: With the key of the demo's tenant.
+        apis: With a key for each sponsor.
         world: What to make.
         episodes: Their ids.
 
     Raises:
         ApiRefusal: The API refused, or does not answer.
     """
-    added = [_add_sponsor(api, number) for number in range(world.size.sponsors)]
+    added = [_add_sponsor(api, number) for number, api in enumerate(apis)]
     sponsors, actions = [sponsor for sponsor, _ in added], [action for _, action in added]
     campaigns: list[str] = []
     slugs: list[str] = []
     for campaign in world.campaigns:
+        api = apis[campaign.sponsor]
         campaign_id, slug = _add_campaign(api, world, campaign, sponsors[campaign.sponsor], episodes)
         campaigns.append(campaign_id)
         slugs.append(slug)
