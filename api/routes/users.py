@@ -141,6 +141,6 @@ async def found_my_tenant(request: Request[Any, Any, Any]) -> Tenant:
 )
 async def change_my_membership(request: Request[Any, Any, Any]) -> Membership:
     """Say whether you want a mail when flights of a tenant fall behind; it goes to owners, admins and sales."""
-    wanted = path_id(request, "tenant_id", what="tenant")
+    wanted, person = path_id(request, "tenant_id", what="tenant"), person_of(request)
     chosen = await read_json(request, ChangeMembership)
-    return await choose_own_mail(request, person_of(request), wanted, delivery_mail=chosen.delivery_mail)
+    return await choose_own_mail(request, person, wanted, delivery_mail=chosen.delivery_mail)

@@ -59,11 +59,13 @@ from castledger_server.demo.sponsorship.truth import make_world
 from castledger_server.demo.sponsorship.world import Size, World, is_listed
 from castledger_server.demo.stage import replaying_collector, replaying_tracker, wait_until_landed
 from castledger_server.demo.tenancy import found_tenant, make_tenant, only_demo, remove_tenant
+from ingest.rollups import refresh_rollups
 
 __all__ = ("run_sponsorship",)
 
 _APPLICATION: Final = "castledger demo"
 _PATIENCE_S: Final = 180.0
+_SUM_UP_S: Final = 600.0
 _LOOK_S: Final = 1.0
 
 
@@ -196,11 +198,13 @@ async def _settle(
 async def _wait_until_delivered(pool: Pool, api: Api, world: World, agreed: Agreed) -> dict[tuple[int, int], int]:
     """Wait until placements have delivered what they have to; what does not come is left to be shown."""
     delivered: dict[tuple[int, int], int] = {}
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _SUM_UP_S
     # One after the other, as a key may ask only so often.
     for campaign in world.campaigns:
         while True:
             async with connection(pool) as conn:
+                # Beside ingest, which rests for as long as it took, as somebody may want the database.
+                has_worked = await refresh_rollups(conn)
                 is_summed_up = not await count_marks(conn)
             delivered |= await asyncio.to_thread(_read_delivered, api, agreed, campaign.number)
             is_there = all(
@@ -208,7 +212,8 @@ async def _wait_until_delivered(pool: Pool, api: Api, world: World, agreed: Agre
             )
             if is_there or is_summed_up or time.monotonic() > deadline:
                 break
-            await asyncio.sleep(_LOOK_S)
+            if not has_worked:
+                await asyncio.sleep(_LOOK_S)
     return delivered
 
 
