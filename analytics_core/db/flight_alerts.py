@@ -18,6 +18,7 @@ from analytics_core.ids import TenantId, TenantNo
 
 __all__ = (
     "WatchedTenant",
+    "count_flights_at_risk",
     "list_alert_recipients",
     "list_watched_flights",
     "list_watched_tenants",
@@ -85,6 +86,9 @@ where tenant_id = $1 and flight_id = any($2::uuid[])"""
 _LAST_TOLD: Final[LiteralString] = """/* flight_alerts.last_told */
 select max(told_at) from app.flight_alerts where tenant_id = $1"""
 
+_AT_RISK: Final[LiteralString] = """/* flight_alerts.at_risk */
+select count(*) from app.flight_alerts where behind_since is not null"""
+
 _SAVE: Final[LiteralString] = """/* flight_alerts.save */
 insert into app.flight_alerts (tenant_id, flight_id, behind_since, told_at, last_word_at) values ($1, $2, $3, $4, $5)
 on conflict (tenant_id, flight_id) do update set behind_since = excluded.behind_since, told_at = excluded.told_at,
@@ -92,6 +96,11 @@ on conflict (tenant_id, flight_id) do update set behind_since = excluded.behind_
 
 _RECIPIENTS: Final[LiteralString] = """/* flight_alerts.recipients */
 select email from app.list_delivery_recipients($1) as email"""
+
+
+async def count_flights_at_risk(conn: Connection) -> int:
+    """Count the flights of all tenants that are behind by what is remembered; as ingest."""
+    return int(await conn.fetchval(_AT_RISK))
 
 
 async def list_watched_tenants(conn: Connection, *, at: dt.datetime) -> list[WatchedTenant]:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analytics_core.clock import FixedClock
-from analytics_core.db.flight_alerts import list_alert_recipients, read_alerts
+from analytics_core.db.flight_alerts import count_flights_at_risk, list_alert_recipients, read_alerts
 from analytics_core.db.pool import Pool, connect, open_pool, tenant_transaction
 from analytics_core.db.segments import advance_cutoff
 from analytics_core.db.sponsors import SponsorFields, add_sponsor
@@ -185,8 +185,10 @@ async def test_there_is_one_mail_a_day_with_all_that_there_is(world: World) -> N
     await world.fly(320, name="Third")
     recovered = await world.fly(330, name="Fourth")
     assert [(await world.look(NOW + hours * HOUR))["mails"] for hours in (1, 12, 23)] == [0, 0, 0]
+    assert await count_flights_at_risk(world.ingest) == 4
     await world.deliver(recovered, 200)
     assert await world.look(NOW + DAY) == {"flights": 4, "behind": 3, "told": 2, "mails": 1}
+    assert await count_flights_at_risk(world.ingest) == 3
     _, text = await world.texts()
     assert [name for name in ("First", "Second", "Third", "Fourth") if f"“{name}”" in text] == ["Second", "Third"]
 
