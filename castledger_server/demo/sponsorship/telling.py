@@ -19,7 +19,17 @@ from castledger_server.demo.player import MARK, PlayFailed, ask_all
 from castledger_server.demo.podcast import HOST, write_feed
 from castledger_server.demo.sponsorship.world import Campaign, Event, World, counts_once, currency_of, is_listed
 
-__all__ = ("Agreed", "add_podcasts", "agree", "make_keys", "tell_clicks", "tell_downloads", "tell_events", "tell_lists")
+__all__ = (
+    "Agreed",
+    "add_podcasts",
+    "agree",
+    "make_keys",
+    "tell_clicks",
+    "tell_downloads",
+    "tell_events",
+    "tell_lists",
+    "write_list",
+)
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _EVENTS_AT_ONCE: Final = 250
@@ -257,10 +267,11 @@ def tell_lists(api: Api, world: World, agreed: Agreed) -> None:
             lists.setdefault(event.sponsor, []).append(event)
     for sponsor, events in lists.items():
         path = f"/attribution/redemptions?action_id={agreed.actions[sponsor]}"
-        api.post(path, _write_list(events), media_type="text/csv")
+        api.post(path, write_list(events), media_type="text/csv")
 
 
-def _write_list(events: Sequence[Event]) -> bytes:
+def write_list(events: Sequence[Event]) -> bytes:
+    """Write a shop's list of redemptions, as ``POST /attribution/redemptions`` takes it."""
     text = io.StringIO(newline="")
     lines = csv.writer(text)
     lines.writerow(("order", "occurred_at", "code", "value_amount", "currency", "customer_id", "referrer"))
