@@ -128,7 +128,8 @@ def find_news(alert: FlightAlert, delivery: FlightDelivery) -> News | None:
     if delivery.makegood_owed:
         is_new = alert.last_word_at is None and delivery.terms.status == _COMPLETED
         return News(NewsKind.ENDED_SHORT, delivery) if is_new else None
-    return News(NewsKind.BEHIND, delivery) if alert.behind_since is not None and not alert.is_told else None
+    is_new = alert.behind_since is not None and not alert.is_told
+    return News(NewsKind.BEHIND, delivery) if is_new and _is_watched(delivery) else None
 
 
 def choose_news(news: Iterable[News], *, told_at: dt.datetime | None, now: dt.datetime) -> list[News]:

@@ -121,6 +121,10 @@ def test_nothing_is_told_of_what_is_paused_or_was_never_sold() -> None:
         assert follow(FlightAlert(), stand(0, 0, status=status), now=START) == FlightAlert()
         over = stand(0, 0, at=START + 30 * DAY, status=status)
         assert find_news(follow(FlightAlert(), over, now=START), over) is None
+    # It fell behind before, and waits for the next mail.
+    untold = FlightAlert(behind_since=START)
+    assert find_news(untold, stand(400, 800, status="paused")) is None
+    assert find_news(untold, stand(400, 800)) is not None
 
 
 def test_what_is_owed_in_the_end_is_what_is_projected_to_be_missing() -> None:
