@@ -183,6 +183,7 @@ from api.routes.tenants import (
 from api.routes.unknown_hosts import accept_unknown_host, get_unknown_hosts
 from api.routes.users import (
     change_me,
+    change_my_membership,
     change_my_password,
     delete_me,
     end_my_session,
@@ -212,6 +213,7 @@ _OPEN: Final = (
 )
 _PERSONAL: Final = (
     change_me,
+    change_my_membership,
     change_my_password,
     delete_me,
     end_my_session,

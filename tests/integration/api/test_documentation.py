@@ -230,6 +230,7 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("get", "/api/v1/users/me/export"),
         ("post", "/api/v1/users/me/password"),
         ("post", "/api/v1/users/me/tenants"),
+        ("patch", "/api/v1/users/me/tenants/{tenant_id}"),
         ("get", "/api/v1/users/me/sessions"),
         ("delete", "/api/v1/users/me/sessions/{session_id}"),
     }
