@@ -54,10 +54,12 @@ from castledger._models import (
     Ranking,
     UnknownHost,
     Utm,
+    VanityHost,
     VerdictCount,
 )
 from castledger._requests import AsyncItems, Dimension, Interval, Items, Moment, __version__
 from castledger._sponsorship import (
+    AdSlot,
     AttributionResult,
     AttributionRun,
     Campaign,
@@ -82,7 +84,9 @@ from castledger._sponsorship import (
     PromoCode,
     Report,
     Share,
+    SlotPlaces,
     Sponsor,
+    SurveyOption,
     TakenRedemptions,
     Targeting,
 )
@@ -92,6 +96,7 @@ __all__ = (
     "APIConnectionError",
     "APIError",
     "APITimeout",
+    "AdSlot",
     "ApiKey",
     "AsyncCastledger",
     "AsyncItems",
@@ -166,14 +171,17 @@ __all__ = (
     "Report",
     "ServerError",
     "Share",
+    "SlotPlaces",
     "Sponsor",
     "Stats",
+    "SurveyOption",
     "TakenRedemptions",
     "Targeting",
     "UnexpectedAnswer",
     "UnknownHost",
     "Utm",
     "ValidationError",
+    "VanityHost",
     "VerdictCount",
     "__version__",
 )

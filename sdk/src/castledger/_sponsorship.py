@@ -12,6 +12,7 @@ from castledger._errors import FieldError
 from castledger._models import Instant
 
 __all__ = (
+    "AdSlot",
     "AttributionResult",
     "AttributionRun",
     "Campaign",
@@ -36,7 +37,9 @@ __all__ = (
     "PromoCode",
     "Report",
     "Share",
+    "SlotPlaces",
     "Sponsor",
+    "SurveyOption",
     "TakenRedemptions",
     "Targeting",
 )
@@ -153,6 +156,31 @@ class Flight(msgspec.Struct, frozen=True, kw_only=True):
     booked_impressions: int | None = None
     window_days: int | None = None
     makegood_of: UUID | None = None
+
+
+class AdSlot(msgspec.Struct, frozen=True, kw_only=True):
+    """Room in each episode of a podcast, for ``per_episode`` placements at a time."""
+
+    ad_slot_id: UUID
+    podcast_id: UUID
+    name: str
+    position: str
+    per_episode: int
+    version: int
+    created_at: Instant
+    max_seconds: int | None = None
+    archived_at: Instant | None = None
+
+
+class SlotPlaces(msgspec.Struct, frozen=True, kw_only=True):
+    """The places of a slot in some episodes: all, those that a placement has, and the others."""
+
+    ad_slot_id: UUID
+    name: str
+    position: str
+    total: int
+    taken: int
+    free: int
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
@@ -289,6 +317,18 @@ class ConversionVerdicts(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     repeated: int
     refused: int
+
+
+class SurveyOption(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer that stands for a flight; once it is archived, for none."""
+
+    survey_option_id: UUID
+    sponsor_id: UUID
+    campaign_id: UUID
+    flight_id: UUID
+    answer: str
+    created_at: Instant
+    archived_at: Instant | None = None
 
 
 class TakenRedemptions(msgspec.Struct, frozen=True, kw_only=True):
