@@ -31,6 +31,7 @@ from castledger_server.report_cli import add_report
 from castledger_server.restate_cli import add_restate
 from castledger_server.retention_cli import add_retention, find_settings
 from castledger_server.spikes_cli import add_spikes
+from castledger_server.sponsors_cli import add_sponsors
 from castledger_server.spool_cli import add_spool
 from castledger_server.tenants_cli import add_tenants
 from castledger_server.users_cli import add_users
@@ -403,6 +404,7 @@ def _parser() -> argparse.ArgumentParser:
     classify.set_defaults(run=_classify)
     _add_explain(commands)
     add_compare(commands)
+    add_sponsors(commands)
     add_campaigns(commands)
     add_report(commands)
     add_spool(commands)
