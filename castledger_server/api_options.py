@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analytics_core.settings import load_settings
+from castledger_server.data_dir_options import settings_of
 
 if TYPE_CHECKING:
     from castledger_server.api_access import Api
@@ -51,6 +51,4 @@ def api_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Api:
     """
     from castledger_server.api_access import find_api
 
-    data_dir: Path | None = options.data_dir
-    settings = load_settings(environ, data_dir=data_dir.absolute() if data_dir else None)
-    return find_api(options.api_url, options.api_key, environ, data_dir=settings.data_dir)
+    return find_api(options.api_url, options.api_key, environ, data_dir=settings_of(options, environ).data_dir)

@@ -176,8 +176,8 @@ def test_campaigns_are_listed_and_told(world: World, run: Callable[..., Run]) ->
     assert run("campaign", "winter") == Run(
         2, [], "castledger: CAMPAIGN: there is no campaign 'winter'; there are:\n  Autumn\n  Gone\n"
     )
-    [listed] = run("campaigns", "--json").out
-    assert json.loads(listed) in world.ask("GET", "/campaign-standings")["data"]
+    [going_on] = run("campaigns", "--json").out
+    assert json.loads(going_on) in world.ask("GET", "/campaign-standings")["data"]
     delivery, performance = (json.loads(line) for line in run("campaign", "autumn", "--json").out)
     assert (delivery["delivered"], performance["cost_amount"]) == (650, 1_625)
 
