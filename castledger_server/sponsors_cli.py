@@ -39,7 +39,7 @@ def add_sponsors(commands: _Actions) -> None:
     )
     add.add_argument("name", metavar="NAME", help="what it is called")
     add.add_argument("--domain", metavar="HOST", help="of its shop: events of its pages are its own")
-    add.add_argument("--category", metavar="WORD", help="of your own")
+    add.add_argument("--category", metavar="WORD", help="what it sells, such as food")
     add.set_defaults(run=_make)
     sponsor = commands.add_parser(
         "sponsor",

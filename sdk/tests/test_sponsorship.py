@@ -109,6 +109,7 @@ LISTS: list[tuple[Ask, str, dict[str, str]]] = [
         "/attribution/conversions",
         {"action_id": str(ID), "from": "2026-11-01", "to": "2026-11-02T08:00:00+00:00"},
     ),
+    (lambda c: c.campaigns.standings(sponsor_id=ID), "/campaign-standings", {"sponsor_id": str(ID)}),
     (lambda c: c.ad_slots.list(ID), f"/podcasts/{ID}/ad-slots", {}),
     (lambda c: c.conversions.survey_options(str(ID)), f"/flights/{ID}/survey-options", {}),
     (lambda c: c.links.vanity_hosts(link_id=ID), "/vanity-hosts", {"link_id": str(ID)}),

@@ -17,6 +17,7 @@ __all__ = (
     "AttributionRun",
     "Campaign",
     "CampaignCredit",
+    "CampaignStanding",
     "Contact",
     "Conversion",
     "ConversionAction",
@@ -127,6 +128,34 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     utm: dict[str, str] = {}
     activated_at: Instant | None = None
     ended_at: Instant | None = None
+
+
+class CampaignStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """How a campaign stands.
+
+    Attributes:
+        conversions: Known for sure by the attribution run ``run_id``; ``None`` without one.
+        cpa_amount: ``cost_amount`` by them.
+    """
+
+    campaign_id: UUID
+    sponsor_id: UUID
+    sponsor_name: str
+    name: str
+    status: str
+    starts_on: dt.date
+    ends_on: dt.date
+    currency: str
+    delivered: int
+    booked: int | None = None
+    expected: int | None = None
+    index: float | None = None
+    state: str | None = None
+    pace_reason: str | None = None
+    cost_amount: int | None = None
+    run_id: UUID | None = None
+    conversions: float | None = None
+    cpa_amount: int | None = None
 
 
 class Flight(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from castledger._requests import Call, Interval, Moment, Paged, given, given_ran
 from castledger._sponsorship import (
     AdSlot,
     Campaign,
+    CampaignStanding,
     Contact,
     Flight,
     InsertionOrder,
@@ -382,6 +383,11 @@ class Campaigns(Noun):
     def delivery(self, campaign_id: Id) -> Call[dict[str, Any]]:
         """Show what is booked, delivered, expected and owed, by flight; as the API writes it."""
         return Call(dict[str, Any], "GET", f"/campaigns/{path_id(campaign_id)}/delivery")
+
+    @pages
+    def standings(self, *, sponsor_id: Id | None = None) -> Paged[CampaignStanding]:
+        """Go through campaigns, in the order in which they were made, and how each stands."""
+        return Paged(CampaignStanding, "/campaign-standings", given(sponsor_id=sponsor_id))
 
     @sends
     def reach(self, campaign_id: Id) -> Call[dict[str, Any]]:
