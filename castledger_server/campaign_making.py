@@ -25,6 +25,7 @@ __all__ = ("WANTS", "want_campaign")
 _PRICINGS: Final = ("cpm", "flat", "cpa")
 _PER: Final = {"cpm": " a thousand impressions", "flat": " for all of it", "cpa": " a conversion"}
 _A_DAY: Final = dt.timedelta(days=1)
+_ENDED: Final = ("missed", "pulled")
 
 
 class _Flight(msgspec.Struct, frozen=True):
@@ -38,19 +39,27 @@ class _Flight(msgspec.Struct, frozen=True):
     booked_impressions: int | None
 
 
-class _Titled(msgspec.Struct, frozen=True):
-    title: str
+class _Podcast(msgspec.Struct, frozen=True):
     podcast_id: UUID
-    episode_id: UUID | None = None
-    guid: str = ""
+    title: str
 
 
-class _Placement(msgspec.Struct, frozen=True):
+class _Episode(msgspec.Struct, frozen=True):
+    episode_id: UUID
+    guid: str
+    title: str
+
+
+class _Placed(msgspec.Struct, frozen=True, kw_only=True):
+    placement_id: UUID
+    episode_id: UUID
     episode_title: str
     podcast_title: str
     position: str
+    status: str
     live_from: dt.datetime
     live_until: dt.datetime
+    downloads: int
 
 
 class _Code(msgspec.Struct, frozen=True):
@@ -201,26 +210,77 @@ def _want_placements(api: Api, campaign: Campaign, options: argparse.Namespace) 
 
     Raises:
         ApiRefusal: The API refused.
-        InvalidInput: An episode or the flight is not there, or not the only one of its name.
+        InvalidInput: An episode or the flight is not there, not the only one of its name, or has the other already.
     """
     flight = _choose_flight(api, campaign, options.flight)
+    episodes = _find_episodes(api, options.episodes, options.podcast)
+    if not options.again:
+        there = {
+            one.episode_id
+            for one in api.get_all("/placements", _Placed, flight_id=str(flight.flight_id))
+            if one.position == options.position and one.status not in _ENDED
+        }
+        twice = [one.title for one in episodes if one.episode_id in there]
+        if twice:
+            raise InvalidInput(
+                "EPISODE",
+                f"the flight is in {printable(twice[0])} already, {options.position}-roll; with --again it is placed once "
+                "more, and each download counts for both",
+            )
     return [
         Wanted(
             f"/flights/{flight.flight_id}/placements",
             {
-                "episode_id": episode_id,
+                "episode_id": one.episode_id,
                 "delivery": "dynamic" if options.dynamic else "baked_in",
                 "position": options.position,
                 "host_read": not options.produced,
             },
             _tell_placement,
         )
-        for episode_id in _find_episodes(api, options.episodes, options.podcast)
+        for one in episodes
     ]
 
 
-def _find_episodes(api: Api, texts: list[str], podcast: str | None) -> list[UUID]:
-    podcasts = list(api.get_all("/podcasts", _Titled))
+def _want_ends(api: Api, campaign: Campaign, options: argparse.Namespace) -> list[Wanted]:
+    """Want placements in some episodes to be missed or pulled.
+
+    Raises:
+        ApiRefusal: The API refused.
+        InvalidInput: An episode has none, or is not the only one of its name.
+    """
+    placements = [
+        one
+        for one in api.get_all("/placements", _Placed, campaign_id=str(campaign.campaign_id))
+        if one.status not in _ENDED
+    ]
+
+    def tell(answer: bytes) -> Iterator[str]:
+        ended = msgspec.json.decode(answer, type=_Placed)
+        yield f"{ended.status}: {printable(ended.episode_title)}, {ended.position}-roll, {ended.downloads:,} downloads"
+
+    wanted = []
+    episodes = {one.episode_id: one for one in placements}.values()
+    for text in options.episodes:
+        chosen = choose(
+            episodes,
+            text,
+            option="EPISODE",
+            what="episode of the campaign",
+            title=lambda one: one.episode_title,
+            keys=lambda one: (str(one.episode_id),),
+            may_be_part=True,
+        )
+        wanted += [
+            Wanted(f"/placements/{one.placement_id}/{options.step}", None, tell)
+            for one in placements
+            if one.episode_id == chosen.episode_id
+        ]
+    return wanted
+
+
+def _find_episodes(api: Api, texts: list[str], podcast: str | None) -> list[_Episode]:
+    podcasts = list(api.get_all("/podcasts", _Podcast))
     if podcast is not None:
         podcasts = [
             choose(
@@ -233,28 +293,23 @@ def _find_episodes(api: Api, texts: list[str], podcast: str | None) -> list[UUID
                 may_be_part=True,
             )
         ]
-    episodes = [
-        (one, one.episode_id)
-        for found in podcasts
-        for one in api.get_all(f"/podcasts/{found.podcast_id}/episodes", _Titled)
-        if one.episode_id is not None
-    ]
+    episodes = [one for found in podcasts for one in api.get_all(f"/podcasts/{found.podcast_id}/episodes", _Episode)]
     return [
         choose(
             episodes,
             text,
             option="EPISODE",
             what="episode",
-            title=lambda one: one[0].title,
-            keys=lambda one: (str(one[1]), one[0].guid),
+            title=lambda one: one.title,
+            keys=lambda one: (str(one.episode_id), one.guid),
             may_be_part=True,
-        )[1]
+        )
         for text in texts
     ]
 
 
 def _tell_placement(answer: bytes) -> Iterator[str]:
-    made = msgspec.json.decode(answer, type=_Placement)
+    made = msgspec.json.decode(answer, type=_Placed)
     start, end = (f"{at.astimezone(dt.UTC):%Y-%m-%d %H:%M}" for at in (made.live_from, made.live_until))
     yield (
         f"placed: {printable(made.episode_title)} ({printable(made.podcast_title)}), {made.position}-roll, "
@@ -313,6 +368,7 @@ WANTS: Final[Mapping[str, Callable[[Api, Campaign, argparse.Namespace], list[Wan
     {
         "flight": _want_flight,
         "place": _want_placements,
+        "end": _want_ends,
         "code": _want_codes,
         "link": _want_link,
         "step": _want_step,

@@ -22,6 +22,10 @@ _STEPS: Final = {
     "complete": "end it before its last day",
     "cancel": "give it up, with its flights; what was delivered stays",
 }
+_ENDS: Final = {
+    "miss": "it never ran in episodes, so that nothing counts",
+    "pull": "it was taken out of episodes, and downloads count until this quarter hour ends",
+}
 _NEEDS: Final = "It needs a flight, a placement, and a promo code or a link of a flight."
 
 
@@ -58,7 +62,21 @@ def add_campaign_steps(campaign: argparse.ArgumentParser) -> None:
     place.add_argument("--position", choices=[*Position], default=Position.MID, help="where it is heard (mid)")
     place.add_argument("--dynamic", action="store_true", help="put in at each download, and not a part of the file")
     place.add_argument("--produced", action="store_true", help="a spot, and not said by somebody of the podcast")
+    place.add_argument(
+        "--again", action="store_true", help="also where it is heard already: each download counts twice"
+    )
     _add_flight(place)
+    for name, what in _ENDS.items():
+        end = _add(
+            actions,
+            name,
+            "end",
+            help_=f"say that {what}",
+            description=f"Say that {what}. The campaign's episodes are named as for `place`.",
+            examples=(f"{name} 'The moat'",),
+        )
+        end.add_argument("episodes", nargs="+", metavar="EPISODE", help="in which it was placed")
+        end.set_defaults(step=name)
     code = _add(
         _add_noun(actions, "code", "give it promo codes"),
         "add",

@@ -241,6 +241,15 @@ def test_a_campaign_is_sold_from_a_shell(world: World, run: Callable[..., Run]) 
         (one["delivery"], one["position"], one["host_read"])
         for one in world.ask("GET", f"/placements?campaign_id={campaign_id}")["data"]
     } == {("dynamic", "pre", True)}
+    again = ("campaign", "long run", "place", "2", "--dynamic", "--position", "pre")
+    twice = run(*again)
+    assert (twice.code, twice.out) == (2, [])
+    assert twice.err.startswith("castledger: EPISODE: the flight is in Episode 2 already, pre-roll; with --again")
+    assert len(done(*again, "--again")) == 1
+    assert done("campaign", "long run", "miss", "2") == ["missed: Episode 2, pre-roll, 0 downloads"] * 2
+    assert run("campaign", "long run", "pull", "2").err.startswith(
+        "castledger: EPISODE: there is no episode of the campaign '2'; there are:\n  Episode 1\n"
+    )
     later = ("--name", "Later", "--from", "2027-10-01", "--booked", "500")
     assert done("campaign", "long run", "flight", "add", *later)[0] == (
         "flight: Later, 2027-10-01 to 2027-11-01, €25.00 a thousand impressions, 500 impressions booked"
@@ -259,8 +268,8 @@ def test_a_campaign_is_sold_from_a_shell(world: World, run: Callable[..., Run]) 
     ]
     assert done("campaign", "long run", "activate") == ["Long Run is active, 2025-11-01 to 2027-11-01"]
     assert done("campaign", "long run", "pause") == ["Long Run is paused, 2025-11-01 to 2027-11-01"]
-    again = run("campaign", "long run", "pause")
-    assert (again.code, "resume" in again.err) == (1, True)
+    paused = run("campaign", "long run", "pause")
+    assert (paused.code, "resume" in paused.err) == (1, True)
     # What was said before the action holds for it too.
     [moved] = done("campaign", "--json", "long run", "resume")
     assert (json.loads(moved)["campaign_id"], json.loads(moved)["status"]) == (campaign_id, "active")
