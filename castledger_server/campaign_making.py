@@ -224,8 +224,8 @@ def _want_placements(api: Api, campaign: Campaign, options: argparse.Namespace) 
         if twice:
             raise InvalidInput(
                 "EPISODE",
-                f"the flight is in {printable(twice[0])} already, {options.position}-roll; with --again it is placed once "
-                "more, and each download counts for both",
+                f"the flight is in {printable(twice[0])} already, {options.position}-roll; with --again it is placed "
+                "once more, and each download counts for both",
             )
     return [
         Wanted(
@@ -242,8 +242,8 @@ def _want_placements(api: Api, campaign: Campaign, options: argparse.Namespace) 
     ]
 
 
-def _want_ends(api: Api, campaign: Campaign, options: argparse.Namespace) -> list[Wanted]:
-    """Want placements in some episodes to be missed or pulled.
+def _want_moves(api: Api, campaign: Campaign, options: argparse.Namespace) -> list[Wanted]:
+    """Want placements in some episodes to be in another state.
 
     Raises:
         ApiRefusal: The API refused.
@@ -256,8 +256,8 @@ def _want_ends(api: Api, campaign: Campaign, options: argparse.Namespace) -> lis
     ]
 
     def tell(answer: bytes) -> Iterator[str]:
-        ended = msgspec.json.decode(answer, type=_Placed)
-        yield f"{ended.status}: {printable(ended.episode_title)}, {ended.position}-roll, {ended.downloads:,} downloads"
+        moved = msgspec.json.decode(answer, type=_Placed)
+        yield f"{moved.status}: {printable(moved.episode_title)}, {moved.position}-roll, {moved.downloads:,} downloads"
 
     wanted = []
     episodes = {one.episode_id: one for one in placements}.values()
@@ -368,7 +368,7 @@ WANTS: Final[Mapping[str, Callable[[Api, Campaign, argparse.Namespace], list[Wan
     {
         "flight": _want_flight,
         "place": _want_placements,
-        "end": _want_ends,
+        "move": _want_moves,
         "code": _want_codes,
         "link": _want_link,
         "step": _want_step,

@@ -22,9 +22,10 @@ _STEPS: Final = {
     "complete": "end it before its last day",
     "cancel": "give it up, with its flights; what was delivered stays",
 }
-_ENDS: Final = {
+_MOVES: Final = {
+    "go-live": "it is in episodes now; no figure changes",
     "miss": "it never ran in episodes, so that nothing counts",
-    "pull": "it was taken out of episodes, and downloads count until this quarter hour ends",
+    "pull": "it was live and is taken out of episodes: downloads count until this quarter hour ends",
 }
 _NEEDS: Final = "It needs a flight, a placement, and a promo code or a link of a flight."
 
@@ -66,17 +67,17 @@ def add_campaign_steps(campaign: argparse.ArgumentParser) -> None:
         "--again", action="store_true", help="also where it is heard already: each download counts twice"
     )
     _add_flight(place)
-    for name, what in _ENDS.items():
-        end = _add(
+    for name, what in _MOVES.items():
+        move = _add(
             actions,
             name,
-            "end",
+            "move",
             help_=f"say that {what}",
             description=f"Say that {what}. The campaign's episodes are named as for `place`.",
             examples=(f"{name} 'The moat'",),
         )
-        end.add_argument("episodes", nargs="+", metavar="EPISODE", help="in which it was placed")
-        end.set_defaults(step=name)
+        move.add_argument("episodes", nargs="+", metavar="EPISODE", help="in which it was placed")
+        move.set_defaults(step=name)
     code = _add(
         _add_noun(actions, "code", "give it promo codes"),
         "add",

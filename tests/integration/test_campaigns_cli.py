@@ -246,6 +246,7 @@ def test_a_campaign_is_sold_from_a_shell(world: World, run: Callable[..., Run]) 
     assert (twice.code, twice.out) == (2, [])
     assert twice.err.startswith("castledger: EPISODE: the flight is in Episode 2 already, pre-roll; with --again")
     assert len(done(*again, "--again")) == 1
+    assert done("campaign", "long run", "go-live", "2") == ["live: Episode 2, pre-roll, 0 downloads"] * 2
     assert done("campaign", "long run", "miss", "2") == ["missed: Episode 2, pre-roll, 0 downloads"] * 2
     assert run("campaign", "long run", "pull", "2").err.startswith(
         "castledger: EPISODE: there is no episode of the campaign '2'; there are:\n  Episode 1\n"
