@@ -112,6 +112,8 @@ def _read_days(first: str, last: str) -> tuple[dt.date, dt.date]:
     days = read_day(first, "--from"), read_day(last, "--until")
     if days[1] < days[0]:
         raise InvalidInput("--until", "is the last day, and not before --from")
+    if days[1] == dt.date.max:
+        raise InvalidInput("--until", "is the last day of the calendar, and there is one after a flight")
     return days
 
 
@@ -220,13 +222,14 @@ def _want_placements(api: Api, campaign: Campaign, options: argparse.Namespace) 
             for one in api.get_all("/placements", _Placed, flight_id=str(flight.flight_id))
             if one.position == options.position and one.status not in _ENDED
         }
-        twice = [one.title for one in episodes if one.episode_id in there]
-        if twice:
-            raise InvalidInput(
-                "EPISODE",
-                f"the flight is in {printable(twice[0])} already, {options.position}-roll; with --again it is placed "
-                "once more, and each download counts for both",
-            )
+        for one in episodes:
+            if one.episode_id in there:
+                raise InvalidInput(
+                    "EPISODE",
+                    f"the flight is in {printable(one.title)} already, {options.position}-roll; with --again it is "
+                    "placed once more, and each download counts for both",
+                )
+            there.add(one.episode_id)
     return [
         Wanted(
             f"/flights/{flight.flight_id}/placements",

@@ -229,6 +229,8 @@ def test_a_campaign_is_sold_from_a_shell(world: World, run: Callable[..., Run]) 
     early = run("campaign", "long run", "activate")
     assert early.code == 1
     assert "the campaign has no placement, no promo code or link" in early.err
+    assert "the flight is in Episode 1 already" in run("campaign", "long run", "place", "1", "episode 1").err
+    assert world.ask("GET", f"/placements?campaign_id={campaign_id}")["data"] == []
     assert run("campaign", "long run", "place", "Episode").err.startswith(
         "castledger: EPISODE: 2 episodes are named 'Episode'; give an id:\n"
     )
@@ -290,6 +292,7 @@ def test_a_campaign_is_sold_from_a_shell(world: World, run: Callable[..., Run]) 
         (["--flat", "25.00", "--currency", "eur"], "--currency: has to be a currency of ISO 4217"),
         (["--flat", "25,00", "--currency", "EUR"], "--flat: has to be an amount such as 1234.50"),
         (["--flat", "25.00", "--currency", "EUR", "--until", "2025-10-01"], "--until: is the last day, and not before"),
+        (["--flat", "25.00", "--currency", "EUR", "--until", "9999-12-31"], "--until: is the last day of the calendar"),
         (
             ["--flat", "25.00", "--currency", "EUR", "--from", "monday"],
             "--from: is a date such as 2026-11-01, not 'mon",
