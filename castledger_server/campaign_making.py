@@ -16,7 +16,7 @@ from analytics_core.errors import InvalidInput
 from analytics_core.money import Money, format_money, parse_amount, parse_currency, price_impressions
 from castledger_server.api_access import Api
 from castledger_server.campaign_answers import Campaign, Sponsor
-from castledger_server.choosing import choose
+from castledger_server.choosing import choose, name_some
 from castledger_server.commands import printable
 from castledger_server.making import Wanted, midnight, read_day
 
@@ -25,6 +25,20 @@ __all__ = ("WANTS", "want_campaign")
 _PRICINGS: Final = ("cpm", "flat", "cpa")
 _PER: Final = {"cpm": " a thousand impressions", "flat": " for all of it", "cpa": " a conversion"}
 _A_DAY: Final = dt.timedelta(days=1)
+_CAMPAIGN_OPTIONS: Final = {
+    "name": "--name",
+    "starts_on": "--from",
+    "ends_on": "--until",
+    "budget_amount": "--budget",
+    "currency": "--currency",
+}
+_FLIGHT_OPTIONS: Final = {
+    "name": "--name",
+    "starts_at": "--from",
+    "ends_at": "--until",
+    "price_amount": "--price",
+    "booked_impressions": "--booked",
+}
 _ENDED: Final = ("missed", "pulled")
 
 
@@ -97,12 +111,15 @@ def want_campaign(sponsor: Sponsor, options: argparse.Namespace) -> list[Wanted]
         "model": options.model,
         "window_days": options.window_days,
     }
-    wanted = [Wanted("/campaigns", campaign, lambda answer: _tell_campaign(answer, sponsor))]
+    wanted = [Wanted("/campaigns", campaign, lambda answer: _tell_campaign(answer, sponsor), _CAMPAIGN_OPTIONS)]
     if not options.no_flight:
         flight = _flight_body(options.name, first, last, price=price, booked=options.booked)
         wanted.append(
             Wanted(
-                "/campaigns/{campaign_id}/flights", flight, lambda answer: _tell_flight(answer, pricing, options.name)
+                "/campaigns/{campaign_id}/flights",
+                flight,
+                lambda answer: _tell_flight(answer, pricing, options.name),
+                _FLIGHT_OPTIONS | {"price_amount": f"--{pricing}"},
             )
         )
     return wanted
@@ -177,7 +194,7 @@ def _want_flight(api: Api, campaign: Campaign, options: argparse.Namespace) -> l
         price = flights[-1].price_amount
     body = _flight_body(options.name, *days, price=price, booked=options.booked)
     path = f"/campaigns/{campaign.campaign_id}/flights"
-    return [Wanted(path, body, lambda answer: _tell_flight(answer, campaign.pricing, campaign.name))]
+    return [Wanted(path, body, lambda answer: _tell_flight(answer, campaign.pricing, campaign.name), _FLIGHT_OPTIONS)]
 
 
 def _list_flights(api: Api, campaign: Campaign) -> list[_Flight]:
@@ -195,7 +212,7 @@ def _choose_flight(api: Api, campaign: Campaign, text: str | None) -> _Flight:
             f"the campaign has none yet: castledger campaign {shlex.quote(printable(campaign.name))} flight add --help",
         )
     if text is None:
-        listed = "".join(f"\n  {printable(one.name)}" for one in flights[:10]) + ("\n  …" if len(flights) > 10 else "")
+        listed = name_some(printable(one.name) for one in flights)
         raise InvalidInput("--flight", f"the campaign has several; say which:{listed}")
     return choose(
         flights,
@@ -336,7 +353,8 @@ def _want_codes(api: Api, campaign: Campaign, options: argparse.Namespace) -> li
         for made in msgspec.json.decode(answer, type=_Codes).data:
             yield f"code: {made.code}"
 
-    return [Wanted(f"/flights/{flight.flight_id}/promo-codes", body, tell)]
+    options_of = {"code": "CODE", "count": "--count", "prefix": "--prefix"}
+    return [Wanted(f"/flights/{flight.flight_id}/promo-codes", body, tell, options_of)]
 
 
 def _want_link(api: Api, campaign: Campaign, options: argparse.Namespace) -> list[Wanted]:
@@ -354,7 +372,7 @@ def _want_link(api: Api, campaign: Campaign, options: argparse.Namespace) -> lis
         yield f"link: {made.short_url or f'/go/{made.slug}'}"
         yield f"leads to: {printable(made.target)}"
 
-    return [Wanted("/links", body, tell)]
+    return [Wanted("/links", body, tell, {"url": "URL", "slug": "--slug"})]
 
 
 def _want_step(_: Api, campaign: Campaign, options: argparse.Namespace) -> list[Wanted]:

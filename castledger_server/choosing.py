@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from analytics_core.errors import InvalidInput
 from castledger_server.commands import printable
 
-__all__ = ("choose",)
+__all__ = ("choose", "name_some")
 
 T = TypeVar("T")
 
@@ -51,15 +51,19 @@ def choose(
         if len(matches) == 1:
             return matches[0]
         if matches:
-            listed = _list(f"{keys(one)[0]}  {printable(title(one))}" for one in matches)
+            listed = name_some(f"{keys(one)[0]}  {printable(title(one))}" for one in matches)
             raise InvalidInput(option, f"{len(matches):,} {what}s are named {printable(text)!r}; give an id:{listed}")
-    listed = _list(sorted(printable(title(one)) for one in found))
+    listed = name_some(sorted(printable(title(one)) for one in found))
     raise InvalidInput(
         option, f"there is no {what} {printable(text)!r}" + (f"; there are:{listed}" if found else ", nor any other")
     )
 
 
-def _list(lines: Iterable[str]) -> str:
-    first, *others = [*lines]
-    shown = [first, *others][:_NAMED]
-    return "".join(f"\n  {line}" for line in shown) + ("\n  …" if len(others) >= _NAMED else "")
+def name_some(lines: Iterable[str]) -> str:
+    """Write up to ten lines for the end of a message.
+
+    >>> name_some(["One", "Two"])
+    '\\n  One\\n  Two'
+    """
+    shown = list(lines)
+    return "".join(f"\n  {line}" for line in shown[:_NAMED]) + ("\n  …" if len(shown) > _NAMED else "")

@@ -6,12 +6,13 @@ import argparse
 import datetime as dt
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
 
 from analytics_core.errors import InvalidInput
-from castledger_server.api_access import Api
+from castledger_server.api_access import Api, ApiRefusal
 from castledger_server.commands import write_lines
 
 __all__ = ("Wanted", "carry_out", "midnight", "read_day")
@@ -24,12 +25,14 @@ class Wanted(NamedTuple):
         path: Below ``/api/v1``; ``{name}`` in it stands for the field of what was made before.
         body: ``None`` for a step that needs none.
         tell: Tells people of the answer.
+        options: What people wrote the fields of the body by, as far as the API may refuse them.
         settle: Waits for what was only asked for, and gives the API's last answer.
     """
 
     path: str
     body: Mapping[str, Any] | None
     tell: Callable[[bytes], Iterable[str]]
+    options: Mapping[str, str] = MappingProxyType({})
     settle: Callable[[bytes], bytes] | None = None
 
 
@@ -44,7 +47,10 @@ def carry_out(api: Api, wanted: Iterable[Wanted], options: argparse.Namespace) -
         return 0
     known: dict[str, Any] = {}
     for one in wanted:
-        answer = api.send("POST", one.path.format_map(known), one.body)
+        try:
+            answer = api.send("POST", one.path.format_map(known), one.body)
+        except ApiRefusal as error:
+            raise ApiRefusal(_in_our_words(str(error), one.options)) from error
         if one.settle is not None:
             answer = one.settle(answer)
         known |= msgspec.json.decode(answer, type=dict[str, Any])
@@ -54,6 +60,17 @@ def carry_out(api: Api, wanted: Iterable[Wanted], options: argparse.Namespace) -
         else:
             write_lines(one.tell(answer))
     return 0
+
+
+def _in_our_words(refusal: str, options: Mapping[str, str]) -> str:
+    """Name options instead of the places in a body.
+
+    >>> _in_our_words("/ends_at: is after the campaign ends (outside_campaign)", {"ends_at": "--until"})
+    '--until: is after the campaign ends (outside_campaign)'
+    """
+    for field, option in options.items():
+        refusal = refusal.replace(f"/{field}: ", f"{option}: ")
+    return refusal
 
 
 def _would(wanted: Iterable[Wanted]) -> Iterator[str]:

@@ -90,7 +90,7 @@ def want_sponsor(options: argparse.Namespace) -> list[Wanted]:
         yield f"next: castledger campaigns add --sponsor {name} --help"
 
     body = {"name": options.name, "domain": options.domain, "category": options.category}
-    return [Wanted("/sponsors", body, tell)]
+    return [Wanted("/sponsors", body, tell, {"name": "NAME", "domain": "--domain", "category": "--category"})]
 
 
 def want_action(sponsor: Sponsor, options: argparse.Namespace) -> list[Wanted]:
@@ -108,7 +108,7 @@ def want_action(sponsor: Sponsor, options: argparse.Namespace) -> list[Wanted]:
         "event_type": options.event_type,
         "counting": options.counting,
     }
-    return [Wanted("/conversion-actions", body, tell)]
+    return [Wanted("/conversion-actions", body, tell, {"name": "NAME", "event_type": "--event-type"})]
 
 
 def want_run(api: Api, sponsor: Sponsor, options: argparse.Namespace) -> list[Wanted]:
@@ -148,4 +148,4 @@ def want_run(api: Api, sponsor: Sponsor, options: argparse.Namespace) -> list[Wa
             yield from (f"warning: {one.message}" for one in run.summary.warnings)
         yield f"next: castledger campaigns --sponsor {shlex.quote(printable(sponsor.name))}"
 
-    return [Wanted("/attribution/runs", body, tell, settle)]
+    return [Wanted("/attribution/runs", body, tell, {"from": "--from", "to": "--to"}, settle)]

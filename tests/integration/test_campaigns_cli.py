@@ -257,6 +257,10 @@ def test_a_campaign_is_sold_from_a_shell(world: World, run: Callable[..., Run]) 
     assert done("campaign", "long run", "flight", "add", *later)[0] == (
         "flight: Later, 2027-10-01 to 2027-11-01, €25.00 a thousand impressions, 500 impressions booked"
     )
+    outside = run(
+        "campaign", "long run", "flight", "add", "--name", "x", "--from", "2027-10-01", "--until", "2028-01-01"
+    )
+    assert outside.err.startswith("castledger: --until: is after the campaign ends, on 2027-11-01")
     several = run("campaign", "long run", "code", "add", "ZENITH20")
     assert (several.code, several.err) == (
         2,
