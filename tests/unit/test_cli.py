@@ -111,7 +111,19 @@ def test_help_names_every_command_with_examples(capsys: pytest.CaptureFixture[st
     assert caught.value.code == 0
     said = capsys.readouterr().out
     services = ("tracker", "collector", "ingest", "api", "migrate")
-    ours = ("up", "doctor", "podcast", "feed", "classify", "explain", "campaigns", "campaign", "report")
+    ours = (
+        "up",
+        "doctor",
+        "podcast",
+        "feed",
+        "classify",
+        "explain",
+        "sponsors",
+        "sponsor",
+        "campaigns",
+        "campaign",
+        "report",
+    )
     for command in (*services, *ours):
         assert re.search(rf"\n    {command}\s", said)
     assert "castledger up --data-dir" in said
