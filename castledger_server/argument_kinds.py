@@ -1,10 +1,17 @@
-"""Kinds of arguments, as ``argparse`` takes them: a name for what was wrong, and the value."""
+"""Kinds of arguments, as ``argparse`` takes them: numbers, and what there is to choose from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
-__all__ = ("whole_number",)
+__all__ = ("CATEGORIES", "COUNTINGS", "MODELS", "POSITIONS", "whole_number")
+
+# Written out, as every command would wait for the rules to be loaded that have them; a test compares.
+CATEGORIES: Final = ("lead", "signup", "trial", "purchase", "install", "custom")
+COUNTINGS: Final = ("every", "one")
+MODELS: Final = ("first", "last", "linear", "position", "time_decay", "shapley", "markov")
+POSITIONS: Final = ("pre", "mid", "post")
 
 
 def whole_number(low: int, high: int, *, name: str | None = None) -> Callable[[str], int]:

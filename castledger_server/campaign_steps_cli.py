@@ -6,9 +6,8 @@ import argparse
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
-from analytics_core.campaigns import Position
 from castledger_server.api_options import add_making_options, api_of
-from castledger_server.argument_kinds import whole_number
+from castledger_server.argument_kinds import POSITIONS, whole_number
 
 __all__ = ("add_campaign_steps",)
 
@@ -60,7 +59,7 @@ def add_campaign_steps(campaign: argparse.ArgumentParser) -> None:
     )
     place.add_argument("episodes", nargs="+", metavar="EPISODE", help="in which it is heard")
     place.add_argument("--podcast", metavar="NAME", help="look for episodes in this one alone")
-    place.add_argument("--position", choices=[*Position], default=Position.MID, help="where it is heard (mid)")
+    place.add_argument("--position", choices=POSITIONS, default="mid", help="where it is heard (mid)")
     place.add_argument("--dynamic", action="store_true", help="put in at each download, and not a part of the file")
     place.add_argument("--produced", action="store_true", help="a spot, and not said by somebody of the podcast")
     place.add_argument(

@@ -7,9 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import Final
 
-from analytics_core.campaigns import Model
 from castledger_server.api_options import add_api_options, add_making_options, api_of
-from castledger_server.argument_kinds import whole_number
+from castledger_server.argument_kinds import MODELS, whole_number
 from castledger_server.campaign_steps_cli import add_campaign_steps
 
 __all__ = ("add_campaigns",)
@@ -106,7 +105,7 @@ def _add_add(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "--budget", metavar="AMOUNT", help="what it may cost; by default --flat, or what --booked costs by --cpm"
     )
     add.add_argument(
-        "--model", choices=[*Model], default=Model.LINEAR, help="how conversions are shared that others led to (linear)"
+        "--model", choices=MODELS, default="linear", help="how conversions are shared that others led to (linear)"
     )
     add.add_argument(
         "--window-days",

@@ -6,10 +6,8 @@ import argparse
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
-from analytics_core.campaigns import Model
-from analytics_core.conversions import ActionCategory, Counting
 from castledger_server.api_options import add_api_options, add_making_options, api_of
-from castledger_server.argument_kinds import whole_number
+from castledger_server.argument_kinds import CATEGORIES, COUNTINGS, MODELS, whole_number
 
 __all__ = ("add_sponsors",)
 
@@ -58,12 +56,12 @@ def add_sponsors(commands: _Actions) -> None:
         examples=("sponsor Acme action add Order --category purchase --event-type purchase",),
     )
     wanted.add_argument("name", metavar="NAME", help="what it is called")
-    wanted.add_argument("--category", choices=[*ActionCategory], required=True, help="what kind of thing it is")
+    wanted.add_argument("--category", choices=CATEGORIES, required=True, help="what kind of thing it is")
     wanted.add_argument("--event-type", metavar="TYPE", help="events of this type are conversions of it")
     wanted.add_argument(
         "--counting",
-        choices=[*Counting],
-        default=Counting.EVERY,
+        choices=COUNTINGS,
+        default="every",
         help="each time, or once a customer and window (every)",
     )
     wanted.set_defaults(run=_add_action)
@@ -83,7 +81,7 @@ def add_sponsors(commands: _Actions) -> None:
     attribute.add_argument("--from", dest="first", required=True, metavar="DATE", help="the first day")
     attribute.add_argument("--to", dest="until", required=True, metavar="DATE", help="the day after the last one")
     attribute.add_argument(
-        "--model", dest="models", action="append", choices=[*Model], help="one of some; by default all"
+        "--model", dest="models", action="append", choices=MODELS, help="one of some; by default all"
     )
     attribute.add_argument(
         "--wait",

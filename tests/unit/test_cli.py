@@ -20,7 +20,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from analytics_core.agent_lists import LIST_FILES
+from analytics_core.campaigns import Model, Position
+from analytics_core.conversions import ActionCategory, Counting
 from analytics_core.errors import ConfigError
+from castledger_server import argument_kinds
 from castledger_server.api_access import Api, ApiRefusal, find_api
 from castledger_server.cli import main
 from castledger_server.commands import classify_lines, find_public_url
@@ -103,6 +106,13 @@ def test_a_list_is_read_to_its_end_a_page_at_a_time() -> None:
     assert [parse_qs(urlsplit(asked.path).query) for asked in there.asked] == [
         {"of": ["x"], "limit": ["200"], **cursor} for cursor in ({}, {"cursor": ["2"]}, {"cursor": ["4"]})
     ]
+
+
+def test_what_there_is_to_choose_from_is_what_the_rules_have() -> None:
+    assert tuple(Model) == argument_kinds.MODELS
+    assert tuple(Position) == argument_kinds.POSITIONS
+    assert tuple(ActionCategory) == argument_kinds.CATEGORIES
+    assert tuple(Counting) == argument_kinds.COUNTINGS
 
 
 def test_help_names_every_command_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
