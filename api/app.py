@@ -161,6 +161,7 @@ from api.routes.sponsors import (
     restore_sponsor,
     update_sponsor,
 )
+from api.routes.standings import list_campaign_standings
 from api.routes.survey_options import create_survey_option, delete_survey_option, list_survey_options
 from api.routes.tenant import (
     close_own_tenant,
@@ -322,6 +323,7 @@ _CLOSED: Final = (
     list_audit,
     list_conversion_actions,
     list_conversions,
+    list_campaign_standings,
     list_campaigns,
     list_episodes,
     list_erasures,

@@ -21,10 +21,10 @@ from analytics_core.deliveries import (
     sum_days,
 )
 from analytics_core.flight_alerts import FlightAlert
-from analytics_core.pacing import PaceState, Phase, measured_until
+from analytics_core.pacing import Pace, PaceState, Phase, measured_until
 from analytics_core.projections import Projection
 
-__all__ = ("CampaignDeliveryAnswer", "FlightDeliveryAnswer", "FlightFigures", "PlacementFigures")
+__all__ = ("CampaignDeliveryAnswer", "FlightDeliveryAnswer", "FlightFigures", "PlacementFigures", "pace_figures")
 
 _PLACES: Final = 4
 
@@ -46,16 +46,22 @@ class _Figures(msgspec.Struct, frozen=True, kw_only=True):
     makegood_booked: int
 
 
+def pace_figures(pace: Pace | None, reason: NoPace | None) -> dict[str, Any]:
+    """Show how something stands beside what was due, or why that has no meaning."""
+    return {
+        "expected": None if pace is None else pace.expected,
+        "index": None if pace is None else float(round(pace.index, _PLACES)),
+        "state": None if pace is None else pace.state,
+        "pace_reason": reason,
+    }
+
+
 def _figures(found: Delivery, booked: int | None) -> dict[str, Any]:
-    pace = found.pace
     return {
         "booked": booked,
         "delivered": found.delivered,
         "delivered_strict": found.delivered_strict,
-        "expected": None if pace is None else pace.expected,
-        "index": None if pace is None else float(round(pace.index, _PLACES)),
-        "state": None if pace is None else pace.state,
-        "pace_reason": found.pace_reason,
+        **pace_figures(found.pace, found.pace_reason),
         "projected": found.projected,
         "projected_reason": found.projected_reason,
         "makegood_owed": found.makegood_owed,
