@@ -50,6 +50,7 @@ from api.pages.members import change_one_member, invite_member, revoke_one_invit
 from api.pages.methodology import show_methodology
 from api.pages.oneself import (
     change_account,
+    choose_account_mail,
     export_account,
     leave_account,
     set_own_password,
@@ -108,6 +109,7 @@ _CLOSED: Final = (
     attribute_campaign,
     change_account,
     change_campaign,
+    choose_account_mail,
     change_one_member,
     change_sponsor,
     decide_spike,
