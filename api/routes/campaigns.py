@@ -41,7 +41,7 @@ from analytics_core.utm_templates import parse_utm_template
 from api.auth import caller_of
 from api.bodies import read_json
 from api.campaigns import check, given_fields
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Parameter, Query, choice
 from api.resources import resources_of
 from api.schemas.campaigns import AddCampaign, Campaign, ChangeCampaign, DuplicateCampaign
@@ -171,9 +171,7 @@ async def list_campaigns(request: Request[Any, Any, Any]) -> Page[Campaign]:
         rows = await read_campaigns(
             conn, after=after, limit=limit + 1, sponsor_id=sponsor_id, insertion_order_id=order_id, status=status
         )
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.campaign_id)
-    return Page([Campaign.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, Campaign.of, _LIST, lambda row: (row.created_at, row.campaign_id))
 
 
 @get("/campaigns/{campaign_id:str}", tags=_TAGS, opt={"permission": Permission.CAMPAIGNS_READ})

@@ -28,7 +28,7 @@ from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
 from api.campaigns import check, given_fields
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.campaigns import AddFlight, ChangeFlight, Flight
@@ -123,9 +123,7 @@ async def list_flights(request: Request[Any, Any, Any]) -> Page[Flight]:
         if campaign_id is not None:
             await find_campaign(conn, campaign_id)
         rows = await read_flights(conn, after=after, limit=limit + 1, campaign_id=campaign_id)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.flight_id)
-    return Page([Flight.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, Flight.of, _LIST, lambda row: (row.created_at, row.flight_id))
 
 
 @get("/flights/{flight_id:str}", tags=_TAGS, opt={"permission": Permission.CAMPAIGNS_READ})

@@ -37,7 +37,7 @@ from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
 from api.campaigns import check, given_fields
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.common import Page
@@ -190,9 +190,7 @@ async def list_placements(request: Request[Any, Any, Any]) -> Page[Placement]:
             episode_id=episode_id,
             podcast_id=podcast_id,
         )
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.placement_id)
-    return Page([Placement.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, Placement.of, _LIST, lambda row: (row.created_at, row.placement_id))
 
 
 @get("/placements/{placement_id:str}", tags=_TAGS, opt={"permission": Permission.CAMPAIGNS_READ})

@@ -22,7 +22,7 @@ from api.auth import caller_of
 from api.bodies import read_json
 from api.errors import Fault, InvalidRequest
 from api.limits import HEAVY_COST, REPORT_COST
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.reports import send_file
 from api.resources import resources_of
@@ -117,9 +117,7 @@ async def list_reports(request: Request[Any, Any, Any]) -> Page[Report]:
         if sponsor_id is not None:
             await find_sponsor(conn, sponsor_id)
         rows = await read_reports(conn, sponsor_id=sponsor_id, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.report_id)
-    return Page([Report.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, Report.of, _LIST, lambda row: (row.created_at, row.report_id))
 
 
 @get("/reports/{report_id:str}", tags=["reports"], opt={"permission": Permission.REPORTS_READ})
