@@ -1,11 +1,18 @@
-"""A table of user agents: its form, and how an agent finds the first entry that matches without trying them all."""
+"""A table of user agents: its form, and how an agent finds the first entry that matches without trying them all.
+
+The rules are data: `agents.toml` beside this module, read and compiled on first use. The first entry whose pattern is
+found in the normalised agent decides, so its order is part of the rules. Classification is meant to run once for each
+distinct agent; callers keep what it returns.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import tomllib
 from collections.abc import Set
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
@@ -16,7 +23,7 @@ from analytics_core.errors import InvalidInput
 from analytics_core.operating_systems import find_system
 from analytics_core.user_agents import DEVICES, AgentClass, AgentKind, normalise_agent
 
-__all__ = ("AgentEntry", "AgentTable", "DeviceEntry", "load_table")
+__all__ = ("AgentEntry", "AgentTable", "DeviceEntry", "classify", "load_table", "our_table", "table_version")
 
 _KINDS: Final = {kind.label: kind for kind in AgentKind if kind is not AgentKind.UNKNOWN}
 _EMPTY: Final = AgentClass(AgentKind.UNKNOWN, "", "unknown", "empty")
@@ -271,3 +278,36 @@ def load_table(text: str, *, asks_others: bool = False) -> AgentTable:
         except msgspec.ValidationError as error:
             raise InvalidInput(f"device {number}", str(error)) from error
     return AgentTable(tuple(agents), tuple(devices), version=version, asks_others=asks_others)
+
+
+@functools.cache
+def our_table() -> AgentTable:
+    """Return our own table; read and compiled by the first who asks."""
+    text = Path(__file__).with_name("agents.toml").read_text(encoding="utf-8")
+    return load_table(text, asks_others=True)
+
+
+def table_version() -> str:
+    """Name the content of our own table: twelve hexadecimal digits that change with it."""
+    return our_table().version
+
+
+def classify(agent: str) -> AgentClass:
+    """Find out what a user agent is by our own table.
+
+    Args:
+        agent: The agent as it was sent; any text, decoded with ``errors="replace"`` or ``surrogateescape``.
+
+    Returns:
+        What it is; kind unknown with rule ``empty`` for an agent without readable text.
+
+    Source:
+        ``docs/methodology.md``, "User agents".
+
+    >>> found = classify("Overcast/3.0 (+http://overcast.fm/; iOS podcast app)")
+    >>> found.kind.label, found.app, found.device, found.os
+    ('app', 'Overcast', 'phone', 'iOS')
+    >>> classify("").rule
+    'empty'
+    """
+    return our_table().classify(agent)

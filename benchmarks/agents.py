@@ -21,9 +21,9 @@ from typing import Final, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from analytics_core.agent_lists import build_table, read_list_files
-from analytics_core.agent_table import AgentTable
+from analytics_core.agent_table import AgentTable, our_table
 from analytics_core.settings import ListMode
-from analytics_core.user_agents import normalise_agent, our_table
+from analytics_core.user_agents import normalise_agent
 from benchmarks.score import find_data
 from benchmarks.workbench import CannotMeasure, Comparison, Workbench, WrongResult, host_load, median, run_measurement
 from ingest.caches import GenerationCache
