@@ -27,8 +27,7 @@ from analytics_core.db.pool import Pool, Tenant, connection, open_pool, tenant_t
 from analytics_core.errors import Conflict, NotFound
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
-from ingest import attribution
-from ingest.attribution import attribute_runs
+from ingest.attribution import RunLimits, attribute_runs
 from tests.attributions import START, MadeSponsor, customer, open_operator
 from tests.factories import make_episode, make_podcast, make_tenant
 
@@ -37,6 +36,7 @@ pytestmark = pytest.mark.anyio
 NOW = dt.datetime(2026, 12, 1, 12, tzinfo=dt.UTC)
 END = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
 CHEAP = tuple(model for model in Model if model is not Model.MARKOV)
+LIMITS = RunLimits()
 ROWS = ("attributed_conversions", "attribution_touches", "attribution_credits", "attribution_totals")
 
 
@@ -77,14 +77,14 @@ class Desk(NamedTuple):
                 now=NOW,
             )
 
-    async def work(self) -> dict[str, int]:
+    async def work(self, limits: RunLimits = LIMITS) -> dict[str, int]:
         async with connection(self.ingest) as conn:
-            return dict(await attribute_runs(conn, self.ingest, clock=FixedClock(NOW)))
+            return dict(await attribute_runs(conn, self.ingest, clock=FixedClock(NOW), limits=limits))
 
-    async def run(self, models: Sequence[str] = CHEAP, **given: Any) -> RunRow:
+    async def run(self, models: Sequence[str] = CHEAP, *, limits: RunLimits = LIMITS, **given: Any) -> RunRow:
         """Ask for a run and have it computed."""
         asked = await self.ask(models, **given)
-        assert (await self.work())["ready"] == 1
+        assert (await self.work(limits))["ready"] == 1
         return await self.read(asked.run_id)
 
     async def read(self, run_id: UUID) -> RunRow:
@@ -478,11 +478,10 @@ async def test_one_that_stops_whoever_computes_it_fails_after_a_few_times(desk: 
     assert await desk.work() == {"ready": 0, "failed": 0, "left": 0}
 
 
-async def test_more_than_can_be_computed_fails_and_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_than_can_be_computed_fails_and_leaves_nothing(desk: Desk) -> None:
     await make_many(desk, 60)
-    monkeypatch.setattr(attribution, "MAX_RUN_TOUCHES", 10)
     asked = await desk.ask()
-    assert (await desk.work())["failed"] == 1
+    assert (await desk.work(RunLimits(touches=10)))["failed"] == 1
     run = await desk.read(asked.run_id)
     assert run.error == "there are more than 10 touches: ask for a shorter range"
     for table in ROWS:
@@ -529,15 +528,14 @@ async def test_too_many_waiting_and_foreign_sponsors_are_refused(desk: Desk, dat
         await desk.ask()
 
 
-async def test_a_key_that_many_share_is_nobody(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_key_that_many_share_is_nobody(desk: Desk) -> None:
     acme = desk.acme
     flight = await acme.flight(await acme.campaign())
     await acme.code(flight, "GUEST")
     action, guest = await acme.action(), customer("guest")
     first = await acme.conversion(action, day(1), 5, customer_key=guest, promo_code="GUEST")
-    monkeypatch.setattr("analytics_core.attribution.histories.MAX_OF_CUSTOMER", 2)
     second = await acme.conversion(action, day(2), 5, customer_key=guest)
-    few = await desk.run()
+    few = await desk.run(limits=RunLimits(of_customer=2))
     assert (await desk.states(few))[second] == ("attributed", None)
     third = await acme.conversion(action, day(3), 5, customer_key=guest)
     wanted = {
@@ -545,12 +543,11 @@ async def test_a_key_that_many_share_is_nobody(desk: Desk, monkeypatch: pytest.M
         second: ("unattributed", "no_signal"),
         third: ("unattributed", "no_signal"),
     }
-    run = await desk.run()
+    run = await desk.run(limits=RunLimits(of_customer=2))
     assert await desk.states(run) == wanted
     # The same where they are read in parts.
-    monkeypatch.setattr("analytics_core.db.attribution_inputs.MAX_OF_CUSTOMER", 2)
-    monkeypatch.setattr("analytics_core.db.attribution_inputs._ROWS", 1)
     fourth = await acme.conversion(action, day(4), 5, customer_key=guest)
-    assert await desk.states(await desk.run()) == {**wanted, fourth: ("unattributed", "no_signal")}
+    in_parts = await desk.run(limits=RunLimits(of_customer=2, read_rows=1))
+    assert await desk.states(in_parts) == {**wanted, fourth: ("unattributed", "no_signal")}
     assert run.summary is not None
     assert [one.code for one in run.summary.warnings] == ["shared_customers"]
