@@ -354,6 +354,7 @@ class PatternIndex:
     """
 
     def __init__(self) -> None:
+        # Of all alternatives: their pattern's number, how they are found, and whether in lower case.
         self._tried: list[tuple[int, Callable[[str], re.Match[str] | None], bool]] = []
         self._pieces: set[Piece] = set()
         # Places in that list: of what needs a word, by its rarest piece, or of what any text may match.
