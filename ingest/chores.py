@@ -6,8 +6,6 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Final
 
-import asyncpg
-
 from analytics_core.clock import Clock
 from analytics_core.db.dead_letters import drop_dead_letters
 from analytics_core.db.events import ensure_event_partitions
@@ -133,13 +131,8 @@ class Chores:
         days = [today + dt.timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
         # Each by itself: whoever lands hits waits no longer than for theirs.
         for ensure in (ensure_partitions, ensure_event_partitions):
-            try:
-                async with conn.transaction():
-                    await ensure(conn, days)
-            except asyncpg.DuplicateTableError:
-                # Somebody who lands needed one at the very moment; it is seen now.
-                async with conn.transaction():
-                    await ensure(conn, days)
+            async with conn.transaction():
+                await ensure(conn, days)
         return {"days": len(days)}
 
     async def _drop_old(self, conn: Connection) -> Mapping[str, int]:
