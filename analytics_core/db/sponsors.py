@@ -145,6 +145,10 @@ order by 1, 2 limit 1"""
 _LOCK_ACTIONS: Final[LiteralString] = """/* sponsors.lock_actions */
 select 1 from app.conversion_actions where sponsor_id = $1 order by action_id for update"""
 
+# And in that of those who adjust them; moving the actions would take them as they lie.
+_LOCK_CONVERSIONS: Final[LiteralString] = """/* sponsors.lock_conversions */
+select 1 from app.conversions where sponsor_id = $1 order by conversion_id for no key update"""
+
 _COUNT_LINKS: Final[LiteralString] = """/* sponsors.count_links */
 select count(*) from app.links where sponsor_id = $1"""
 
@@ -153,6 +157,8 @@ _FORGET_REACH: Final[LiteralString] = """/* sponsors.forget_reach */
 delete from app.reach_months where level = 'sponsor' and sponsor_id = any($1::uuid[])"""
 
 # With an order goes all that is under it, with an action its conversions, with a run its results: by their keys.
+# Whoever writes several of these locks them in this order too: sponsors, actions and conversions by id, orders,
+# campaigns, flights, placements, links.
 _MOVES: Final[tuple[LiteralString, ...]] = (
     "/* sponsors.move_orders */ update app.insertion_orders set sponsor_id = $2 where sponsor_id = $1",
     "/* sponsors.move_links */ update app.links set sponsor_id = $2 where sponsor_id = $1",
@@ -403,6 +409,7 @@ async def merge_sponsors(
     if shared is not None:
         raise Conflict(shared["code"], _SHARED[shared["code"]].format(name=shared["name"]))
     await conn.execute(_LOCK_ACTIONS, sponsor_id)
+    await conn.execute(_LOCK_CONVERSIONS, sponsor_id)
     links: int = await conn.fetchval(_COUNT_LINKS, sponsor_id)
     await conn.execute(_FORGET_REACH, [sponsor_id, into])
     for move in _MOVES:
