@@ -3480,3 +3480,9 @@ $$;
 revoke execute on function ops.call_reports() from public;
 create trigger call_reports after insert on app.reports
     for each statement execute function ops.call_reports();
+
+-- Into which sponsor an archived one was merged: whoever still asks for something of the one is told of the other.
+alter table app.sponsors add column merged_into uuid;
+alter table app.sponsors add constraint sponsors_merged
+    foreign key (tenant_id, merged_into) references app.sponsors;
+create index sponsors_merged on app.sponsors (tenant_id, merged_into) where merged_into is not null;

@@ -35,6 +35,7 @@ __all__ = (
     "merge_sponsors",
     "refuse_archived",
     "require_sponsors",
+    "require_unmerged",
     "restore_sponsor",
 )
 
@@ -114,7 +115,24 @@ update app.sponsors set name = $2, name_key = $3, domain = $4, category = $5, co
 where sponsor_id = $1"""
 
 _ARCHIVE: Final[LiteralString] = """/* sponsors.archive */
-update app.sponsors set archived_at = $2, version = version + 1 where sponsor_id = $1"""
+update app.sponsors set archived_at = $2, merged_into = null, version = version + 1 where sponsor_id = $1"""
+
+# One that was archived before stays archived since then.
+_MARK_MERGED: Final[LiteralString] = """/* sponsors.mark_merged */
+update app.sponsors set merged_into = $2, archived_at = coalesce(archived_at, $3),
+    version = version + (archived_at is null)::integer
+where sponsor_id = $1"""
+
+# The one behind all merges since. A sponsor that was taken back stands for itself.
+_FIND_HEIR: Final[LiteralString] = """/* sponsors.find_heir */
+with recursive heirs as (
+    select s.merged_into as sponsor_id, 1 as generation from app.sponsors s
+    where s.sponsor_id = $1 and s.archived_at is not null and s.merged_into is not null
+    union all
+    select s.merged_into, h.generation + 1 from heirs h join app.sponsors s using (sponsor_id)
+    where s.archived_at is not null and s.merged_into is not null and h.generation < 100
+)
+select h.sponsor_id, s.name from heirs h join app.sponsors s using (sponsor_id) order by h.generation desc limit 1"""
 
 _ERASE: Final[LiteralString] = """/* sponsors.erase_contacts */
 update app.sponsors set contacts = '[]', version = version + 1 where sponsor_id = $1"""
@@ -310,6 +328,23 @@ async def lock_sponsor(conn: Connection, sponsor_id: UUID) -> bool:
     return is_archived
 
 
+async def require_unmerged(conn: Connection, sponsor_id: UUID) -> None:
+    """Make sure until the transaction ends that a sponsor, archived or not, is not merged into another one.
+
+    Raises:
+        NotFound: The tenant has none of this id.
+        Conflict: ``sponsor_merged``: it was, and the message has the id of the other.
+    """
+    await lock_sponsor(conn, sponsor_id)
+    # In a statement of its own: the lock may have been waited for.
+    heir = await conn.fetchrow(_FIND_HEIR, sponsor_id)
+    if heir is not None:
+        raise Conflict(
+            "sponsor_merged",
+            f"this sponsor was merged into {heir['name']!r}, which has all of it: ask for {heir['sponsor_id']}",
+        )
+
+
 async def hold_sponsor(conn: Connection, sponsor_id: UUID, *, version: int | None = None) -> SponsorRow:
     """Read a sponsor that nobody else changes until the transaction ends.
 
@@ -401,7 +436,7 @@ async def merge_sponsors(
     if sponsor_id == into:
         raise InvalidInput("/into", "is the same sponsor", code="same_sponsor")
     found = await _lock(conn, [sponsor_id, into])
-    given = await _lock_version(conn, sponsor_id, version)
+    await _lock_version(conn, sponsor_id, version)
     if into not in found:
         raise NotFound("sponsor")
     refuse_archived(found[into].is_archived)
@@ -414,7 +449,6 @@ async def merge_sponsors(
     await conn.execute(_FORGET_REACH, [sponsor_id, into])
     for move in _MOVES:
         await conn.execute(move, sponsor_id, into)
-    if not given.is_archived:
-        await conn.execute(_ARCHIVE, sponsor_id, now)
+    await conn.execute(_MARK_MERGED, sponsor_id, into, now)
     await conn.execute(_RAISE, into)
     return await find_sponsor(conn, into), links

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 
+from analytics_core.db.pool import Tenant, open_pool, tenant_transaction
+from analytics_core.db.sponsors import merge_sponsors
+from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from api.app import create_app
 from api.resources import Resources
 from api.writing import MAX_ATTEMPTS, InTheWay, trying_again
-from tests.integration.api.ledger import Api
+from tests.integration.api.conftest import NOW
+from tests.integration.api.ledger import Api, Ledger, problem
 from tests.postgres import SOMEBODY_WAITS, operator_url
 
 pytestmark = pytest.mark.anyio
@@ -43,6 +48,49 @@ async def test_a_merge_that_the_database_gives_up_is_begun_once_more(api: Api, d
     assert merged.json()["links_moved"] == 1
     record = await api.data("/audit", action="sponsor.merge")
     assert len(record["data"]) == 1
+
+
+_DAYS = {"from": "2026-11-01", "to": "2026-11-08"}
+
+
+@pytest.mark.parametrize(
+    ("path", "wanted"),
+    [
+        ("/reports", {"kind": "sponsor", "format": "csv", **_DAYS}),
+        ("/reports", {"kind": "delivery", "format": "csv", **_DAYS}),
+        ("/attribution/runs", {"models": ["linear"], **_DAYS}),
+    ],
+)
+async def test_what_is_asked_for_during_a_merge_is_told_of_the_other_sponsor(
+    api: Api, database: DatabaseSettings, ledger: Ledger, path: str, wanted: dict[str, Any]
+) -> None:
+    one, two, three = [
+        (await api.request("POST", "/sponsors", json={"name": name})).json()["sponsor_id"]
+        for name in ("Acme", "Acme Inc.", "Acme Ltd.")
+    ]
+    row = await ledger.operator.fetchrow("select tenant_id, tenant_no from app.tenants where is_installation")
+    tenant = Tenant(row["tenant_id"], row["tenant_no"])
+    pool = await open_pool(database, Role.API, application_name="test", max_size=1)
+    try:
+        async with asyncio.timeout(30):
+            async with tenant_transaction(pool, tenant) as conn:
+                await merge_sponsors(conn, UUID(one), into=UUID(two), now=NOW)
+                asking = asyncio.create_task(api.request("POST", path, json={**wanted, "sponsor_id": one}))
+                while not await ledger.operator.fetchval(SOMEBODY_WAITS):  # noqa: ASYNC110 - it tells nobody
+                    await asyncio.sleep(0.01)
+            assert two in problem(await asking, 409, "sponsor_merged")["detail"]
+    finally:
+        await pool.close()
+    # The last of several merges is the one that has it.
+    assert (await api.request("POST", f"/sponsors/{two}/merge", json={"into": three})).status_code == 200
+    answer = await api.request("POST", path, json={**wanted, "sponsor_id": one})
+    assert three in problem(answer, 409, "sponsor_merged")["detail"]
+    assert (await api.request("POST", path, json={**wanted, "sponsor_id": three})).status_code == 202
+    # One that was put away is asked about as before, and so is one that was taken back.
+    assert (await api.request("POST", f"/sponsors/{three}/archive")).status_code == 200
+    assert (await api.request("POST", path, json={**wanted, "sponsor_id": three})).status_code == 202
+    assert (await api.request("POST", f"/sponsors/{one}/restore")).status_code == 200
+    assert (await api.request("POST", path, json={**wanted, "sponsor_id": one})).status_code == 202
 
 
 @pytest.mark.parametrize("in_the_way", [0, 1, MAX_ATTEMPTS - 1, MAX_ATTEMPTS])
