@@ -36,6 +36,8 @@ __all__ = (
     "charge_flight",
     "deliver_campaign",
     "deliver_flight",
+    "sold_flights",
+    "sum_booked",
     "sum_days",
 )
 
@@ -155,16 +157,23 @@ class FlightDelivery(Delivery, frozen=True, kw_only=True):
 class CampaignDelivery(Delivery, frozen=True, kw_only=True):
     """How a campaign stands: the sums of its flights.
 
-    What was delivered is of all flights; the pace is of those that were booked, not cancelled, and have begun. Bounds
+    A makegood brings what was booked before: what it delivers counts, and its booking is nobody's twice. What was
+    delivered is of all flights; the pace is of those that were booked, not cancelled, and have begun. Bounds
     of the projection are the sums of the flights' bounds, which are rather too far apart than too near, with what those
     delivered that were cancelled; there is none where that of any flight is missing.
 
     Attributes:
-        booked: Of flights with a booking that were not cancelled; ``None`` without any.
+        booked: Of flights with a booking that were not cancelled, without makegoods of these; ``None`` without any.
     """
 
     booked: int | None
     flights: Sequence[FlightDelivery]
+
+    @property
+    def is_measured(self) -> bool:
+        """Tell whether nothing more counts: there were flights, and all that were not cancelled are measured."""
+        phases = {one.phase for one in self.flights if not one.terms.is_cancelled}
+        return phases == {Phase.MEASURED}
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True):
@@ -269,29 +278,44 @@ def _makegood(terms: FlightTerms, delivered: int, now: dt.datetime) -> tuple[int
     return owed, "not_over" if owed is None else None
 
 
+def sold_flights(flights: Sequence[FlightDelivery]) -> list[FlightDelivery]:
+    """List the flights that were booked and not cancelled, without those that make good another one of them."""
+    promised = [one for one in flights if one.terms.booked_impressions is not None and not one.terms.is_cancelled]
+    ids = {one.terms.flight_id for one in promised}
+    return [one for one in promised if one.terms.makegood_of not in ids]
+
+
+def sum_booked(flights: Sequence[FlightDelivery]) -> int | None:
+    """Add up what was sold of flights; ``None`` where nothing was booked."""
+    sold = [one.terms.booked_impressions or 0 for one in sold_flights(flights)]
+    return sum(sold) if sold else None
+
+
 def deliver_campaign(flights: Sequence[FlightDelivery]) -> CampaignDelivery:
     """Add the flights of a campaign up."""
-    promised = [one for one in flights if one.terms.booked_impressions is not None and not one.terms.is_cancelled]
-    begun = [one.pace for one in promised if one.pace is not None]
-    over = [one.makegood_owed for one in promised if one.makegood_owed is not None]
+    sold = sold_flights(flights)
+    begun = [one.pace for one in sold if one.pace is not None]
+    short = {one.terms.flight_id for one in sold if one.pace is not None}
+    made_good = sum(one.delivered for one in flights if one.terms.makegood_of in short)
+    over = [one.makegood_owed for one in sold if one.makegood_owed is not None]
     projected, projected_reason = _sum_of_projections(flights)
     return CampaignDelivery(
-        booked=sum(one.terms.booked_impressions or 0 for one in promised) if promised else None,
+        booked=sum_booked(flights),
         delivered=sum(one.delivered for one in flights),
         delivered_strict=sum(one.delivered_strict for one in flights),
-        pace=_sum_of_paces(begun) if begun else None,
-        pace_reason=None if begun else ("not_started" if promised else "no_booking"),
+        pace=_sum_of_paces(begun, made_good) if begun else None,
+        pace_reason=None if begun else ("not_started" if sold else "no_booking"),
         projected=projected,
         projected_reason=projected_reason,
         makegood_owed=sum(over) if over else None,
-        makegood_reason=None if over else ("not_over" if promised else "no_booking"),
+        makegood_reason=None if over else ("not_over" if sold else "no_booking"),
         makegood_booked=sum(one.makegood_booked for one in flights),
         flights=flights,
     )
 
 
-def _sum_of_paces(paces: Sequence[Pace]) -> Pace:
-    return Pace(sum(one.delivered for one in paces), sum((one.exact for one in paces), Fraction()))
+def _sum_of_paces(paces: Sequence[Pace], made_good: int) -> Pace:
+    return Pace(sum(one.delivered for one in paces) + made_good, sum((one.exact for one in paces), Fraction()))
 
 
 def _sum_of_projections(flights: Sequence[FlightDelivery]) -> tuple[Projection | None, NoProjection | None]:

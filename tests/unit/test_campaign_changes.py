@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -88,11 +89,12 @@ def test_what_is_over_gets_nothing_but_makegoods_and_their_placements(
     status: CampaignStatus, is_makegood: bool
 ) -> None:
     is_over = status is CampaignStatus.CANCELLED or (status is CampaignStatus.COMPLETED and not is_makegood)
-    for refuse in (
+    refusals: list[Callable[[], None]] = [
         lambda: refuse_flight(status, is_makegood=is_makegood),
         lambda: refuse_placement(status, is_makegood=is_makegood),
         lambda: check_placement_change(status, ["live_until"], is_makegood=is_makegood),
-    ):
+    ]
+    for refuse in refusals:
         if not is_over:
             refuse()
         else:

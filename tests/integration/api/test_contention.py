@@ -69,6 +69,7 @@ async def test_what_is_asked_for_during_a_merge_is_told_of_the_other_sponsor(
         for name in ("Acme", "Acme Inc.", "Acme Ltd.")
     ]
     row = await ledger.operator.fetchrow("select tenant_id, tenant_no from app.tenants where is_installation")
+    assert row is not None
     tenant = Tenant(row["tenant_id"], row["tenant_no"])
     pool = await open_pool(database, Role.API, application_name="test", max_size=1)
     try:
