@@ -24,6 +24,7 @@ from api.resources import resources_of
 __all__ = (
     "PRIVATE",
     "OpenedShare",
+    "ReportErased",
     "ReportExpired",
     "WrongPassword",
     "as_private",
@@ -48,6 +49,12 @@ class ReportExpired(NotKept):
     code = "report_expired"
 
 
+class ReportErased(NotKept):
+    """A report's file was there, and named a podcast that was erased."""
+
+    code = "report_erased"
+
+
 class WrongPassword(Unauthenticated):
     """A link needs a password, and this is none, or not the one; 401."""
 
@@ -67,12 +74,15 @@ def check_file(report: ReportRow) -> None:
 
     Raises:
         Conflict: ``report_not_ready``, or ``report_failed``.
+        ReportErased: It named a podcast that was erased.
         ReportExpired: Its time is over.
     """
     if report.status == "failed":
         raise Conflict("report_failed", f"this report could not be made: {report.error}")
     if report.status != "ready":
         raise Conflict("report_not_ready", "this report is not made yet; ask again in a moment")
+    if report.is_erased:
+        raise ReportErased(f"the file of this report was erased: {report.error}; have the report made again")
     if not report.has_file:
         raise ReportExpired("the file of this report is kept no longer; have the report made again")
 
@@ -99,7 +109,7 @@ async def send_file(lend: Lend, tenant: Tenant, report: ReportRow) -> Stream:
         report: Which.
 
     Raises:
-        Conflict, ReportExpired: As :func:`check_file`.
+        Conflict, ReportErased, ReportExpired: As :func:`check_file`.
     """
     check_file(report)
     async with lend() as conn:
@@ -142,7 +152,7 @@ async def open_share(
         ShareEnded: It was taken back, its time is over, or its views are used up.
         WrongPassword: It needs another password.
         TooSoon: There were too many wrong ones.
-        ReportExpired: The file is gone.
+        ReportErased, ReportExpired: The file is gone.
     """
     resources = resources_of(request)
     now = resources.clock.now()

@@ -65,7 +65,7 @@ def wait_for_report(api: Api, report: Report, *, wait_s: float, say: Callable[[s
     """
     deadline = time.monotonic() + wait_s
     told = 0
-    while report.status not in ("ready", "failed"):
+    while report.status not in ("ready", "failed", "erased"):
         if report.done_ppm > told:
             told = report.done_ppm
             say(f"{100 * told // _A_WHOLE} % is made")
@@ -78,6 +78,8 @@ def wait_for_report(api: Api, report: Report, *, wait_s: float, say: Callable[[s
         report = read_report(api, report.report_id)
     if report.status == "failed":
         raise ReportNotMade(f"the report {report.report_id} could not be made: {report.error}")
+    if report.status == "erased":
+        raise ReportNotMade(f"the file of the report {report.report_id} was erased: {report.error}; have it made again")
     return report
 
 

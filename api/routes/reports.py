@@ -148,7 +148,8 @@ async def get_report(request: Request[Any, Any, Any]) -> Report:
 async def get_report_file(request: Request[Any, Any, Any]) -> Stream:
     """Fetch a report's file; `Repr-Digest` has the SHA-256 of it.
 
-    It is 409 `report_not_ready` while the report is not made, and 410 `report_expired` once the file is kept no longer.
+    It is 409 `report_not_ready` while the report is not made, and 410 `report_expired` once the file is kept no longer,
+    or `report_erased` where it named a podcast that was erased.
     """
     tenant, database = caller_of(request).tenant, resources_of(request).database
     async with database.reading(tenant) as conn:
