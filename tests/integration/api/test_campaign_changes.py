@@ -9,9 +9,10 @@ import pytest
 
 from analytics_core.clock import FixedClock
 from analytics_core.db.pool import open_pool
+from analytics_core.money import MAX_AMOUNT
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
-from tests.integration.api.ledger import Api, Ledger, problem
+from tests.integration.api.ledger import Api, Ledger, codes, problem
 from tests.integration.api.test_campaigns import (
     FLIGHT,
     an_episode,
@@ -123,3 +124,21 @@ async def test_a_campaign_that_is_paused_ends_with_its_last_day(
     finally:
         await pool.close()
     assert seen == [(0, "paused", "paused"), (1, "paused", "completed"), (1, "completed", "completed")]
+
+
+async def test_amounts_whose_sums_could_not_be_kept_are_refused_by_name(api: Api) -> None:
+    campaign = await make_campaign(api, budget_amount=MAX_AMOUNT)
+    path = f"/campaigns/{campaign['campaign_id']}"
+    too_much = MAX_AMOUNT + 1
+    assert codes(await patch(api, path, budget_amount=too_much)) == {("/budget_amount", "invalid")}
+    wrong = await call(api, f"{path}/flights", json={**FLIGHT, "price_amount": too_much})
+    assert codes(wrong) == {("/price_amount", "invalid")}
+    action = {"sponsor_id": campaign["sponsor_id"], "name": "Order", "category": "purchase", "currency": "EUR"}
+    wrong = await call(api, "/conversion-actions", json={**action, "default_value_amount": too_much})
+    assert codes(wrong) == {("/default_value_amount", "invalid")}
+    made = (await call(api, "/conversion-actions", json={**action, "default_value_amount": MAX_AMOUNT})).json()
+    said = {"action_id": made["action_id"], "external_id": "1", "currency": "EUR"}
+    sent = await call(api, "/attribution/conversions", json={**said, "value_amount": too_much})
+    assert {pointer for pointer, _ in codes(sent)} == {"/value_amount"}
+    sent = await call(api, "/attribution/conversions", json={**said, "value_amount": MAX_AMOUNT})
+    assert sent.status_code == 201, sent.text
