@@ -390,8 +390,9 @@ async def test_files_that_name_a_podcast_go_with_it(
     begun = await begin_report(worker, waiting)
     assert begun is not None
 
-    podcast_id, podcast_no = await ledger.operator.fetchrow("select podcast_id, podcast_no from app.podcasts") or ()
-    podcast = MadePodcast(podcast_id, podcast_no, uuid4(), world.campaign.tenant, {})
+    row = await ledger.operator.fetchrow("select podcast_id, podcast_no from app.podcasts")
+    assert row is not None
+    podcast = MadePodcast(row["podcast_id"], row["podcast_no"], uuid4(), world.campaign.tenant, {})
     pools = [await open_pool(database, role, application_name="test", max_size=2) for role in (Role.API, Role.INGEST)]
     try:
         record = await Eraser(*pools).erase_podcast(podcast, now=clock.now())
