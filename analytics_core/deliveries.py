@@ -21,6 +21,7 @@ from analytics_core.projections import PlacementCounts, Projection, project
 
 __all__ = (
     "CampaignDelivery",
+    "CampaignPace",
     "Charge",
     "DayDelivery",
     "Delivery",
@@ -36,6 +37,7 @@ __all__ = (
     "charge_flight",
     "deliver_campaign",
     "deliver_flight",
+    "pace_campaign",
     "sold_flights",
     "sum_booked",
     "sum_days",
@@ -176,6 +178,15 @@ class CampaignDelivery(Delivery, frozen=True, kw_only=True):
         return phases == {Phase.MEASURED}
 
 
+class CampaignPace(msgspec.Struct, frozen=True, kw_only=True):
+    """How a campaign stands, as :class:`CampaignDelivery` has it, as far as it follows from sums of its flights."""
+
+    booked: int | None
+    delivered: int
+    pace: Pace | None
+    pace_reason: NoPace | None
+
+
 class Charge(msgspec.Struct, frozen=True, kw_only=True):
     """What a flight costs by what is known.
 
@@ -280,9 +291,7 @@ def _makegood(terms: FlightTerms, delivered: int, now: dt.datetime) -> tuple[int
 
 def sold_flights(flights: Sequence[FlightDelivery]) -> list[FlightDelivery]:
     """List the flights that were booked and not cancelled, without those that make good another one of them."""
-    promised = [one for one in flights if one.terms.booked_impressions is not None and not one.terms.is_cancelled]
-    ids = {one.terms.flight_id for one in promised}
-    return [one for one in promised if one.terms.makegood_of not in ids]
+    return [one for one, is_sold in zip(flights, _are_sold([one.terms for one in flights]), strict=True) if is_sold]
 
 
 def sum_booked(flights: Sequence[FlightDelivery]) -> int | None:
@@ -294,23 +303,46 @@ def sum_booked(flights: Sequence[FlightDelivery]) -> int | None:
 def deliver_campaign(flights: Sequence[FlightDelivery]) -> CampaignDelivery:
     """Add the flights of a campaign up."""
     sold = sold_flights(flights)
-    begun = [one.pace for one in sold if one.pace is not None]
-    short = {one.terms.flight_id for one in sold if one.pace is not None}
-    made_good = sum(one.delivered for one in flights if one.terms.makegood_of in short)
+    paced = _add_paces([(one.terms, one.delivered, one.pace) for one in flights])
     over = [one.makegood_owed for one in sold if one.makegood_owed is not None]
     projected, projected_reason = _sum_of_projections(flights)
     return CampaignDelivery(
-        booked=sum_booked(flights),
-        delivered=sum(one.delivered for one in flights),
+        booked=paced.booked,
+        delivered=paced.delivered,
         delivered_strict=sum(one.delivered_strict for one in flights),
-        pace=_sum_of_paces(begun, made_good) if begun else None,
-        pace_reason=None if begun else ("not_started" if sold else "no_booking"),
+        pace=paced.pace,
+        pace_reason=paced.pace_reason,
         projected=projected,
         projected_reason=projected_reason,
         makegood_owed=sum(over) if over else None,
         makegood_reason=None if over else ("not_over" if sold else "no_booking"),
         makegood_booked=sum(one.makegood_booked for one in flights),
         flights=flights,
+    )
+
+
+def pace_campaign(flights: Iterable[tuple[FlightTerms, int]], *, now: dt.datetime) -> CampaignPace:
+    """Tell how a campaign stands by what each of its flights delivered in all."""
+    return _add_paces([(terms, delivered, _pace(terms, delivered, now)[0]) for terms, delivered in flights])
+
+
+def _are_sold(flights: Sequence[FlightTerms]) -> list[bool]:
+    promised = [one.booked_impressions is not None and not one.is_cancelled for one in flights]
+    ids = {one.flight_id for one, is_promised in zip(flights, promised, strict=True) if is_promised}
+    return [is_promised and one.makegood_of not in ids for one, is_promised in zip(flights, promised, strict=True)]
+
+
+def _add_paces(flights: Sequence[tuple[FlightTerms, int, Pace | None]]) -> CampaignPace:
+    are_sold = _are_sold([terms for terms, _, _ in flights])
+    sold = [(terms, pace) for (terms, _, pace), is_sold in zip(flights, are_sold, strict=True) if is_sold]
+    begun = [pace for _, pace in sold if pace is not None]
+    short = {terms.flight_id for terms, pace in sold if pace is not None}
+    made_good = sum(delivered for terms, delivered, _ in flights if terms.makegood_of in short)
+    return CampaignPace(
+        booked=sum(terms.booked_impressions or 0 for terms, _ in sold) if sold else None,
+        delivered=sum(delivered for _, delivered, _ in flights),
+        pace=_sum_of_paces(begun, made_good) if begun else None,
+        pace_reason=None if begun else ("not_started" if sold else "no_booking"),
     )
 
 
