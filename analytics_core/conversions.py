@@ -25,12 +25,12 @@ from analytics_core.event_rules import (
     microseconds,
     read_click_id,
 )
+from analytics_core.money import MAX_AMOUNT
 from analytics_core.referrers import referrer_host
 from analytics_core.sponsors import name_key
 
 __all__ = (
     "FIELDS",
-    "MAX_AMOUNT",
     "MAX_ANSWER",
     "MAX_CONVERSIONS",
     "MAX_EXTERNAL_ID",
@@ -48,8 +48,6 @@ __all__ = (
     "said_hash",
 )
 
-MAX_AMOUNT: Final = 10**15
-"""Minor units of one conversion."""
 MAX_ANSWER: Final = 200
 """Characters of an answer to a survey."""
 MAX_CONVERSIONS: Final = 500

@@ -133,7 +133,7 @@ async def revoke_report_share(request: Request[Any, Any, Any]) -> None:
 
 
 async def _answer(request: Request[Any, Any, Any], opened: OpenedShare, *, download: bool) -> Response[SharedReport]:
-    share, report = opened
+    share, report = opened.share, opened.report
     if download:
         await use_view(request, share)
         database = resources_of(request).database

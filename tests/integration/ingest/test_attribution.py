@@ -16,14 +16,17 @@ from analytics_core.clock import FixedClock
 from analytics_core.db.attribution_runs import (
     MAX_ATTEMPTS,
     MAX_WAITING,
+    MovedMeanwhile,
     RunRow,
     add_run,
     begin_run,
     computing,
     find_run,
+    finish_run,
     list_waiting,
 )
 from analytics_core.db.pool import Pool, Tenant, connection, open_pool, tenant_transaction
+from analytics_core.db.sponsors import merge_sponsors
 from analytics_core.errors import Conflict, NotFound
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
@@ -509,6 +512,28 @@ async def test_somebody_elses_run_is_left_to_them(desk: Desk) -> None:
         assert is_ours
         assert await desk.work() == {"ready": 0, "failed": 0, "left": 1}
     assert (await desk.work())["ready"] == 1
+
+
+async def test_a_run_whose_sponsor_is_merged_meanwhile_is_about_what_the_other_has(desk: Desk) -> None:
+    await make_many(desk, 20)
+    whole = await desk.run()
+    other = await MadeSponsor.make(desk.acme.operator, desk.tenant, "Other")
+    asked = await desk.ask()
+    async with connection(desk.ingest) as conn:
+        [waiting] = await list_waiting(conn)
+        await begin_run(conn, waiting, code_version="before")
+        async with tenant_transaction(desk.api, desk.tenant) as api:
+            await merge_sponsors(api, desk.acme.sponsor_id, into=other.sponsor_id, now=NOW)
+        # Of the one that was merged there was nothing to read.
+        assert whole.summary is not None
+        with pytest.raises(MovedMeanwhile):
+            await finish_run(conn, waiting, whole.summary, now=NOW)
+    assert await desk.work() == {"ready": 1, "failed": 0, "left": 0}
+    run = await desk.read(asked.run_id)
+    assert (run.sponsor_id, run.summary) == (other.sponsor_id, whole.summary)
+    with pytest.raises(Conflict, match=str(other.sponsor_id)) as refused:
+        await desk.ask()
+    assert refused.value.code == "sponsor_merged"
 
 
 async def test_asking_makes_the_job_due(desk: Desk) -> None:
