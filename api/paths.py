@@ -134,6 +134,7 @@ def _touch(touch: TouchRow, names: Mapping[UUID, FlightName], credits_: Sequence
     return PathTouch(
         signal=touch.kind,
         occurred_at=touch.occurred_at,
+        is_day_only=touch.is_day_only,
         campaign_id=name.campaign_id,
         campaign=name.campaign,
         flight_id=name.flight_id,
@@ -185,11 +186,12 @@ def _others(judged: JudgedConversion, touches: Sequence[TouchRow]) -> Iterator[_
         if named.missing is not None:
             yield _Other(_WORDS[named.signal], judged.conversion.occurred_at, None, named.missing.value)
     stored = {(touch.kind, touch.occurred_at, touch.flight_id) for touch in touches}
+    days = {(touch.kind, touch.occurred_at.date(), touch.flight_id) for touch in touches if touch.is_day_only}
     for touch, setback in judged.candidates:
         word, at = _WORDS[touch.signal], _EPOCH + dt.timedelta(microseconds=touch.at_us)
         if setback is not None:
             yield _Other(word, at, touch.flight_id, setback.value)
-        elif (word, at, touch.flight_id) in stored:
+        elif (word, at, touch.flight_id) in stored or (word, at.date(), touch.flight_id) in days:
             continue
         elif touch in judged.touches:
             yield _Other(word, at, touch.flight_id, SINCE)

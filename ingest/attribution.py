@@ -29,7 +29,14 @@ from analytics_core.db.attribution_inputs import (
     read_inputs,
     read_null_paths,
 )
-from analytics_core.db.attribution_rows import CreditRows, add_credits, add_judged, add_totals, count_wrong
+from analytics_core.db.attribution_rows import (
+    CreditRows,
+    add_credits,
+    add_judged,
+    add_totals,
+    count_wrong,
+    forget_erased,
+)
 from analytics_core.db.attribution_runs import (
     MAX_ATTEMPTS,
     WaitingRun,
@@ -40,6 +47,7 @@ from analytics_core.db.attribution_runs import (
     list_waiting,
     note_progress,
 )
+from analytics_core.db.ownership import lock_ownership
 from analytics_core.db.pool import Connection, Pool, connection
 
 __all__ = ("MAX_CONVERSIONS", "attribute_runs")
@@ -193,6 +201,9 @@ async def _compute(conn: Connection, pool: Pool, waiting: WaitingRun, *, clock: 
         if wrong:
             raise AssertionError(f"{wrong} conversions are not credited once")
         await add_totals(conn, waiting)
+        # As the last thing: no customer is erased until the run is ready.
+        await lock_ownership(conn)
+        await forget_erased(conn, waiting)
         summary = tally.summary(insufficient=insufficient, removal_ppm=removal_ppm, campaigns=book.campaigns)
         await finish_run(conn, waiting, summary, now=clock.now())
 

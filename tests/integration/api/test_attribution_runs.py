@@ -11,8 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analytics_core.attribution.parameters import Model
+from analytics_core.db.erasure_requests import ask_for_customer
+from analytics_core.db.pool import open_pool, tenant_transaction
 from analytics_core.ids import new_id
 from analytics_core.permissions import RoleName
+from analytics_core.roles import Role
 from tests.attributions import START, MadeSponsor, customer
 from tests.factories import make_episode, make_podcast
 from tests.integration.api.attributing import ask_run, compute_runs
@@ -20,6 +23,7 @@ from tests.integration.api.conftest import NOW
 from tests.integration.api.ledger import Api, Ledger, codes, problem
 from tests.integration.api.people import make_person, sign_in
 from tests.integration.api.test_sponsor_logins import hold
+from tests.integration.ingest.erasing import Eraser
 
 pytestmark = pytest.mark.anyio
 
@@ -200,6 +204,7 @@ async def test_the_path_of_a_conversion_tells_all_of_it(api: Api, ledger: Ledger
         {
             "signal": "click",
             "occurred_at": shown(day(2)),
+            "is_day_only": False,
             **autumn,
             "credits": [
                 {"model": "first", "credit_ppm": 1_000_000, "value_amount": 401},
@@ -209,6 +214,7 @@ async def test_the_path_of_a_conversion_tells_all_of_it(api: Api, ledger: Ledger
         {
             "signal": "vanity",
             "occurred_at": shown(day(20)),
+            "is_day_only": False,
             **autumn,
             "credits": [{"model": "linear", "credit_ppm": 500_000, "value_amount": 200}],
         },
@@ -273,6 +279,31 @@ async def test_a_path_tells_what_has_no_part_in_the_run_though_it_might(api: Api
     assert (path["status"], path["value_amount"], path["refunded_amount"]) == ("retracted", None, 100)
     assert (path["touches"], path["deterministic"]) == ([], None)
     assert [(one["flight_id"], one["reason"]) for one in path["others"]] == [(str(world.launch), "retracted")]
+
+
+async def test_a_path_of_an_erased_customer_tells_the_day_and_nothing_as_entered_since(api: Api, world: World) -> None:
+    acme, ann = world.acme, customer("ann")
+    await acme.signal(ann, day(1.25), promo_code="AUTUMN")
+    bought = await acme.conversion(world.action, day(5.25), 100, customer_key=ann, promo_code="LAUNCH")
+    await computed(api, acme.sponsor_id, models=["linear"])
+    before = await api.data(f"/attribution/paths/{bought}")
+    database = api.app.state["resources"].settings.require_database()
+    pools = [await open_pool(database, role, application_name="test", max_size=3) for role in (Role.API, Role.INGEST)]
+    async with tenant_transaction(pools[0], acme.tenant) as conn:
+        stored = await ask_for_customer(conn, acme.tenant, ann, now=NOW)
+    eraser = Eraser(*pools)
+    await eraser.perform(await eraser.request(stored.record.erasure_id), now=NOW)
+    for pool in pools:
+        await pool.close()
+    path = await api.data(f"/attribution/paths/{bought}")
+    assert path == {
+        **before,
+        "touches": [
+            {**touch, "occurred_at": shown(day(at)), "is_day_only": True}
+            for touch, at in zip(before["touches"], (1, 5), strict=True)
+        ],
+    }
+    assert path["others"] == []
 
 
 async def test_whoever_is_held_to_a_sponsor_sees_its_runs_and_paths_and_nothing_of_customers(
