@@ -175,7 +175,8 @@ async def _judge_again(conn: Connection, tenant: Tenant, run: RunRow, found: Con
         return None
     customer, clicks = read
     inputs = await read_inputs(conn, scope)
-    terms = Terms(inputs.devices, clicks, inputs.exposures, dt.timedelta(days=run.params.counting_days))
+    counting = dt.timedelta(days=run.params.counting_days)
+    terms = Terms(inputs.devices, clicks, inputs.exposures, inputs.limits, counting)
     judged = judge(customer, terms, starts_at=run.starts_at, ends_at=run.ends_at)
     return next((one for one in judged if one.conversion.conversion_id == found.conversion_id), None)
 

@@ -171,7 +171,7 @@ async def _compute(conn: Connection, pool: Pool, waiting: WaitingRun, *, clock: 
         counting = dt.timedelta(days=run.params.counting_days)
         read = 0
         async for customers, clicks in read_customers(reader, scope):
-            terms = Terms(inputs.devices, clicks, inputs.exposures, counting)
+            terms = Terms(inputs.devices, clicks, inputs.exposures, inputs.limits, counting)
             found = await asyncio.to_thread(_judge_all, customers, terms, scope)
             for judged, is_shared in found:
                 tally.add(judged, is_shared=is_shared)

@@ -496,7 +496,7 @@ TABLES: Final = (
             Column("new_customer", Kind.BOOL, nullable=True),
             Column("referrer_host", Kind.TEXT, nullable=True),
         ),
-        not_kept=MappingProxyType({"tenant_id": _TENANT}),
+        not_kept=MappingProxyType({"tenant_id": _TENANT, "promo_key": "it is made of promo_code"}),
     ),
     Table(
         name="conversion_adjustments",
