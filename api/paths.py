@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from analytics_core.attribution.histories import JudgedConversion, Reason, Terms, judge
+from analytics_core.attribution.leaks import Limits
 from analytics_core.attribution.touches import Signal
 from analytics_core.attribution.words import METHODS, SINCE, explain_reason
 from analytics_core.db.attribution_inputs import Scope, read_customer, read_inputs
@@ -176,7 +177,8 @@ async def _judge_again(conn: Connection, tenant: Tenant, run: RunRow, found: Con
     customer, clicks = read
     inputs = await read_inputs(conn, scope)
     counting = dt.timedelta(days=run.params.counting_days)
-    terms = Terms(inputs.devices, clicks, inputs.exposures, inputs.limits, counting)
+    # Whether its code leaked the run has said.
+    terms = Terms(inputs.devices, clicks, inputs.exposures, Limits({}), counting)
     judged = judge(customer, terms, starts_at=run.starts_at, ends_at=run.ends_at)
     return next((one for one in judged if one.conversion.conversion_id == found.conversion_id), None)
 

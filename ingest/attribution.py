@@ -49,6 +49,7 @@ from analytics_core.db.attribution_runs import (
 )
 from analytics_core.db.ownership import lock_ownership
 from analytics_core.db.pool import Connection, Pool, connection
+from analytics_core.db.redemptions import read_limits
 
 __all__ = ("MAX_CONVERSIONS", "attribute_runs")
 
@@ -166,12 +167,13 @@ async def _compute(conn: Connection, pool: Pool, waiting: WaitingRun, *, clock: 
         if expected > MAX_CONVERSIONS:
             raise TooMuch(f"there are {expected:,} conversions, and a run takes {MAX_CONVERSIONS:,}: ask for less time")
         inputs = await read_inputs(reader, scope)
+        limits = await read_limits(reader, scope.tenant, sponsor_id=scope.sponsor_id, cutoff_at=scope.cutoff_at)
         book = _Book([flight.campaign_id for flight in inputs.devices.flights.values()])
         chain = _chain(run.models, book)
         counting = dt.timedelta(days=run.params.counting_days)
         read = 0
         async for customers, clicks in read_customers(reader, scope):
-            terms = Terms(inputs.devices, clicks, inputs.exposures, inputs.limits, counting)
+            terms = Terms(inputs.devices, clicks, inputs.exposures, limits, counting)
             found = await asyncio.to_thread(_judge_all, customers, terms, scope)
             for judged, is_shared in found:
                 tally.add(judged, is_shared=is_shared)

@@ -21,7 +21,7 @@ import msgspec
 
 from analytics_core.attribution.counting import Adjustment
 from analytics_core.attribution.histories import MAX_OF_CUSTOMER, Customer, HeldConversion
-from analytics_core.attribution.leaks import Exposures, Limits
+from analytics_core.attribution.leaks import Exposures
 from analytics_core.attribution.signals import (
     Devices,
     KnownClick,
@@ -34,7 +34,6 @@ from analytics_core.attribution.signals import (
 )
 from analytics_core.attribution.touches import Touch
 from analytics_core.db.pool import Connection, Tenant
-from analytics_core.db.redemptions import read_limits
 
 __all__ = ("Inputs", "Scope", "count_conversions", "read_customer", "read_customers", "read_inputs", "read_null_paths")
 
@@ -65,7 +64,6 @@ class Inputs(msgspec.Struct, frozen=True):
 
     devices: Devices
     exposures: Exposures
-    limits: Limits
 
 
 _FLIGHTS: Final[LiteralString] = """/* attribution_inputs.flights */
@@ -168,8 +166,7 @@ async def read_inputs(conn: Connection, scope: Scope) -> Inputs:
         options=[KnownOption(*row) for row in await conn.fetch(_OPTIONS, tenant_id, sponsor_id, cutoff_at)],
     )
     days = {row["flight_id"]: row["days"] for row in await conn.fetch(_EXPOSURES, tenant_id, sponsor_id)}
-    limits = await read_limits(conn, scope.tenant, sponsor_id=sponsor_id, cutoff_at=cutoff_at)
-    return Inputs(devices, Exposures(days), limits)
+    return Inputs(devices, Exposures(days))
 
 
 async def count_conversions(conn: Connection, scope: Scope) -> int:

@@ -64,13 +64,17 @@ from (
 group by n.model, n.campaign_id, n.flight_id, coalesce(a.currency, '')"""
 
 # A conversion without a customer and a click has no touch at another time than its own, unless its customer was erased
-# while the run was computed.
+# while the run was computed. Nothing is looked through where none was since the run was asked for; clocks may differ.
 _FORGET: Final[LiteralString] = """/* attribution_touches.forget_erased */
 update app.attribution_touches t set occurred_at = date_trunc('day', t.occurred_at, 'UTC'), is_day_only = true
 from app.conversions c
 where t.tenant_id = $1 and t.run_id = $2 and not t.is_day_only
     and c.tenant_id = t.tenant_id and c.conversion_id = t.conversion_id
-    and c.customer_key is null and c.click_id is null and t.occurred_at <> c.occurred_at"""
+    and c.customer_key is null and c.click_id is null and t.occurred_at <> c.occurred_at
+    and exists (
+        select from app.erasures e
+        where e.tenant_no = $3 and e.kind = 'customer'
+            and (e.finished_at is null or e.finished_at > $4::timestamptz - interval '1 day'))"""
 
 # Of each attributed conversion every model has to give all, and its money to the cent, and of no other anything.
 _WRONG: Final[LiteralString] = """/* attribution_credits.wrong */
@@ -172,9 +176,9 @@ async def forget_erased(conn: Connection, waiting: WaitingRun) -> None:
             :func:`analytics_core.db.ownership.lock_ownership`, so that an erasure is over, or finds the run's rows.
         waiting: Of which run.
     """
-    tenant_id, run_id, _ = _key(waiting)
+    tenant, run = waiting.tenant, waiting.run
     await conn.execute(_PLAN)
-    await conn.execute(_FORGET, tenant_id, run_id, timeout=_TIMEOUT_S)
+    await conn.execute(_FORGET, tenant.tenant_id, run.run_id, tenant.tenant_no, run.created_at, timeout=_TIMEOUT_S)
 
 
 async def add_totals(conn: Connection, waiting: WaitingRun) -> None:
