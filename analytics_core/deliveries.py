@@ -21,6 +21,7 @@ from analytics_core.projections import PlacementCounts, Projection, project
 
 __all__ = (
     "CampaignDelivery",
+    "CampaignPace",
     "Charge",
     "DayDelivery",
     "Delivery",
@@ -36,6 +37,7 @@ __all__ = (
     "charge_flight",
     "deliver_campaign",
     "deliver_flight",
+    "pace_campaign",
     "sum_days",
 )
 
@@ -167,6 +169,15 @@ class CampaignDelivery(Delivery, frozen=True, kw_only=True):
     flights: Sequence[FlightDelivery]
 
 
+class CampaignPace(msgspec.Struct, frozen=True, kw_only=True):
+    """How a campaign stands, as :class:`CampaignDelivery` has it, as far as it follows from sums of its flights."""
+
+    booked: int | None
+    delivered: int
+    pace: Pace | None
+    pace_reason: NoPace | None
+
+
 class Charge(msgspec.Struct, frozen=True, kw_only=True):
     """What a flight costs by what is known.
 
@@ -271,22 +282,42 @@ def _makegood(terms: FlightTerms, delivered: int, now: dt.datetime) -> tuple[int
 
 def deliver_campaign(flights: Sequence[FlightDelivery]) -> CampaignDelivery:
     """Add the flights of a campaign up."""
-    promised = [one for one in flights if one.terms.booked_impressions is not None and not one.terms.is_cancelled]
-    begun = [one.pace for one in promised if one.pace is not None]
+    promised = [one for one in flights if _is_promised(one.terms)]
+    paced = _add_paces([(one.terms, one.delivered, one.pace) for one in flights])
     over = [one.makegood_owed for one in promised if one.makegood_owed is not None]
     projected, projected_reason = _sum_of_projections(flights)
     return CampaignDelivery(
-        booked=sum(one.terms.booked_impressions or 0 for one in promised) if promised else None,
-        delivered=sum(one.delivered for one in flights),
+        booked=paced.booked,
+        delivered=paced.delivered,
         delivered_strict=sum(one.delivered_strict for one in flights),
-        pace=_sum_of_paces(begun) if begun else None,
-        pace_reason=None if begun else ("not_started" if promised else "no_booking"),
+        pace=paced.pace,
+        pace_reason=paced.pace_reason,
         projected=projected,
         projected_reason=projected_reason,
         makegood_owed=sum(over) if over else None,
         makegood_reason=None if over else ("not_over" if promised else "no_booking"),
         makegood_booked=sum(one.makegood_booked for one in flights),
         flights=flights,
+    )
+
+
+def pace_campaign(flights: Iterable[tuple[FlightTerms, int]], *, now: dt.datetime) -> CampaignPace:
+    """Tell how a campaign stands by what each of its flights delivered in all."""
+    return _add_paces([(terms, delivered, _pace(terms, delivered, now)[0]) for terms, delivered in flights])
+
+
+def _is_promised(terms: FlightTerms) -> bool:
+    return terms.booked_impressions is not None and not terms.is_cancelled
+
+
+def _add_paces(flights: Sequence[tuple[FlightTerms, int, Pace | None]]) -> CampaignPace:
+    promised = [(terms, pace) for terms, _, pace in flights if _is_promised(terms)]
+    begun = [pace for _, pace in promised if pace is not None]
+    return CampaignPace(
+        booked=sum(terms.booked_impressions or 0 for terms, _ in promised) if promised else None,
+        delivered=sum(delivered for _, delivered, _ in flights),
+        pace=_sum_of_paces(begun) if begun else None,
+        pace_reason=None if begun else ("not_started" if promised else "no_booking"),
     )
 
 

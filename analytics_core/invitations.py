@@ -9,7 +9,7 @@ import secrets
 from typing import Final
 
 from analytics_core.errors import NotKept
-from analytics_core.mail import Mail
+from analytics_core.mail import Mail, quote_line
 from analytics_core.people_mail import say_way
 
 __all__ = ("LIFETIME", "InvitationEnded", "hash_token", "invitation_mail", "is_token", "new_token")
@@ -19,7 +19,6 @@ LIFETIME: Final = dt.timedelta(days=7)
 
 _PREFIX: Final = "cl_inv_"
 _TOKEN: Final = re.compile(rf"{_PREFIX}[A-Za-z0-9_-]{{43}}")
-_MAX_TITLE: Final = 80
 
 
 class InvitationEnded(NotKept):
@@ -56,18 +55,12 @@ def invitation_mail(to: str, token: str, *, tenant: str, role: str, expires_at: 
     """
     fields = '"token": "…", "password": "…", "name": "…"'
     link = say_way(public_url, "invitation", token, path="/auth/invitations/accept", fields=fields)
-    title = _line(tenant)
+    title = quote_line(tenant)
     until = f"{expires_at.astimezone(dt.UTC):%d %B %Y, %H:%M} UTC"
     text = (
-        f"You are invited to {title} on Castledger, as {_line(role)}.\n\n"
+        f"You are invited to {title} on Castledger, as {quote_line(role)}.\n\n"
         f"To accept:\n\n{link}\n\n"
         f"It is good until {until}, once, and for you alone: do not pass it on.\n"
         "If you do not know what this is about, leave it be; nothing happens.\n"
     )
     return Mail(to, f"Invitation to {title}", text)
-
-
-def _line(text: str) -> str:
-    """Cut anybody's words to a line that cannot pass for our own."""
-    words = " ".join("".join(character if character.isprintable() else " " for character in text).split())
-    return f"“{words[:_MAX_TITLE]}”"

@@ -12,7 +12,7 @@ import msgspec
 
 from analytics_core.errors import InvalidInput
 
-__all__ = ("MAX_ADDRESS", "MAX_SUBJECT", "MAX_TEXT", "Mail", "Sender", "check_address", "parse_sender")
+__all__ = ("MAX_ADDRESS", "MAX_SUBJECT", "MAX_TEXT", "Mail", "Sender", "check_address", "parse_sender", "quote_line")
 
 MAX_ADDRESS: Final = 254
 """Characters of an address: a path of 256 with its angle brackets (RFC 5321, erratum 1690)."""
@@ -22,6 +22,7 @@ MAX_TEXT: Final = 20_000
 """Characters of a text."""
 
 _MAX_LOCAL: Final = 64
+_MAX_QUOTED: Final = 80
 # Who is written to has typed the address; quoted local parts and address literals nobody types.
 _ADDRESS: Final = re.compile(
     r"[^\s\x00-\x1f\x7f-\x9f@\"(),:;<>\[\\\]]+@(?=[^@]{3,253}\Z)"
@@ -98,3 +99,13 @@ class Mail(msgspec.Struct, frozen=True):
             raise InvalidInput("subject", f"has to be one line of 1 to {MAX_SUBJECT} characters")
         if not 1 <= len(self.text) <= MAX_TEXT or _CONTROL.search(self.text.replace("\n", "").replace("\t", "")):
             raise InvalidInput("text", f"has to be 1 to {MAX_TEXT} characters without control characters")
+
+
+def quote_line(text: str) -> str:
+    """Cut anybody's words to a line that cannot pass for our own.
+
+    >>> quote_line("Acme\\n\\nClick here")
+    '“Acme Click here”'
+    """
+    words = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return f"“{words[:_MAX_QUOTED]}”"

@@ -42,6 +42,7 @@ __all__ = (
     "INGEST_EVENT_BACKLOG_BYTES",
     "INGEST_EVENT_BATCHES",
     "INGEST_EVENT_LAG_SECONDS",
+    "INGEST_FLIGHTS_AT_RISK",
     "INGEST_FLIGHTS_BEHIND",
     "INGEST_HITS",
     "INGEST_JOBS_OVERDUE_SECONDS",
@@ -307,6 +308,11 @@ INGEST_JOBS_OVERDUE_SECONDS: Final = Metric(
     _GAUGE,
     "How long the job has waited that is due longest; 0 when none is due.",
 )
+INGEST_FLIGHTS_AT_RISK: Final = Metric(
+    "castledger_ingest_flights_at_risk",
+    _GAUGE,
+    "Flights that are behind and were not projected to make up for it when they were last looked at.",
+)
 INGEST_FLIGHTS_BEHIND: Final = Metric(
     "castledger_ingest_flights_behind",
     _GAUGE,
@@ -460,6 +466,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     INGEST_JOB_RUNS,
     INGEST_JOB_SECONDS,
     INGEST_JOBS_OVERDUE_SECONDS,
+    INGEST_FLIGHTS_AT_RISK,
     INGEST_FLIGHTS_BEHIND,
     INGEST_MAIL_WAITING,
     INGEST_MAIL_OLDEST_SECONDS,

@@ -162,6 +162,7 @@ from api.routes.sponsors import (
     restore_sponsor,
     update_sponsor,
 )
+from api.routes.standings import list_campaign_standings
 from api.routes.survey_options import create_survey_option, delete_survey_option, list_survey_options
 from api.routes.tenant import (
     close_own_tenant,
@@ -184,6 +185,7 @@ from api.routes.tenants import (
 from api.routes.unknown_hosts import accept_unknown_host, get_unknown_hosts
 from api.routes.users import (
     change_me,
+    change_my_membership,
     change_my_password,
     delete_me,
     end_my_session,
@@ -213,6 +215,7 @@ _OPEN: Final = (
 )
 _PERSONAL: Final = (
     change_me,
+    change_my_membership,
     change_my_password,
     delete_me,
     end_my_session,
@@ -322,6 +325,7 @@ _CLOSED: Final = (
     list_audit,
     list_conversion_actions,
     list_conversions,
+    list_campaign_standings,
     list_campaigns,
     list_episodes,
     list_erasures,

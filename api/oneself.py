@@ -7,7 +7,7 @@ from uuid import UUID
 
 from litestar import Request
 
-from analytics_core.db.memberships import end_memberships, list_memberships, list_own_tenants
+from analytics_core.db.memberships import choose_mail, end_memberships, list_memberships, list_own_tenants
 from analytics_core.db.outbox import queue_mail
 from analytics_core.db.pool import Connection
 from analytics_core.db.user_sessions import end_session, end_sessions, list_sessions
@@ -19,7 +19,7 @@ from analytics_core.people_mail import mail_password_changed
 from api.callers import Person
 from api.idempotency import replay_own_answer
 from api.resources import resources_of
-from api.schemas.people import OwnData, Session, User
+from api.schemas.people import Membership, OwnData, Session, User
 from api.sign_in import attempt_subject, claim_attempt, settle_attempt
 from api.writing import writing_own
 
@@ -27,6 +27,7 @@ __all__ = (
     "change_oneself",
     "change_password",
     "check_own_password",
+    "choose_own_mail",
     "close_other_sessions",
     "close_own_session",
     "export_oneself",
@@ -69,6 +70,24 @@ async def change_oneself(
         tenants = [each.tenant for each in memberships]
         work.done(row.user_id, tenants=tenants, after={"changed": changed}, answer=user)
         return user
+
+
+async def choose_own_mail(
+    request: Request[Any, Any, Any], person: Person, tenant_id: UUID, *, delivery_mail: bool
+) -> Membership:
+    """Say whether somebody wants to hear of a tenant's flights.
+
+    Raises:
+        NotFound: They do not belong to it.
+    """
+    async with writing_own(request, "membership.change", person=person) as work:
+        if not await choose_mail(work.conn, tenant_id, person.user_id, delivery_mail=delivery_mail):
+            raise NotFound("tenant")
+        [row] = [each for each in await list_memberships(work.conn, person.user_id) if each.tenant_id == tenant_id]
+        membership = Membership.of(row)
+        after = {"delivery_mail": delivery_mail}
+        work.done(person.user_id, tenants=[row.tenant], after=after, answer=membership)
+        return membership
 
 
 async def check_own_password(request: Request[Any, Any, Any], person: Person, password: str) -> UserRow:

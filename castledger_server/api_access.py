@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,6 +32,12 @@ class ApiRefusal(CastledgerError):
     """The API refused a request, or could not be asked."""
 
     code = "api"
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Read the authorities that the system believes, once: it takes longer than most requests do."""
+    return httpx.create_ssl_context()
 
 
 class _Fault(msgspec.Struct):
@@ -114,7 +122,7 @@ class Api:
         trust_env = urlsplit(self._url).hostname not in _LOOPBACK
         left_s = _PATIENCE_S
         try:
-            with httpx.Client(timeout=_TIMEOUT_S, trust_env=trust_env) as client:
+            with httpx.Client(timeout=_TIMEOUT_S, trust_env=trust_env, verify=_tls()) as client:
                 while True:
                     response = client.request(
                         method,

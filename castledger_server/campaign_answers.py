@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from typing import Final
 from uuid import UUID
 
 import msgspec
 
-from analytics_core.errors import InvalidInput
 from castledger_server.api_access import Api
-from castledger_server.commands import printable
+from castledger_server.choosing import choose
 
 __all__ = (
     "Campaign",
@@ -21,13 +19,16 @@ __all__ = (
     "Link",
     "Model",
     "Month",
-    "Pace",
+    "Owing",
+    "Paced",
     "Performance",
     "Placement",
     "Projection",
     "Run",
     "Sponsor",
+    "Standing",
     "Value",
+    "find_campaign",
     "find_sponsor",
     "list_campaigns",
     "list_codes",
@@ -37,8 +38,6 @@ __all__ = (
     "read_performance",
     "read_sponsor",
 )
-
-_NAMED: Final = 10
 
 
 class Sponsor(msgspec.Struct, frozen=True):
@@ -55,6 +54,10 @@ class Campaign(msgspec.Struct, frozen=True):
     sponsor_id: UUID
     name: str
     status: str
+    pricing: str
+    currency: str
+    starts_on: dt.date
+    ends_on: dt.date
 
 
 class Projection(msgspec.Struct, frozen=True):
@@ -65,7 +68,7 @@ class Projection(msgspec.Struct, frozen=True):
     high: int
 
 
-class Pace(msgspec.Struct, frozen=True, kw_only=True):
+class Paced(msgspec.Struct, frozen=True, kw_only=True):
     """How something stands that was to deliver impressions; what is null has no meaning yet."""
 
     booked: int | None
@@ -74,11 +77,28 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     index: float | None
     state: str | None
     pace_reason: str | None
+
+
+class Standing(Paced, frozen=True, kw_only=True):
+    """A campaign in a list of how they stand."""
+
+    campaign_id: UUID
+    sponsor_name: str
+    name: str
+    status: str
+    currency: str
+    conversions: float | None
+    cpa_amount: int | None
+
+
+class Owing(Paced, frozen=True, kw_only=True):
+    """How something stands, and what is owed where it fell short."""
+
     makegood_owed: int | None
     makegood_booked: int
 
 
-class Flight(Pace, frozen=True, kw_only=True):
+class Flight(Owing, frozen=True, kw_only=True):
     """A flight of a campaign."""
 
     flight_id: UUID
@@ -100,7 +120,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     delivered: int
 
 
-class CampaignDelivery(Pace, frozen=True, kw_only=True):
+class CampaignDelivery(Owing, frozen=True, kw_only=True):
     """How a campaign stands."""
 
     sponsor_id: UUID
@@ -192,23 +212,47 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     archived_at: dt.datetime | None
 
 
-def find_sponsor(api: Api, text: str) -> Sponsor:
+def find_sponsor(api: Api, text: str, *, option: str = "--sponsor") -> Sponsor:
     """Find a sponsor by its id, or by its name without regard to case.
+
+    Args:
+        api: Is asked.
+        text: What somebody wrote,
+        option: and where, for the error.
 
     Raises:
         ApiRefusal: The API refused.
         InvalidInput: There is none; the message names some that there are.
     """
-    wanted = text.strip().casefold()
-    names: list[str] = []
-    for sponsor in api.get_all("/sponsors", Sponsor):
-        if wanted in (str(sponsor.sponsor_id), sponsor.name.casefold()):
-            return sponsor
-        names.append(sponsor.name)
-    listed = "".join(f"\n  {printable(name)}" for name in sorted(names)[:_NAMED])
-    more = "\n  …" if len(names) > _NAMED else ""
-    there = f"; there are:{listed}{more}" if names else ", nor any other"
-    raise InvalidInput("--sponsor", f"there is no sponsor {printable(text)!r}{there}")
+    return choose(
+        api.get_all("/sponsors", Sponsor),
+        text,
+        option=option,
+        what="sponsor",
+        title=lambda one: one.name,
+        keys=lambda one: (str(one.sponsor_id),),
+    )
+
+
+def find_campaign(api: Api, text: str) -> Campaign:
+    """Find a campaign by its id, or by its name without regard to case.
+
+    Raises:
+        ApiRefusal: The API refused.
+        InvalidInput: There is none, or there are several; the message names some.
+    """
+    try:
+        campaign_id = UUID(text.strip())
+    except ValueError:
+        return choose(
+            list_campaigns(api, sponsor_id=None),
+            text,
+            option="CAMPAIGN",
+            what="campaign",
+            title=lambda one: one.name,
+            keys=lambda one: (str(one.campaign_id),),
+        )
+    return msgspec.json.decode(api.get(f"/campaigns/{campaign_id}", {}), type=Campaign)
 
 
 def read_sponsor(api: Api, sponsor_id: UUID) -> Sponsor:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import shlex
+from collections.abc import Iterator, Sequence
 from typing import Final, TypeVar
 from uuid import UUID
+
+import msgspec
 
 from analytics_core.money import Money, format_money
 from castledger_server.api_access import Api
@@ -15,12 +18,11 @@ from castledger_server.campaign_answers import (
     Code,
     Flight,
     Link,
-    Pace,
+    Paced,
     Performance,
     Placement,
-    Sponsor,
+    Standing,
     find_sponsor,
-    list_campaigns,
     list_codes,
     list_links,
     read_delivery,
@@ -30,7 +32,7 @@ from castledger_server.campaign_answers import (
 )
 from castledger_server.commands import printable
 
-__all__ = ("campaign_lines", "list_campaign_lines")
+__all__ = ("campaign_lines", "list_campaign_lines", "list_standing_lines")
 
 _Device = TypeVar("_Device", Code, Link)
 
@@ -38,7 +40,6 @@ _OVER: Final = ("completed", "cancelled")
 _BAR: Final = 40
 _SHOWN: Final = 50
 """Placements, and codes and links, of one campaign."""
-_TELL_EVERY: Final = 10
 _NOTHING: Final = "–"
 _NO_PACE: Final = {"no_booking": "no booking", "not_started": "not begun", "cancelled": "cancelled"}
 _NO_REACH: Final = {
@@ -48,48 +49,63 @@ _NO_REACH: Final = {
 }
 
 
-def list_campaign_lines(api: Api, *, sponsor: str | None, is_all: bool, say: Callable[[str], None]) -> Iterator[str]:
+def list_campaign_lines(api: Api, *, sponsor: str | None, is_all: bool) -> Iterator[str]:
     """List campaigns, a line each under a heading, with how each stands.
 
     Args:
         api: Is asked.
         sponsor: Name or id of the one that is meant; ``None`` for all.
         is_all: Completed and cancelled campaigns too.
-        say: Is told how far it is where there are many.
 
     Raises:
         ApiRefusal: The API refused.
         InvalidInput: There is no such sponsor.
     """
-    chosen = None if sponsor is None else find_sponsor(api, sponsor)
-    found = list(list_campaigns(api, sponsor_id=None if chosen is None else chosen.sponsor_id))
-    shown = found if is_all else [one for one in found if one.status not in _OVER]
-    if not shown:
-        yield f"no campaign is going on; --all shows {len(found):,} that are over" if found else "there is no campaign"
-        return
-    names = {one.sponsor_id: one.name for one in (api.get_all("/sponsors", Sponsor) if chosen is None else [chosen])}
-    yield (
-        f"{'id':<38}{'state':<11}{'delivered':>12}{'booked':>12}  {'pace':<17}{'sure':>6}{'cost of one':>14}  "
-        "campaign (sponsor)"
-    )
+    found = left = 0
     is_lacking = False
-    for number, campaign in enumerate(shown, 1):
-        delivery = read_delivery(api, campaign.campaign_id)
-        performance = read_performance(api, campaign.campaign_id)
-        sure = performance.sure
-        is_lacking |= sure is None
+    for raw in _list_standings(api, sponsor):
+        one = msgspec.json.decode(raw, type=Standing)
+        found += 1
+        if one.status in _OVER and not is_all:
+            left += 1
+            continue
+        if found - left == 1:
+            yield (
+                f"{'id':<38}{'state':<11}{'delivered':>12}{'booked':>12}  {'pace':<17}{'sure':>6}{'cost of one':>14}  "
+                "campaign (sponsor)"
+            )
+        is_lacking |= one.conversions is None
         yield (
-            f"{campaign.campaign_id!s:<38}{campaign.status:<11}{delivery.delivered:>12,}{_count(delivery.booked):>12}  "
-            f"{_pace(delivery):<17}{_NOTHING if sure is None else _parts(sure.conversions):>6}"
-            f"{_money(None if sure is None else sure.cpa_amount, performance.currency):>14}  "
-            f"{printable(campaign.name)} ({printable(names.get(campaign.sponsor_id, _NOTHING))})"
+            f"{one.campaign_id!s:<38}{one.status:<11}{one.delivered:>12,}{_count(one.booked):>12}  {_pace(one):<17}"
+            f"{_NOTHING if one.conversions is None else _parts(one.conversions):>6}"
+            f"{_money(one.cpa_amount, one.currency):>14}  {printable(one.name)} ({printable(one.sponsor_name)})"
         )
-        if number % _TELL_EVERY == 0 and number < len(shown):
-            say(f"{number:,} of {len(shown):,} campaigns")
     if is_lacking:
-        yield f"sure {_NOTHING}: no attribution run of the sponsor is ready"
-    if len(shown) < len(found):
-        yield f"left out: {len(found) - len(shown):,} of {len(found):,}, which --all shows too, as they are over"
+        yield f"sure {_NOTHING}: no attribution run of the sponsor is ready; castledger sponsor NAME attribute --help"
+    if not found:
+        yield "there is no campaign; make one:"
+        yield (
+            f"  castledger campaigns add --sponsor {'Acme' if sponsor is None else shlex.quote(sponsor)} --name Autumn "
+            "--from 2026-11-20 --until 2026-12-31 --cpm 25.00 --currency EUR --booked 100000"
+        )
+        if sponsor is None:
+            yield "for a sponsor of `castledger sponsors`, or one that `castledger sponsors add Acme` adds first"
+    elif left == found:
+        yield f"no campaign is going on; --all shows {found:,} that are over"
+    elif left:
+        yield f"left out: {left:,} of {found:,}, which --all shows too, as they are over"
+
+
+def list_standing_lines(api: Api, *, sponsor: str | None, is_all: bool) -> Iterator[str]:
+    """List campaigns as the API has them, a line each; arguments and errors are those of the list for people."""
+    for raw in _list_standings(api, sponsor):
+        if is_all or msgspec.json.decode(raw, type=Standing).status not in _OVER:
+            yield bytes(raw).decode()
+
+
+def _list_standings(api: Api, sponsor: str | None) -> Iterator[msgspec.Raw]:
+    chosen = {} if sponsor is None else {"sponsor_id": str(find_sponsor(api, sponsor).sponsor_id)}
+    return api.get_all("/campaign-standings", msgspec.Raw, **chosen)
 
 
 def campaign_lines(api: Api, campaign_id: UUID) -> Iterator[str]:
@@ -227,11 +243,10 @@ def _first(found: Iterator[_Device]) -> list[_Device]:
     return list(itertools.islice(found, _SHOWN + 1))
 
 
-def _pace(figures: Pace) -> str:
+def _pace(figures: Paced) -> str:
     """Say how delivery stands beside what was due.
 
-    >>> _pace(Pace(booked=9, delivered=1, expected=2, index=0.5, state="under", pace_reason=None, makegood_owed=None,
-    ...     makegood_booked=0))
+    >>> _pace(Paced(booked=9, delivered=1, expected=2, index=0.5, state="under", pace_reason=None))
     'behind, 50 %'
     """
     if figures.index is None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from analytics_core.errors import InvalidInput
-from castledger_server.api_options import add_api_options, api_of
+from castledger_server.api_options import add_api_options, add_making_options, api_of
+from castledger_server.argument_kinds import whole_number
 from castledger_server.restate_cli import read_range
 
 if TYPE_CHECKING:
@@ -94,6 +95,21 @@ def add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     fetch.add_argument("report", metavar="ID", help="as it was told when it was asked for")
     _add_file(fetch)
     fetch.set_defaults(run=_fetch)
+    share = kinds.add_parser(
+        "share",
+        help="make a link by which somebody without a login reads a report",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "Make a link by which somebody without a login reads a report. Its address is told this once; whoever has\n"
+            "it may read, so send it like a key. `report fetch` and a report that is made tell the report's id."
+        ),
+        epilog="examples:\n  castledger report share 0198f0c2-… --days 14 --max-views 20\n",
+    )
+    share.add_argument("report", metavar="ID", help="as it was told when it was asked for")
+    share.add_argument("--days", type=whole_number(1, 365), default=30, metavar="N", help="for how long (30)")
+    share.add_argument("--max-views", type=whole_number(1, 1_000_000), metavar="N", help="and how often at most")
+    share.set_defaults(json=False, api_url=None, api_key=None, data_dir=None, run=_share)
+    add_making_options(share)
 
 
 def _add(
@@ -125,19 +141,13 @@ def _add_days(parser: argparse.ArgumentParser) -> None:
 def _add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="file to write; standard output by default")
     parser.add_argument(
-        "--wait", type=_seconds, default=_WAIT_S, metavar="SECONDS", help=f"how long to wait for it ({_WAIT_S})"
+        "--wait",
+        type=whole_number(0, _MOST_WAIT_S),
+        default=_WAIT_S,
+        metavar="SECONDS",
+        help=f"how long to wait for it ({_WAIT_S})",
     )
     add_api_options(parser)
-
-
-def _seconds(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= _MOST_WAIT_S:
-        raise ValueError
-    return number
-
-
-_seconds.__name__ = f"number of seconds from 0 to {_MOST_WAIT_S:,}"
 
 
 def _make(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -165,6 +175,19 @@ def _fetch(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     report = read_report(api, report_id)
     _check_format(options.out, report.format)
     return _write(api, report, options)
+
+
+def _share(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    import datetime as dt
+
+    from analytics_core.clock import SystemClock
+    from castledger_server.making import carry_out
+    from castledger_server.report_files import want_share
+
+    report_id = _read_id(options.report, "ID", "it was told when the report was asked for")
+    expires_at = SystemClock().now() + dt.timedelta(days=options.days)
+    wanted = want_share(report_id, expires_at=expires_at, max_views=options.max_views)
+    return carry_out(api_of(options, environ), wanted, options)
 
 
 def _write(api: Api, report: Report, options: argparse.Namespace) -> int:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from analytics_core.errors import CastledgerError, ConfigError
+from analytics_core.errors import ConfigError
 from castledger_server.api_access import Api
+from castledger_server.making import Wanted
+from castledger_server.waiting import NotMade, wait_until_made
 
-__all__ = ("Report", "ReportNotMade", "ask_for_report", "read_report", "wait_for_report", "write_report")
-
-_LOOK_EVERY_S: Final = 1.0
-_A_WHOLE: Final = 1_000_000
-
-
-class ReportNotMade(CastledgerError):
-    """A report failed, or was not ready in time."""
-
-    code = "report_not_made"
+__all__ = ("Report", "ask_for_report", "read_report", "wait_for_report", "want_share", "write_report")
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +29,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     done_ppm: int
     error: str | None
     sha256: str | None
+
+
+class _Shared(msgspec.Struct, frozen=True):
+    token: str
+    url: str | None
 
 
 def ask_for_report(api: Api, wanted: Mapping[str, Any]) -> Report:
@@ -61,24 +59,16 @@ def wait_for_report(api: Api, report: Report, *, wait_s: float, say: Callable[[s
 
     Raises:
         ApiRefusal: The API refused.
-        ReportNotMade: It failed, or was not ready in time.
+        NotMade: It failed, or was not ready in time.
     """
-    deadline = time.monotonic() + wait_s
-    told = 0
-    while report.status not in ("ready", "failed"):
-        if report.done_ppm > told:
-            told = report.done_ppm
-            say(f"{100 * told // _A_WHOLE} % is made")
-        left_s = deadline - time.monotonic()
-        if left_s <= 0:
-            raise ReportNotMade(
-                f"the report is {report.status} after {wait_s:,} s; later: castledger report fetch {report.report_id}"
-            )
-        time.sleep(min(_LOOK_EVERY_S, left_s))
-        report = read_report(api, report.report_id)
-    if report.status == "failed":
-        raise ReportNotMade(f"the report {report.report_id} could not be made: {report.error}")
-    return report
+    return wait_until_made(
+        report,
+        lambda: read_report(api, report.report_id),
+        wait_s=wait_s,
+        say=say,
+        what=f"the report {report.report_id}",
+        later=f"later: castledger report fetch {report.report_id}",
+    )
 
 
 def write_report(api: Api, report: Report, out: Path | None, *, say: Callable[[str], None]) -> None:
@@ -87,11 +77,11 @@ def write_report(api: Api, report: Report, out: Path | None, *, say: Callable[[s
     Raises:
         ApiRefusal: The API refused.
         ConfigError: The file cannot be written.
-        ReportNotMade: Another file came than was made; nothing is written.
+        NotMade: Another file came than was made; nothing is written.
     """
     content = api.get(f"/reports/{report.report_id}/file", {})
     if hashlib.sha256(content).hexdigest() != report.sha256:
-        raise ReportNotMade(f"another file came than was made; try again: castledger report fetch {report.report_id}")
+        raise NotMade(f"another file came than was made; try again: castledger report fetch {report.report_id}")
     if out is None:
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
@@ -101,3 +91,18 @@ def write_report(api: Api, report: Report, out: Path | None, *, say: Callable[[s
     except OSError as error:
         raise ConfigError([f"--out: {out} cannot be written ({error.strerror})"]) from error
     say(f"{out}: {len(content):,} bytes")
+
+
+def want_share(report_id: UUID, *, expires_at: dt.datetime, max_views: int | None) -> list[Wanted]:
+    """Want a link that opens a report without a login."""
+
+    def tell(answer: bytes) -> Iterator[str]:
+        made = msgspec.json.decode(answer, type=_Shared)
+        if made.url is None:
+            yield f"token: {made.token}"
+            yield "no address is known, as CASTLEDGER_PUBLIC_URL is not set; the API has it at /api/v1/shared/TOKEN"
+        else:
+            yield f"url: {made.url}"
+        yield f"good until {expires_at:%Y-%m-%d %H:%M} UTC"
+
+    return [Wanted(f"/reports/{report_id}/shares", {"expires_at": expires_at, "max_views": max_views}, tell)]

@@ -21,6 +21,7 @@ from analytics_core.agent_lists import AgentLists
 from analytics_core.clock import Clock, SystemClock
 from analytics_core.db.audit_seals import seal_entries
 from analytics_core.db.deliveries import count_flights_behind
+from analytics_core.db.flight_alerts import count_flights_at_risk
 from analytics_core.db.ledger import link_segments, read_accounts
 from analytics_core.db.list_versions import note_list_versions
 from analytics_core.db.podcasts import read_known_hosts
@@ -274,9 +275,10 @@ class Ingest:
         return _BALANCE_S
 
     async def watch_flights(self) -> float:
-        """Count the flights that are behind."""
+        """Count the flights that are behind, and those of them that somebody is told of."""
         async with connection(self._pool) as conn:
             self._metrics.flights_behind.set(await count_flights_behind(conn, now=self._clock.now()))
+            self._metrics.flights_at_risk.set(await count_flights_at_risk(conn))
         return _FLIGHTS_S
 
     async def watch_lists(self, health: Health) -> float:

@@ -6,8 +6,6 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Final
 
-import asyncpg
-
 from analytics_core.clock import Clock
 from analytics_core.db.dead_letters import drop_dead_letters
 from analytics_core.db.events import ensure_event_partitions
@@ -26,6 +24,7 @@ from ingest.closings import erase_closed
 from ingest.dictionaries import AgentNumbers
 from ingest.erasures import work_off
 from ingest.finality import finalise_days
+from ingest.flight_alerts import tell_of_flights
 from ingest.job_queue import JobKind
 from ingest.outbox import KEEP as KEEP_MAIL
 from ingest.pending import release_aged
@@ -52,6 +51,8 @@ _CLOSINGS_EVERY: Final = dt.timedelta(minutes=10)
 _CAMPAIGNS_EVERY: Final = dt.timedelta(minutes=5)
 # Whoever decides about one makes the job due.
 _SPIKES_EVERY: Final = dt.timedelta(minutes=1)
+# Whoever is told is told once a day at most.
+_ALERTS_EVERY: Final = dt.timedelta(hours=1)
 DAYS_AHEAD: Final = 3
 """Days after today that have their partitions before a hit or an event needs them."""
 
@@ -87,6 +88,7 @@ class Chores:
             JobKind("partitions", _PARTITIONS_EVERY, self._make_partitions),
             JobKind("retention", _RETENTION_EVERY, self._drop_old),
             JobKind("campaigns", _CAMPAIGNS_EVERY, self._follow_calendar),
+            JobKind("flights", _ALERTS_EVERY, self._tell_of_flights),
             JobKind("secrets", _EVERY, self._destroy_secrets),
             JobKind("pending", _EVERY, self._release_aged),
             JobKind("finality", _EVERY, self._finalise_days),
@@ -133,13 +135,8 @@ class Chores:
         days = [today + dt.timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1)]
         # Each by itself: whoever lands hits waits no longer than for theirs.
         for ensure in (ensure_partitions, ensure_event_partitions):
-            try:
-                async with conn.transaction():
-                    await ensure(conn, days)
-            except asyncpg.DuplicateTableError:
-                # Somebody who lands needed one at the very moment; it is seen now.
-                async with conn.transaction():
-                    await ensure(conn, days)
+            async with conn.transaction():
+                await ensure(conn, days)
         return {"days": len(days)}
 
     async def _drop_old(self, conn: Connection) -> Mapping[str, int]:
@@ -147,6 +144,12 @@ class Chores:
 
     async def _follow_calendar(self, conn: Connection) -> Mapping[str, int]:
         return await follow_calendar(conn, self._pool, now=self._clock.now())
+
+    async def _tell_of_flights(self, conn: Connection) -> Mapping[str, int]:
+        """Write to who sells about flights that have fallen behind, or ended short."""
+        return await tell_of_flights(
+            conn, self._pool, now=self._clock.now(), public_url=self._settings.people.public_url
+        )
 
     async def _destroy_secrets(self, conn: Connection) -> Mapping[str, int]:
         return {"destroyed": await destroy_old_secrets(conn, now=self._clock.now())}

@@ -38,6 +38,7 @@ class Metrics:
         self.job_runs = make_counter(names.INGEST_JOB_RUNS, registry)
         self.job_seconds = make_counter(names.INGEST_JOB_SECONDS, registry)
         self.jobs_overdue_seconds = make_gauge(names.INGEST_JOBS_OVERDUE_SECONDS, registry)
+        self.flights_at_risk = make_gauge(names.INGEST_FLIGHTS_AT_RISK, registry)
         self.flights_behind = make_gauge(names.INGEST_FLIGHTS_BEHIND, registry)
         self.mail_waiting = make_gauge(names.INGEST_MAIL_WAITING, registry)
         self.mail_oldest_seconds = make_gauge(names.INGEST_MAIL_OLDEST_SECONDS, registry)

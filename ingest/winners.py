@@ -9,6 +9,7 @@ from analytics_core.db.copying import Keys
 from analytics_core.db.hits import Downloads, HitColumns
 from analytics_core.hits import NOT_COUNTED
 from analytics_core.verdicts import Evidence, Verdict
+from ingest.batches import distinct
 
 __all__ = ("pick_winners",)
 
@@ -30,7 +31,7 @@ def pick_winners(hits: HitColumns) -> Downloads:
     places = np.flatnonzero(counts)
     key = hits.listener_key[places]
     # Numbered in their order, few bits of a day and episode are enough.
-    of_episode = np.unique((hits.day[places] << 32) | hits.episode_no[places], return_inverse=True)[1]
+    of_episode = distinct(hits.day[places], hits.episode_no[places])[1]
     order, starts = _group(of_episode, key)
     places = places[order]
     # Two columns in one number each: times take 53 bits, evidence 2; numbers of segments and hits take 31 each.

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from analytics_core.db.day_sources import PodcastDay, find_day_sources
 from analytics_core.db.dead_letters import DeadLetter, add_dead_letters
 from analytics_core.db.hits import (
+    DayPartitions,
     Downloads,
     HitColumns,
     HitRows,
@@ -26,6 +27,7 @@ from analytics_core.db.hits import (
     copy_hits,
     encode_hits,
     ensure_partitions,
+    find_partitions,
     lock_finality,
     note_days,
     read_download_keys,
@@ -66,8 +68,8 @@ __all__ = (
 CUTOFF_SOURCE: Final = "spool"
 """Under which name ingest says how far the ledger is complete."""
 
-TRY_AGAIN: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.DuplicateTableError)
-"""What passes by itself when the same transaction is tried once more: a partition may have been made meanwhile."""
+TRY_AGAIN: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""What passes by itself when the same transaction is tried once more."""
 
 _EPOCH: Final = dt.date(1970, 1, 1)
 _EPOCH_INSTANT: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -120,7 +122,7 @@ def _replaced(hits: HitColumns, sources: Mapping[PodcastDay, HitSource]) -> npt.
     return found
 
 
-async def _merge_day(conn: Connection, downloads: Downloads, written: WrittenKeys) -> Downloads:
+async def _merge_day(conn: Connection, downloads: Downloads, written: WrittenKeys, partition: str | None) -> Downloads:
     """Write those of one day's downloads that are not there yet; return those that have to be merged."""
     day = int(downloads.day[0])
     keys = written.of_day(day)
@@ -131,7 +133,7 @@ async def _merge_day(conn: Connection, downloads: Downloads, written: WrittenKey
         await read_download_keys(conn, _EPOCH + dt.timedelta(days=day), limit=MOST_KEYS, take=keys.add)
     is_there = keys.holds(downloads.episode_no, downloads.listener_key)
     new = downloads.select(~is_there)
-    if not await copy_downloads(conn, new):
+    if not await copy_downloads(conn, new, partition=partition):
         # Another process writes to this day.
         written.forget(day)
         return downloads
@@ -139,14 +141,14 @@ async def _merge_day(conn: Connection, downloads: Downloads, written: WrittenKey
     return downloads.select(is_there)
 
 
-async def _merge(conn: Connection, downloads: Downloads, written: WrittenKeys | None) -> None:
-    """Merge downloads into the stored ones."""
+async def _merge(conn: Connection, downloads: Downloads, written: WrittenKeys | None, partition: str | None) -> None:
+    """Merge downloads into the stored ones; *partition* is that of all their days, if they have one."""
     if written is None or not len(downloads):
         await upsert_downloads(conn, downloads)
         return
     starts = np.flatnonzero(np.diff(downloads.day, prepend=-1))
     left = [
-        await _merge_day(conn, downloads.select(np.arange(start, end)), written)
+        await _merge_day(conn, downloads.select(slice(start, end)), written, partition)
         for start, end in itertools.pairwise([*starts.tolist(), len(downloads)])
     ]
     await upsert_downloads(conn, functools.reduce(HitColumns.followed_by, left))
@@ -181,7 +183,8 @@ async def write_hits(
         return hits
     await lock_finality(conn)
     pairs, codes = _pairs(hits)
-    await ensure_partitions(conn, {day for _, day in pairs})
+    days = {day for _, day in pairs}
+    await ensure_partitions(conn, days)
     is_rekeyed = hits.flags & int(HitFlag.REKEYED) != 0
     rekeyed = {pairs[code] for code in np.unique(codes[is_rekeyed]).tolist()}
     noted = await note_days(conn, [pair for pair in pairs if pair[0]], rekeyed=rekeyed)
@@ -196,9 +199,10 @@ async def write_hits(
     if replaced.any():
         hits = dataclasses.replace(hits, flags=hits.flags | np.where(replaced, int(HitFlag.REPLACED), 0))
         winners = rows = None
-    await copy_hits(conn, encode_hits(hits) if rows is None else rows)
+    partitions = await find_partitions(conn, *days) if len(days) == 1 else DayPartitions()
+    await copy_hits(conn, encode_hits(hits) if rows is None else rows, partition=partitions.hits)
     downloads = pick_winners(hits) if winners is None else winners
-    await _merge(conn, downloads, written)
+    await _merge(conn, downloads, written, partitions.downloads)
     await add_marks(conn, downloads)
     return hits
 

@@ -1,4 +1,4 @@
-"""Build the wheel: the modules without comments, and without docstrings of what is not public.
+"""Build the wheel: the modules without comments, and without docstrings and ``__all__`` of what is not public.
 
 These are for whoever changes the code, and has the repository; programs that use it would carry a tenth more. Lines
 stay where they are, so that a traceback leads to the same line of either.
@@ -27,7 +27,7 @@ def _read_surface() -> frozenset[str]:
 
 
 def bare(source: str, *, module: str, public: frozenset[str]) -> str:
-    """Blank comments, and docstrings of a *module*, classes, functions and constants whose names are not *public*."""
+    """Blank comments, and what a *module*, classes, functions and constants say of themselves that are not *public*."""
     lines = source.splitlines(keepends=True)
 
     def blank(told: ast.stmt) -> None:
@@ -50,6 +50,8 @@ def bare(source: str, *, module: str, public: frozenset[str]) -> str:
         match named, below:
             case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str())) if name not in public:
                 blank(below)
+            case ast.Assign(targets=[ast.Name("__all__")]), _ if module not in public:
+                blank(named)
     return "".join(lines)
 
 

@@ -773,6 +773,7 @@ LEFT_OUT: Final[Mapping[str, str]] = MappingProxyType(
         "app.podcast_daily": "it is made of metrics_daily, on import as well",
         "app.podcast_months": "it is made of metrics_daily, on import as well",
         "app.placement_daily": "it is made of metrics_daily and placements, on import as well",
+        "app.flight_alerts": "who was told of a flight was told here",
         "app.attribution_runs": "attribution is run anew of the conversions, and what was paid by is in reports",
         "app.attributed_conversions": "it is of an attribution run",
         "app.attribution_touches": "it is of an attribution run",

@@ -40,6 +40,7 @@ __all__ = (
     "find_campaign",
     "find_order",
     "list_terms",
+    "list_terms_of",
     "read_campaign_delivery",
     "read_cutoff",
     "read_flight_delivery",
@@ -111,6 +112,10 @@ _TERMS_OF_FLIGHT: Final[LiteralString] = "/* deliveries.terms_of_flight */" + _T
 
 _TERMS_OF_CAMPAIGN: Final[LiteralString] = (
     "/* deliveries.terms_of_campaign */" + _TERMS + "f.campaign_id = $2 order by f.created_at, f.flight_id"
+)
+
+_TERMS_OF_CAMPAIGNS: Final[LiteralString] = (
+    "/* deliveries.terms_of_campaigns */" + _TERMS + "f.campaign_id = any($2::uuid[])"
 )
 
 _TERMS_OF_ORDER: Final[LiteralString] = (
@@ -207,6 +212,11 @@ async def list_terms(
     else:
         rows = await conn.fetch(_TERMS_OF_ORDER, tenant_id, insertion_order_id)
     return [msgspec.convert(row, FlightTerms) for row in rows]
+
+
+async def list_terms_of(conn: Connection, tenant_id: TenantId, campaign_ids: Sequence[UUID]) -> list[FlightTerms]:
+    """List the flights of campaigns."""
+    return [msgspec.convert(row, FlightTerms) for row in await conn.fetch(_TERMS_OF_CAMPAIGNS, tenant_id, campaign_ids)]
 
 
 async def sum_impressions(conn: Connection, tenant_id: TenantId, campaign_ids: Sequence[UUID]) -> dict[UUID, int]:

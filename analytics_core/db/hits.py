@@ -21,6 +21,7 @@ from analytics_core.profiles import Profile
 __all__ = (
     "HIT_COLUMNS",
     "HIT_LAYOUT",
+    "DayPartitions",
     "DayRow",
     "Downloads",
     "HitColumns",
@@ -33,6 +34,7 @@ __all__ = (
     "copy_hits",
     "encode_hits",
     "ensure_partitions",
+    "find_partitions",
     "hold_days_open",
     "lock_finality",
     "mark_final",
@@ -110,8 +112,8 @@ class HitColumns:
         """The UTC days, counted from 1970-01-01."""
         return self.occurred_at // 86_400_000_000
 
-    def select(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Self:
-        """Take some of the hits: by a mask, or by their places in the order wanted."""
+    def select(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.intp] | slice) -> Self:
+        """Take some of the hits: by a mask, by their places in the order wanted, or those between two, not copied."""
         return type(self)(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     def followed_by(self, other: Self) -> Self:
@@ -152,6 +154,13 @@ class NotedDays(NamedTuple):
 
     final: set[tuple[int, dt.date]]
     profiles: dict[tuple[int, dt.date], Profile]
+
+
+class DayPartitions(NamedTuple):
+    """The partitions of a UTC day by name; ``None`` is the table that they belong to."""
+
+    hits: str | None = None
+    downloads: str | None = None
 
 
 HIT_COLUMNS: Final = (
@@ -216,6 +225,12 @@ _MARKS: Final = CopyFormat(
 )
 
 _ENSURE: Final[LiteralString] = """/* hits.ensure_partitions */ select ops.ensure_partitions($1::date[])"""
+
+# A table before its partitions, as everybody locks them who writes to it or changes it.
+_LOCK_TABLES: Final[LiteralString] = """/* hits.lock_tables */
+lock table only ts.listener_events, only ts.downloads in row exclusive mode"""
+
+_IS_TABLE: Final[LiteralString] = """/* hits.is_table */ select to_regclass($1) is not null"""
 
 _LOCK_SHARED: Final[LiteralString] = """/* days.lock_shared */
 select pg_advisory_xact_lock_shared(hashtext('castledger.finality'))"""
@@ -282,6 +297,20 @@ select episode_no, listener_key from ts.downloads where day = $1 limit $2"""
 async def ensure_partitions(conn: Connection, days: Collection[dt.date]) -> None:
     """Make sure that hits and downloads of these UTC days have a place."""
     await conn.execute(_ENSURE, sorted(days))
+
+
+async def find_partitions(conn: Connection, day: dt.date) -> DayPartitions:
+    """Find what a UTC day's hits and downloads can be copied into; under TimescaleDB that is the tables alone.
+
+    Args:
+        conn: In the transaction that has made sure of them by :func:`ensure_partitions`.
+        day: The day.
+    """
+    hits, downloads = (f"{table}_{day:%Y%m%d}" for table in (_HITS.table, _DOWNLOADS.table))
+    if not await conn.fetchval(_IS_TABLE, f"ts.{hits}"):
+        return DayPartitions()
+    await conn.execute(_LOCK_TABLES)
+    return DayPartitions(hits, downloads)
 
 
 async def lock_finality(conn: Connection, *, exclusive: bool = False) -> None:
@@ -357,9 +386,9 @@ def encode_hits(hits: HitColumns) -> HitRows:
     return _HITS.encode(hits.as_mapping())
 
 
-async def copy_hits(conn: Connection, rows: HitRows) -> None:
-    """Append hits, laid out by :func:`encode_hits`."""
-    await _HITS.send(conn, rows)
+async def copy_hits(conn: Connection, rows: HitRows, *, partition: str | None = None) -> None:
+    """Append hits, laid out by :func:`encode_hits`; *partition* is that of all their days, if they have one."""
+    await _HITS.send(conn, rows, partition=partition)
 
 
 async def upsert_downloads(conn: Connection, downloads: Downloads) -> None:
@@ -376,12 +405,13 @@ async def upsert_downloads(conn: Connection, downloads: Downloads) -> None:
     await conn.execute(_UPSERT)
 
 
-async def copy_downloads(conn: Connection, downloads: Downloads) -> bool:
+async def copy_downloads(conn: Connection, downloads: Downloads, *, partition: str | None = None) -> bool:
     """Write downloads that are probably not there yet.
 
     Args:
         conn: In a transaction; what is done here is undone alone when it fails.
         downloads: Eligible hits, one a key, sorted by key.
+        partition: That of all their days, if they have one.
 
     Returns:
         Whether they were written: not one of them was there.
@@ -390,7 +420,7 @@ async def copy_downloads(conn: Connection, downloads: Downloads) -> bool:
         return True
     try:
         async with conn.transaction():
-            await _DOWNLOADS.copy(conn, {**downloads.as_mapping(), "day": downloads.day})
+            await _DOWNLOADS.copy(conn, {**downloads.as_mapping(), "day": downloads.day}, partition=partition)
     except asyncpg.UniqueViolationError:
         return False
     return True

@@ -25,6 +25,7 @@ __all__ = (
     "MembershipRow",
     "add_membership",
     "change_membership",
+    "choose_mail",
     "end_membership",
     "end_memberships",
     "find_member",
@@ -37,7 +38,7 @@ __all__ = (
 
 
 class MembershipRow(msgspec.Struct, frozen=True):
-    """A tenant that somebody belongs to."""
+    """A tenant that somebody belongs to; ``delivery_mail`` is whether they want to hear of its flights."""
 
     tenant_id: TenantId
     tenant_no: TenantNo
@@ -46,6 +47,7 @@ class MembershipRow(msgspec.Struct, frozen=True):
     status: str
     role: RoleName
     custom_role_id: UUID | None
+    delivery_mail: bool
     created_at: dt.datetime
 
     @property
@@ -82,13 +84,18 @@ update app.memberships set removed_at = $3 where tenant_id = $1 and user_id = $2
 
 
 _TENANTS: Final[LiteralString] = """/* memberships.tenants */
-select m.tenant_id, t.tenant_no, t.slug, t.name, t.status, m.role, m.custom_role_id, m.created_at
+select m.tenant_id, t.tenant_no, t.slug, t.name, t.status, m.role, m.custom_role_id, m.delivery_mail, m.created_at
 from app.memberships m join app.tenants t using (tenant_id)
 where m.user_id = $1 and m.removed_at is null and t.status <> 'closed' order by m.created_at, m.tenant_id"""
 
 # In one order, so that two people who leave the same tenants do not wait for one another in a circle.
 _ALL: Final[LiteralString] = """/* memberships.all_tenants */
 select tenant_id from app.memberships where user_id = $1 and removed_at is null order by tenant_id"""
+
+_CHOOSE_MAIL: Final[LiteralString] = """/* memberships.choose_mail */
+update app.memberships m set delivery_mail = $3 from app.tenants t
+where m.tenant_id = $1 and m.user_id = $2 and m.removed_at is null and t.tenant_id = m.tenant_id
+    and t.status <> 'closed'"""
 
 _FIND: Final[LiteralString] = """/* memberships.find */
 select m.user_id, u.email, u.name, m.role, m.custom_role_id, m.sponsor_ids, m.created_at
@@ -158,6 +165,11 @@ async def change_membership(
     with keeping_an_owner():
         done = await conn.execute(_CHANGE, tenant_id, user_id, role.value, custom_role_id, list(sponsor_ids))
     return str(done) == "UPDATE 1"
+
+
+async def choose_mail(conn: Connection, tenant_id: UUID, user_id: UUID, *, delivery_mail: bool) -> bool:
+    """Note whether a member wants to hear of flights; ``False`` when they are no member."""
+    return str(await conn.execute(_CHOOSE_MAIL, tenant_id, user_id, delivery_mail)) == "UPDATE 1"
 
 
 async def end_membership(conn: Connection, tenant_id: UUID, user_id: UUID, *, now: dt.datetime) -> bool:

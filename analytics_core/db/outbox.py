@@ -144,7 +144,7 @@ async def queue_mail(conn: Connection, mail: Mail, *, now: dt.datetime, tenant: 
     """Have a mail sent once the transaction commits.
 
     Args:
-        conn: As the role that authenticates, or as the API for its tenant; in the action's transaction.
+        conn: As the role that authenticates, as ingest, or as the API for its tenant; in the action's transaction.
         mail: What is sent.
         now: Aware instant.
         tenant: Whose mail it is, so that it goes with the tenant; as the API, that of the transaction. ``None`` for

@@ -8,6 +8,7 @@ from litestar import Request, Response, get
 
 from analytics_core.db.campaigns import list_campaigns
 from analytics_core.db.deliveries import read_campaign_delivery, read_cutoff
+from analytics_core.db.flight_alerts import read_alerts
 from analytics_core.db.links import list_links
 from analytics_core.db.performances import read_performance
 from analytics_core.db.promo_codes import CodeFilter, list_promo_codes
@@ -61,6 +62,8 @@ async def show_campaign(request: Request[Any, Any, Any]) -> Response[Any]:
     async with resources_of(request).database.tenant(tenant, snapshot=True) as conn:
         cutoff = await read_cutoff(conn)
         found = await read_campaign_delivery(conn, tenant.tenant_id, wanted, now=now)
+        flight_ids = [one.terms.flight_id for one in found.delivery.flights]
+        alerts = await read_alerts(conn, tenant.tenant_id, flight_ids)
         performance = await read_performance(conn, tenant.tenant_id, wanted, run_id=None, now=now)
         sponsor = await find_sponsor(conn, found.head.sponsor_id)
         codes = await list_promo_codes(conn, CodeFilter(campaign_id=wanted), after=None, limit=_DEVICES + 1)
@@ -78,6 +81,7 @@ async def show_campaign(request: Request[Any, Any, Any]) -> Response[Any]:
         flights=[
             (one, pace_words(one.pace)) for one in sorted(found.delivery.flights, key=lambda one: one.terms.starts_at)
         ],
+        alerts=alerts,
         placements=found.placements,
         pace=pace_words(found.delivery.pace),
         progress=read_progress(found.delivery, sum_days(found.placements), now=now),

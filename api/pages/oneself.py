@@ -11,12 +11,14 @@ from litestar.enums import MediaType
 from litestar.response import Redirect
 
 from analytics_core.errors import Conflict, InvalidInput, NotFound
+from api.auth import caller_of
 from api.errors import TooSoon
 from api.limits import REPORT_COST
 from api.oneself import (
     change_oneself,
     change_password,
     check_own_password,
+    choose_own_mail,
     close_other_sessions,
     close_own_session,
     export_oneself,
@@ -29,6 +31,7 @@ from api.pages.words import sentence
 
 __all__ = (
     "change_account",
+    "choose_account_mail",
     "export_account",
     "leave_account",
     "set_own_password",
@@ -87,6 +90,15 @@ async def change_account(request: Request[Any, Any, Any]) -> Response[Any]:
     except InvalidInput as error:
         fault, status_code = _told(error)
         return await _show(request, place="name", fault=fault, status_code=status_code)
+    return Redirect("/account?done=changed", status_code=303)
+
+
+@post("/account/mail", opt=_OPT, request_max_body_size=_MAX_BYTES, status_code=200)
+async def choose_account_mail(request: Request[Any, Any, Any]) -> Response[Any]:
+    """Say whether mail about flights of the tenant here is wanted; a box that is not ticked sends nothing."""
+    (wanted,) = await _fields(request, "delivery_mail")
+    tenant_id = caller_of(request).tenant.tenant_id
+    await choose_own_mail(request, person_here(request), tenant_id, delivery_mail=bool(wanted))
     return Redirect("/account?done=changed", status_code=303)
 
 

@@ -30,6 +30,7 @@ from api.pages.members import change_one_member, invite_member, revoke_one_invit
 from api.pages.methodology import show_methodology
 from api.pages.oneself import (
     change_account,
+    choose_account_mail,
     export_account,
     leave_account,
     set_own_password,
@@ -71,6 +72,7 @@ _CLOSED: Final = (
     add_podcast,
     add_sponsor,
     change_account,
+    choose_account_mail,
     change_one_member,
     change_sponsor,
     decide_spike,

@@ -15,9 +15,11 @@ from analytics_core.db.deliveries import (
     read_cutoff,
     read_flight_delivery,
 )
+from analytics_core.db.flight_alerts import read_alerts
 from analytics_core.db.performances import read_invoice, read_performance
 from analytics_core.db.pool import Tenant
 from analytics_core.db.reach import read_campaign_reach, read_flight_reach
+from analytics_core.flight_alerts import FlightAlert
 from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.queries import Parameter, Query, identifier
@@ -69,7 +71,8 @@ async def get_flight_delivery(request: Request[Any, Any, Any]) -> Response[Fligh
     async with resources_of(request).database.tenant(tenant, snapshot=True) as conn:
         cutoff = await read_cutoff(conn)
         found = await read_flight_delivery(conn, tenant.tenant_id, wanted, now=now)
-    return answer_with(request, FlightDeliveryAnswer.of(found, cutoff))
+        alerts = await read_alerts(conn, tenant.tenant_id, [wanted])
+    return answer_with(request, FlightDeliveryAnswer.of(found, alerts.get(wanted, FlightAlert()), cutoff))
 
 
 @get(

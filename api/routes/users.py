@@ -14,6 +14,7 @@ from api.founding import found_own_tenant
 from api.oneself import (
     change_oneself,
     change_password,
+    choose_own_mail,
     close_own_session,
     export_oneself,
     leave,
@@ -23,12 +24,13 @@ from api.pagination import LIMIT, id_cursor, write_cursor
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.common import Page
-from api.schemas.people import ChangePassword, ChangeUser, OwnData, Session, User
+from api.schemas.people import ChangeMembership, ChangePassword, ChangeUser, Membership, OwnData, Session, User
 from api.schemas.tenants import FoundTenant, Tenant
 from api.scopes import path_id
 
 __all__ = (
     "change_me",
+    "change_my_membership",
     "change_my_password",
     "delete_me",
     "end_my_session",
@@ -130,3 +132,15 @@ async def found_my_tenant(request: Request[Any, Any, Any]) -> Tenant:
     Open only where the installation says so. The slug stays for good; it is how commands name the tenant.
     """
     return await found_own_tenant(request, person_of(request), await read_json(request, FoundTenant))
+
+
+@patch(
+    "/users/me/tenants/{tenant_id:str}",
+    tags=_TAGS,
+    opt={"permission": None, "bodies": {"application/json": ChangeMembership}, "refusals": (403,)},
+)
+async def change_my_membership(request: Request[Any, Any, Any]) -> Membership:
+    """Say whether you want a mail when flights of a tenant fall behind; it goes to owners, admins and sales."""
+    wanted, person = path_id(request, "tenant_id", what="tenant"), person_of(request)
+    chosen = await read_json(request, ChangeMembership)
+    return await choose_own_mail(request, person, wanted, delivery_mail=chosen.delivery_mail)

@@ -20,10 +20,11 @@ from analytics_core.deliveries import (
     PlacementDelivery,
     sum_days,
 )
-from analytics_core.pacing import PaceState, Phase, measured_until
+from analytics_core.flight_alerts import FlightAlert
+from analytics_core.pacing import Pace, PaceState, Phase, measured_until
 from analytics_core.projections import Projection
 
-__all__ = ("CampaignDeliveryAnswer", "FlightDeliveryAnswer", "FlightFigures", "PlacementFigures")
+__all__ = ("CampaignDeliveryAnswer", "FlightDeliveryAnswer", "FlightFigures", "PlacementFigures", "pace_figures")
 
 _PLACES: Final = 4
 
@@ -45,16 +46,22 @@ class _Figures(msgspec.Struct, frozen=True, kw_only=True):
     makegood_booked: int
 
 
+def pace_figures(pace: Pace | None, reason: NoPace | None) -> dict[str, Any]:
+    """Show how something stands beside what was due, or why that has no meaning."""
+    return {
+        "expected": None if pace is None else pace.expected,
+        "index": None if pace is None else float(round(pace.index, _PLACES)),
+        "state": None if pace is None else pace.state,
+        "pace_reason": reason,
+    }
+
+
 def _figures(found: Delivery, booked: int | None) -> dict[str, Any]:
-    pace = found.pace
     return {
         "booked": booked,
         "delivered": found.delivered,
         "delivered_strict": found.delivered_strict,
-        "expected": None if pace is None else pace.expected,
-        "index": None if pace is None else float(round(pace.index, _PLACES)),
-        "state": None if pace is None else pace.state,
-        "pace_reason": found.pace_reason,
+        **pace_figures(found.pace, found.pace_reason),
         "projected": found.projected,
         "projected_reason": found.projected_reason,
         "makegood_owed": found.makegood_owed,
@@ -136,17 +143,27 @@ class PlacementFigures(msgspec.Struct, frozen=True, kw_only=True):
 class FlightDeliveryAnswer(FlightFigures, frozen=True, kw_only=True):
     """How a flight stands, by placement, and by UTC day with an impression.
 
-    `cutoff` is until when every hit has landed.
+    `cutoff` is until when every hit has landed. `behind_since` is since when it was seen that the flight delivers too
+    little and is not projected to make up for it, null once it has caught up; `told_at` is when owners, admins and
+    sales were last written to about it. A sponsor's login sees neither.
     """
 
+    behind_since: dt.datetime | None
+    told_at: dt.datetime | None
     placements: Sequence[PlacementFigures]
     days: Sequence[DayDelivery]
     cutoff: dt.datetime | None
 
     @classmethod
-    def of(cls, found: DeliveredFlight, cutoff: dt.datetime | None) -> FlightDeliveryAnswer:
+    def of(cls, found: DeliveredFlight, alert: FlightAlert, cutoff: dt.datetime | None) -> FlightDeliveryAnswer:
         """Show a flight."""
-        return cls(**_flight(found.delivery), **_parts(found.placements), cutoff=cutoff)
+        return cls(
+            **_flight(found.delivery),
+            behind_since=alert.behind_since,
+            told_at=alert.told_at,
+            **_parts(found.placements),
+            cutoff=cutoff,
+        )
 
 
 class CampaignDeliveryAnswer(_Figures, frozen=True, kw_only=True):

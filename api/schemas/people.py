@@ -15,6 +15,7 @@ from analytics_core.db.users import UserRow
 
 __all__ = (
     "Accepted",
+    "ChangeMembership",
     "ChangePassword",
     "ChangeUser",
     "Forgot",
@@ -100,6 +101,12 @@ class ChangeUser(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     locale: _Locale | msgspec.UnsetType = msgspec.UNSET
 
 
+class ChangeMembership(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be different where you belong."""
+
+    delivery_mail: bool
+
+
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     """An access token for the next `expires_in` seconds, and the refresh token with which the next two are had.
 
@@ -113,7 +120,10 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Membership(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant that somebody belongs to; `custom_role_id` says more than `role`, where it is set."""
+    """A tenant that somebody belongs to; `custom_role_id` says more than `role`, where it is set.
+
+    `delivery_mail` is whether they want a mail when flights fall behind, which goes to owners, admins and sales.
+    """
 
     tenant_id: UUID
     slug: str
@@ -121,6 +131,7 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     role: str
     custom_role_id: UUID | None
+    delivery_mail: bool
     created_at: dt.datetime
 
     @classmethod
@@ -133,6 +144,7 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
             status=row.status,
             role=row.role,
             custom_role_id=row.custom_role_id,
+            delivery_mail=row.delivery_mail,
             created_at=row.created_at,
         )
 

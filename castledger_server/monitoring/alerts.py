@@ -191,8 +191,8 @@ ALERTS: Final = (
         5,
         "ticket",
         "Mail has waited for {{ $value | humanizeDuration }}.",
-        "Invitations, confirmations of addresses and links to set a password anew do not go out; after two days they "
-        "are given up.",
+        "Invitations, confirmations of addresses, links to set a password anew and word of flights that are behind do "
+        "not go out; after two days they are given up.",
         "`castledger_ingest_mail_retried_total` by `reason` says why; docs/mail.md tells how the mail server is tried.",
     ),
     Alert(

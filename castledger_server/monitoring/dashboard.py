@@ -106,7 +106,9 @@ ROWS: Final = (
                     _rate(names.INGEST_MAIL_FAILED, "reason"),
                 ),
             ),
-            Panel("Flights behind", "none", (_value(names.INGEST_FLIGHTS_BEHIND),)),
+            Panel(
+                "Flights behind", "none", (_value(names.INGEST_FLIGHTS_BEHIND), _value(names.INGEST_FLIGHTS_AT_RISK))
+            ),
             Panel("Mail waiting", "s", (_value(names.INGEST_MAIL_OLDEST_SECONDS),)),
             Panel(
                 "Lists",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -87,11 +88,12 @@ def truncated(address: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 def _months(batch: Batch) -> tuple[list[int], Codes]:
     """Number the UTC months of a batch; return one instant of each, and each hit's month."""
     days = batch.at_us // _DAY_US
-    first_days, day_codes = np.unique(days, return_inverse=True)
-    months = [month_of(day * _DAY_US) for day in first_days.tolist()]
+    places, day_codes = distinct(days)
+    first_days = days[places].tolist()
+    months = [month_of(day * _DAY_US) for day in first_days]
     index = {month: place for place, month in enumerate(dict.fromkeys(months))}
     of_day = np.array([index[month] for month in months], np.int64)
-    instants = {month: day * _DAY_US for month, day in zip(months, first_days.tolist(), strict=True)}
+    instants = {month: day * _DAY_US for month, day in zip(months, first_days, strict=True)}
     return [instants[month] for month in index], of_day[day_codes]
 
 
@@ -157,9 +159,9 @@ def hash_addresses(
     """
     keyed = [hashlib.blake2b(key=month.secret, digest_size=KEY_BYTES) for month in secrets]
     keys = []
-    for place, (agent, month) in enumerate(zip(agents, months, strict=True)):
+    for (address,), agent, month in zip(struct.iter_unpack("16s", addresses), agents, months, strict=True):
         digest = keyed[month].copy()
-        digest.update(addresses[place * 16 : place * 16 + 16] + agent)
+        digest.update(address + agent)
         keys.append(digest.digest())
     return keys
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,7 +69,7 @@ async def resolve_targets(conn: Connection, batch: Batch, catalogue: Catalogue) 
         )
     ]
     resolutions, ownership = await catalogue.resolve(conn, pairs)
-    table = np.array([_row(resolution) for resolution in resolutions], np.int64).reshape(-1, 8)
+    table = np.fromiter(itertools.chain.from_iterable(map(_row, resolutions)), np.int64).reshape(-1, 8)
     return TargetColumns(
         codes=codes,
         resolutions=resolutions,

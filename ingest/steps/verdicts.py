@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,7 +17,7 @@ from analytics_core.hits import Method
 from analytics_core.judging import HitFacts, judge
 from analytics_core.profiles import DEFAULT_PROFILE, Profile
 from analytics_core.verdicts import Evidence, first_verdict
-from ingest.batches import Codes
+from ingest.batches import Codes, distinct
 
 __all__ = (
     "FactColumns",
@@ -90,7 +91,7 @@ def weigh_ranges(
     Returns:
         Each hit's range, its ``Evidence``, and whether it asked for too little.
     """
-    table = np.array(ranges, np.int64).reshape(-1, 3)[range_codes]
+    table = np.fromiter(itertools.chain.from_iterable(ranges), np.int64).reshape(-1, 3)[range_codes]
     kind, first, last = table[:, 0], table[:, 1], table[:, 2]
     believe = _believed_by_default if profile is DEFAULT_PROFILE else functools.partial(_believed, profile=profile)
     believed = [believe(*size) for size in sizes]
@@ -190,8 +191,8 @@ def judge_facts(facts: FactColumns) -> VerdictColumns:
         column: npt.NDArray[Any] = getattr(facts, name)
         packed |= column.astype(np.int64) << shift
         shift += width
-    numbers, codes = np.unique(packed, return_inverse=True)
-    bits = [judge(_unpack(number)) for number in numbers.tolist()]
+    places, codes = distinct(packed)
+    bits = [judge(_unpack(number)) for number in packed[places].tolist()]
     verdicts = [int(first_verdict(one & DEFAULT_PROFILE.excluding)) for one in bits]
     return VerdictColumns(bits=np.array(bits, np.int64)[codes], verdict=np.array(verdicts, np.int64)[codes])
 

@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import subprocess
 import sys
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import httpx
@@ -125,6 +125,19 @@ def test_no_rows_make_the_same_columns(kind: type[msgspec.Struct], row: dict[str
     assert to_polars([], kind=kind).schema == to_polars([one]).schema
     assert to_pandas([], kind=kind).dtypes.to_dict() == to_pandas([one, one]).dtypes.to_dict()
     assert (len(to_polars([], kind=kind)), len(to_pandas([], kind=kind))) == (0, 0)
+
+
+class Elsewhere(msgspec.Struct):
+    """A row of somebody else, whose instants are theirs."""
+
+    at: Annotated[dt.datetime, msgspec.Meta(tz=True)]
+    ended_at: Annotated[dt.datetime, msgspec.Meta(tz=True)] | None = None
+
+
+def test_an_instant_is_one_whoever_wrote_its_type() -> None:
+    row = Elsewhere(at=dt.datetime(2026, 11, 1, tzinfo=dt.UTC))
+    assert to_polars([row]).schema == {"at": pl.Datetime("us", "UTC"), "ended_at": pl.Datetime("us", "UTC")}
+    assert str(to_pandas([row]).dtypes["ended_at"]) == "datetime64[us, UTC]"
 
 
 def test_reports_without_rows_keep_their_columns() -> None:

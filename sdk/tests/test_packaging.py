@@ -8,6 +8,7 @@ import importlib
 import io
 import json
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
@@ -85,8 +86,8 @@ def test_the_wheel_is_small_and_holds_the_package_alone(wheel: Path) -> None:
     assert sources == {name for name in names if name.endswith(".py")}
 
 
-def _without_docstrings(source: str) -> str:
-    """Show a module's code with the lines of all of it, and no docstring."""
+def _only_code(source: str, *, is_public: bool) -> str:
+    """Show a module's code with the lines of all of it, no docstring, and what it exports where that is for all."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -96,15 +97,20 @@ def _without_docstrings(source: str) -> str:
     tree.body = [
         node for node in tree.body if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant)
     ]
+    if not is_public:
+        tree.body = [
+            node for node in tree.body if not isinstance(node, ast.Assign) or ast.unparse(node.targets[0]) != "__all__"
+        ]
     return ast.dump(tree, include_attributes=True)
 
 
 def test_the_wheels_modules_are_the_sources_without_what_is_for_whoever_changes_them(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         for path in (SDK / "src" / "castledger").rglob("*.py"):
-            source = path.read_text("utf-8")
-            built = archive.read(f"castledger/{path.relative_to(SDK / 'src' / 'castledger').as_posix()}").decode()
-            assert _without_docstrings(built) == _without_docstrings(source), path
+            source, name = path.read_text("utf-8"), path.relative_to(SDK / "src" / "castledger").as_posix()
+            built = archive.read(f"castledger/{name}").decode()
+            is_public = not re.search(r"(^|/)_(?!_init__)", name)
+            assert _only_code(built, is_public=is_public) == _only_code(source, is_public=is_public), path
             found = tokenize.generate_tokens(io.StringIO(built).readline)
             assert not [token.string for token in found if token.type == tokenize.COMMENT], path
 

@@ -109,6 +109,11 @@ LISTS: list[tuple[Ask, str, dict[str, str]]] = [
         "/attribution/conversions",
         {"action_id": str(ID), "from": "2026-11-01", "to": "2026-11-02T08:00:00+00:00"},
     ),
+    (lambda c: c.campaigns.standings(sponsor_id=ID), "/campaign-standings", {"sponsor_id": str(ID)}),
+    (lambda c: c.ad_slots.list(ID), f"/podcasts/{ID}/ad-slots", {}),
+    (lambda c: c.conversions.survey_options(str(ID)), f"/flights/{ID}/survey-options", {}),
+    (lambda c: c.links.vanity_hosts(link_id=ID), "/vanity-hosts", {"link_id": str(ID)}),
+    (lambda c: c.links.list(flight_id=ID), "/links", {"flight_id": str(ID)}),
     (lambda c: c.attribution.runs(), "/attribution/runs", {}),
     (lambda c: c.reports.list(), "/reports", {}),
     (lambda c: c.reports.shares(ID), f"/reports/{ID}/shares", {}),
@@ -129,7 +134,19 @@ READS: list[tuple[Ask, str, dict[str, str]]] = [
     ),
     (lambda c: c.campaigns.delivery(ID), f"/campaigns/{ID}/delivery", {}),
     (lambda c: c.campaigns.reach(ID), f"/campaigns/{ID}/reach", {}),
+    (lambda c: c.campaigns.flight_delivery(ID), f"/flights/{ID}/delivery", {}),
     (lambda c: c.insertion_orders.invoice(ID), f"/insertion-orders/{ID}/invoice", {}),
+    (
+        lambda c: c.insertion_orders.invoice(ID, run_id=OTHER),
+        f"/insertion-orders/{ID}/invoice",
+        {"run_id": str(OTHER)},
+    ),
+    (lambda c: c.links.qr(ID), f"/links/{ID}/qr", {"format": "svg"}),
+    (
+        lambda c: c.links.qr(str(ID), format="png", size=256, host="acme.show.example.net"),
+        f"/links/{ID}/qr",
+        {"format": "png", "size": "256", "host": "acme.show.example.net"},
+    ),
     (lambda c: c.campaigns.get_flight(ID), f"/flights/{ID}", {}),
     (lambda c: c.campaigns.get_placement(ID), f"/placements/{ID}", {}),
     (lambda c: c.promo_codes.get(ID), f"/promo-codes/{ID}", {}),
@@ -247,6 +264,28 @@ WRITES: list[tuple[Ask, str, str, Any]] = [
     (lambda c: c.campaigns.update_placement(ID, live_until=AT), "PATCH", f"/placements/{ID}", {"live_until": NOW}),
     (lambda c: c.campaigns.move_placement(ID, "go-live"), "POST", f"/placements/{ID}/go-live", None),
     (
+        lambda c: c.ad_slots.create(ID, name="Middle", position="mid", per_episode=2),
+        "POST",
+        f"/podcasts/{ID}/ad-slots",
+        {"name": "Middle", "position": "mid", "per_episode": 2},
+    ),
+    (lambda c: c.ad_slots.update(ID, max_seconds=None), "PATCH", f"/ad-slots/{ID}", {"max_seconds": None}),
+    (lambda c: c.ad_slots.archive(ID), "POST", f"/ad-slots/{ID}/archive", None),
+    (
+        lambda c: c.links.create_vanity_host(ID, host="acme.show.example.net"),
+        "POST",
+        "/vanity-hosts",
+        {"link_id": str(ID), "host": "acme.show.example.net"},
+    ),
+    (lambda c: c.links.delete_vanity_host(ID), "DELETE", f"/vanity-hosts/{ID}", None),
+    (
+        lambda c: c.conversions.create_survey_option(ID, answer="Castle Talk"),
+        "POST",
+        f"/flights/{ID}/survey-options",
+        {"answer": "Castle Talk"},
+    ),
+    (lambda c: c.conversions.delete_survey_option(ID), "DELETE", f"/survey-options/{ID}", None),
+    (
         lambda c: c.promo_codes.create(ID, count=3, prefix="CASTLE", max_redemptions=100),
         "POST",
         f"/flights/{ID}/promo-codes",
@@ -323,6 +362,8 @@ VERSIONED: list[Ask] = [
     lambda c: c.campaigns.update_flight(ID, name="Summer", version=7),
     lambda c: c.campaigns.move_placement(ID, "pull", version=7),
     lambda c: c.conversions.update_action(ID, name="Order", version=7),
+    lambda c: c.ad_slots.update(ID, name="Middle", version=7),
+    lambda c: c.ad_slots.archive(ID, version=7),
 ]
 
 
@@ -398,6 +439,16 @@ def test_a_sponsor_is_read(ask: Asking) -> None:
         "ana@shop.example.com",
         ("DE",),
     )
+
+
+def test_an_inventory_is_one_page_of_some_days(ask: Asking) -> None:
+    places = {"ad_slot_id": str(ID), "name": "Middle", "position": "mid", "total": 4, "taken": 1, "free": 3}
+    answers = Answers(httpx.Response(200, json={"data": [places]}))
+    [found] = ask(lambda c: c.ad_slots.inventory(ID, start=DAY, end=END), answers)
+    assert (found.ad_slot_id, found.taken + found.free) == (ID, found.total)
+    [request] = answers.asked
+    assert request.url.path == f"/api/v1/podcasts/{ID}/inventory"
+    assert dict(request.url.params) == {"from": "2026-11-01", "to": "2026-12-01"}
 
 
 def test_a_file_is_fetched_as_it_is(ask: Asking) -> None:

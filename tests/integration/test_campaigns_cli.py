@@ -1,4 +1,4 @@
-"""``castledger campaigns``, ``campaign`` and ``report``: told and written by command, over a running API."""
+"""``castledger campaigns``, ``sponsors`` and ``report``: told, made and written by command, over a running API."""
 
 from __future__ import annotations
 
@@ -150,8 +150,9 @@ def test_campaigns_are_listed_and_told(world: World, run: Callable[..., Run]) ->
     world.ask("POST", f"/flights/{world.flight_id}/promo-codes", {"code": "ACME20"})
     link = {"url": "https://shop.example.com/", "slug": "acme", "flight_id": str(world.flight_id)}
     world.ask("POST", "/links", link)
-    code, lines, _ = run("campaign", str(world.campaign_id))
+    code, lines, _ = run("campaign", "autumn")
     assert code == 0
+    assert run("campaign", str(world.campaign_id)).out == lines
     assert lines[:2] == ["Autumn, for Acme", "active, 2025-11-01 to 2025-11-30, budget €10,000.00"]
     told = "\n".join(lines)
     for line in (
@@ -172,9 +173,144 @@ def test_campaigns_are_listed_and_told(world: World, run: Callable[..., Run]) ->
     assert "in the end" not in told
 
     assert run("campaign", str(uuid4())).code == 1
-    assert run("campaign", "autumn") == Run(
-        2, [], "castledger: ID: 'autumn' is no id; `castledger campaigns` shows them\n"
+    assert run("campaign", "winter") == Run(
+        2, [], "castledger: CAMPAIGN: there is no campaign 'winter'; there are:\n  Autumn\n  Gone\n"
     )
+    [going_on] = run("campaigns", "--json").out
+    assert json.loads(going_on) in world.ask("GET", "/campaign-standings")["data"]
+    delivery, performance = (json.loads(line) for line in run("campaign", "autumn", "--json").out)
+    assert (delivery["delivered"], performance["cost_amount"]) == (650, 1_625)
+
+
+def test_a_campaign_is_sold_from_a_shell(world: World, run: Callable[..., Run]) -> None:
+    def done(*arguments: str) -> list[str]:
+        ended = run(*arguments)
+        assert (ended.code, ended.err) == (0, ""), ended
+        return ended.out
+
+    zenith = done("sponsors", "add", "Zenith", "--domain", "zenith.example.com")
+    assert zenith[1:] == [
+        "sponsor: Zenith, zenith.example.com",
+        "next: castledger sponsor Zenith action add Order --category purchase --event-type purchase",
+        "next: castledger campaigns add --sponsor Zenith --help",
+    ]
+    assert [line.split()[1:] for line in done("sponsors")] == [
+        ["shop", "sponsor"],
+        ["–", "Acme"],
+        ["zenith.example.com", "Zenith"],
+    ]
+    order = ("sponsor", "zenith", "action", "add", "Order", "--category", "purchase", "--event-type", "purchase")
+    assert done(*order) == ["Order counts for Zenith: events of type purchase"]
+    assert done("campaigns", "--sponsor", "Zenith") == [
+        "there is no campaign; make one:",
+        "  castledger campaigns add --sponsor Zenith --name Autumn --from 2026-11-20 --until 2026-12-31 --cpm 25.00 "
+        "--currency EUR --booked 100000",
+    ]
+
+    selling = ("campaigns", "add", "--sponsor", "zenith", "--name", "Long Run", "--from", "2025-11-01")
+    terms = ("--until", "2027-11-01", "--cpm", "25.00", "--currency", "EUR", "--booked", "100000")
+    shown = done(*selling, *terms, "--dry-run")
+    assert [line.partition(" {")[0] for line in shown] == [
+        "would ask: POST /api/v1/campaigns",
+        "would ask: POST /api/v1/campaigns/{campaign_id}/flights",
+        "nothing was changed",
+    ]
+    assert run(*selling, "--until", "2099-12-31", *terms[2:]).code == 1
+    sold = done(*selling, *terms)
+    assert sold[1:] == [
+        "campaign: Long Run, for Zenith, 2025-11-01 to 2027-11-01",
+        "state: draft",
+        "flight: Long Run, 2025-11-01 to 2027-11-01, €25.00 a thousand impressions, 100,000 impressions booked",
+        "next: castledger campaign 'Long Run' place EPISODE",
+    ]
+    campaign_id = sold[0].removeprefix("campaign_id: ")
+    assert world.ask("GET", f"/campaigns/{campaign_id}")["budget_amount"] == 250_000
+
+    early = run("campaign", "long run", "activate")
+    assert early.code == 1
+    assert "the campaign has no placement, no promo code or link" in early.err
+    assert "the flight is in Episode 1 already" in run("campaign", "long run", "place", "1", "episode 1").err
+    assert world.ask("GET", f"/placements?campaign_id={campaign_id}")["data"] == []
+    assert run("campaign", "long run", "place", "Episode").err.startswith(
+        "castledger: EPISODE: 2 episodes are named 'Episode'; give an id:\n"
+    )
+    placed = done("campaign", "long run", "place", "episode 1", "2", "--dynamic", "--position", "pre")
+    assert [line.partition(", downloads count ")[0] for line in placed] == [
+        "placed: Episode 1 (Podcast 1), pre-roll",
+        "placed: Episode 2 (Podcast 1), pre-roll",
+    ]
+    assert {
+        (one["delivery"], one["position"], one["host_read"])
+        for one in world.ask("GET", f"/placements?campaign_id={campaign_id}")["data"]
+    } == {("dynamic", "pre", True)}
+    again = ("campaign", "long run", "place", "2", "--dynamic", "--position", "pre")
+    twice = run(*again)
+    assert (twice.code, twice.out) == (2, [])
+    assert twice.err.startswith("castledger: EPISODE: the flight is in Episode 2 already, pre-roll; with --again")
+    assert len(done(*again, "--again")) == 1
+    assert done("campaign", "long run", "go-live", "2") == ["live: Episode 2, pre-roll, 0 downloads"] * 2
+    assert done("campaign", "long run", "miss", "2") == ["missed: Episode 2, pre-roll, 0 downloads"] * 2
+    assert run("campaign", "long run", "pull", "2").err.startswith(
+        "castledger: EPISODE: there is no episode of the campaign '2'; there are:\n  Episode 1\n"
+    )
+    later = ("--name", "Later", "--from", "2027-10-01", "--booked", "500")
+    assert done("campaign", "long run", "flight", "add", *later)[0] == (
+        "flight: Later, 2027-10-01 to 2027-11-01, €25.00 a thousand impressions, 500 impressions booked"
+    )
+    outside = run(
+        "campaign", "long run", "flight", "add", "--name", "x", "--from", "2027-10-01", "--until", "2028-01-01"
+    )
+    assert outside.err.startswith("castledger: --until: is after the campaign ends, on 2027-11-01")
+    several = run("campaign", "long run", "code", "add", "ZENITH20")
+    assert (several.code, several.err) == (
+        2,
+        "castledger: --flight: the campaign has several; say which:\n  Long Run\n  Later\n",
+    )
+    assert done("campaign", "long run", "code", "add", "zenith20", "--flight", "later") == ["code: ZENITH20"]
+    assert len(done("campaign", campaign_id, "code", "add", "--count", "3", "--prefix", "ZE", "--flight", "later")) == 3
+    shop = ("https://zenith.example.com/", "--slug", "zenith", "--click-id", "--flight", "long run")
+    assert done("campaign", "long run", "link", "add", *shop) == [
+        "link: https://pod.example.com/go/zenith",
+        "leads to: https://zenith.example.com/",
+    ]
+    assert done("campaign", "long run", "activate") == ["Long Run is active, 2025-11-01 to 2027-11-01"]
+    assert done("campaign", "long run", "pause") == ["Long Run is paused, 2025-11-01 to 2027-11-01"]
+    paused = run("campaign", "long run", "pause")
+    assert (paused.code, "resume" in paused.err) == (1, True)
+    # What was said before the action holds for it too.
+    [moved] = done("campaign", "--json", "long run", "resume")
+    assert (json.loads(moved)["campaign_id"], json.loads(moved)["status"]) == (campaign_id, "active")
+
+    # A run is asked for; nobody makes it here.
+    waiting = run("sponsor", "zenith", "attribute", *DAYS, "--model", "last", "--wait", "0")
+    [asked] = world.ask("GET", "/attribution/runs")["data"][-1:]
+    assert (waiting.code, asked["models"], asked["from"]) == (1, ["last"], "2025-11-01T00:00:00Z")
+    assert waiting.err.splitlines()[1].startswith(f"castledger: the run {asked['run_id']} is queued after 0 s; ")
+    assert done("campaign", "long run", "cancel") == ["Long Run is cancelled, 2025-11-01 to 2027-11-01"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--cpm", "25.00", "--currency", "EUR"], "--budget: is needed: what it may cost follows from --flat alone"),
+        (["--flat", "25.00", "--currency", "eur"], "--currency: has to be a currency of ISO 4217"),
+        (["--flat", "25,00", "--currency", "EUR"], "--flat: has to be an amount such as 1234.50"),
+        (["--flat", "25.00", "--currency", "EUR", "--until", "2025-10-01"], "--until: is the last day, and not before"),
+        (["--flat", "25.00", "--currency", "EUR", "--until", "9999-12-31"], "--until: is the last day of the calendar"),
+        (
+            ["--flat", "25.00", "--currency", "EUR", "--from", "monday"],
+            "--from: is a date such as 2026-11-01, not 'mon",
+        ),
+    ],
+)
+def test_what_cannot_be_sold_is_said_before_anything_is_made(
+    arguments: list[str], complaint: str, run: Callable[..., Run], world: World
+) -> None:
+    days = ("--from", "2025-11-01", "--until", "2025-11-30")
+    refused = run("campaigns", "add", "--sponsor", "Acme", "--name", "x", *days, *arguments)
+    assert (refused.code, refused.out) == (2, [])
+    assert refused.err.startswith(f"castledger: {complaint}")
+    assert len(world.ask("GET", "/campaigns")["data"]) == 2
 
 
 def test_a_report_is_asked_for_waited_for_and_written(world: World, run: Callable[..., Run], tmp_path: Path) -> None:
@@ -183,7 +319,7 @@ def test_a_report_is_asked_for_waited_for_and_written(world: World, run: Callabl
     assert late.code == 1
     report_id = late.err.split()[2]
     assert late.err.splitlines()[1:] == [
-        f"castledger: the report is queued after 0 s; later: castledger report fetch {report_id}"
+        f"castledger: the report {report_id} is queued after 0 s; later: castledger report fetch {report_id}"
     ]
     assert not out.exists()
 
@@ -192,10 +328,16 @@ def test_a_report_is_asked_for_waited_for_and_written(world: World, run: Callabl
     maker.start()
     fetched = run("report", "fetch", report_id, "--out", str(out))
     maker.join()
-    assert fetched == Run(0, [], f"castledger: {out}: {out.stat().st_size:,} bytes\n")
+    *progress, written = fetched.err.splitlines()
+    assert (fetched.code, fetched.out, written) == (0, [], f"castledger: {out}: {out.stat().st_size:,} bytes")
+    assert all(line.endswith(" % is made") for line in progress), progress
     assert out.read_bytes() == world.api.get(f"/reports/{report_id}/file", {})
     rows = list(csv.DictReader(out.read_text().splitlines()))
     assert [row["delivered"] for row in rows if row["table"] == "flights"] == ["650"]
+    shared = run("report", "share", report_id, "--days", "3", "--max-views", "2")
+    assert (shared.code, [line.partition(" ")[0] for line in shared.out]) == (0, ["token:", "no", "good"])
+    [share] = world.ask("GET", f"/reports/{report_id}/shares")["data"]
+    assert (share["max_views"], share["state"]) == (2, "open")
     params = world.ask("GET", f"/reports/{report_id}")["params"]
     sponsor_id = world.ask("GET", "/sponsors")["data"][0]["sponsor_id"]
     assert (params["from"], params["to"], params["sponsor_id"]) == ("2025-11-01", "2025-12-01", sponsor_id)
@@ -240,6 +382,7 @@ def test_other_kinds_of_reports_and_what_fails(
         (["delivery", *DAYS, "--out", "/tmp"], "--out: /tmp is a folder; name a file in it"),
         (["delivery", *DAYS, "--out", "/nowhere/at/all.csv"], "--out: there is no folder /nowhere/at"),
         (["fetch", "x"], "ID: 'x' is no id; it was told when the report was asked for"),
+        (["share", "x"], "ID: 'x' is no id; it was told when the report was asked for"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_asked_for(

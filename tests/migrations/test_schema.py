@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 from importlib import resources
@@ -95,3 +96,25 @@ async def test_partitions_are_made_on_demand_and_once(database: DatabaseSettings
         "ts.listener_events_20261031",
         "ts.listener_events_20261101",
     ]
+
+
+@pytest.mark.usefixtures("native")
+async def test_who_waits_for_another_who_makes_partitions_finds_them(database: DatabaseSettings) -> None:
+    first, second, observer = [await asyncpg.connect(str(database.url)) for _ in range(3)]
+    for conn in (first, second):
+        await conn.execute("set role castledger_ingest")
+    for function in ("ops.ensure_partitions", "ops.ensure_event_partitions"):
+        statement = f"select {function}(array['2026-10-31']::date[])"
+        transaction = first.transaction()
+        await transaction.start()
+        await first.execute(statement)
+        waiting = asyncio.create_task(second.execute(statement))
+        while not await observer.fetchval(
+            "select exists (select from pg_locks where not granted and pid = $1)", second.get_server_pid()
+        ):
+            assert not waiting.done()
+            await asyncio.sleep(0.01)
+        await transaction.commit()
+        await waiting
+    for conn in (first, second, observer):
+        await conn.close()

@@ -20,7 +20,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from analytics_core.agent_lists import LIST_FILES
+from analytics_core.campaigns import Model, Position
+from analytics_core.conversions import ActionCategory, Counting
 from analytics_core.errors import ConfigError
+from castledger_server import argument_kinds
 from castledger_server.api_access import Api, ApiRefusal, find_api
 from castledger_server.cli import main
 from castledger_server.commands import classify_lines, find_public_url
@@ -105,13 +108,32 @@ def test_a_list_is_read_to_its_end_a_page_at_a_time() -> None:
     ]
 
 
+def test_what_there_is_to_choose_from_is_what_the_rules_have() -> None:
+    assert tuple(Model) == argument_kinds.MODELS
+    assert tuple(Position) == argument_kinds.POSITIONS
+    assert tuple(ActionCategory) == argument_kinds.CATEGORIES
+    assert tuple(Counting) == argument_kinds.COUNTINGS
+
+
 def test_help_names_every_command_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
     assert caught.value.code == 0
     said = capsys.readouterr().out
     services = ("tracker", "collector", "ingest", "api", "migrate")
-    ours = ("up", "doctor", "podcast", "feed", "classify", "explain", "campaigns", "campaign", "report")
+    ours = (
+        "up",
+        "doctor",
+        "podcast",
+        "feed",
+        "classify",
+        "explain",
+        "sponsors",
+        "sponsor",
+        "campaigns",
+        "campaign",
+        "report",
+    )
     for command in (*services, *ours):
         assert re.search(rf"\n    {command}\s", said)
     assert "castledger up --data-dir" in said

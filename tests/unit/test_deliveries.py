@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_core.deliveries import (
+    CampaignPace,
     Charge,
     DayDelivery,
     Delivery,
@@ -23,6 +24,7 @@ from analytics_core.deliveries import (
     charge_flight,
     deliver_campaign,
     deliver_flight,
+    pace_campaign,
     sum_days,
 )
 from analytics_core.money import CurrencyMismatch, Money
@@ -115,6 +117,10 @@ def test_a_campaign_is_the_sum_of_its_flights_and_absent_figures_have_a_reason(
         assert whole.pace.delivered == sum(one.delivered for one in begun)
         indices = [one.pace.index for one in begun if one.pace is not None]
         assert min(indices) <= whole.pace.index <= max(indices)
+    paced = pace_campaign([(one.terms, one.delivered) for one in flights], now=NOW)
+    assert paced == CampaignPace(
+        booked=whole.booked, delivered=whole.delivered, pace=whole.pace, pace_reason=whole.pace_reason
+    )
     owed = [one.makegood_owed for one in flights if one.makegood_owed is not None]
     assert whole.makegood_owed == (sum(owed) if owed else None)
 

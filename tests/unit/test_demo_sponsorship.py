@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
+from uuid import UUID
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analytics_core.redemptions import open_redemptions
 from castledger_server.demo.sponsorship.comparing import Found, compare, credit_of, leaked, true_credit, weigh
+from castledger_server.demo.sponsorship.telling import write_list
 from castledger_server.demo.sponsorship.truth import make_world
-from castledger_server.demo.sponsorship.world import GRACE, SIZES, Conversion, Fate, Leak, Signal, World
+from castledger_server.demo.sponsorship.world import GRACE, SIZES, Conversion, Fate, Leak, Signal, World, is_listed
 
 _FIRST_DAY = dt.date(2026, 3, 1)
 _SEEDS = st.integers(0, 2**31 - 1)
@@ -123,6 +126,28 @@ def test_what_knows_the_cause_is_never_wrong(seed: int) -> None:
     named = weigh(world, "named", credit_of({one.external_id: _found(one) for one in world.conversions}), everybody)
     assert 0 < named.right_ppm < 1_000_000
     assert named.uncaused_ppm > 0
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=_SEEDS)
+def test_hosts_are_typed_where_there_are_some_and_lists_say_what_events_would(seed: int) -> None:
+    world = _world(seed)
+    typed = [one for one in world.clicks if one.is_typed]
+    assert 0 < len(typed) < len(world.clicks)
+    assert all(world.campaigns[one.campaign].vanity_host is not None for one in typed)
+    events = [one for one in world.events if is_listed(one)]
+    redeemed = [one for one in world.events if one.type == "purchase" and one.promo_code is not None]
+    assert 0 < len(events) < len(redeemed)
+    now = dt.datetime.combine(_FIRST_DAY, dt.time(), dt.UTC) + dt.timedelta(days=31)
+    listed = open_redemptions(write_list(events), action_id=UUID(int=1), currency=None, tz=None)
+    assert listed.ignored == []
+    for row, event in zip(listed.rows(now=now), events, strict=True):
+        assert not row.faults
+        told = row.conversion
+        assert told is not None
+        assert (told.external_id, told.occurred_at, told.promo_code) == (event.external_id, event.at, event.promo_code)
+        assert (told.value_amount, told.customer_id) == (event.value_amount, event.customer)
+        assert (told.referrer_host is None) is (event.referrer is None)
 
 
 def test_sums_are_those_of_the_conversions() -> None:

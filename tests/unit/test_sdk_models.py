@@ -32,17 +32,22 @@ from api.schemas import (
     redemptions,
     reports,
     sponsors,
+    standings,
+    survey_options,
     unknown_hosts,
+    vanity_hosts,
 )
 from castledger.attribution import Category
 
 PAIRS: list[tuple[type[msgspec.Struct], type[msgspec.Struct]]] = [
+    (castledger.AdSlot, placements.AdSlot),
     (castledger.ApiKey, keys.ApiKey),
     (castledger.AttributionResult, attribution_runs.AttributionResult),
     (castledger.AttributionRun, attribution_runs.AttributionRun),
     (castledger.ByteRange, analytics.ByteRangeAnswer),
     (castledger.Campaign, campaigns.Campaign),
     (castledger.CampaignCredit, attribution_runs.CampaignCredit),
+    (castledger.CampaignStanding, standings.CampaignStanding),
     (castledger.ClickReport, clicks.ClicksAnswer),
     (castledger.ClickRow, clicks.ClickFigure),
     (castledger.ClickTotals, clicks.ClickTotals),
@@ -85,13 +90,16 @@ PAIRS: list[tuple[type[msgspec.Struct], type[msgspec.Struct]]] = [
     (castledger.PromoCode, promo_codes.PromoCode),
     (castledger.Report, reports.Report),
     (castledger.Share, reports.Share),
+    (castledger.SlotPlaces, placements.SlotPlaces),
     (castledger.Ranked, overviews.TopValue),
     (castledger.Ranking, overviews.Top),
     (castledger.Sponsor, sponsors.Sponsor),
+    (castledger.SurveyOption, survey_options.SurveyOption),
     (castledger.TakenRedemptions, redemptions.TakenRedemptions),
     (castledger.Targeting, rules.Targeting),
     (castledger.UnknownHost, unknown_hosts.UnknownHost),
     (castledger.Utm, links.Utm),
+    (castledger.VanityHost, vanity_hosts.VanityHost),
     (castledger.VerdictCount, analytics.VerdictFigure),
 ]
 

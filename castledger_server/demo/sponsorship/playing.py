@@ -49,21 +49,24 @@ from castledger_server.demo.sponsorship.telling import (
     Agreed,
     add_podcasts,
     agree,
+    make_keys,
     tell_clicks,
     tell_downloads,
     tell_events,
+    tell_lists,
 )
 from castledger_server.demo.sponsorship.truth import make_world
-from castledger_server.demo.sponsorship.world import Size, World
+from castledger_server.demo.sponsorship.world import Size, World, is_listed
 from castledger_server.demo.stage import replaying_collector, replaying_tracker, wait_until_landed
 from castledger_server.demo.tenancy import found_tenant, make_tenant, only_demo, remove_tenant
+from ingest.rollups import refresh_rollups
 
 __all__ = ("run_sponsorship",)
 
 _APPLICATION: Final = "castledger demo"
 _PATIENCE_S: Final = 180.0
+_SUM_UP_S: Final = 600.0
 _LOOK_S: Final = 1.0
-_LOOK_AT_FIGURES_S: Final = 4.0
 
 
 def run_sponsorship(seed: int, size: Size, settings: Settings, environ: Mapping[str, str]) -> int:
@@ -96,7 +99,9 @@ async def _run(seed: int, size: Size, settings: Settings, environ: Mapping[str, 
         tenant, key = await make_tenant(conn, key_file)
         try:
             api = Api(running.answers["api_url"], key)
-            agreed = await _tell(world, api, key, spool_dir, settings, environ)
+            keys = await asyncio.to_thread(make_keys, api, world, now=SystemClock().now())
+            apis = [Api(running.answers["api_url"], one) for one in keys]
+            agreed = await _tell(world, api, apis, key, spool_dir, settings, environ)
             impressions = await _settle(database, tenant, api, world, agreed)
             say("attributing")
             results = await _attribute(api, world, agreed)
@@ -119,12 +124,18 @@ async def _run(seed: int, size: Size, settings: Settings, environ: Mapping[str, 
 
 
 async def _tell(
-    world: World, api: Api, key: str, spool_dir: Path, settings: Settings, environ: Mapping[str, str]
+    world: World,
+    api: Api,
+    apis: Sequence[Api],
+    key: str,
+    spool_dir: Path,
+    settings: Settings,
+    environ: Mapping[str, str],
 ) -> Agreed:
     """Tell the ledger all that happens in the world, each part when what it refers to is known."""
     registry = settings.tracker.registry_path
     say(f"adding {len(world.podcasts)} podcasts")
-    episodes = await asyncio.to_thread(add_podcasts, api, world)
+    episodes = await asyncio.to_thread(add_podcasts, apis, world)
     say(f"agreeing on {len(world.campaigns)} campaigns")
 
     async def listen() -> None:
@@ -132,20 +143,26 @@ async def _tell(
             with Progress(len(world.downloads)) as progress:
                 await tell_downloads(port, world, progress=progress)
 
-    # The API lets itself be asked so often and no oftener; meanwhile there is time to listen.
-    agreed, _ = await asyncio.gather(asyncio.to_thread(agree, api, world, episodes), listen())
+    agreed, _ = await asyncio.gather(asyncio.to_thread(agree, apis, world, episodes), listen())
+
+    hosts = [campaign.vanity_host for campaign in world.campaigns if campaign.vanity_host is not None]
 
     async def is_known() -> bool:
-        links = (await asyncio.to_thread(read_registry, registry)).links
-        return all(links.get(slug) is not None for slug in agreed.slugs)
+        known = await asyncio.to_thread(read_registry, registry)
+        return all(known.links.get(slug) is not None for slug in agreed.slugs) and all(
+            known.vanity_hosts.get(host) is not None for host in hosts
+        )
 
     await _wait_until(is_known, "the tracker is not told of the demo's links")
     async with replaying_tracker(spool_dir, environ, registry=registry) as port:
         click_ids = await tell_clicks(port, world, agreed.slugs)
     say("waiting until all of it has landed")
     await wait_until_landed(spool_dir)
+    # Refunds of orders in them are events.
+    say("sending the lists of shops that keep one")
+    await asyncio.to_thread(tell_lists, api, world, agreed)
     events_dir = settings.collector.spool_dir
-    say(f"telling {len(world.events):,} events")
+    say(f"telling {sum(not is_listed(event) for event in world.events):,} events")
     async with replaying_collector(events_dir, environ, registry=registry) as port:
         await tell_events(port, key, world, agreed, click_ids)
     await wait_until_landed(events_dir)
@@ -181,21 +198,23 @@ async def _settle(
 async def _wait_until_delivered(pool: Pool, api: Api, world: World, agreed: Agreed) -> dict[tuple[int, int], int]:
     """Wait until placements have delivered what they have to; what does not come is left to be shown."""
     delivered: dict[tuple[int, int], int] = {}
-    waiting = [campaign.number for campaign in world.campaigns]
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        async with connection(pool) as conn:
-            is_summed_up = not await count_marks(conn)
-        for number in waiting:
-            delivered |= await asyncio.to_thread(_read_delivered, api, agreed, number)
-        waiting = [
-            number
-            for number in waiting
-            if any(count != delivered.get(key) for key, count in world.delivered.items() if key[0] == number)
-        ]
-        if not waiting or is_summed_up or time.monotonic() > deadline:
-            return delivered
-        await asyncio.sleep(_LOOK_AT_FIGURES_S)
+    deadline = time.monotonic() + _SUM_UP_S
+    # One after the other, as a key may ask only so often.
+    for campaign in world.campaigns:
+        while True:
+            async with connection(pool) as conn:
+                # Beside ingest, which rests for as long as it took, as somebody may want the database.
+                has_worked = await refresh_rollups(conn)
+                is_summed_up = not await count_marks(conn)
+            delivered |= await asyncio.to_thread(_read_delivered, api, agreed, campaign.number)
+            is_there = all(
+                count == delivered.get(key) for key, count in world.delivered.items() if key[0] == campaign.number
+            )
+            if is_there or is_summed_up or time.monotonic() > deadline:
+                break
+            if not has_worked:
+                await asyncio.sleep(_LOOK_S)
+    return delivered
 
 
 def _read_delivered(api: Api, agreed: Agreed, campaign: int) -> dict[tuple[int, int], int]:

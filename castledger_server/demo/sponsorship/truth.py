@@ -293,7 +293,8 @@ class _Maker:
     def _click(self, campaign: Campaign, at: dt.datetime, who: int) -> int:
         # What lies beyond the end is not told, and neither is the purchase that it leads to.
         if at < self.end:
-            self.clicks.append(Click(at, campaign.number, self.listeners[who].address))
+            is_typed = campaign.vanity_host is not None and len(self.clicks) % 2 == 1
+            self.clicks.append(Click(at, campaign.number, self.listeners[who].address, is_typed))
         return len(self.clicks) - 1
 
     def _buy_without_cause(self) -> None:

@@ -30,6 +30,7 @@ __all__ = (
     "World",
     "counts_once",
     "currency_of",
+    "is_listed",
 )
 
 GRACE: Final = dt.timedelta(days=7)
@@ -150,6 +151,11 @@ class Campaign(NamedTuple):
         """By which it is found again."""
         return f"Campaign {self.number + 1:02d}"
 
+    @property
+    def vanity_host(self) -> str | None:
+        """A name that is said in the episode and typed in, which every other campaign has."""
+        return None if self.number % 2 else f"tide-{self.number + 1:02d}.example.net"
+
     def knows_code(self, at: dt.datetime) -> bool:
         """Tell whether its code is taken, if only as a late one."""
         return self.starts_at <= at < self.ends_at + GRACE
@@ -165,11 +171,12 @@ class Download(NamedTuple):
 
 
 class Click(NamedTuple):
-    """A click on a campaign's link."""
+    """A click on a campaign's link, or on its vanity host."""
 
     at: dt.datetime
     campaign: int
     address: str
+    is_typed: bool = False
 
 
 class Event(NamedTuple):
@@ -196,6 +203,11 @@ class Event(NamedTuple):
     survey_answer: str | None = None
     referrer: str | None = None
     refund_id: str | None = None
+
+
+def is_listed(event: Event) -> bool:
+    """Tell whether a shop tells of a purchase in a list of redemptions: some do, of all their codes."""
+    return event.type == "purchase" and event.promo_code is not None and event.sponsor % 4 == 1
 
 
 class Conversion(NamedTuple):

@@ -31,6 +31,8 @@ from castledger.links import AsyncLinks, Links
 from castledger.podcasts import AsyncPodcasts, Podcasts
 from castledger.reports import AsyncReports, Reports
 from castledger.sponsorship import (
+    AdSlots,
+    AsyncAdSlots,
     AsyncCampaigns,
     AsyncInsertionOrders,
     AsyncPromoCodes,
@@ -132,6 +134,7 @@ class Castledger:
         self.sponsors = Sponsors(self)
         self.insertion_orders = InsertionOrders(self)
         self.campaigns = Campaigns(self)
+        self.ad_slots = AdSlots(self)
         self.promo_codes = PromoCodes(self)
         self.conversions = Conversions(self)
         self.reports = Reports(self)
@@ -298,6 +301,7 @@ class AsyncCastledger:
         self.sponsors = AsyncSponsors(self)
         self.insertion_orders = AsyncInsertionOrders(self)
         self.campaigns = AsyncCampaigns(self)
+        self.ad_slots = AsyncAdSlots(self)
         self.promo_codes = AsyncPromoCodes(self)
         self.conversions = AsyncConversions(self)
         self.reports = AsyncReports(self)

@@ -44,6 +44,7 @@ __all__ = (
     "LONGEST_NAP_S",
     "LOOK_S",
     "Delivery",
+    "Intake",
     "ThreadDelivery",
     "append_bounded",
     "make_reply",
@@ -116,7 +117,39 @@ def post(http: httpx.Client, step: Post, counts: Counts) -> Reply | str:
         return type(error).__name__
 
 
-class Delivery(ABC):
+class Intake:
+    """What ``track`` does with events that are not taken: they are counted, and told of."""
+
+    counts: Counts
+
+    def __init__(self, *, is_enabled: bool, is_strict: bool) -> None:
+        self.is_taking = self._is_enabled = is_enabled
+        self._is_strict = is_strict
+
+    def turn_away(self) -> None:
+        """Take no event: a client that is not enabled does nothing, and what comes after its end is lost."""
+        if self._is_enabled:
+            self.counts.lose("closed")
+            self.counts.tell_of_losses()
+
+    def refuse(self, error: Exception) -> None:
+        """Count an event that could not be taken.
+
+        Args:
+            error: Why; anything else than a refusal comes of code of the host's, such as a mapping's or a time zone's,
+                and is not shown, since it may quote what the event holds.
+
+        Raises:
+            EventRefused: The client is strict.
+        """
+        if not isinstance(error, EventRefused):
+            error = EventRefused("event", "invalid", f"event: cannot be read ({type(error).__name__})")
+        self.counts.refuse(error)
+        if self._is_strict:
+            raise error
+
+
+class Delivery(Intake, ABC):
     """Events from ``track`` to the collector."""
 
     def __init__(self, options: EventOptions, on_error: Listener | None, *, tls: ssl.SSLContext) -> None:
@@ -128,7 +161,7 @@ class Delivery(ABC):
         if options.spool_dir is not None and options.is_enabled:
             self._folder = open_folder(options.spool_dir)
         self._begin(Counts(on_error))
-        self.is_taking = options.is_enabled
+        super().__init__(is_enabled=options.is_enabled, is_strict=options.is_strict)
         _live.add(self)
         _watch_process()
 
@@ -177,28 +210,6 @@ class Delivery(ABC):
     @abstractmethod
     def close(self, timeout: float) -> None:
         """Send what waits, for *timeout* seconds at most, and take no more events."""
-
-    def turn_away(self) -> None:
-        """Take no event: a client that is not enabled does nothing, and what comes after its end is lost."""
-        if self.options.is_enabled:
-            self.counts.lose("closed")
-            self.counts.tell_of_losses()
-
-    def refuse(self, error: Exception) -> None:
-        """Count an event that could not be taken.
-
-        Args:
-            error: Why; anything else than a refusal comes of code of the host's, such as a mapping's or a time zone's,
-                and is not shown, since it may quote what the event holds.
-
-        Raises:
-            EventRefused: The client is strict.
-        """
-        if not isinstance(error, EventRefused):
-            error = EventRefused("event", "invalid", f"event: cannot be read ({type(error).__name__})")
-        self.counts.refuse(error)
-        if self.options.is_strict:
-            raise error
 
     def lose_newest(self) -> None:
         """Count an event for which there is no room."""

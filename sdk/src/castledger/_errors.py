@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 __all__ = (
+    "UNREADABLE",
     "APIConnectionError",
     "APIError",
     "APITimeout",
@@ -29,6 +30,10 @@ __all__ = (
     "ValidationError",
     "error_of",
 )
+
+
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What is raised by an answer that is no JSON, or of another form."""
 
 
 class CastledgerError(Exception):
@@ -218,7 +223,7 @@ def error_of(status: int, body: bytes, *, base_url: str, request_id: str | None,
     """Make the error that an answer stands for; a body that is no problem document is no further trouble."""
     try:
         problem = msgspec.json.decode(body, type=_Problem)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         problem = _Problem()
     kind = _KINDS.get(status, ServerError if status >= 500 else BadRequest)
     silence = f"no reason was given; is it Castledger's API that answers at {base_url}?"

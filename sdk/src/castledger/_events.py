@@ -20,7 +20,16 @@ import msgspec
 
 from castledger._errors import EventRefused
 
-__all__ = ("MAX_EVENT_BYTES", "TYPES", "Event", "EventIds", "PropertyValue", "encode_event")
+__all__ = (
+    "MAX_EVENT_BYTES",
+    "MAX_PROMO_CHARS",
+    "SLUG",
+    "TYPES",
+    "Event",
+    "EventIds",
+    "PropertyValue",
+    "encode_event",
+)
 
 PropertyValue: TypeAlias = str | int | float | bool | None
 """What a property of an event may be."""
@@ -34,7 +43,7 @@ MAX_EVENT_BYTES: Final = 32 * 1024
 _CUSTOM_TYPE: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 # As a link's target is told it (22 characters of base64, the last of which holds two bits), or in hexadecimal.
 _CLICK_ID: Final = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]|[0-9A-Fa-f]{8}(-?)(?:[0-9A-Fa-f]{4}\1){3}[0-9A-Fa-f]{12}")
-_SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # A host, perhaps a user before and a port behind it, and no blank or control character anywhere.
@@ -43,7 +52,7 @@ _URL: Final = re.compile(
     r"(?::[0-9]{0,5})?(?:[/?#][^\s\x00-\x20\x7f]*)?"
 )
 _PROPERTY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-_MAX_PROMO_CHARS: Final = 64
+MAX_PROMO_CHARS: Final = 64
 _MAX_ID_CHARS: Final = 128
 _MAX_URL_CHARS: Final = 2048
 _MAX_AMOUNT: Final = 10**15
@@ -182,7 +191,7 @@ def _custom_type(value: object) -> str:
 
 def _link(value: object) -> str:
     slug = _exact_text("link", value).lower()
-    if _SLUG.fullmatch(slug) is None:
+    if SLUG.fullmatch(slug) is None:
         raise _refuse("link", "invalid", "is the slug of a link")
     return slug
 
@@ -293,9 +302,9 @@ def encode_event(event: Event, *, ids: EventIds, now: dt.datetime) -> bytes:
     event.occurred_at = now if event.occurred_at is None else _occurred_at(event.occurred_at, now)
     # What is right as a rule is found right here; calls cost more than all questions, on the caller's own time.
     if (text := event.promo_code) is not None and not (
-        type(text) is str and 0 < len(text) <= _MAX_PROMO_CHARS and text.isprintable()
+        type(text) is str and 0 < len(text) <= MAX_PROMO_CHARS and text.isprintable()
     ):
-        event.promo_code = _label("promo_code", text, _MAX_PROMO_CHARS)
+        event.promo_code = _label("promo_code", text, MAX_PROMO_CHARS)
     if (text := event.customer_id) is not None and not (
         type(text) is str and 0 < len(text) <= _MAX_ID_CHARS and text.isprintable()
     ):

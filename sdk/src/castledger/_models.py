@@ -49,6 +49,7 @@ __all__ = (
     "Tabular",
     "UnknownHost",
     "Utm",
+    "VanityHost",
     "VerdictCount",
 )
 
@@ -194,6 +195,18 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     sponsor_id: UUID | None = None
     campaign_id: UUID | None = None
     flight_id: UUID | None = None
+    archived_at: Instant | None = None
+
+
+class VanityHost(msgspec.Struct, frozen=True, kw_only=True):
+    """A host of its own for a link, whatever path is asked for; ``url`` is what you hand out."""
+
+    vanity_host_id: UUID
+    host: str
+    url: str
+    link_id: UUID
+    slug: str
+    created_at: Instant
     archived_at: Instant | None = None
 
 

@@ -16,7 +16,14 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from castledger._errors import APIConnectionError, APITimeout, ConfigurationError, UnexpectedAnswer, error_of
+from castledger._errors import (
+    UNREADABLE,
+    APIConnectionError,
+    APITimeout,
+    ConfigurationError,
+    UnexpectedAnswer,
+    error_of,
+)
 
 # httpx takes longer to import than all else here: whoever makes a client waits for it, and an import does not.
 if TYPE_CHECKING:
@@ -651,7 +658,7 @@ def read_answer(call: Call[T], answer: Answer, *, base_url: str) -> T:
     # An answer without a body, as 204 is, is read as null.
     try:
         return msgspec.json.decode(answer.content or b"null", type=call.kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise UnexpectedAnswer(
             f"{base_url}{call.path} answered with something else than Castledger does ({error}): base_url points to "
             "something else, or its version and this SDK's are too far apart.",

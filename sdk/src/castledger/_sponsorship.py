@@ -12,10 +12,12 @@ from castledger._errors import FieldError
 from castledger._models import Instant
 
 __all__ = (
+    "AdSlot",
     "AttributionResult",
     "AttributionRun",
     "Campaign",
     "CampaignCredit",
+    "CampaignStanding",
     "Contact",
     "Conversion",
     "ConversionAction",
@@ -36,7 +38,9 @@ __all__ = (
     "PromoCode",
     "Report",
     "Share",
+    "SlotPlaces",
     "Sponsor",
+    "SurveyOption",
     "TakenRedemptions",
     "Targeting",
 )
@@ -126,6 +130,34 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: Instant | None = None
 
 
+class CampaignStanding(msgspec.Struct, frozen=True, kw_only=True):
+    """How a campaign stands.
+
+    Attributes:
+        conversions: Known for sure by the attribution run ``run_id``; ``None`` without one.
+        cpa_amount: ``cost_amount`` by them.
+    """
+
+    campaign_id: UUID
+    sponsor_id: UUID
+    sponsor_name: str
+    name: str
+    status: str
+    starts_on: dt.date
+    ends_on: dt.date
+    currency: str
+    delivered: int
+    booked: int | None = None
+    expected: int | None = None
+    index: float | None = None
+    state: str | None = None
+    pace_reason: str | None = None
+    cost_amount: int | None = None
+    run_id: UUID | None = None
+    conversions: float | None = None
+    cpa_amount: int | None = None
+
+
 class Flight(msgspec.Struct, frozen=True, kw_only=True):
     """A flight of a campaign.
 
@@ -153,6 +185,31 @@ class Flight(msgspec.Struct, frozen=True, kw_only=True):
     booked_impressions: int | None = None
     window_days: int | None = None
     makegood_of: UUID | None = None
+
+
+class AdSlot(msgspec.Struct, frozen=True, kw_only=True):
+    """Room in each episode of a podcast, for ``per_episode`` placements at a time."""
+
+    ad_slot_id: UUID
+    podcast_id: UUID
+    name: str
+    position: str
+    per_episode: int
+    version: int
+    created_at: Instant
+    max_seconds: int | None = None
+    archived_at: Instant | None = None
+
+
+class SlotPlaces(msgspec.Struct, frozen=True, kw_only=True):
+    """The places of a slot in some episodes: all, those that a placement has, and the others."""
+
+    ad_slot_id: UUID
+    name: str
+    position: str
+    total: int
+    taken: int
+    free: int
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
@@ -291,6 +348,18 @@ class ConversionVerdicts(msgspec.Struct, frozen=True, kw_only=True):
     created: int
     repeated: int
     refused: int
+
+
+class SurveyOption(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer that stands for a flight; once it is archived, for none."""
+
+    survey_option_id: UUID
+    sponsor_id: UUID
+    campaign_id: UUID
+    flight_id: UUID
+    answer: str
+    created_at: Instant
+    archived_at: Instant | None = None
 
 
 class TakenRedemptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
-from castledger._errors import CastledgerError, EventRefused, EventsHeldUp, EventsLost
+from castledger._errors import UNREADABLE, CastledgerError, EventRefused, EventsHeldUp, EventsLost
 from castledger._requests import __version__
 
 __all__ = (
@@ -393,7 +393,7 @@ def read_verdicts(body: bytes, count: int) -> tuple[Verdict, ...] | None:
     """
     try:
         results = msgspec.json.decode(body, type=_Answer).results
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
     return results if len(results) == count else None
 
@@ -402,7 +402,7 @@ def read_problem_code(body: bytes) -> str | None:
     """Read the code of a refusal; ``None`` when something else than the collector answered."""
     try:
         return msgspec.json.decode(body, type=_Problem).code
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 

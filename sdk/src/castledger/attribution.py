@@ -19,6 +19,7 @@ from castledger._sponsorship import (
     ConversionAction,
     ConversionVerdicts,
     Model,
+    SurveyOption,
     TakenRedemptions,
 )
 
@@ -269,6 +270,25 @@ class Conversions(Noun):
             "adjusted_at": adjusted_at,
         }
         return Call(Conversion, "POST", f"/attribution/conversions/{path_id(conversion_id)}/adjust", json=fields)
+
+    @sends
+    def create_survey_option(self, flight_id: UUID | str, *, answer: str) -> Call[SurveyOption]:
+        """Have an answer to the question where somebody heard of the sponsor stand for a flight.
+
+        Raises:
+            Conflict: ``answer_taken``: it stands for another one.
+        """
+        return Call(SurveyOption, "POST", f"/flights/{path_id(flight_id)}/survey-options", json={"answer": answer})
+
+    @pages
+    def survey_options(self, flight_id: UUID | str) -> Paged[SurveyOption]:
+        """Go through the answers that stand for a flight; deleted ones too."""
+        return Paged(SurveyOption, f"/flights/{path_id(flight_id)}/survey-options")
+
+    @sends
+    def delete_survey_option(self, survey_option_id: UUID | str) -> Call[None]:
+        """Have an answer stand for nothing any more."""
+        return Call(type(None), "DELETE", f"/survey-options/{path_id(survey_option_id)}")
 
     @sends
     def answer_survey(self, *, action_id: UUID | str, external_id: str, answer: str) -> Call[Conversion]:

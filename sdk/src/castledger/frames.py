@@ -19,7 +19,6 @@ import msgspec
 
 from castledger._errors import MissingExtra
 from castledger._models import Curve, CurvePoint, Instant, Table, Tabular
-from castledger._requests import Items
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +53,8 @@ class Column(NamedTuple):
 
 def strip_optional(annotation: Any) -> tuple[Any, bool]:
     """Take ``None`` off a type; tell whether it was there."""
-    if annotation is Instant:
+    # Equal, and not the same: typing gives one that is equal back where it has it already.
+    if annotation == Instant:
         return Instant, False
     if typing.get_origin(annotation) in (types.UnionType, typing.Union):
         args = [arg for arg in typing.get_args(annotation) if arg is not type(None)]
@@ -64,7 +64,7 @@ def strip_optional(annotation: Any) -> tuple[Any, bool]:
 
 def kind_of(annotation: Any) -> str:
     """Tell what values of a type are: as a column's ``kind``."""
-    if annotation is Instant:
+    if annotation == Instant:
         return "instant"
     for name, of in (("bool", bool), ("int", int), ("float", float), ("day", dt.date)):
         if annotation is of:
@@ -112,8 +112,8 @@ def _flatten_curves(curves: Sequence[Any]) -> Table:
 def _read(source: Tabular | Iterable[Any], kind: type[Any] | None) -> Table:
     if isinstance(source, Tabular):
         return source.as_table()
-    if isinstance(source, Items):
-        kind = source.kind
+    # A list of the client says what it is of.
+    kind = getattr(source, "kind", kind)
     rows = list(source)
     kind = kind or (type(rows[0]) if rows else None)
     if kind is None:

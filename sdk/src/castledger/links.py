@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
 from uuid import UUID
 
 from msgspec import UNSET, UnsetType
 
-from castledger._models import ClickReport, Link, Utm
+from castledger._models import ClickReport, Link, Utm, VanityHost
 from castledger._nouns import AsyncNoun, Noun, pages, sends
 from castledger._requests import (
     Call,
@@ -53,9 +54,9 @@ class Links(Noun):
         return Call(Link, "POST", "/links", json={**fields, "flight_id": flight_id or UNSET})
 
     @pages
-    def list(self, *, sponsor_id: UUID | str | None = None) -> Paged[Link]:
-        """Go through all links, or a sponsor's, in the order in which they were made; deleted ones too."""
-        return Paged(Link, "/links", given(sponsor_id=sponsor_id))
+    def list(self, *, sponsor_id: UUID | str | None = None, flight_id: UUID | str | None = None) -> Paged[Link]:
+        """Go through all links, or a sponsor's or a flight's, in the order of their making; deleted ones too."""
+        return Paged(Link, "/links", given(sponsor_id=sponsor_id, flight_id=flight_id))
 
     @sends
     def get(self, link_id: UUID | str) -> Call[Link]:
@@ -85,6 +86,44 @@ class Links(Noun):
     def delete(self, link_id: UUID | str) -> Call[None]:
         """Take a link away: trackers then answer 404. Its clicks stay, and nobody else gets its slug."""
         return Call(type(None), "DELETE", f"/links/{path_id(link_id)}")
+
+    @sends
+    def qr(
+        self,
+        link_id: UUID | str,
+        *,
+        format: Literal["svg", "png"] = "svg",  # noqa: A002 - the API calls it so
+        size: int | None = None,
+        host: str | None = None,
+    ) -> Call[bytes]:
+        """Draw a link as a QR code.
+
+        Args:
+            link_id: Which.
+            format: How it is drawn.
+            size: Pixels a side, of a PNG the most; 512 unless given.
+            host: One of its vanity hosts, to be drawn instead of its short address.
+
+        Raises:
+            Conflict: ``no_public_url``: it has no short address yet.
+        """
+        params = given(format=format, size=size, host=host)
+        return Call(bytes, "GET", f"/links/{path_id(link_id)}/qr", params=params)
+
+    @sends
+    def create_vanity_host(self, link_id: UUID | str, *, host: str) -> Call[VanityHost]:
+        """Have a host lead to a link within two seconds; point its name at the tracker first."""
+        return Call(VanityHost, "POST", "/vanity-hosts", json={"host": host, "link_id": link_id})
+
+    @pages
+    def vanity_hosts(self, *, link_id: UUID | str | None = None) -> Paged[VanityHost]:
+        """Go through all vanity hosts, or a link's; deleted ones too."""
+        return Paged(VanityHost, "/vanity-hosts", given(link_id=link_id))
+
+    @sends
+    def delete_vanity_host(self, vanity_host_id: UUID | str) -> Call[None]:
+        """Take a host away: it leads nowhere then, and may lead to another link."""
+        return Call(type(None), "DELETE", f"/vanity-hosts/{path_id(vanity_host_id)}")
 
     @sends
     def clicks(

@@ -13,7 +13,9 @@ from castledger._models import ClickReport, Utm
 from castledger._nouns import AsyncNoun, Noun, pages, sends
 from castledger._requests import Call, Interval, Moment, Paged, given, given_range, path_id
 from castledger._sponsorship import (
+    AdSlot,
     Campaign,
+    CampaignStanding,
     Contact,
     Flight,
     InsertionOrder,
@@ -23,11 +25,15 @@ from castledger._sponsorship import (
     Placement,
     Pricing,
     PromoCode,
+    SlotPlaces,
     Sponsor,
     Targeting,
 )
 
 __all__ = (
+    "AdSlotFields",
+    "AdSlots",
+    "AsyncAdSlots",
     "AsyncCampaigns",
     "AsyncInsertionOrders",
     "AsyncPromoCodes",
@@ -70,6 +76,13 @@ class FlightFields(TypedDict, total=False):
     booked_impressions: int | None
     window_days: int | None
     measurement_days: int
+
+
+class AdSlotFields(TypedDict, total=False):
+    """What may be said of a slot beside its name and position."""
+
+    per_episode: int
+    max_seconds: int | None
 
 
 class PlacementFields(TypedDict, total=False):
@@ -226,9 +239,10 @@ class InsertionOrders(Noun):
         return Call(InsertionOrder, "POST", f"/insertion-orders/{path_id(insertion_order_id)}/cancel", version=version)
 
     @sends
-    def invoice(self, insertion_order_id: Id) -> Call[dict[str, Any]]:
+    def invoice(self, insertion_order_id: Id, *, run_id: Id | None = None) -> Call[dict[str, Any]]:
         """Show what each flight costs by what is known; as the API writes it."""
-        return Call(dict[str, Any], "GET", f"/insertion-orders/{path_id(insertion_order_id)}/invoice")
+        path = f"/insertion-orders/{path_id(insertion_order_id)}/invoice"
+        return Call(dict[str, Any], "GET", path, params=given(run_id=run_id))
 
 
 class AsyncInsertionOrders(AsyncNoun, InsertionOrders):
@@ -370,6 +384,11 @@ class Campaigns(Noun):
         """Show what is booked, delivered, expected and owed, by flight; as the API writes it."""
         return Call(dict[str, Any], "GET", f"/campaigns/{path_id(campaign_id)}/delivery")
 
+    @pages
+    def standings(self, *, sponsor_id: Id | None = None) -> Paged[CampaignStanding]:
+        """Go through campaigns, in the order in which they were made, and how each stands."""
+        return Paged(CampaignStanding, "/campaign-standings", given(sponsor_id=sponsor_id))
+
     @sends
     def reach(self, campaign_id: Id) -> Call[dict[str, Any]]:
         """Show how many listeners a campaign reached, by month; as the API writes it."""
@@ -433,6 +452,11 @@ class Campaigns(Noun):
         return Call(Flight, "POST", f"/flights/{path_id(flight_id)}/cancel", version=version)
 
     @sends
+    def flight_delivery(self, flight_id: Id) -> Call[dict[str, Any]]:
+        """Show of a flight what :meth:`delivery` shows of a campaign."""
+        return Call(dict[str, Any], "GET", f"/flights/{path_id(flight_id)}/delivery")
+
+    @sends
     def create_placement(
         self,
         flight_id: Id,
@@ -494,6 +518,58 @@ class Campaigns(Noun):
 
 class AsyncCampaigns(AsyncNoun, Campaigns):
     """:class:`Campaigns`, awaited."""
+
+
+class AdSlots(Noun):
+    """What every episode of a podcast has room for."""
+
+    @sends
+    def create(
+        self,
+        podcast_id: Id,
+        *,
+        name: str,
+        position: Literal["pre", "mid", "post"],
+        **fields: Unpack[AdSlotFields],
+    ) -> Call[AdSlot]:
+        """Give a podcast's episodes a slot."""
+        required = {"name": name, "position": position}
+        return Call(AdSlot, "POST", f"/podcasts/{path_id(podcast_id)}/ad-slots", json={**required, **fields})
+
+    @pages
+    def list(self, podcast_id: Id) -> Paged[AdSlot]:
+        """Go through a podcast's slots, archived ones too."""
+        return Paged(AdSlot, f"/podcasts/{path_id(podcast_id)}/ad-slots")
+
+    @sends
+    def update(
+        self,
+        ad_slot_id: Id,
+        *,
+        version: int | None = None,
+        name: str | UnsetType = UNSET,
+        position: Literal["pre", "mid", "post"] | UnsetType = UNSET,
+        **fields: Unpack[AdSlotFields],
+    ) -> Call[AdSlot]:
+        """Change what is given; what is placed stays where it is."""
+        changes = {"name": name, "position": position}
+        path = f"/ad-slots/{path_id(ad_slot_id)}"
+        return Call(AdSlot, "PATCH", path, json={**changes, **fields}, version=version)
+
+    @sends
+    def archive(self, ad_slot_id: Id, *, version: int | None = None) -> Call[AdSlot]:
+        """Put a slot away: nothing new is placed in it."""
+        return Call(AdSlot, "POST", f"/ad-slots/{path_id(ad_slot_id)}/archive", version=version)
+
+    @pages
+    def inventory(self, podcast_id: Id, *, start: dt.date, end: dt.date) -> Paged[SlotPlaces]:
+        """Count the places of each slot in the episodes published on the UTC days from *start* to before *end*."""
+        path = f"/podcasts/{path_id(podcast_id)}/inventory"
+        return Paged(SlotPlaces, path, given_range(start, end), limit=None)
+
+
+class AsyncAdSlots(AsyncNoun, AdSlots):
+    """:class:`AdSlots`, awaited."""
 
 
 class PromoCodes(Noun):

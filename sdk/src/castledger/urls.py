@@ -14,13 +14,15 @@ from typing import Final
 from urllib.parse import quote, unquote_plus
 from uuid import UUID
 
+from castledger._events import SLUG
+
 __all__ = ("CLICK_PARAMETER", "find_click_id", "link_url", "prefix_url", "with_click_id", "with_utm")
 
 CLICK_PARAMETER: Final = "cl_click"
 """Under which name a click's id reaches a link's target."""
 
-_UTM: Final = ("source", "medium", "campaign", "term", "content")
-_MAX_UTM_CHARS: Final = 200
+UTM: Final = ("source", "medium", "campaign", "term", "content")
+MAX_UTM_CHARS: Final = 200
 _URL: Final = re.compile(r"(https?)://([^/?#]*)", re.IGNORECASE)
 _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([1-9][0-9]{0,4}))?")
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
@@ -29,7 +31,6 @@ _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 _MAX_HOST_CHARS: Final = 253
 _UNSAFE: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _PREFIX: Final = re.compile(r"https?://[^?#]*/e(?:,[^/?#]*)?/", re.IGNORECASE)
-_SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 
 
 def format_click_id(click_id: UUID) -> str:
@@ -135,7 +136,7 @@ def link_url(public_url: str, slug: str, *, utm: Mapping[str, str] | None = None
     _check("public_url", public_url)
     if "?" in public_url or "#" in public_url:
         raise ValueError("public_url: has a query or a fragment")
-    if not _SLUG.fullmatch(slug.lower()):
+    if not SLUG.fullmatch(slug.lower()):
         raise ValueError("slug: has 1 to 64 letters a to z, digits and hyphens, with no hyphen at an end")
     return with_utm(f"{public_url.rstrip('/')}/go/{slug.lower()}", utm or {})
 
@@ -156,11 +157,11 @@ def with_utm(url: str, utm: Mapping[str, str]) -> str:
     """
     _check("url", url)
     for name, value in utm.items():
-        if name not in _UTM:
-            raise ValueError(f"utm: has {', '.join(_UTM)}, and {name!r} is none of them")
-        if len(value) > _MAX_UTM_CHARS:
-            raise ValueError(f"utm: {name} is longer than {_MAX_UTM_CHARS} characters")
-    return _set_parameters(url, {f"utm_{name}": utm[name] for name in _UTM if name in utm})
+        if name not in UTM:
+            raise ValueError(f"utm: has {', '.join(UTM)}, and {name!r} is none of them")
+        if len(value) > MAX_UTM_CHARS:
+            raise ValueError(f"utm: {name} is longer than {MAX_UTM_CHARS} characters")
+    return _set_parameters(url, {f"utm_{name}": utm[name] for name in UTM if name in utm})
 
 
 def with_click_id(url: str, click_id: UUID) -> str:

@@ -365,6 +365,7 @@ BODIES: Final[Mapping[str, Sequence[Mapping[str, Any]]]] = {
     "accept_spike": [{"reason": "a crawler"}],
     "adjust_conversion": [{"kind": "retract"}],
     "answer_survey": [{"action_id": "{action_id}", "external_id": "order-1", "answer": "The Daily"}],
+    "change_my_membership": [{"delivery_mail": False}],
     "create_conversion_action": [{"sponsor_id": "{sponsor_id}", "name": "Signup", "category": "signup"}],
     "create_attribution_run": [{"sponsor_id": "{sponsor_id}", "from": _DAY, "to": "2026-11-03"}],
     "create_ad_slot": [{"name": "First", "position": "pre"}],

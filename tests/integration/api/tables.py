@@ -27,6 +27,8 @@ ROWS: Final[Mapping[str, str]] = {
     " values ($1, 'links', 'total', now(), 'test')",
     "app.clicks": "insert into app.clicks (tenant_no, link_no, occurred_at, segment_no, ordinal, is_bot)"
     " select $2, link_no, now(), 1, 1000 + $3::integer, false from app.links where tenant_id = $1 limit 1",
+    "app.flight_alerts": "insert into app.flight_alerts (tenant_id, flight_id, behind_since)"
+    " select $1, flight_id, now() from app.flights where tenant_id = $1 limit 1",
     "app.conversion_adjustments": "insert into app.conversion_adjustments (tenant_id, adjustment_id, conversion_id,"
     " kind, said_hash, adjusted_at, received_at) select $1, gen_random_uuid(), conversion_id, 'retract',"
     " sha256($3::bytea), now(), now() from app.conversions where tenant_id = $1 limit 1",

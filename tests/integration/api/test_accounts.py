@@ -176,6 +176,29 @@ async def test_oneself_is_read_and_changed(api: Api, ledger: Ledger) -> None:
     assert "Brien" not in str(dict(entry))
 
 
+async def test_who_wants_no_mail_of_flights_says_so_for_each_tenant(api: Api, ledger: Ledger) -> None:
+    await ledger.make_key("other")
+    await make_person(ledger, "ann@example.com", "home", "other")
+    await make_person(ledger, "bob@example.com", "home")
+    key = (await sign_in(api)).access
+    home, other = (await api.get("/users/me", key=key)).json()["tenants"]
+    assert (home["delivery_mail"], other["delivery_mail"]) == (True, True)
+    path = f"/users/me/tenants/{home['tenant_id']}"
+    changed = await api.request("PATCH", path, key=key, json={"delivery_mail": False})
+    assert (changed.status_code, changed.json()) == (200, home | {"delivery_mail": False})
+    assert [row["delivery_mail"] for row in (await api.get("/users/me", key=key)).json()["tenants"]] == [False, True]
+    bob = (await sign_in(api, "bob@example.com")).access
+    assert [row["delivery_mail"] for row in (await api.get("/users/me", key=bob)).json()["tenants"]] == [True]
+    # Of a tenant that one does not belong to, and of none, there is nothing to say.
+    for tenant_id in (other["tenant_id"], "01900000-0000-7000-8000-000000000009"):
+        path = f"/users/me/tenants/{tenant_id}"
+        problem(await api.request("PATCH", path, key=bob, json={"delivery_mail": False}), 404, "not_found")
+    for wrong in ({}, {"delivery_mail": None}, {"delivery_mail": True, "role": "owner"}):
+        assert (await api.request("PATCH", path, key=bob, json=wrong)).status_code == 422
+    entries = await ledger.ingest.fetch("select after from app.audit_log where action = 'membership.change'")
+    assert [row["after"] for row in entries] == [{"delivery_mail": False}]
+
+
 async def test_an_api_key_is_nobody(api: Api) -> None:
     for method, path in (("GET", "/users/me"), ("DELETE", "/users/me"), ("POST", "/auth/logout")):
         problem(await api.request(method, path), 403, "forbidden")

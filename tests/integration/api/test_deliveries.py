@@ -422,6 +422,25 @@ async def test_the_page_about_delivery_asks_for_what_there_is(api: Api, world: W
     assert shown["index"] == shown["delivered"] / shown["expected"]
 
 
+async def test_a_flight_says_since_when_it_is_behind_to_all_but_its_sponsor(
+    api: Api, ledger: Ledger, world: World
+) -> None:
+    path = f"/flights/{world.flight_id}/delivery"
+    assert pick(await api.data(path), "behind_since", "told_at") == {"behind_since": None, "told_at": None}
+    await ledger.operator.execute(
+        """insert into app.flight_alerts (tenant_id, flight_id, behind_since, told_at)
+        values ($1, $2, '2026-11-09T08:00Z', '2026-11-09T09:00Z')""",
+        world.campaign.tenant.tenant_id,
+        world.flight_id,
+    )
+    told = {"behind_since": "2026-11-09T08:00:00Z", "told_at": "2026-11-09T09:00:00Z"}
+    assert pick(await api.data(path), "behind_since", "told_at") == told
+    user_id = await make_person(ledger, "sam@example.com", "home", role=RoleName.SPONSOR)
+    await hold(api, ledger, user_id, str(world.campaign.sponsor_id))
+    seen = await api.data(path, key=(await sign_in(api, "sam@example.com")).access)
+    assert pick(seen, "behind_since", "told_at") == {"behind_since": None, "told_at": None}
+
+
 async def test_who_has_seen_it_is_told_so(api: Api, world: World) -> None:
     path = f"/campaigns/{world.campaign.campaign_id}/delivery"
     tag = (await api.get(path)).headers["etag"]

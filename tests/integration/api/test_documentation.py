@@ -53,6 +53,7 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
     assert document["openapi"] == "3.1.0"
     operations = {(method, path) for path, methods in document["paths"].items() for method in methods}
     assert operations == {
+        ("get", "/api/v1/campaign-standings"),
         ("get", "/api/v1/campaigns/{campaign_id}/delivery"),
         ("get", "/api/v1/campaigns/{campaign_id}/performance"),
         ("get", "/api/v1/campaigns/{campaign_id}/reach"),
@@ -231,6 +232,7 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("get", "/api/v1/users/me/export"),
         ("post", "/api/v1/users/me/password"),
         ("post", "/api/v1/users/me/tenants"),
+        ("patch", "/api/v1/users/me/tenants/{tenant_id}"),
         ("get", "/api/v1/users/me/sessions"),
         ("delete", "/api/v1/users/me/sessions/{session_id}"),
     }

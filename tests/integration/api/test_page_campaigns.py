@@ -97,6 +97,20 @@ async def test_models_stand_beside_each_other_with_the_one_agreed_on_marked(
         assert page.texts(f"{rows}/th/span[@class='state']") == ["agreed on"]
 
 
+async def test_a_flight_that_is_behind_says_since_when(app: Litestar, api: Api, ledger: Ledger, world: World) -> None:
+    async with Browser.open(app) as browser:
+        await browser.sign_in(api.key)
+        page = await browser.get(f"/campaigns/{world.campaign.campaign_id}")
+        assert "behind since" not in page.answer.text
+        await ledger.operator.execute(
+            "insert into app.flight_alerts (tenant_id, flight_id, behind_since) values ($1, $2, '2026-11-09T08:00Z')",
+            world.campaign.tenant.tenant_id,
+            world.flight_id,
+        )
+        page = await browser.get(f"/campaigns/{world.campaign.campaign_id}")
+        assert "; behind since 9 Nov 2026" in page.answer.text
+
+
 async def test_what_is_no_campaign_is_not_found(app: Litestar, api: Api) -> None:
     async with Browser.open(app) as browser:
         await browser.sign_in(api.key)

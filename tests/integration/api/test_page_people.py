@@ -219,6 +219,27 @@ async def test_name_and_language_are_changed(app: Litestar, api: Api, ledger: Le
         assert str((await browser.get("/account")).find("//input[@name='name']/@value")[0]) == "Ana <b>"
 
 
+async def test_who_sells_says_whether_they_want_mail_about_flights(app: Litestar, api: Api, ledger: Ledger) -> None:
+    await make_person(ledger, ANN, "home", role=RoleName.SALES)
+    await make_person(ledger, "bob@example.com", "home", role=RoleName.VIEWER)
+    tick = "//input[@name='delivery_mail']"
+    async with Browser.open(app) as browser:
+        await enter(browser)
+        page = await browser.get("/account")
+        assert len(page.find(f"{tick}[@checked]")) == 1
+        # A box that is not ticked is not sent.
+        fields = {name: value for name, value in page.fields("/account/mail").items() if name != "delivery_mail"}
+        await browser.http.post("/account/mail", data=fields, headers={"Origin": ORIGIN})
+        page = await browser.get("/account")
+        assert (len(page.find(tick)), len(page.find(f"{tick}[@checked]"))) == (1, 0)
+        page = await browser.send(page, "/account/mail", {"delivery_mail": "yes"})
+        assert page.texts("//*[@role='status']") == ["Saved."]
+        assert len(page.find(f"{tick}[@checked]")) == 1
+    async with Browser.open(app) as browser:
+        await enter(browser, "bob@example.com")
+        assert not (await browser.get("/account")).find(tick)
+
+
 async def test_a_password_is_changed_by_who_knows_it_and_other_sessions_end(
     app: Litestar, api: Api, ledger: Ledger
 ) -> None:

@@ -7,11 +7,19 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
+import asyncpg
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from analytics_core.db.hits import HitColumns
+from analytics_core.db.hits import (
+    HitColumns,
+    copy_downloads,
+    copy_hits,
+    encode_hits,
+    ensure_partitions,
+    find_partitions,
+)
 from analytics_core.downloads import Download, merge
 from analytics_core.verdicts import Evidence
 from ingest.steps.listeners import pack_keys, unpack_key
@@ -99,6 +107,25 @@ async def test_downloads_are_the_same_whichever_way_they_are_written(ledger: Led
     assert {(row["segment_no"], row["ordinal"]): tuple(row[name] for name in _DIMENSIONS) for row in rows} == {
         (won.segment_no, won.ordinal): dimensions[won.segment_no, won.ordinal] for won in expected.values()
     }
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("native")
+async def test_a_day_has_partitions_that_take_its_rows_and_no_others(ledger: Ledger) -> None:
+    hits = next(_batches(np.random.default_rng(0)))
+    hits = hits.select(hits.day == _FIRST_DAY)
+    async with ledger.conn.transaction():
+        await ensure_partitions(ledger.conn, [DAY, DAY + dt.timedelta(days=1)])
+        own = await find_partitions(ledger.conn, DAY)
+        other = await find_partitions(ledger.conn, DAY + dt.timedelta(days=1))
+        await copy_hits(ledger.conn, encode_hits(hits), partition=own.hits)
+        assert await copy_downloads(ledger.conn, pick_winners(hits), partition=own.downloads)
+    assert await ledger.conn.fetchval("select count(*) from ts.listener_events") == len(hits)
+    assert await ledger.conn.fetchval("select count(*) from ts.downloads") == len(pick_winners(hits))
+    with pytest.raises(asyncpg.CheckViolationError):
+        await copy_hits(ledger.conn, encode_hits(hits), partition=other.hits)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await copy_downloads(ledger.conn, pick_winners(hits), partition=other.downloads)
 
 
 @pytest.mark.anyio

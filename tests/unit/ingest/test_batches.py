@@ -27,7 +27,7 @@ from analytics_core.skew import MAX_AHEAD_US
 from analytics_core.spool import HEADER_BYTES, ROW_BYTES, decode_hits, read_frames
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Evidence, Verdict, first_verdict
-from ingest.batches import ROW_DTYPE, Batch, Piece, build_batch, distinct, text_bytes
+from ingest.batches import ODD, ROW_DTYPE, Batch, Piece, build_batch, distinct, text_bytes
 from ingest.secrets import MonthSecret
 from ingest.steps.listeners import hash_addresses, hash_tenants, pack_keys, truncated, unpack_key
 from ingest.steps.verdicts import FactColumns, eligible_evidence, judge_facts, weigh_ranges
@@ -148,6 +148,23 @@ def test_distinct_finds_each_combination_once(rows: list[tuple[int, int, int]]) 
         combinations = [tuple(row[number] for number in chosen) for row in rows]
         assert len(places) == len(set(combinations))
         assert [combinations[places[code]] for code in codes] == combinations
+
+
+@given(st.lists(st.tuples(st.integers(-3, 2**40), st.integers(0, 5)), min_size=1, max_size=40))
+def test_distinct_keeps_narrow_combinations_in_their_order(rows: list[tuple[int, int]]) -> None:
+    for wide in (rows, [(number % 7, other) for number, other in rows]):
+        places, _ = distinct(np.array([row[0] for row in wide]), np.array([row[1] for row in wide]))
+        assert [wide[place] for place in places] == sorted(set(wide))
+
+
+@given(st.lists(st.tuples(st.sampled_from([0, 1, ODD, 2 * ODD % 2**64]), st.integers(0, 3)), min_size=2, max_size=20))
+def test_distinct_tells_combinations_apart_whose_sums_are_equal(rows: list[tuple[int, int]]) -> None:
+    # (ODD, 0) and (0, 1) fold into one number, and the largest makes them too wide to be packed.
+    rows = [*rows, (ODD, 0), (0, 1), (2**64 - 1, 3)]
+    columns = (np.array([row[0] for row in rows], np.uint64), np.array([row[1] for row in rows], np.int64))
+    places, codes = distinct(*columns)
+    assert len(places) == len(set(rows))
+    assert [rows[places[code]] for code in codes] == rows
 
 
 @given(

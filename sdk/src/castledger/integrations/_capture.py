@@ -13,7 +13,8 @@ from uuid import UUID
 import msgspec
 
 from castledger._errors import ConfigurationError
-from castledger.urls import format_click_id, parse_click_id
+from castledger._events import MAX_PROMO_CHARS
+from castledger.urls import MAX_UTM_CHARS, UTM, format_click_id, parse_click_id
 
 __all__ = (
     "Attribution",
@@ -30,13 +31,11 @@ __all__ = (
 # Longer queries belong to no link that somebody follows, and reading them would cost.
 _MAX_QUERY_CHARS: Final = 8192
 _MAX_FIELDS: Final = 100
-_MAX_PROMO_CHARS: Final = 64
-_MAX_UTM_CHARS: Final = 200
 # A cookie with all its attributes has at most 4,096 bytes. Escaped, a code takes up to 768 of them, an address three
 # times its length, a referrer up to 800.
 _MAX_URL_CHARS: Final = 512
 _MAX_HOST_CHARS: Final = 255
-_UTM: Final = frozenset(("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"))
+_UTM: Final = frozenset(f"utm_{name}" for name in UTM)
 _SAFE_IN_PATH: Final = "/:@!$&'()*+=~-._"
 _DAY_S: Final = 86_400
 _COOKIE_VERSION: Final = "1"
@@ -97,7 +96,7 @@ def _parse_click_id(text: str) -> UUID | None:
 
 def _parse_promo_code(text: str) -> str | None:
     code = text.strip()
-    return code if 0 < len(code) <= _MAX_PROMO_CHARS and code.isprintable() and "\ufffd" not in code else None
+    return code if 0 < len(code) <= MAX_PROMO_CHARS and code.isprintable() and "\ufffd" not in code else None
 
 
 def _pairs(query: str) -> list[tuple[str, str]]:
@@ -118,7 +117,7 @@ def _landing_url(scheme: str, host: str, path: str, pairs: list[tuple[str, str]]
     if _NETLOC.fullmatch(host) is None:
         return None
     url = f"{scheme}://{host}{quote(path or '/', safe=_SAFE_IN_PATH, errors='replace')}"
-    utm = {name: value for name, value in pairs if name in _UTM and len(value) <= _MAX_UTM_CHARS}
+    utm = {name: value for name, value in pairs if name in _UTM and len(value) <= MAX_UTM_CHARS}
     query = urlencode(utm, errors="replace")
     return (_address(f"{url}?{query}") if query else None) or _address(url)
 

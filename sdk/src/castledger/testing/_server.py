@@ -10,16 +10,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType, TracebackType
-from typing import Annotated, Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 import httpx
 import msgspec
 
 from castledger import AsyncCastledger, Castledger, Episode, Link, Podcast
-from castledger._delivery import Delivery, track
-from castledger._errors import EventRefused
+from castledger._delivery import Delivery, Intake, track
+from castledger._errors import UNREADABLE, EventRefused
 from castledger._events import MAX_EVENT_BYTES, Event, EventIds, encode_event
+from castledger._models import Instant
 from castledger._worker import PATH, Counts, Listener, Stats
 from castledger.testing._api import Api, Downloads, Problem, answer
 
@@ -36,7 +37,6 @@ __all__ = (
 _MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
 _MAX_EVENTS: Final = 500
 _ENVELOPE: Final = frozenset(("sent_at", "library", "lost", "events"))
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 # The client's words for what is wrong, and the collector's where it has any but "invalid".
 _RULE_CODES: Final = {
     "in_future": "too_new",
@@ -84,18 +84,16 @@ def find_events(events: Iterable[RecordedEvent], fields: dict[str, Any]) -> list
     return [event for event in events if all(getattr(event, name) == value for name, value in fields.items())]
 
 
-class _Recorder:
+class _Recorder(Intake):
     """Stands where ``track`` finds a client's delivery, and has what it uses of one; nothing ever waits here."""
 
     def __init__(self, *, is_strict: bool, is_enabled: bool, on_error: Listener | None) -> None:
         self._lock = threading.RLock()
         self.events: list[RecordedEvent] = []
         self.tracked = 0
-        self.is_taking = is_enabled
         self.ids = EventIds()
         self.counts = Counts(on_error)
-        self._is_strict = is_strict
-        self._is_enabled = is_enabled
+        super().__init__(is_enabled=is_enabled, is_strict=is_strict)
 
     @property
     def queue(self) -> _Recorder:
@@ -109,24 +107,6 @@ class _Recorder:
             self.events.append(event)
             self.tracked += 1
         return False
-
-    def turn_away(self) -> None:
-        """Count an event that came after the end."""
-        if self._is_enabled:
-            self.counts.lose("closed")
-            self.counts.tell_of_losses()
-
-    def refuse(self, error: Exception) -> None:
-        """Count an event that is out of bounds.
-
-        Raises:
-            EventRefused: The client is strict.
-        """
-        if not isinstance(error, EventRefused):
-            error = EventRefused("event", "invalid", f"event: cannot be read ({type(error).__name__})")
-        self.counts.refuse(error)
-        if self._is_strict:
-            raise error
 
 
 class _Recording:
@@ -226,7 +206,7 @@ class Refusal(NamedTuple):
 
 class _Envelope(msgspec.Struct):
     events: list[msgspec.Raw]
-    sent_at: Annotated[dt.datetime, msgspec.Meta(tz=True)] | None = None
+    sent_at: Instant | None = None
     library: str | None = None
     lost: dict[str, int] = {}
 
@@ -251,7 +231,7 @@ class Collector:
         try:
             envelope = msgspec.json.decode(body, type=_Envelope)
             known = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             code = "invalid" if isinstance(error, msgspec.ValidationError) else "malformed_json"
             raise Problem(400, code, f"the body is no batch of events: {error}") from error
         if len(envelope.events) > _MAX_EVENTS:
@@ -280,7 +260,7 @@ class Collector:
         try:
             try:
                 given = msgspec.json.decode(raw, type=dict[str, Any])
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 raise EventRefused("", "invalid", f"an event is an object: {error}") from error
             ignored |= given.keys() - set(_FIELDS)
             if given.get("event_id") is None:
