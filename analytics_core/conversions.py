@@ -31,6 +31,7 @@ from analytics_core.sponsors import name_key
 
 __all__ = (
     "FIELDS",
+    "FORGOTTEN",
     "MAX_ANSWER",
     "MAX_CONVERSIONS",
     "MAX_EXTERNAL_ID",
@@ -60,6 +61,8 @@ MAX_EXTERNAL_ID: Final = 128
 """Characters of a sender's own name for something."""
 
 _HASH_BYTES: Final = 32
+FORGOTTEN: Final = bytes(_HASH_BYTES)
+"""In place of :func:`said_hash` of a conversion whose customer was erased: what it said first is not known any more."""
 
 _Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_EXTERNAL_ID)]
 _Instant: TypeAlias = Annotated[dt.datetime, msgspec.Meta(tz=True)]

@@ -79,6 +79,7 @@ from api.routes.deliveries import (
 )
 from api.routes.documentation import get_docs, get_openapi, publish
 from api.routes.erasures import create_erasure, get_erasure, list_erasures
+from api.routes.event_intake import get_intake
 from api.routes.events import list_events
 from api.routes.flights import (
     cancel_flight,
@@ -292,6 +293,7 @@ _CLOSED: Final = (
     get_flight_delivery,
     get_hit,
     get_insertion_order,
+    get_intake,
     get_inventory,
     get_invoice,
     get_leakage,

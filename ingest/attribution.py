@@ -30,7 +30,14 @@ from analytics_core.db.attribution_inputs import (
     read_inputs,
     read_null_paths,
 )
-from analytics_core.db.attribution_rows import CreditRows, add_credits, add_judged, add_totals, count_wrong
+from analytics_core.db.attribution_rows import (
+    CreditRows,
+    add_credits,
+    add_judged,
+    add_totals,
+    count_wrong,
+    forget_erased,
+)
 from analytics_core.db.attribution_runs import (
     MAX_ATTEMPTS,
     WaitingRun,
@@ -41,9 +48,11 @@ from analytics_core.db.attribution_runs import (
     list_waiting,
     note_progress,
 )
+from analytics_core.db.ownership import lock_ownership
 from analytics_core.db.pool import Connection, Pool, connection
+from analytics_core.db.redemptions import read_limits
 
-__all__ = ("MAX_CONVERSIONS", "MAX_RUN_TOUCHES", "RunLimits", "attribute_runs")
+__all__ = ("MAX_CONVERSIONS", "RunLimits", "attribute_runs")
 
 MAX_CONVERSIONS: Final = 1_000_000
 """Conversions of a run."""
@@ -185,12 +194,13 @@ async def _compute(conn: Connection, pool: Pool, waiting: WaitingRun, *, clock: 
         if expected > MAX_CONVERSIONS:
             raise TooMuch(f"there are {expected:,} conversions, and a run takes {MAX_CONVERSIONS:,}: ask for less time")
         inputs = await read_inputs(reader, scope)
+        code_limits = await read_limits(reader, scope.tenant, sponsor_id=scope.sponsor_id, cutoff_at=scope.cutoff_at)
         book = _Book([flight.campaign_id for flight in inputs.devices.flights.values()], limits.touches)
         chain = _chain(run.models, book)
         counting = dt.timedelta(days=run.params.counting_days)
         read = 0
         async for customers, clicks in read_customers(reader, scope):
-            terms = Terms(inputs.devices, clicks, inputs.exposures, counting)
+            terms = Terms(inputs.devices, clicks, inputs.exposures, code_limits, counting)
             found = await asyncio.to_thread(_judge_all, customers, terms, scope)
             for judged, is_shared in found:
                 tally.add(judged, is_shared=is_shared)
@@ -220,6 +230,9 @@ async def _compute(conn: Connection, pool: Pool, waiting: WaitingRun, *, clock: 
         if wrong:
             raise AssertionError(f"{wrong} conversions are not credited once")
         await add_totals(conn, waiting)
+        # As the last thing: no customer is erased until the run is ready.
+        await lock_ownership(conn)
+        await forget_erased(conn, waiting)
         summary = tally.summary(insufficient=insufficient, removal_ppm=removal_ppm, campaigns=book.campaigns)
         await finish_run(conn, waiting, summary, now=clock.now())
 

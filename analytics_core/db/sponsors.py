@@ -184,6 +184,7 @@ _MOVES: Final[tuple[LiteralString, ...]] = (
     "/* sponsors.move_runs */ update app.attribution_runs set sponsor_id = $2 where sponsor_id = $1",
     "/* sponsors.move_reports */ update app.reports set sponsor_id = $2 where sponsor_id = $1",
     "/* sponsors.move_reach */ update app.reach_months set sponsor_id = $2 where sponsor_id = $1",
+    "/* sponsors.move_intake */ update app.event_intake set sponsor_id = $2 where sponsor_id = $1",
 )
 
 _SHARED: Final = {

@@ -44,8 +44,8 @@ _CONVERSIONS: Final = (
 )
 _CODES: Final = (
     "Who buys without a code or link is not seen, so these figures are the least there was. Codes get around: "
-    "`coupon_referrer` came from a site that collects them, `no_exposure` when nobody had heard the ad yet. Both are "
-    "among the redemptions."
+    "`coupon_referrer` came from a site that collects them, `no_exposure` when nobody had heard the ad yet, "
+    "`over_limit` when the code had been redeemed as often as was agreed on. All are among the redemptions."
 )
 _REACH: Final = (
     "Reach is an estimate of how many people heard the ad, known for a month at a time: it is never added up over "
@@ -86,6 +86,7 @@ class CodeFigure(msgspec.Struct, frozen=True, kw_only=True):
         late: Redemptions after its end, within its grace.
         coupon_referrer: Those that came from a site that collects codes; ``None`` without an attribution run.
         no_exposure: Those before anybody had heard the ad; likewise.
+        over_limit: Those beyond how often the code was meant to be redeemed; likewise.
     """
 
     code: str
@@ -97,6 +98,7 @@ class CodeFigure(msgspec.Struct, frozen=True, kw_only=True):
     late: int
     coupon_referrer: int | None
     no_exposure: int | None
+    over_limit: int | None
 
 
 class LinkFigure(msgspec.Struct, frozen=True):
@@ -306,6 +308,7 @@ def _codes(figures: SponsorFigures) -> Table:
         Column("late"),
         Column("coupon_referrer"),
         Column("no_exposure"),
+        Column("over_limit"),
     )
     rows = [
         (
@@ -317,6 +320,7 @@ def _codes(figures: SponsorFigures) -> Table:
             one.late,
             one.coupon_referrer,
             one.no_exposure,
+            one.over_limit,
         )
         for one in figures.codes
     ]

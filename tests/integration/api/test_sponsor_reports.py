@@ -217,6 +217,7 @@ async def test_codes_and_links_have_what_came_by_them(
     await make_code(ledger, world, "SAVE20")
     await make_code(ledger, world, "EARLY", "2026-11-05T00:00+00:00")
     kept = await redeem(ledger, world, "save-20", "2026-11-07T10:00+00:00")
+    more = await redeem(ledger, world, "SAVE20", "2026-11-07T11:00+00:00")
     leaked = await redeem(ledger, world, "SAVE20", "2026-11-08T10:00+00:00")
     gone = await redeem(ledger, world, "SAVE20", "2026-11-09T10:00+00:00")
     await redeem(ledger, world, "EARLY", "2026-11-06T10:00+00:00")
@@ -233,7 +234,7 @@ async def test_codes_and_links_have_what_came_by_them(
         dt.datetime(2026, 11, 12, tzinfo=dt.UTC),
     )
     run_id = await make_run(ledger.operator, world.campaign)
-    for conversion_id, leak in ((kept, None), (leaked, "coupon_referrer")):
+    for conversion_id, leak in ((kept, None), (leaked, "coupon_referrer"), (more, "over_limit")):
         await ledger.operator.execute(
             """insert into app.attributed_conversions (tenant_id, run_id, conversion_id, sponsor_id, occurred_at,
                 status, campaign_id, flight_id, signal, leak)
@@ -253,14 +254,14 @@ async def test_codes_and_links_have_what_came_by_them(
     )
     made = await report(api, database, worker, clock, kind="sponsor", sponsor_id=world.sponsor_id)
     assert [
-        (row["code"], row["redemptions"], row["late"], row["coupon_referrer"], row["no_exposure"])
+        (row["code"], row["redemptions"], row["late"], row["coupon_referrer"], row["no_exposure"], row["over_limit"])
         for row in made["tables"]["codes"]
-    ] == [("SAVE20", 2, 0, 1, 0), ("EARLY", 1, 1, 0, 0)]
+    ] == [("SAVE20", 3, 0, 1, 0, 1), ("EARLY", 1, 1, 0, 0, 0)]
     assert [(row["flight"], row["link"], row["clicks"]) for row in made["tables"]["links"]] == [
         ("Flight", "/go/acme", 2)
     ]
     totals = made["tables"]["totals"][0]
-    assert (totals["clicks"], totals["redemptions"]) == (2, 3)
+    assert (totals["clicks"], totals["redemptions"]) == (2, 4)
     again = await report(
         api,
         database,

@@ -3,140 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from analytics_core.attribution.parameters import Model, Parameters, parse_models
-from analytics_core.clock import FixedClock
+from analytics_core.attribution.parameters import Model, Parameters
 from analytics_core.db.attribution_runs import (
     MAX_ATTEMPTS,
     MAX_WAITING,
     MovedMeanwhile,
-    RunRow,
-    add_run,
     begin_run,
     computing,
-    find_run,
     finish_run,
     list_waiting,
 )
-from analytics_core.db.pool import Pool, Tenant, connection, open_pool, tenant_transaction
+from analytics_core.db.pool import connection, tenant_transaction
 from analytics_core.db.sponsors import merge_sponsors
 from analytics_core.errors import Conflict, NotFound
-from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
-from ingest.attribution import RunLimits, attribute_runs
-from tests.attributions import START, MadeSponsor, customer, open_operator
+from ingest.attribution import RunLimits
+from tests.attributions import MadeSponsor, customer
 from tests.factories import make_episode, make_podcast, make_tenant
+from tests.integration.ingest.attributing import END, NOW, ROWS, Desk, day, open_desk
 
 pytestmark = pytest.mark.anyio
-
-NOW = dt.datetime(2026, 12, 1, 12, tzinfo=dt.UTC)
-END = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
-CHEAP = tuple(model for model in Model if model is not Model.MARKOV)
-LIMITS = RunLimits()
-ROWS = ("attributed_conversions", "attribution_touches", "attribution_credits", "attribution_totals")
-
-
-def day(number: float) -> dt.datetime:
-    """Count days from the first of November."""
-    return START + dt.timedelta(days=number)
-
-
-class Desk(NamedTuple):
-    """Whoever asks for runs, and whoever computes them."""
-
-    api: Pool
-    ingest: Pool
-    tenant: Tenant
-    acme: MadeSponsor
-
-    async def ask(
-        self,
-        models: Sequence[str] = CHEAP,
-        *,
-        sponsor_id: UUID | None = None,
-        starts_at: dt.datetime = START,
-        ends_at: dt.datetime = END,
-        cutoff_at: dt.datetime = NOW,
-        params: Parameters = Parameters(),  # noqa: B008 - frozen
-    ) -> RunRow:
-        async with tenant_transaction(self.api, self.tenant) as conn:
-            return await add_run(
-                conn,
-                self.tenant,
-                sponsor_id=sponsor_id or self.acme.sponsor_id,
-                starts_at=starts_at,
-                ends_at=ends_at,
-                models=parse_models(models),
-                params=params,
-                cutoff_at=cutoff_at,
-                code_version="test",
-                now=NOW,
-            )
-
-    async def work(self, limits: RunLimits = LIMITS) -> dict[str, int]:
-        async with connection(self.ingest) as conn:
-            return dict(await attribute_runs(conn, self.ingest, clock=FixedClock(NOW), limits=limits))
-
-    async def run(self, models: Sequence[str] = CHEAP, *, limits: RunLimits = LIMITS, **given: Any) -> RunRow:
-        """Ask for a run and have it computed."""
-        asked = await self.ask(models, **given)
-        assert (await self.work(limits))["ready"] == 1
-        return await self.read(asked.run_id)
-
-    async def read(self, run_id: UUID) -> RunRow:
-        async with tenant_transaction(self.api, self.tenant) as conn:
-            return await find_run(conn, run_id)
-
-    async def rows(self, run: RunRow, table: str) -> list[tuple[Any, ...]]:
-        """Read a run's rows of a table, without whose and which run they are, in order."""
-        found = await self.acme.operator.fetch(f"select * from app.{table} where run_id = $1", run.run_id)
-        return sorted(tuple(row)[2:] for row in found) if found else []
-
-    async def states(self, run: RunRow) -> dict[UUID, tuple[str, str | None]]:
-        found = await self.acme.operator.fetch("select * from app.attributed_conversions where run_id = $1", run.run_id)
-        return {row["conversion_id"]: (row["status"], row["reason"]) for row in found}
-
-    async def credits(self, run: RunRow, conversion_id: UUID, model: str) -> list[tuple[UUID, int, int | None]]:
-        found = await self.acme.operator.fetch(
-            """select t.flight_id, c.credit_ppm, c.value_amount
-            from app.attribution_credits c join app.attribution_touches t using (run_id, conversion_id, touch_no)
-            where c.run_id = $1 and c.conversion_id = $2 and c.model = $3 order by touch_no""",
-            run.run_id,
-            conversion_id,
-            model,
-        )
-        return [tuple(row) for row in found]
-
-    async def totals(self, run: RunRow, model: str) -> dict[tuple[UUID, str], tuple[int, int, int]]:
-        found = await self.acme.operator.fetch(
-            "select * from app.attribution_totals where run_id = $1 and model = $2", run.run_id, model
-        )
-        return {
-            (row["flight_id"], row["currency"]): (
-                row["conversions_ppm"],
-                row["new_customers_ppm"],
-                row["value_amount"],
-            )
-            for row in found
-        }
 
 
 @pytest.fixture
 async def desk(database: DatabaseSettings) -> AsyncIterator[Desk]:
-    tenant = await make_tenant(database)
-    api = await open_pool(database, Role.API, application_name="test", max_size=2)
-    ingest = await open_pool(database, Role.INGEST, application_name="test", max_size=6)
-    async with open_operator(database) as operator:
-        yield Desk(api, ingest, tenant, await MadeSponsor.make(operator, tenant))
-    api.terminate()
-    ingest.terminate()
+    async with open_desk(database) as made:
+        yield made
 
 
 async def test_one_customers_way_is_shared_by_every_model(desk: Desk) -> None:
@@ -416,6 +315,8 @@ async def test_what_is_over_does_not_change(desk: Desk) -> None:
     before = [await desk.rows(run, table) for table in ROWS]
     async with connection(desk.ingest) as conn:
         for statement in (
+            "update app.attribution_touches set occurred_at = occurred_at + interval '1 second' where run_id = $1",
+            "update app.attribution_touches set occurred_at = '2026-11-05Z', is_day_only = true where run_id = $1",
             "update app.attribution_runs set status = 'running', finished_at = null where run_id = $1",
             "update app.attribution_runs set summary = '{}' where run_id = $1",
             *(f"delete from app.{table} where run_id = $1" for table in reversed(ROWS)),
