@@ -25,12 +25,13 @@ from analytics_core.event_rules import (
     microseconds,
     read_click_id,
 )
+from analytics_core.money import MAX_AMOUNT
 from analytics_core.referrers import referrer_host
 from analytics_core.sponsors import name_key
 
 __all__ = (
     "FIELDS",
-    "MAX_AMOUNT",
+    "FORGOTTEN",
     "MAX_ANSWER",
     "MAX_CONVERSIONS",
     "MAX_EXTERNAL_ID",
@@ -48,8 +49,6 @@ __all__ = (
     "said_hash",
 )
 
-MAX_AMOUNT: Final = 10**15
-"""Minor units of one conversion."""
 MAX_ANSWER: Final = 200
 """Characters of an answer to a survey."""
 MAX_CONVERSIONS: Final = 500
@@ -62,6 +61,8 @@ MAX_EXTERNAL_ID: Final = 128
 """Characters of a sender's own name for something."""
 
 _HASH_BYTES: Final = 32
+FORGOTTEN: Final = bytes(_HASH_BYTES)
+"""In place of :func:`said_hash` of a conversion whose customer was erased: what it said first is not known any more."""
 
 _Id: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_EXTERNAL_ID)]
 _Instant: TypeAlias = Annotated[dt.datetime, msgspec.Meta(tz=True)]

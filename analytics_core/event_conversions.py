@@ -71,6 +71,10 @@ class Outcome(enum.StrEnum):
     NO_PURCHASE = "no_purchase"
     OTHER_CURRENCY = "other_currency"
     BOT = "bot"
+    UNKNOWN_SPONSOR = "unknown_sponsor"
+    UNKNOWN_CLICK = "unknown_click"
+    UNKNOWN_LINK = "unknown_link"
+    UNKNOWN_CODE = "unknown_code"
     NO_SPONSOR = "no_sponsor"
     NO_ACTION = "no_action"
     GONE = "gone"
@@ -245,6 +249,17 @@ def _find_sponsor(event: MarkedEvent, known: Known) -> UUID | None:
     return found
 
 
+def _what_is_unknown(event: MarkedEvent) -> Outcome:
+    """Say of an event that is nobody's what it names: the surest sign of whose it is, that is of no sponsor."""
+    named = (
+        (sponsor_named(event), Outcome.UNKNOWN_SPONSOR),
+        (event.click_id, Outcome.UNKNOWN_CLICK),
+        (event.link, Outcome.UNKNOWN_LINK),
+        (event.promo_code, Outcome.UNKNOWN_CODE),
+    )
+    return next((outcome for sign, outcome in named if sign is not None), Outcome.NO_SPONSOR)
+
+
 def decide(event: MarkedEvent, known: Known) -> Decision:
     """Decide what an event is.
 
@@ -268,7 +283,7 @@ def decide(event: MarkedEvent, known: Known) -> Decision:
         return Decision(Outcome.CONVERSION, sponsor_id, action_id)
     if has_signal(event) and event.type in _BEFORE:
         return Decision(Outcome.SIGNAL, sponsor_id)
-    return Decision(Outcome.NO_SPONSOR if sponsor_id is None else Outcome.NO_ACTION, sponsor_id)
+    return Decision(_what_is_unknown(event) if sponsor_id is None else Outcome.NO_ACTION, sponsor_id)
 
 
 def given_of(event: MarkedEvent, action_id: UUID) -> GivenConversion:

@@ -233,7 +233,8 @@ INGEST_MARKED_EVENTS: Final = Metric(
     _COUNTER,
     "Events that may be conversions by what became of them: conversion, repeated (it was there already), differs (it "
     "says something else under the same name), signal (it tells what led a customer in), refund, waiting (a refund "
-    "without its purchase so far), no_purchase, other_currency, bot, no_sponsor, no_action, gone, refused.",
+    "without its purchase so far), no_purchase, other_currency, bot, unknown_sponsor, unknown_click, unknown_link, "
+    "unknown_code (what it names is no sponsor's), no_sponsor (it names nothing), no_action, gone, refused.",
     ("outcome",),
 )
 INGEST_EVENT_LAG_SECONDS: Final = Metric(

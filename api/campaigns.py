@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Response
 
+from analytics_core.campaign_changes import check_campaign_change
 from analytics_core.campaigns import (
     CAMPAIGN_MOVES,
     CampaignStatus,
@@ -45,10 +46,21 @@ from api.sponsors import add_within
 from api.versions import answer_version
 from api.writing import Work, writing
 
-__all__ = ("answer_campaign", "change", "check", "create", "given_fields", "take_step", "use_open_order")
+__all__ = (
+    "answer_campaign",
+    "change",
+    "changed_fields",
+    "check",
+    "create",
+    "given_fields",
+    "take_step",
+    "use_open_order",
+)
 
 
-_OVER: Final = (CampaignStatus.COMPLETED, CampaignStatus.CANCELLED)
+def changed_fields(was: msgspec.Struct, wished: msgspec.Struct) -> list[str]:
+    """List the fields that would say something else than before."""
+    return [name for name in was.__struct_fields__ if getattr(was, name) != getattr(wished, name)]
 
 
 def check(*rules: Callable[[], object]) -> None:
@@ -198,7 +210,7 @@ async def change(
         InvalidRequest: Something is wrong with what is given; all is listed.
         NotFound: There is none of this id.
         Outdated: There is another version.
-        Conflict: ``campaign_over``, or ``flights_outside``.
+        Conflict: ``campaign_over``, ``campaign_begun`` or ``flights_outside``.
     """
     fields = given_fields(given, leave=("utm",))
     if not isinstance(given.utm, msgspec.UnsetType):
@@ -206,9 +218,8 @@ async def change(
         check(lambda: parse_utm_template(template))
     async with writing(request, "campaign.update") as work:
         was = await hold_campaign(work.conn, campaign_id, version=version)
-        if was.status in _OVER:
-            raise Conflict("campaign_over", f"the campaign is {was.status}, and stays as it is; duplicate it")
         wished = msgspec.structs.replace(was, **fields)
+        check_campaign_change(was.status, changed_fields(was, wished))
         check(lambda: check_campaign_days(wished.starts_on, wished.ends_on))
         await _check_flights(work, wished)
         row = await change_campaign(work.conn, was, wished)

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from litestar import Request, Response
 
-from analytics_core.campaigns import CampaignStatus, FlightStatus, check_flight_times, next_quarter
+from analytics_core.campaign_changes import refuse_flight
+from analytics_core.campaigns import FlightStatus, check_flight_times, next_quarter
 from analytics_core.db.campaigns import CampaignRow, use_campaign
 from analytics_core.db.flights import (
     FlightFields,
@@ -25,22 +26,12 @@ from api.schemas.campaigns import AddFlight, Flight
 from api.versions import answer_version
 from api.writing import Work, writing
 
-__all__ = ("answer_flight", "cancel", "check_times", "create", "refuse_over")
+__all__ = ("answer_flight", "cancel", "check_times", "create")
 
 
 def answer_flight(row: FlightRow) -> Response[Flight]:
     """Answer with a flight and its version."""
     return answer_version(Flight.of(row), version=row.version)
-
-
-def refuse_over(campaign: CampaignRow, *, is_makegood: bool) -> None:
-    """Refuse to change what is under a campaign that is over; what it owes may be made good.
-
-    Raises:
-        Conflict: ``campaign_over``.
-    """
-    if campaign.status is CampaignStatus.CANCELLED or (campaign.status is CampaignStatus.COMPLETED and not is_makegood):
-        raise Conflict("campaign_over", f"the campaign is {campaign.status}, and gets nothing but makegoods once it is")
 
 
 def check_times(fields: FlightFields, campaign: CampaignRow, *, is_makegood: bool) -> None:
@@ -91,7 +82,7 @@ async def create(request: Request[Any, Any, Any], campaign_id: UUID, given: AddF
         campaign = await use_campaign(work.conn, campaign_id)
         is_makegood = given.makegood_of is not None
         await _check_makegood(work, campaign, given.makegood_of)
-        refuse_over(campaign, is_makegood=is_makegood)
+        refuse_flight(campaign.status, is_makegood=is_makegood)
         check_times(fields, campaign, is_makegood=is_makegood)
         now = resources_of(request).clock.now()
         row = await add_flight(work.conn, work.tenant, campaign, fields, makegood_of=given.makegood_of, now=now)

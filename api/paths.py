@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from analytics_core.attribution.histories import JudgedConversion, Reason, Terms, judge
+from analytics_core.attribution.leaks import Limits
 from analytics_core.attribution.touches import Signal
 from analytics_core.attribution.words import METHODS, SINCE, explain_reason
 from analytics_core.db.attribution_inputs import Scope, read_customer, read_inputs
@@ -134,6 +135,7 @@ def _touch(touch: TouchRow, names: Mapping[UUID, FlightName], credits_: Sequence
     return PathTouch(
         signal=touch.kind,
         occurred_at=touch.occurred_at,
+        is_day_only=touch.is_day_only,
         campaign_id=name.campaign_id,
         campaign=name.campaign,
         flight_id=name.flight_id,
@@ -174,7 +176,9 @@ async def _judge_again(conn: Connection, tenant: Tenant, run: RunRow, found: Con
         return None
     customer, clicks = read
     inputs = await read_inputs(conn, scope)
-    terms = Terms(inputs.devices, clicks, inputs.exposures, dt.timedelta(days=run.params.counting_days))
+    counting = dt.timedelta(days=run.params.counting_days)
+    # Whether its code leaked the run has said.
+    terms = Terms(inputs.devices, clicks, inputs.exposures, Limits({}), counting)
     judged = judge(customer, terms, starts_at=run.starts_at, ends_at=run.ends_at)
     return next((one for one in judged if one.conversion.conversion_id == found.conversion_id), None)
 
@@ -185,11 +189,12 @@ def _others(judged: JudgedConversion, touches: Sequence[TouchRow]) -> Iterator[_
         if named.missing is not None:
             yield _Other(_WORDS[named.signal], judged.conversion.occurred_at, None, named.missing.value)
     stored = {(touch.kind, touch.occurred_at, touch.flight_id) for touch in touches}
+    days = {(touch.kind, touch.occurred_at.date(), touch.flight_id) for touch in touches if touch.is_day_only}
     for touch, setback in judged.candidates:
         word, at = _WORDS[touch.signal], _EPOCH + dt.timedelta(microseconds=touch.at_us)
         if setback is not None:
             yield _Other(word, at, touch.flight_id, setback.value)
-        elif (word, at, touch.flight_id) in stored:
+        elif (word, at, touch.flight_id) in stored or (word, at.date(), touch.flight_id) in days:
             continue
         elif touch in judged.touches:
             yield _Other(word, at, touch.flight_id, SINCE)

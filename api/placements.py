@@ -7,6 +7,7 @@ from uuid import UUID
 
 from litestar import Request, Response
 
+from analytics_core.campaign_changes import refuse_placement
 from analytics_core.campaigns import (
     PLACEMENT_MOVES,
     PlacementStatus,
@@ -17,7 +18,8 @@ from analytics_core.campaigns import (
     next_quarter,
 )
 from analytics_core.db.ad_slots import AdSlotRow, hold_slot
-from analytics_core.db.flights import FlightRow, use_flight
+from analytics_core.db.campaigns import use_campaign
+from analytics_core.db.flights import FlightRow, find_flight, use_flight
 from analytics_core.db.placements import (
     PlacementFields,
     PlacementRow,
@@ -93,6 +95,19 @@ def check_live(fields: PlacementFields, flight: FlightRow) -> None:
     )
 
 
+async def _use_flight(work: Work, flight_id: UUID) -> FlightRow:
+    """Read a flight that gets a placement, with its campaign before it, as everywhere.
+
+    Raises:
+        NotFound: The tenant has none of this id.
+        Conflict: ``flight_cancelled``, or ``campaign_over``.
+    """
+    campaign = await use_campaign(work.conn, (await find_flight(work.conn, flight_id)).campaign_id)
+    flight = await use_flight(work.conn, flight_id)
+    refuse_placement(campaign.status, is_makegood=flight.makegood_of is not None)
+    return flight
+
+
 async def create(request: Request[Any, Any, Any], flight_id: UUID, given: AddPlacement) -> PlacementRow:
     """Place a flight in an episode.
 
@@ -103,7 +118,7 @@ async def create(request: Request[Any, Any, Any], flight_id: UUID, given: AddPla
     """
     said = given_fields(given, leave=("episode_id", "ad_slot_id", "position", "live_from", "live_until"))
     async with writing(request, "placement.create") as work:
-        flight = await use_flight(work.conn, flight_id)
+        flight = await _use_flight(work, flight_id)
         episode = await use_episode(work.conn, given.episode_id)
         slot = await use_slot(work, given.ad_slot_id, episode.podcast_id, given.slot_no, is_new=True)
         position = given.position or (None if slot is None else slot.position)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from analytics_core.db.pool import Connection
 from analytics_core.db.report_shares import add_share, find_share, revoke_share
 from analytics_core.db.report_subjects import find_missing, with_run
 from analytics_core.db.reports import ReportRow, add_report, find_report, stored_params
+from analytics_core.db.sponsors import require_unmerged
 from analytics_core.errors import NotFound
 from analytics_core.passwords import check_password
 from analytics_core.reporting.files import is_available
@@ -41,7 +43,11 @@ async def _settle(conn: Connection, kind: ReportKind, params: ReportParams, *, n
 
     Raises:
         InvalidRequest: Something is not there.
+        Conflict: ``sponsor_merged``: another sponsor has what it is about.
     """
+    if params.sponsor_id is not None:
+        with contextlib.suppress(NotFound):
+            await require_unmerged(conn, params.sponsor_id)
     missing = await find_missing(conn, params)
     if missing:
         raise InvalidRequest([Fault(f"/{fault.name}", fault.code, fault.message) for fault in missing])

@@ -199,6 +199,7 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
     valid_until: dt.datetime | None
     redemptions: int
     late_redemptions: int
+    over_limit_redemptions: int
     archived_at: dt.datetime | None
 
 

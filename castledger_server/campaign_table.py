@@ -212,7 +212,8 @@ def _devices(codes: Sequence[Code], links: Sequence[Link]) -> Iterator[str]:
     yield f"{'used':>12}  code or link"
     for code in codes[:_SHOWN]:
         late = f", {code.late_redemptions:,} of them late" if code.late_redemptions else ""
-        yield f"{code.redemptions:>12,}  code {code.code}{_until(code.archived_at or code.valid_until)}{late}"
+        over = f", {code.over_limit_redemptions:,} more than agreed on" if code.over_limit_redemptions else ""
+        yield f"{code.redemptions:>12,}  code {code.code}{_until(code.archived_at or code.valid_until)}{late}{over}"
     for link in links[:_SHOWN]:
         yield f"{link.clicks:>12,}  link {link.short_url or f'/go/{link.slug}'}{_until(link.archived_at)}"
     if max(len(codes), len(links)) > _SHOWN:

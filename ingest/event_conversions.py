@@ -18,6 +18,7 @@ from analytics_core.clock import Clock
 from analytics_core.conversions import ConversionSource
 from analytics_core.db.conversion_actions import find_actions
 from analytics_core.db.conversions import AdjustmentRow, Fate, NewConversion, add_adjustments, add_conversions
+from analytics_core.db.event_intake import add_intake
 from analytics_core.db.event_marks import (
     add_signals,
     drop_marks,
@@ -40,6 +41,7 @@ from analytics_core.event_conversions import (
     plan_refund,
 )
 from analytics_core.ids import new_id
+from analytics_core.intake import IntakeKey
 from ingest.sieve import is_refusal
 
 __all__ = ("BATCH_MARKS", "convert_events")
@@ -108,6 +110,8 @@ async def _convert(conn: Connection, *, now: dt.datetime, limit: int) -> Counter
                 raise
             _log.error("an event is no conversion since the database refuses it: %s", events[0].event_id)
             followed = _Followed({marks[0]: Outcome.REFUSED}, {}, [])
+            tenants = await find_tenant_ids(conn, {events[0].tenant_no})
+            await _count(conn, events, followed, tenants, {})
         await postpone_marks(conn, followed.later)
         await drop_marks(conn, followed.outcomes.keys() - followed.later.keys())
     _tell(followed.differing)
@@ -125,16 +129,20 @@ async def _follow(
     outcomes: dict[int, Outcome] = dict.fromkeys(marks, Outcome.GONE)
     outcomes |= {event.mark_no: decision.outcome for event, decision in decided}
     outcomes |= await _add_conversions(conn, decided, tenants, now=now)
+    owners = {event.mark_no: decision.sponsor_id for event, decision in decided}
     # After them: a refund may have come with its purchase.
-    outcomes |= await _give_back(conn, decided, tenants, now=now)
+    for mark_no, (outcome, owner) in (await _give_back(conn, decided, tenants, now=now)).items():
+        outcomes[mark_no], owners[mark_no] = outcome, owner
     await _keep_signals(conn, here, outcomes, tenants, now=now)
     waiting = {event.mark_no: next_look(event, now) for event in here if outcomes[event.mark_no] is Outcome.WAITING}
     outcomes |= {mark: Outcome.NO_PURCHASE for mark, at in waiting.items() if at is None}
-    return _Followed(
+    followed = _Followed(
         outcomes,
         {mark: at for mark, at in waiting.items() if at is not None},
         [event for event in here if outcomes[event.mark_no] is Outcome.DIFFERS],
     )
+    await _count(conn, here, followed, tenants, owners)
+    return followed
 
 
 async def _add_conversions(
@@ -166,19 +174,21 @@ async def _give_back(
     tenants: Mapping[int, UUID],
     *,
     now: dt.datetime,
-) -> dict[int, Outcome]:
-    """Adjust what refunds speak of, the earliest first; say what became of these."""
+) -> dict[int, tuple[Outcome, UUID | None]]:
+    """Adjust what refunds speak of, the earliest first; say what became of these, and whose they are."""
     refunds = [(event, decision.sponsor_id) for event, decision in decided if decision.outcome is Outcome.WAITING]
     if not refunds:
         return {}
     refunds.sort(key=lambda one: (one[0].occurred_at, one[0].event_id))
     found = await find_refundable(conn, {(tenants[event.tenant_no], event.name) for event, _ in refunds})
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, tuple[Outcome, UUID | None]] = {}
     for event, sponsor_id in refunds:
         tenant_id = tenants[event.tenant_no]
         of_name = found.get((tenant_id, event.name), [])
         outcome, planned = plan_refund(event, sponsor_id, of_name)
-        outcomes[event.mark_no] = outcome
+        taken = {one.conversion_id for one in planned}
+        owners = {one.sponsor_id for one in of_name if not taken or one.conversion_id in taken}
+        outcomes[event.mark_no] = outcome, sponsor_id or (owners.pop() if len(owners) == 1 else None)
         rows = [
             AdjustmentRow(
                 adjustment_id=new_id(),
@@ -225,6 +235,30 @@ async def _keep_signals(
         if outcomes[event.mark_no] not in own and has_signal(event)
     ]
     await add_signals(conn, told, now=now)
+
+
+async def _count(
+    conn: Connection,
+    events: Sequence[MarkedEvent],
+    followed: _Followed,
+    tenants: Mapping[int, UUID],
+    owners: Mapping[int, UUID | None],
+) -> None:
+    """Count what became of events, each once: those that wait are counted when they do not any more."""
+    await add_intake(
+        conn,
+        Counter(
+            IntakeKey(
+                tenants[event.tenant_no],
+                event.received_at.astimezone(dt.UTC).date(),
+                event.type,
+                followed.outcomes[event.mark_no],
+                owners.get(event.mark_no),
+            )
+            for event in events
+            if event.mark_no not in followed.later
+        ),
+    )
 
 
 def _tell(differing: Sequence[MarkedEvent]) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 import asyncpg
 
+from analytics_core.db.event_intake import drop_intake
 from analytics_core.db.event_marks import drop_signals
 from analytics_core.db.events import ID_DAYS, drop_event_days, drop_event_ids, drop_tenant_events
 from analytics_core.db.pool import Connection
@@ -27,7 +28,7 @@ from analytics_core.db.retention import (
 )
 from analytics_core.keeping import DOWNLOAD_DAYS
 
-__all__ = ("KEEP_DOWNLOADS", "KEEP_SEGMENTS_MONTHS", "SIGNAL_DAYS", "drop_old", "months_before")
+__all__ = ("INTAKE_DAYS", "KEEP_DOWNLOADS", "KEEP_SEGMENTS_MONTHS", "SIGNAL_DAYS", "drop_old", "months_before")
 
 KEEP_DOWNLOADS: Final = dt.timedelta(days=DOWNLOAD_DAYS)
 """How long downloads are kept after the day is final for every tenant."""
@@ -38,11 +39,15 @@ KEEP_SEGMENTS_MONTHS: Final = 12
 SIGNAL_DAYS: Final = 180
 """Days for which it is kept what led a customer in: a conversion may be told 90 days late, and look back as many."""
 
+INTAKE_DAYS: Final = 400
+"""Days for which it is kept how many events came in and what became of them."""
+
 _DAYS: Final = 1_000
 _SEGMENTS: Final = 10_000
 _CLICKS: Final = 10_000
 _EVENT_IDS: Final = 10_000
 _SIGNALS: Final = 10_000
+_COUNTS: Final = 10_000
 
 
 def months_before(day: dt.date, months: int) -> dt.date:
@@ -70,7 +75,7 @@ async def _drop_days(
 
 
 async def _drop_events(conn: Connection, *, horizon: dt.date, today: dt.date) -> Mapping[str, int]:
-    """Let events go by when they were received, ids of those that cannot be sent again, and signals of customers."""
+    """Let events go by when they were received, ids of those that cannot be sent again, signals, and counts."""
     days = 0
     try:
         while (gone := await drop_event_days(conn, before=horizon)) > 0:
@@ -87,7 +92,16 @@ async def _drop_events(conn: Connection, *, horizon: dt.date, today: dt.date) ->
     earliest = dt.datetime.combine(today - dt.timedelta(days=SIGNAL_DAYS), dt.time(), dt.UTC)
     while (gone := await drop_signals(conn, before=earliest, limit=_SIGNALS)) > 0:
         signals += gone
-    return {"days of events": days, "events": events, "ids of events": ids, "signals of customers": signals}
+    counts = 0
+    while (gone := await drop_intake(conn, before=today - dt.timedelta(days=INTAKE_DAYS), limit=_COUNTS)) > 0:
+        counts += gone
+    return {
+        "days of events": days,
+        "events": events,
+        "ids of events": ids,
+        "signals of customers": signals,
+        "counts of events": counts,
+    }
 
 
 async def drop_old(conn: Connection, *, now: dt.datetime, hits_months: int) -> Mapping[str, int]:

@@ -172,12 +172,14 @@ class MadeSponsor:
         valid_until: dt.datetime | None = None,
         grace_days: int = 7,
         created_at: dt.datetime = START,
+        max_redemptions: int | None = None,
     ) -> UUID:
         """Make a promo code of a flight."""
         promo_code_id = new_id()
         await self.operator.execute(
             """insert into app.promo_codes (tenant_id, promo_code_id, sponsor_id, campaign_id, flight_id, code,
-                valid_from, valid_until, grace_days, created_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)""",
+                valid_from, valid_until, grace_days, created_at, max_redemptions)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)""",
             self.tenant.tenant_id,
             promo_code_id,
             self.sponsor_id,
@@ -188,6 +190,7 @@ class MadeSponsor:
             valid_until,
             grace_days,
             created_at,
+            max_redemptions,
         )
         return promo_code_id
 

@@ -79,6 +79,10 @@ _SIGNAL: Final[LiteralString] = """
 insert into app.customer_signals (tenant_id, event_id, customer_key, occurred_at, received_at, promo_code)
 values ($1, $2, $3, $4, $4, 'ACME10')"""
 
+_INTAKE: Final[LiteralString] = """
+insert into app.event_intake (tenant_id, day, type, outcome, found_id, sponsor_id, events)
+values ($1, date '2026-11-02', 'purchase', 'conversion', $2, $2, 3)"""
+
 _REACH: Final[LiteralString] = """
 insert into app.reach_months (tenant_id, sponsor_id, level, subject_id, month, reach, impressions, computed_at)
 values ($1, $2, $3, $4, date '2026-11-01', 7, 9, $5)"""
@@ -219,6 +223,7 @@ async def make_results(conn: Connection, podcast: MadePodcast, sponsor_id: UUID,
     """Add what jobs make of it, and a host of its own for a link of the sponsor's; as the owner of the tables."""
     tenant_id = podcast.tenant.tenant_id
     await conn.execute(_SIGNAL, tenant_id, new_id(), made.customer_key, NOW - dt.timedelta(hours=1))
+    await conn.execute(_INTAKE, tenant_id, sponsor_id)
     for level, subject in (("flight", made.flight_id), ("campaign", made.campaign_id), ("sponsor", sponsor_id)):
         await conn.execute(_REACH, tenant_id, sponsor_id, level, subject, NOW)
     run_id = new_id()

@@ -236,7 +236,9 @@ TABLES: Final = (
             Column("created_at", Kind.INSTANT),
             Column("archived_at", Kind.INSTANT, nullable=True),
         ),
-        not_kept=MappingProxyType({"tenant_id": _TENANT}),
+        not_kept=MappingProxyType(
+            {"tenant_id": _TENANT, "merged_into": "it only tells who still asks for what has gone to another one"}
+        ),
     ),
     Table(
         name="insertion_orders",
@@ -496,7 +498,7 @@ TABLES: Final = (
             Column("new_customer", Kind.BOOL, nullable=True),
             Column("referrer_host", Kind.TEXT, nullable=True),
         ),
-        not_kept=MappingProxyType({"tenant_id": _TENANT}),
+        not_kept=MappingProxyType({"tenant_id": _TENANT, "promo_key": "it is made of promo_code"}),
     ),
     Table(
         name="conversion_adjustments",
@@ -782,6 +784,7 @@ LEFT_OUT: Final[Mapping[str, str]] = MappingProxyType(
         "app.reports": "a report is a file already, kept for a while for whoever asked for it",
         "app.report_files": "it is of a report",
         "app.report_shares": "credentials stay where they are",
+        "app.event_intake": "what became of events is told where they came in",
         "ops.event_marks": "what waits for the landed events here is done here",
         "ops.event_ids": "import makes them of the events",
         "ops.event_secrets": "secrets stay where they are: customers are keyed anew elsewhere",

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from analytics_core.attribution.counting import Adjustment, Occurrence, Standing, count_one, last_word
 from analytics_core.attribution.deterministic import surest
-from analytics_core.attribution.leaks import Exposures, Leak, find_leak
+from analytics_core.attribution.leaks import Exposures, Leak, Limits, find_leak
 from analytics_core.attribution.signals import Devices, KnownClick, Missing, Named, Said, name_flights
 from analytics_core.attribution.touches import Candidate, Setback, Touch, consider
 
@@ -73,17 +73,19 @@ class Customer(NamedTuple):
     Attributes:
         key: ``None`` where it is not known; then there is one conversion, and nothing besides.
         is_part: Whether these are not all of its conversions, because there are too many.
+        most: More conversions or signals are many people's.
     """
 
     key: UUID | None
     conversions: Sequence[HeldConversion]
     signals: Sequence[Said] = ()
     is_part: bool = False
+    most: int = MAX_OF_CUSTOMER
 
     @property
     def is_shared(self) -> bool:
         """Whether many people have this key: each of its conversions stands for itself."""
-        return self.is_part or max(len(self.conversions), len(self.signals)) > MAX_OF_CUSTOMER
+        return self.is_part or max(len(self.conversions), len(self.signals)) > self.most
 
 
 class Terms(NamedTuple):
@@ -97,6 +99,7 @@ class Terms(NamedTuple):
     devices: Devices
     clicks: Mapping[UUID, KnownClick]
     exposures: Exposures
+    limits: Limits
     counting_window: dt.timedelta
 
 
@@ -189,8 +192,12 @@ def _judge_one(
     # Of what does not count nobody asks how its code came.
     code = None if standing.is_retracted or not is_counted else _redeemed(own)
     leak = None
-    if code is not None and code.touch is not None:
-        leak = find_leak(conversion.referrer_host, is_exposed=terms.exposures.is_exposed(code.touch))
+    if code is not None and code.touch is not None and code.promo_code_id is not None:
+        leak = find_leak(
+            conversion.referrer_host,
+            is_exposed=terms.exposures.is_exposed(code.touch),
+            is_over_limit=terms.limits.is_over(code.promo_code_id, conversion.occurred_at, conversion.conversion_id),
+        )
     return JudgedConversion(
         conversion,
         standing,

@@ -8,7 +8,7 @@ from analytics_core.software import software_version
 
 __all__ = ("RULES", "code_version")
 
-RULES: Final = "attribution-1"
+RULES: Final = "attribution-2"
 """The rules; whoever changes what they give changes this too."""
 
 

@@ -49,6 +49,7 @@ _REASONS: Final[Mapping[str, str]] = MappingProxyType(
         Setback.REPEATED: "Another touch of the same flight at the same instant is surer, or says the same.",
         Setback.TOO_MANY: f"There are {MAX_TOUCHES:,} later touches, which are as many as can compete.",
         SINCE: "What it names was entered or changed after the run; another run looks at it.",
+        Leak.OVER_LIMIT: "The code had been redeemed before as often as was agreed on.",
         Leak.COUPON_REFERRER: "Whoever entered the code came from a site that collects codes.",
         Leak.NO_EXPOSURE: "No episode with the flight was downloaded in the window before the code was entered.",
     }

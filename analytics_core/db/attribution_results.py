@@ -86,13 +86,14 @@ class AdjustmentRow(msgspec.Struct, frozen=True):
 
 
 class TouchRow(msgspec.Struct, frozen=True):
-    """A touch that a conversion was credited to."""
+    """A touch that a conversion was credited to; of one whose customer was erased ``occurred_at`` is its UTC day."""
 
     touch_no: int
     campaign_id: UUID
     flight_id: UUID
     kind: SignalWord
     occurred_at: dt.datetime
+    is_day_only: bool
 
 
 class CreditRow(msgspec.Struct, frozen=True):
@@ -142,7 +143,7 @@ select kind, value_amount, reason, adjusted_at, received_at from app.conversion_
 where conversion_id = $1 order by adjusted_at, adjustment_id"""
 
 _TOUCHES: Final[LiteralString] = """/* attribution_touches.list */
-select touch_no, campaign_id, flight_id, kind, occurred_at from app.attribution_touches
+select touch_no, campaign_id, flight_id, kind, occurred_at, is_day_only from app.attribution_touches
 where run_id = $1 and conversion_id = $2 order by touch_no"""
 
 _CREDITS: Final[LiteralString] = """/* attribution_credits.list */

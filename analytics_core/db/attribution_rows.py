@@ -12,7 +12,7 @@ from analytics_core.attribution.parameters import Model
 from analytics_core.db.attribution_runs import WaitingRun
 from analytics_core.db.pool import Connection
 
-__all__ = ("CreditRows", "add_credits", "add_judged", "add_totals", "count_wrong")
+__all__ = ("CreditRows", "add_credits", "add_judged", "add_totals", "count_wrong", "forget_erased")
 
 _TIMEOUT_S: Final = 600.0
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -62,6 +62,19 @@ from (
     from app.attributed_conversions d where d.tenant_id = $1 and d.run_id = $2 and d.flight_id is not null
 ) n join app.attributed_conversions a on a.tenant_id = $1 and a.run_id = $2 and a.conversion_id = n.conversion_id
 group by n.model, n.campaign_id, n.flight_id, coalesce(a.currency, '')"""
+
+# A conversion without a customer and a click has no touch at another time than its own, unless its customer was erased
+# while the run was computed. Nothing is looked through where none was since the run was asked for; clocks may differ.
+_FORGET: Final[LiteralString] = """/* attribution_touches.forget_erased */
+update app.attribution_touches t set occurred_at = date_trunc('day', t.occurred_at, 'UTC'), is_day_only = true
+from app.conversions c
+where t.tenant_id = $1 and t.run_id = $2 and not t.is_day_only
+    and c.tenant_id = t.tenant_id and c.conversion_id = t.conversion_id
+    and c.customer_key is null and c.click_id is null and t.occurred_at <> c.occurred_at
+    and exists (
+        select from app.erasures e
+        where e.tenant_no = $3 and e.kind = 'customer'
+            and (e.finished_at is null or e.finished_at > $4::timestamptz - interval '1 day'))"""
 
 # Of each attributed conversion every model has to give all, and its money to the cent, and of no other anything.
 _WRONG: Final[LiteralString] = """/* attribution_credits.wrong */
@@ -153,6 +166,19 @@ async def count_wrong(conn: Connection, waiting: WaitingRun, *, models: int) -> 
     tenant_id, run_id, _ = _key(waiting)
     await conn.execute(_PLAN)
     return int(await conn.fetchval(_WRONG, tenant_id, run_id, models, timeout=_TIMEOUT_S))
+
+
+async def forget_erased(conn: Connection, waiting: WaitingRun) -> None:
+    """Leave of touches of customers that were erased while a run was computed the day, as their erasure does.
+
+    Args:
+        conn: As ingest, in the transaction that makes the run ready; it holds
+            :func:`analytics_core.db.ownership.lock_ownership`, so that an erasure is over, or finds the run's rows.
+        waiting: Of which run.
+    """
+    tenant, run = waiting.tenant, waiting.run
+    await conn.execute(_PLAN)
+    await conn.execute(_FORGET, tenant.tenant_id, run.run_id, tenant.tenant_no, run.created_at, timeout=_TIMEOUT_S)
 
 
 async def add_totals(conn: Connection, waiting: WaitingRun) -> None:

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import msgspec
 
-from analytics_core.db.pool import Connection
-from analytics_core.promo_codes import FOLD_FROM, FOLD_TO
+from analytics_core.db.pool import Connection, Tenant
+from analytics_core.db.redemptions import read_limits
 
 __all__ = ("MAX_GROUPS", "RedeemedCode", "list_redeemed")
 
@@ -29,6 +29,7 @@ class RedeemedCode(msgspec.Struct, frozen=True):
         referrer_host: ``None`` where it is not known.
         is_late: Whether the code was over, and within its grace.
         is_exposed: Whether an episode with the flight was downloaded in the window before.
+        is_over_limit: Whether the code had been redeemed before as often as was agreed on.
         redemptions: How many.
     """
 
@@ -40,17 +41,18 @@ class RedeemedCode(msgspec.Struct, frozen=True):
     referrer_host: str | None
     is_late: bool
     is_exposed: bool
+    is_over_limit: bool
     redemptions: int
 
 
-# Codes as `analytics_core.promo_codes` folds and judges them, exposures as `analytics_core.attribution.leaks`: a test
+# Codes as `analytics_core.promo_codes` judges them, exposures and limits as `analytics_core.attribution.leaks`: a test
 # holds both to one another. A conversion whose last word is that it was none is no redemption.
 _REDEEMED: Final[LiteralString] = """/* code_leaks.list */
 with redeemed as (
-    select c.tenant_id, c.sponsor_id, c.occurred_at, c.referrer_host, translate(c.promo_code, $4, $5) as code
+    select c.tenant_id, c.sponsor_id, c.conversion_id, c.occurred_at, c.referrer_host, c.promo_key as code
     from app.conversions c
     where ($1::uuid is null or c.sponsor_id = $1) and c.occurred_at >= $2 and c.occurred_at < $3
-        and c.promo_code is not null
+        and c.promo_key is not null
         and (
             select a.kind from app.conversion_adjustments a
             where a.tenant_id = c.tenant_id and a.conversion_id = c.conversion_id
@@ -64,7 +66,8 @@ with redeemed as (
             where d.tenant_id = r.tenant_id and d.campaign_id = p.campaign_id and d.flight_id = p.flight_id
                 and d.day >= ((r.occurred_at - p.window_length) at time zone 'UTC')::date
                 and d.day <= (r.occurred_at at time zone 'UTC')::date
-        ) as is_exposed
+        ) as is_exposed,
+        coalesce((r.occurred_at, r.conversion_id) > (w.occurred_at, w.conversion_id), false) as is_over_limit
     from redeemed r left join lateral (
         select o.promo_code_id, o.campaign_id, o.flight_id, o.valid_until <= r.occurred_at as is_late,
             make_interval(hours => 24 * coalesce(f.window_days, g.window_days)) as window_length
@@ -75,26 +78,38 @@ with redeemed as (
             and (o.valid_until is null or o.valid_until > o.valid_from
                 and r.occurred_at < o.valid_until + make_interval(hours => 24 * o.grace_days))
         order by o.valid_from desc, o.promo_code_id desc limit 1
-    ) p on true
+    ) p on true left join unnest($4::uuid[], $5::timestamptz[], $6::uuid[])
+        as w(promo_code_id, occurred_at, conversion_id) on w.promo_code_id = p.promo_code_id
 )
 select sponsor_id, code, promo_code_id, campaign_id, flight_id, referrer_host, is_late, is_exposed,
-    count(*) as redemptions
-from judged group by 1, 2, 3, 4, 5, 6, 7, 8
-order by redemptions desc, sponsor_id, code, promo_code_id, referrer_host, is_late, is_exposed limit $6"""
+    is_over_limit, count(*) as redemptions
+from judged group by 1, 2, 3, 4, 5, 6, 7, 8, 9
+order by redemptions desc, sponsor_id, code, promo_code_id, referrer_host, is_late, is_exposed, is_over_limit
+limit $7"""
 
 
 async def list_redeemed(
-    conn: Connection, *, sponsor_id: UUID | None, starts_at: dt.datetime, ends_at: dt.datetime
+    conn: Connection, tenant: Tenant, *, sponsor_id: UUID | None, starts_at: dt.datetime, ends_at: dt.datetime
 ) -> list[RedeemedCode]:
     """List how often codes were redeemed, the most often first.
 
     Args:
-        conn: In a transaction of the tenant.
+        conn: In a transaction of the tenant, which sees one instant.
+        tenant: Whose.
         sponsor_id: Of which sponsor; ``None`` for all that the transaction sees.
         starts_at: From this instant,
         ends_at: to before this one.
     """
+    limits = (await read_limits(conn, tenant, sponsor_id=sponsor_id)).last
     rows = await conn.fetch(
-        _REDEEMED, sponsor_id, starts_at, ends_at, FOLD_FROM, FOLD_TO, MAX_GROUPS, timeout=_TIMEOUT_S
+        _REDEEMED,
+        sponsor_id,
+        starts_at,
+        ends_at,
+        list(limits),
+        [at for at, _ in limits.values()],
+        [conversion_id for _, conversion_id in limits.values()],
+        MAX_GROUPS,
+        timeout=_TIMEOUT_S,
     )
     return [msgspec.convert(row, RedeemedCode) for row in rows]

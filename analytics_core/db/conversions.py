@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 
 from analytics_core.attribution.counting import Adjustment, Standing, last_word
-from analytics_core.conversions import AdjustmentKind, ConversionSource, GivenConversion, said_hash
+from analytics_core.conversions import FORGOTTEN, AdjustmentKind, ConversionSource, GivenConversion, said_hash
 from analytics_core.db.conversion_actions import ActionRow
 from analytics_core.db.pool import Connection
 from analytics_core.errors import NotFound
@@ -242,7 +242,8 @@ def _judge(
         if conversion_id == one.conversion_id and conversion_id in new:
             fate = Fate.CREATED
         else:
-            fate = Fate.REPEATED if said == one.said_hash else Fate.DIFFERS
+            # Of whom was erased it is not known what was said: whatever is said again is what was.
+            fate = Fate.REPEATED if said in (one.said_hash, FORGOTTEN) else Fate.DIFFERS
         found.append(Added(fate, conversion_id))
     return found
 

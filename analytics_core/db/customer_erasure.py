@@ -1,7 +1,8 @@
 """Erasure of a customer: its events, a month of their receipt a transaction, with a record as proof.
 
 The events' ids stay for as long as any: what is sent again does not come back. Conversions stay as well, as somebody
-is paid for them, and name the customer no more; what the customer did before them goes.
+is paid for them, and name the customer no more; what the customer did before them goes. Of runs that are over the
+credits stay, and of the touches that they were given for the day: by the time a web server's log would tell who it was.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import datetime as dt
 from typing import Final, LiteralString
 from uuid import UUID
 
+from analytics_core.conversions import FORGOTTEN
 from analytics_core.db.erasure_requests import ErasureRequest, end_erasure, find_erasure, note_removed
 from analytics_core.db.ownership import lock_ownership
 from analytics_core.db.pool import Connection, Pool, Tenant, tenant_transaction
@@ -33,14 +35,26 @@ where tenant_no = $1 and customer_key = $2 and received_at >= $3 and received_at
 _SIGNALS: Final[LiteralString] = """/* customer_erasure.signals */
 delete from app.customer_signals where tenant_id = $1 and customer_key = $2"""
 
-# By its click the hit would be found that led to it.
+# By its click the hit would be found that led to it, and by the hash whether a click that is guessed is the one.
 _CONVERSIONS: Final[LiteralString] = """/* customer_erasure.conversions */
-update app.conversions set customer_key = null, click_id = null where tenant_id = $1 and customer_key = $2"""
+update app.conversions set customer_key = null, click_id = null, said_hash = $3
+where tenant_id = $1 and customer_key = $2"""
+
+# By way of the runs, as touches are found by these.
+_TOUCHES: Final[LiteralString] = """/* customer_erasure.touches */
+update app.attribution_touches t set occurred_at = date_trunc('day', t.occurred_at, 'UTC'), is_day_only = true
+from app.conversions c join app.attribution_runs r using (tenant_id, sponsor_id)
+where c.tenant_id = $1 and c.customer_key = $2 and not t.is_day_only
+    and t.tenant_id = c.tenant_id and t.run_id = r.run_id and t.conversion_id = c.conversion_id"""
 
 _COUNT: Final[LiteralString] = """/* customer_erasure.count */
 select (select count(*) from ts.attribution_events where tenant_no = $1 and customer_key = $3) as events,
     (select count(*) from app.customer_signals where tenant_id = $2 and customer_key = $3) as signals,
-    (select count(*) from app.conversions where tenant_id = $2 and customer_key = $3) as conversions"""
+    (select count(*) from app.conversions where tenant_id = $2 and customer_key = $3) as conversions,
+    (select count(*) from app.conversions c join app.attribution_runs r using (tenant_id, sponsor_id)
+        join app.attribution_touches t
+            on t.tenant_id = c.tenant_id and t.run_id = r.run_id and t.conversion_id = c.conversion_id
+        where c.tenant_id = $2 and c.customer_key = $3 and not t.is_day_only) as touches"""
 
 
 async def find_customer_secret(conn: Connection, tenant_no: int) -> bytes | None:
@@ -73,7 +87,7 @@ def _changed(status: object) -> int:
 
 
 async def erase_customer(pool: Pool, request: ErasureRequest, *, now: dt.datetime) -> ErasureRecord:
-    """Erase a customer's events, and take it out of conversions.
+    """Erase a customer's events, and take it out of conversions and of the touches of attribution runs.
 
     What lands of it later, an event that is still in a spool say, is there again: erase it once more then.
 
@@ -107,11 +121,13 @@ async def erase_customer(pool: Pool, request: ErasureRequest, *, now: dt.datetim
             after = await note_removed(conn, tenant, record, {"events": taken})
         record, start = after, end
     async with tenant_transaction(pool, tenant) as conn:
-        taken_out = {
-            what: _changed(await conn.execute(statement, tenant.tenant_id, key))
-            for what, statement in (("signals", _SIGNALS), ("conversions", _CONVERSIONS))
-        }
-        after = await note_removed(conn, tenant, record, taken_out)
+        # A run that is just being made ready looks for customers that went meanwhile, before this or behind it.
+        await lock_ownership(conn, exclusive=True)
+        signals = await conn.execute(_SIGNALS, tenant.tenant_id, key)
+        touches = await conn.execute(_TOUCHES, tenant.tenant_id, key)
+        conversions = await conn.execute(_CONVERSIONS, tenant.tenant_id, key, FORGOTTEN)
+        changed = {"signals": signals, "touches": touches, "conversions": conversions}
+        after = await note_removed(conn, tenant, record, {what: _changed(status) for what, status in changed.items()})
     record = after
     async with tenant_transaction(pool, tenant) as conn:
         # Nobody lands anything while it is looked whether anything is left.

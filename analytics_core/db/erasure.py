@@ -109,6 +109,7 @@ _ADJUSTMENTS: Final[LiteralString] = (
     """/* erasure.conversion_adjustments */ delete from app.conversion_adjustments where tenant_id = $1"""
 )
 _CONVERSIONS: Final[LiteralString] = """/* erasure.conversions */ delete from app.conversions where tenant_id = $1"""
+_INTAKE: Final[LiteralString] = """/* erasure.event_intake */ delete from app.event_intake where tenant_id = $1"""
 _SIGNALS: Final[LiteralString] = (
     """/* erasure.customer_signals */ delete from app.customer_signals where tenant_id = $1"""
 )
@@ -248,6 +249,7 @@ async def _erase(conn: Connection, tenant: Tenant) -> dict[str, int]:
         _RUNS,
         _ADJUSTMENTS,
         _CONVERSIONS,
+        _INTAKE,
         _SIGNALS,
         _ACTIONS,
         _SURVEY_OPTIONS,

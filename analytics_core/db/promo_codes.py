@@ -14,10 +14,10 @@ import asyncpg
 import msgspec
 
 from analytics_core.db.pool import Connection, Tenant
+from analytics_core.db.redemptions import REDEEMS
 from analytics_core.db.tracked_flights import TrackedFlight
 from analytics_core.errors import Conflict, NotFound
 from analytics_core.ids import new_id
-from analytics_core.promo_codes import FOLD_FROM, FOLD_TO
 
 __all__ = (
     "MAX_PROMO_CODES",
@@ -52,6 +52,7 @@ class PromoCodeRow(CodeTerms, frozen=True, kw_only=True):
     Attributes:
         redemptions: Conversions with this code that count for it and were not retracted, late ones too.
         late_redemptions: Those of them that came within the grace after its end.
+        over_limit_redemptions: Those of them that are more than it is meant to have.
     """
 
     promo_code_id: UUID
@@ -63,6 +64,7 @@ class PromoCodeRow(CodeTerms, frozen=True, kw_only=True):
     archived_at: dt.datetime | None
     redemptions: int
     late_redemptions: int
+    over_limit_redemptions: int
 
 
 class CodeFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,46 +105,28 @@ where promo_code_id = $1"""
 _HOLD: Final[LiteralString] = """/* promo_codes.hold */
 select 1 from app.promo_codes where promo_code_id = $1 for update"""
 
-# A conversion counts for the code that was valid then; within the grace after its end, for the one of its name that
-# ended last. All that was entered at these sponsors' is read once, however many codes are shown; most of it is plain
-# letters, which `translate` takes much longer for.
-_COUNTED: Final[LiteralString] = """, entered as materialized (
-    select v.tenant_id, v.sponsor_id, v.conversion_id, v.occurred_at,
-        case when v.promo_code collate "C" ~ '^[A-Za-z0-9]+$' then upper(v.promo_code collate "C")
-            else translate(v.promo_code, $1, $2) end as code
-    from app.conversions v
-    where v.promo_code is not null and v.sponsor_id in (select p.sponsor_id from page p)
-        and v.occurred_at >= (select min(p.valid_from) from page p)
+_COUNTED: Final[LiteralString] = (
+    """, known as not materialized (
+    table app.promo_codes
+), adjusted as not materialized (
+    table app.conversion_adjustments
 ), redeemed as (
-    select p.promo_code_id, count(*) as redemptions, count(*) filter (where e.occurred_at >= p.valid_until) as late
-    from page p join entered e on e.tenant_id = p.tenant_id and e.sponsor_id = p.sponsor_id and e.code = p.code
-    where e.occurred_at >= p.valid_from
-        and (p.valid_until is null or e.occurred_at < p.valid_until or (
-            p.valid_until > p.valid_from and e.occurred_at < p.valid_until + make_interval(days => p.grace_days)
-            and not exists (
-                select from app.promo_codes o
-                where o.tenant_id = p.tenant_id and o.sponsor_id = p.sponsor_id and o.code = p.code
-                    and o.valid_from >= p.valid_until and o.valid_from <= e.occurred_at
-                    and (o.valid_until is null or o.valid_until > o.valid_from
-                        and e.occurred_at < o.valid_until + make_interval(days => o.grace_days))
-            )
-        ))
-        and coalesce((
-            select a.kind <> 'retract' from app.conversion_adjustments a
-            where a.tenant_id = e.tenant_id and a.conversion_id = e.conversion_id
-            order by a.adjusted_at desc, a.adjustment_id desc limit 1
-        ), true)
+    select p.promo_code_id, count(*) as redemptions, count(*) filter (where c.occurred_at >= p.valid_until) as late
+    from page p join app.conversions c on """
+    + REDEEMS
+    + """
     group by 1
 )
 select p.promo_code_id, p.sponsor_id, p.campaign_id, p.flight_id, p.code, p.valid_from, p.valid_until, p.grace_days,
     p.max_redemptions, p.created_at, p.archived_at, coalesce(r.redemptions, 0) as redemptions,
-    coalesce(r.late, 0) as late_redemptions
+    coalesce(r.late, 0) as late_redemptions, greatest(r.redemptions - p.max_redemptions, 0) as over_limit_redemptions
 from page p left join redeemed r using (promo_code_id)
 order by p.created_at, p.promo_code_id"""
+)
 
 _FIND: Final[LiteralString] = (
     """/* promo_codes.find */ with page as materialized (
-    select * from app.promo_codes where promo_code_id = any($3::uuid[])
+    select * from app.promo_codes where promo_code_id = any($1::uuid[])
 )"""
     + _COUNTED
 )
@@ -150,17 +134,17 @@ _FIND: Final[LiteralString] = (
 _LIST: Final[LiteralString] = (
     """/* promo_codes.list */ with page as materialized (
     select * from app.promo_codes c
-    where ($3::timestamptz is null or (c.created_at, c.promo_code_id) > ($3, $4::uuid))
-        and ($6::uuid is null or c.sponsor_id = $6) and ($7::uuid is null or c.campaign_id = $7)
-        and ($8::uuid is null or c.flight_id = $8) and ($9::text is null or c.code = $9)
-    order by c.created_at, c.promo_code_id limit $5
+    where ($1::timestamptz is null or (c.created_at, c.promo_code_id) > ($1, $2::uuid))
+        and ($4::uuid is null or c.sponsor_id = $4) and ($5::uuid is null or c.campaign_id = $5)
+        and ($6::uuid is null or c.flight_id = $6) and ($7::text is null or c.code = $7)
+    order by c.created_at, c.promo_code_id limit $3
 )"""
     + _COUNTED
 )
 
 
 async def _find(conn: Connection, promo_code_ids: Sequence[UUID]) -> list[PromoCodeRow]:
-    rows = await conn.fetch(_FIND, FOLD_FROM, FOLD_TO, list(promo_code_ids))
+    rows = await conn.fetch(_FIND, list(promo_code_ids))
     return [msgspec.convert(row, PromoCodeRow) for row in rows]
 
 
@@ -259,8 +243,6 @@ async def list_promo_codes(
     at, promo_code_id = after if after is not None else (None, None)
     rows = await conn.fetch(
         _LIST,
-        FOLD_FROM,
-        FOLD_TO,
         at,
         promo_code_id,
         limit,

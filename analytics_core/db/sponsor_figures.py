@@ -15,10 +15,9 @@ from analytics_core.db.deliveries import read_campaign_delivery
 from analytics_core.db.pool import Connection, Tenant
 from analytics_core.db.reach import read_campaign_reach
 from analytics_core.db.report_figures import counted_of, span_of
-from analytics_core.errors import NotFound
+from analytics_core.errors import InvalidInput, NotFound
 from analytics_core.ids import PodcastNo
 from analytics_core.performances import ModelTotal
-from analytics_core.promo_codes import FOLD_FROM, FOLD_TO
 from analytics_core.reach import MonthReach
 from analytics_core.reporting.campaigns import CampaignPart, cut_campaign
 from analytics_core.reporting.documents import ReportFailed
@@ -49,9 +48,9 @@ select distinct podcast_no from app.placements where tenant_id = $1 and campaign
 
 _CODES: Final[LiteralString] = """/* sponsor_figures.codes */
 with said as materialized (
-    select c.conversion_id, c.occurred_at, translate(c.promo_code, $7, $8) as code
+    select c.conversion_id, c.occurred_at, c.promo_key as code
     from app.conversions c
-    where c.tenant_id = $1 and c.sponsor_id = $2 and c.promo_code is not null
+    where c.tenant_id = $1 and c.sponsor_id = $2 and c.promo_key is not null
         and c.occurred_at >= $4 and c.occurred_at < $5 and c.received_at < $6
         and (
             select a.kind from app.conversion_adjustments a
@@ -68,12 +67,13 @@ with said as materialized (
 )
 select p.code, p.campaign_id, p.flight_id, p.valid_from, p.valid_until, count(r.conversion_id) as redemptions,
     count(*) filter (where r.is_late) as late,
-    case when $9::uuid is not null then count(*) filter (where a.leak = 'coupon_referrer') end as coupon_referrer,
-    case when $9::uuid is not null then count(*) filter (where a.leak = 'no_exposure') end as no_exposure
+    case when $7::uuid is not null then count(*) filter (where a.leak = 'coupon_referrer') end as coupon_referrer,
+    case when $7::uuid is not null then count(*) filter (where a.leak = 'no_exposure') end as no_exposure,
+    case when $7::uuid is not null then count(*) filter (where a.leak = 'over_limit') end as over_limit
 from app.promo_codes p
 left join redeemed r using (promo_code_id)
 left join app.attributed_conversions a
-    on a.tenant_id = $1 and a.run_id = $9 and a.conversion_id = r.conversion_id
+    on a.tenant_id = $1 and a.run_id = $7 and a.conversion_id = r.conversion_id
 where p.tenant_id = $1 and p.campaign_id = any($3::uuid[])
 group by p.promo_code_id, p.code, p.campaign_id, p.flight_id, p.valid_from, p.valid_until
 order by redemptions desc, p.code, p.valid_from"""
@@ -162,6 +162,8 @@ async def read_sponsor_figures(
             found = await read_campaign_delivery(conn, key, campaign_id, now=now)
         except NotFound as error:
             raise AssertionError("a snapshot has what it has listed") from error
+        except InvalidInput as error:
+            raise ReportFailed(f"a campaign in it is too large: {error.reason}") from error
         flights, placements, in_range, costs = cut_campaign(
             found.delivery.flights,
             found.placements,
@@ -224,8 +226,6 @@ async def _read_codes(
         campaign_ids,
         *span_of(params),
         params.received_before,
-        FOLD_FROM,
-        FOLD_TO,
         params.run_id,
     )
     return [msgspec.convert(row, CodeFigure) for row in rows]

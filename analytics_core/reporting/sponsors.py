@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from analytics_core.deliveries import FlightDelivery
+from analytics_core.deliveries import FlightDelivery, sum_booked
 from analytics_core.performances import A_WHOLE, DETERMINISTIC, ModelFigures, ModelTotal, figures_by_model
 from analytics_core.reach import MonthReach, frequency_of
 from analytics_core.reporting.campaigns import CampaignPart
@@ -44,8 +44,8 @@ _CONVERSIONS: Final = (
 )
 _CODES: Final = (
     "Who buys without a code or link is not seen, so these figures are the least there was. Codes get around: "
-    "`coupon_referrer` came from a site that collects them, `no_exposure` when nobody had heard the ad yet. Both are "
-    "among the redemptions."
+    "`coupon_referrer` came from a site that collects them, `no_exposure` when nobody had heard the ad yet, "
+    "`over_limit` when the code had been redeemed as often as was agreed on. All are among the redemptions."
 )
 _REACH: Final = (
     "Reach is an estimate of how many people heard the ad, known for a month at a time: it is never added up over "
@@ -86,6 +86,7 @@ class CodeFigure(msgspec.Struct, frozen=True, kw_only=True):
         late: Redemptions after its end, within its grace.
         coupon_referrer: Those that came from a site that collects codes; ``None`` without an attribution run.
         no_exposure: Those before anybody had heard the ad; likewise.
+        over_limit: Those beyond how often the code was meant to be redeemed; likewise.
     """
 
     code: str
@@ -97,6 +98,7 @@ class CodeFigure(msgspec.Struct, frozen=True, kw_only=True):
     late: int
     coupon_referrer: int | None
     no_exposure: int | None
+    over_limit: int | None
 
 
 class LinkFigure(msgspec.Struct, frozen=True):
@@ -149,7 +151,6 @@ def _amount(campaign: CampaignPart, flight_id: UUID) -> int | None:
 def _campaigns(figures: SponsorFigures) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for campaign in figures.campaigns:
-        booked = [number for flight in campaign.flights if (number := _booked(flight)) is not None]
         cost = campaign.cost
         rows.append(
             (
@@ -157,7 +158,7 @@ def _campaigns(figures: SponsorFigures) -> Table:
                 campaign.status,
                 campaign.starts_on,
                 campaign.ends_on,
-                sum(booked) if booked else None,
+                sum_booked(campaign.flights),
                 sum(flight.delivered for flight in campaign.flights),
                 sum(campaign.in_range.values()),
                 campaign.clicks,
@@ -307,6 +308,7 @@ def _codes(figures: SponsorFigures) -> Table:
         Column("late"),
         Column("coupon_referrer"),
         Column("no_exposure"),
+        Column("over_limit"),
     )
     rows = [
         (
@@ -318,6 +320,7 @@ def _codes(figures: SponsorFigures) -> Table:
             one.late,
             one.coupon_referrer,
             one.no_exposure,
+            one.over_limit,
         )
         for one in figures.codes
     ]
@@ -383,9 +386,8 @@ def _of_model(campaign: CampaignPart, figures: ModelFigures) -> Iterator[tuple[C
 
 def _totals(figures: SponsorFigures) -> Table:
     flights = [flight for campaign in figures.campaigns for flight in campaign.flights]
-    booked = [number for flight in flights if (number := _booked(flight)) is not None]
     row = (
-        sum(booked) if booked else None,
+        sum_booked(flights),
         sum(flight.delivered for flight in flights),
         sum(sum(campaign.in_range.values()) for campaign in figures.campaigns),
         sum(campaign.clicks for campaign in figures.campaigns),

@@ -51,6 +51,7 @@ _LABELS: Final = {
     "late": "Too late",
     "coupon_referrer": "From coupon sites",
     "no_exposure": "Before it was heard",
+    "over_limit": "Beyond its limit",
     "valid_from": "Valid from",
     "valid_until": "Valid until",
     "live_from": "From",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any, Final
 
 from litestar import Request, Response, get, post
 from litestar.response import Redirect
 
+from analytics_core.db.event_intake import sum_intake
 from analytics_core.db.sponsors import list_sponsors
 from analytics_core.errors import Conflict, Outdated
+from analytics_core.intake import OUTCOME_WORDS
 from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.errors import InvalidRequest
@@ -28,6 +31,8 @@ from api.sponsors import restore as take_back
 __all__ = ("add_sponsor", "change_sponsor", "show_sponsors")
 
 _PAGE: Final = 50
+_INTAKE_DAYS: Final = 30
+_INTAKE_ROWS: Final = 20
 _MAX_BYTES: Final = 16_384
 _CURSOR: Final = id_cursor("sponsors")
 
@@ -39,8 +44,13 @@ async def _show(
         after = _CURSOR.parse(request.query_params.get("cursor", "")) if "cursor" in request.query_params else None
     except Refusal:
         after = None
+    tomorrow = resources_of(request).clock.now().astimezone(dt.UTC).date() + dt.timedelta(days=1)
+    first = tomorrow - dt.timedelta(days=_INTAKE_DAYS)
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
         rows = await list_sponsors(conn, after=after, limit=_PAGE + 1)
+        came = []
+        if after is None and Permission.ATTRIBUTION_READ in caller_of(request).permissions:
+            came = await sum_intake(conn, first=first, until=tomorrow, limit=_INTAKE_ROWS + 1)
     last = rows[_PAGE - 1] if len(rows) > _PAGE else None
     return show(
         request,
@@ -51,6 +61,10 @@ async def _show(
         is_first_page=after is None,
         cursor=None if last is None else write_cursor("sponsors", last.created_at, last.sponsor_id),
         may_write=Permission.SPONSORS_WRITE in caller_of(request).permissions,
+        came=came[:_INTAKE_ROWS],
+        is_more=len(came) > _INTAKE_ROWS,
+        intake_days=_INTAKE_DAYS,
+        outcome_words=OUTCOME_WORDS,
         fault=fault,
         typed=typed,
     )

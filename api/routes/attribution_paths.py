@@ -64,15 +64,17 @@ async def get_conversion_path(request: Request[Any, Any, Any]) -> ConversionPath
 async def get_leakage(request: Request[Any, Any, Any]) -> LeakageAnswer:
     """Tell which promo codes were redeemed by those whom no listener's ear explains.
 
-    Either they came from a site that collects codes (`coupon_referrer`), or no episode with the code's flight was
-    downloaded in the window before (`no_exposure`). Figures are live: of all conversions that are there now.
+    Either the code had been redeemed before as often as it is meant to be (`over_limit`), or they came from a site that
+    collects codes (`coupon_referrer`), or no episode with the code's flight was downloaded in the window before
+    (`no_exposure`). Figures are live: of all conversions that are there now.
     """
     query = Query.of(request)
     sponsor_id, limit = query.get(SPONSOR_ID), query.get(LIMIT)
     start, end = read_range(query, now=resources_of(request).clock.now())
     query.finish()
-    async with resources_of(request).database.tenant(caller_of(request).tenant, snapshot=True) as conn:
+    tenant = caller_of(request).tenant
+    async with resources_of(request).database.tenant(tenant, snapshot=True) as conn:
         if sponsor_id is not None:
             await find_sponsor(conn, sponsor_id)
-        rows = await list_redeemed(conn, sponsor_id=sponsor_id, starts_at=start, ends_at=end)
+        rows = await list_redeemed(conn, tenant, sponsor_id=sponsor_id, starts_at=start, ends_at=end)
     return LeakageAnswer.of(rows, start=start, end=end, limit=limit)

@@ -26,7 +26,7 @@ from analytics_core.sponsors import MAX_NAME
 from api.auth import caller_of
 from api.bodies import read_json
 from api.campaigns import answer_campaign, change, create, given_fields, take_step, use_open_order
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Parameter, Query, choice
 from api.resources import resources_of
 from api.schemas.campaigns import AddCampaign, Campaign, ChangeCampaign, DuplicateCampaign
@@ -93,9 +93,7 @@ async def list_campaigns(request: Request[Any, Any, Any]) -> Page[Campaign]:
         rows = await read_campaigns(
             conn, after=after, limit=limit + 1, sponsor_id=sponsor_id, insertion_order_id=order_id, status=status
         )
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.campaign_id)
-    return Page([Campaign.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, Campaign.of, _LIST, lambda row: (row.created_at, row.campaign_id))
 
 
 @get("/campaigns/{campaign_id:str}", tags=_TAGS, opt={"permission": Permission.CAMPAIGNS_READ})
@@ -117,7 +115,10 @@ async def get_campaign(request: Request[Any, Any, Any]) -> Response[Campaign]:
     },
 )
 async def update_campaign(request: Request[Any, Any, Any]) -> Response[Campaign]:
-    """Change what is said of a campaign that is not over. Its days go on holding all of its flights."""
+    """Change what is said of a campaign that is not over. Its days go on holding all of its flights.
+
+    Once it has begun, `pricing` and `starts_on` stay what they are (409 `campaign_begun`).
+    """
     wanted, version = _campaign_id(request), read_version(request)
     return answer_campaign(await change(request, wanted, await read_json(request, ChangeCampaign), version=version))
 

@@ -22,7 +22,7 @@ from api.auth import caller_of
 from api.bodies import read_json
 from api.clicks import CLICK_QUERY, read_plan
 from api.links import create, find_link, naming, refuse_other_sponsor, show_link, take_away
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.clicks import ClicksAnswer
@@ -79,9 +79,7 @@ async def list_links(request: Request[Any, Any, Any]) -> Page[Link]:
         if flight_id is not None:
             await find_flight(conn, flight_id)
         rows = await read_links(conn, after=after, limit=limit + 1, sponsor_id=sponsor_id, flight_id=flight_id)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.link_id)
-    return Page([show_link(row, resources) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, lambda row: show_link(row, resources), _LIST, lambda row: (row.created_at, row.link_id))
 
 
 @get("/links/{link_id:str}", tags=["links"], opt={"permission": Permission.LINKS_READ})

@@ -16,7 +16,7 @@ from analytics_core.reporting.files import MEDIA_TYPES, Format
 from api.auth import caller_of
 from api.bodies import read_json
 from api.limits import HEAVY_COST, REPORT_COST
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.report_requests import create, report_in_path
 from api.reports import send_file
@@ -40,6 +40,7 @@ _CURSOR: Final = id_cursor(_LIST)
         "permission": Permission.REPORTS_WRITE,
         "cost": HEAVY_COST,
         "bodies": {"application/json": CreateReport},
+        "refusals": (409,),
     },
 )
 async def create_report(request: Request[Any, Any, Any]) -> Report:
@@ -64,9 +65,7 @@ async def list_reports(request: Request[Any, Any, Any]) -> Page[Report]:
         if sponsor_id is not None:
             await find_sponsor(conn, sponsor_id)
         rows = await read_reports(conn, sponsor_id=sponsor_id, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.report_id)
-    return Page([Report.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, Report.of, _LIST, lambda row: (row.created_at, row.report_id))
 
 
 @get("/reports/{report_id:str}", tags=["reports"], opt={"permission": Permission.REPORTS_READ})
@@ -89,7 +88,8 @@ async def get_report(request: Request[Any, Any, Any]) -> Report:
 async def get_report_file(request: Request[Any, Any, Any]) -> Stream:
     """Fetch a report's file; `Repr-Digest` has the SHA-256 of it.
 
-    It is 409 `report_not_ready` while the report is not made, and 410 `report_expired` once the file is kept no longer.
+    It is 409 `report_not_ready` while the report is not made, and 410 `report_expired` once the file is kept no longer,
+    or `report_erased` where it named a podcast that was erased.
     """
     tenant, database = caller_of(request).tenant, resources_of(request).database
     async with database.reading(tenant) as conn:

@@ -26,11 +26,12 @@ class PathTouch(msgspec.Struct, frozen=True, kw_only=True):
     """A touch that the conversion is credited to, and what each model gave to it.
 
     `signal` is by what the flight was recognised: a `click` on a link, a `vanity` link that was named, a promo `code`,
-    an answer to a `survey`.
+    an answer to a `survey`. Where `is_day_only`, the customer was erased, and `occurred_at` is the touch's day.
     """
 
     signal: SignalWord
     occurred_at: dt.datetime
+    is_day_only: bool
     campaign_id: UUID
     campaign: str
     flight_id: UUID

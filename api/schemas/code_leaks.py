@@ -84,7 +84,7 @@ class LeakageAnswer(msgspec.Struct, frozen=True, kw_only=True):
 def _redemptions(rows: Sequence[RedeemedCode]) -> Redemptions:
     leaked: Counter[Leak] = Counter()
     for row in rows:
-        leak = find_leak(row.referrer_host, is_exposed=row.is_exposed)
+        leak = find_leak(row.referrer_host, is_exposed=row.is_exposed, is_over_limit=row.is_over_limit)
         if leak is not None and row.promo_code_id is not None:
             leaked[leak] += row.redemptions
     return Redemptions(

@@ -55,7 +55,8 @@ class PromoCode(msgspec.Struct, frozen=True, kw_only=True):
     """A promo code of a flight, in capitals.
 
     `redemptions` are the conversions with it that were not retracted, `late_redemptions` those of them that came in the
-    `grace_days` after its end. More than `max_redemptions` are shown, and refused by nobody here.
+    `grace_days` after its end, `over_limit_redemptions` those that are more than `max_redemptions`. They are refused by
+    nobody here, and among what leaked.
     """
 
     promo_code_id: UUID
@@ -69,6 +70,7 @@ class PromoCode(msgspec.Struct, frozen=True, kw_only=True):
     max_redemptions: int | None
     redemptions: int
     late_redemptions: int
+    over_limit_redemptions: int
     created_at: dt.datetime
     archived_at: dt.datetime | None
 

@@ -57,7 +57,9 @@ def test_the_commands_do_what_the_page_says(database: DatabaseSettings, tmp_path
             environ["ACTION_ID"] = answers[0]["action_id"]
             if len(answers) > 1:
                 environ["CONVERSION_ID"] = answers[1]["conversion_id"]
-    action, conversion, adjusted, tried, answered, listed = answers
+    action, conversion, intake, adjusted, tried, answered, listed = answers
+    # What is told over the API is no event.
+    assert (intake["data"], intake["undecided"]) == ([], 0)
     assert action["event_type"] == "purchase"
     assert (conversion["value_amount"], conversion["promo_code"]) == (4999, "SAVE20")
     assert adjusted["effective_value_amount"] == 3999

@@ -121,12 +121,12 @@ def test_a_customer_is_erased_by_command_and_the_record_can_be_checked(database:
     for _ in range(2):
         assert json.loads(run("customer", "u_1", "--dry-run", *of)[1]) == {
             "customer_key": key.hex,
-            "would_remove": {"events": 2, "signals": 0, "conversions": 0},
+            "would_remove": {"events": 2, "signals": 0, "conversions": 0, "touches": 0},
         }
     code, said, _ = run("customer", "u_1", *of)
     record = json.loads(said)
     assert (code, record["kind"], record["whole"]) == (0, "customer", True)
-    assert record["removed"] == {"events": 2, "signals": 0, "conversions": 0}
+    assert record["removed"] == {"events": 2, "signals": 0, "conversions": 0, "touches": 0}
     assert "u_1" not in said
     assert key.hex not in said
     assert run("verify", record["erasure_id"], "--customer", key.hex, *of)[0] == 0

@@ -44,7 +44,7 @@ SPONSORS = {
     ),
     *("app.conversion_actions", "app.conversions", "app.conversion_adjustments", "app.attribution_runs"),
     *("app.attributed_conversions", "app.attribution_touches", "app.attribution_credits", "app.attribution_totals"),
-    *("app.reports", "app.report_files"),
+    *("app.reports", "app.report_files", "app.event_intake"),
     # Of what is placed, for its titles.
     *("app.podcasts", "app.episodes"),
 }

@@ -23,7 +23,7 @@ from analytics_core.attribution.histories import (
     Terms,
     judge,
 )
-from analytics_core.attribution.leaks import Exposures, Leak, coupon_sites, is_coupon_site
+from analytics_core.attribution.leaks import Exposures, Leak, Limits, coupon_sites, find_leak, is_coupon_site
 from analytics_core.attribution.parameters import Model
 from analytics_core.attribution.signals import (
     DAY_US,
@@ -90,7 +90,7 @@ CLICKS = {
     UUID(int=203): KnownClick(us(2), 4),
     UUID(int=204): KnownClick(us(2), 999),
 }
-TERMS = Terms(DEVICES, CLICKS, Exposures({UUID(int=1): [us(2) // DAY_US]}), dt.timedelta(days=30))
+TERMS = Terms(DEVICES, CLICKS, Exposures({UUID(int=1): [us(2) // DAY_US]}), Limits({}), dt.timedelta(days=30))
 
 
 @pytest.mark.parametrize(
@@ -320,6 +320,31 @@ def test_days_of_exposure_at_the_window_s_ends_count_whole() -> None:
     assert exposures.is_exposed(touch(14.99))
     assert not exposures.is_exposed(touch(15))
     assert not exposures.is_exposed(touch(11)._replace(flight_id=UUID(int=2)))
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 99)), unique=True, max_size=12), st.integers(1, 6))
+def test_as_many_are_over_a_limit_as_there_are_more_and_none_before_one_within(
+    redeemed: list[tuple[int, int]], limit: int
+) -> None:
+    code = UUID(int=101)
+    redemptions = [(at(day), UUID(int=number)) for day, number in redeemed]
+    within = sorted(redemptions)[:limit]
+    limits = Limits({code: within[-1]} if len(within) == limit else {})
+    over = [one for one in redemptions if limits.is_over(code, *one)]
+    assert len(over) == max(len(redemptions) - limit, 0)
+    assert set(over).isdisjoint(within)
+    # A code without a limit, or that has not reached it, has none.
+    assert not any(limits.is_over(UUID(int=102), *one) for one in redemptions)
+
+
+def test_the_surest_sign_of_a_leak_is_told() -> None:
+    found = [
+        find_leak(host, is_exposed=is_exposed, is_over_limit=is_over)
+        for is_over in (True, False)
+        for host in ("coupons.com", None)
+        for is_exposed in (False, True)
+    ]
+    assert found == [*[Leak.OVER_LIMIT] * 4, *[Leak.COUPON_REFERRER] * 2, Leak.NO_EXPOSURE, None]
 
 
 def test_sites_that_collect_codes_are_hosts_as_referrers_are_kept() -> None:

@@ -27,6 +27,7 @@ from analytics_core.event_conversions import (
     next_look,
     plan_refund,
 )
+from analytics_core.intake import OUTCOME_WORDS
 from analytics_core.sponsors import name_key
 
 NOW = dt.datetime(2026, 11, 30, 6, tzinfo=dt.UTC)
@@ -80,7 +81,7 @@ def owner(sponsor_id: UUID, first: int, last: int | None, grace_days: int = 7) -
 def test_a_code_is_of_the_one_sponsor_who_has_it_then(owners: list[CodeOwner], expected: UUID | None) -> None:
     decision = decide(event(promo_code=" save-20 "), known(codes={"SAVE20": owners}))
     assert decision.sponsor_id == expected
-    assert decision.outcome is (Outcome.CONVERSION if expected == ACME else Outcome.NO_SPONSOR)
+    assert decision.outcome is (Outcome.CONVERSION if expected == ACME else Outcome.UNKNOWN_CODE)
 
 
 def test_what_is_surer_decides_whose_an_event_is() -> None:
@@ -204,3 +205,20 @@ def test_a_refund_means_what_it_can_only_mean() -> None:
     assert plan([order], GLOBEX, **money) == (Outcome.WAITING, set())
     assert plan([], **money) == (Outcome.WAITING, set())
     assert plan([order], value_amount=100, currency="USD") == (Outcome.OTHER_CURRENCY, set())
+
+
+def test_every_outcome_has_words() -> None:
+    assert set(OUTCOME_WORDS) == set(Outcome)
+
+
+def test_of_what_nobody_has_the_surest_sign_is_named() -> None:
+    signs: list[tuple[dict[str, Any], Outcome]] = [
+        ({"properties": {"sponsor": "Initech"}}, Outcome.UNKNOWN_SPONSOR),
+        ({"click_id": UUID(int=5)}, Outcome.UNKNOWN_CLICK),
+        ({"link": "offer"}, Outcome.UNKNOWN_LINK),
+        ({"promo_code": "SAVE20"}, Outcome.UNKNOWN_CODE),
+        ({"page_host": "shop.example"}, Outcome.NO_SPONSOR),
+    ]
+    for first, (_, outcome) in enumerate(signs):
+        told = {name: value for given, _ in signs[first:] for name, value in given.items()}
+        assert decide(event(**told), known()) == Decision(outcome)

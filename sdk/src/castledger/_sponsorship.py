@@ -248,6 +248,7 @@ class PromoCode(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         grace_days: How long after its end a redemption counts, as a late one.
         redemptions: Conversions with it that were not retracted, late ones among them.
+        over_limit_redemptions: Those of them that are more than *max_redemptions*.
     """
 
     promo_code_id: UUID
@@ -263,6 +264,7 @@ class PromoCode(msgspec.Struct, frozen=True, kw_only=True):
     valid_until: Instant | None = None
     max_redemptions: int | None = None
     archived_at: Instant | None = None
+    over_limit_redemptions: int = 0
 
 
 class MadePromoCodes(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,8 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analytics_core.attribution.parameters import Model
+from analytics_core.db.erasure_requests import ask_for_customer
+from analytics_core.db.pool import open_pool, tenant_transaction
 from analytics_core.ids import new_id
 from analytics_core.permissions import RoleName
+from analytics_core.roles import Role
 from tests.attributions import START, MadeSponsor, customer
 from tests.factories import make_episode, make_podcast
 from tests.integration.api.attributing import ask_run, compute_runs
@@ -20,6 +23,7 @@ from tests.integration.api.conftest import NOW
 from tests.integration.api.ledger import Api, Ledger, codes, problem
 from tests.integration.api.people import make_person, sign_in
 from tests.integration.api.test_sponsor_logins import hold
+from tests.integration.ingest.erasing import Eraser
 
 pytestmark = pytest.mark.anyio
 
@@ -89,7 +93,7 @@ async def test_a_run_is_asked_for_computed_and_read(api: Api, world: World) -> N
     assert await compute_runs(api, NOW) == {"ready": 1, "failed": 0, "left": 0}
     found = await api.data(f"/attribution/runs/{asked['run_id']}")
     assert (found["run"]["status"], found["run"]["done_ppm"]) == ("ready", 1_000_000)
-    assert found["run"]["code_version"].startswith("attribution-1 (")
+    assert found["run"]["code_version"].startswith("attribution-2 (")
     summary = found["run"]["summary"]
     assert summary["conversions"] == 3
     assert summary["counted"] == [
@@ -200,6 +204,7 @@ async def test_the_path_of_a_conversion_tells_all_of_it(api: Api, ledger: Ledger
         {
             "signal": "click",
             "occurred_at": shown(day(2)),
+            "is_day_only": False,
             **autumn,
             "credits": [
                 {"model": "first", "credit_ppm": 1_000_000, "value_amount": 401},
@@ -209,6 +214,7 @@ async def test_the_path_of_a_conversion_tells_all_of_it(api: Api, ledger: Ledger
         {
             "signal": "vanity",
             "occurred_at": shown(day(20)),
+            "is_day_only": False,
             **autumn,
             "credits": [{"model": "linear", "credit_ppm": 500_000, "value_amount": 200}],
         },
@@ -275,6 +281,31 @@ async def test_a_path_tells_what_has_no_part_in_the_run_though_it_might(api: Api
     assert [(one["flight_id"], one["reason"]) for one in path["others"]] == [(str(world.launch), "retracted")]
 
 
+async def test_a_path_of_an_erased_customer_tells_the_day_and_nothing_as_entered_since(api: Api, world: World) -> None:
+    acme, ann = world.acme, customer("ann")
+    await acme.signal(ann, day(1.25), promo_code="AUTUMN")
+    bought = await acme.conversion(world.action, day(5.25), 100, customer_key=ann, promo_code="LAUNCH")
+    await computed(api, acme.sponsor_id, models=["linear"])
+    before = await api.data(f"/attribution/paths/{bought}")
+    database = api.app.state["resources"].settings.require_database()
+    pools = [await open_pool(database, role, application_name="test", max_size=3) for role in (Role.API, Role.INGEST)]
+    async with tenant_transaction(pools[0], acme.tenant) as conn:
+        stored = await ask_for_customer(conn, acme.tenant, ann, now=NOW)
+    eraser = Eraser(*pools)
+    await eraser.perform(await eraser.request(stored.record.erasure_id), now=NOW)
+    for pool in pools:
+        await pool.close()
+    path = await api.data(f"/attribution/paths/{bought}")
+    assert path == {
+        **before,
+        "touches": [
+            {**touch, "occurred_at": shown(day(at)), "is_day_only": True}
+            for touch, at in zip(before["touches"], (1, 5), strict=True)
+        ],
+    }
+    assert path["others"] == []
+
+
 async def test_whoever_is_held_to_a_sponsor_sees_its_runs_and_paths_and_nothing_of_customers(
     api: Api, ledger: Ledger, world: World
 ) -> None:
@@ -332,27 +363,46 @@ async def test_leaked_codes_are_shown_beside_the_code(api: Api, ledger: Ledger, 
     found = await api.data("/attribution/leakage", from_="2026-11-01", to="2026-12-01")
     launch, autumn, typo = found["data"]
     assert (launch["code"], launch["flight_id"]) == ("LAUNCH", str(world.launch))
-    assert launch["redeemed"] == {"redemptions": 3, "late": 0, "leaked": {"coupon_referrer": 1, "no_exposure": 1}}
+    assert launch["redeemed"] == {
+        "redemptions": 3,
+        "late": 0,
+        "leaked": {"over_limit": 0, "coupon_referrer": 1, "no_exposure": 1},
+    }
     assert launch["referrers"] == [
         {"host": "deals.retailmenot.com", "redemptions": 1, "is_coupon_site": True},
         {"host": "news.example.com", "redemptions": 1, "is_coupon_site": False},
     ]
-    assert autumn["redeemed"]["leaked"] == {"coupon_referrer": 0, "no_exposure": 1}
-    assert (typo["promo_code_id"], typo["redeemed"]["leaked"]) == (None, {"coupon_referrer": 0, "no_exposure": 0})
-    assert found["totals"] == {"redemptions": 5, "late": 0, "leaked": {"coupon_referrer": 1, "no_exposure": 2}}
+    assert autumn["redeemed"]["leaked"] == {"over_limit": 0, "coupon_referrer": 0, "no_exposure": 1}
+    assert (typo["promo_code_id"], typo["redeemed"]["leaked"]) == (
+        None,
+        {"over_limit": 0, "coupon_referrer": 0, "no_exposure": 0},
+    )
+    assert found["totals"] == {
+        "redemptions": 5,
+        "late": 0,
+        "leaked": {"over_limit": 0, "coupon_referrer": 1, "no_exposure": 2},
+    }
     assert (found["unknown"], found["left_out"]) == (1, 0)
     short = await api.data("/attribution/leakage", from_="2026-11-01", to="2026-12-01", limit=1)
     assert (short["data"], short["left_out"], short["totals"]) == ([launch], 2, found["totals"])
 
 
 _CODES = st.lists(
-    st.tuples(st.sampled_from(["ONE", "TWO"]), st.integers(0, 3), st.integers(1, 2), st.integers(0, 2)), max_size=4
+    st.tuples(
+        st.sampled_from(["ONE", "TWO"]),
+        st.integers(0, 3),
+        st.integers(1, 4),
+        st.integers(0, 2),
+        st.sampled_from([None, 1, 2]),
+    ),
+    max_size=4,
 )
 _REDEEMED = st.lists(
     st.tuples(
         st.sampled_from(["one", "T w-o", "ONE", "three"]),
         st.floats(0, 12, allow_nan=False),
         st.sampled_from([None, "coupons.com", "a.example"]),
+        st.booleans(),
     ),
     max_size=8,
 )
@@ -364,9 +414,9 @@ async def test_runs_and_the_list_of_leaks_tell_the_same(
     api: Api,
     ledger: Ledger,
     world: World,
-    made: list[tuple[str, int, int, int]],
+    made: list[tuple[str, int, int, int, int | None]],
     heard: set[int],
-    redeemed: list[tuple[str, float, str | None]],
+    redeemed: list[tuple[str, float, str | None, bool]],
 ) -> None:
     acme = await MadeSponsor.make(ledger.operator, world.acme.tenant, str(new_id()))
     flight = await acme.flight(await acme.campaign(window_days=2))
@@ -376,19 +426,30 @@ async def test_runs_and_the_list_of_leaks_tell_the_same(
     )
     await acme.place(flight, next(iter(podcast.episodes.values())), *(day(one).date() for one in sorted(heard)))
     ends: dict[str, float] = {}
-    for code, gap, length, grace in made:
+    for code, gap, length, grace, limit in made:
         starts = ends.get(code, 0) + gap
         ends[code] = starts + length
-        await acme.code(flight, code, valid_from=day(starts), valid_until=day(starts + length), grace_days=grace)
+        await acme.code(
+            flight,
+            code,
+            valid_from=day(starts),
+            valid_until=day(starts + length),
+            grace_days=grace,
+            max_redemptions=limit,
+        )
     action = await acme.action()
-    for code, at, host in redeemed:
-        await acme.conversion(action, day(at), 1, promo_code=code, referrer_host=host)
+    for code, at, host, is_gone in redeemed:
+        bought = await acme.conversion(action, day(at), 1, promo_code=code, referrer_host=host)
+        if is_gone:
+            await acme.adjust(bought, None, day(at))
     run = await computed(api, acme.sponsor_id, models=["last"])
     listed = await api.data(
         "/attribution/leakage", sponsor_id=str(acme.sponsor_id), from_="2026-11-01", to="2026-12-01"
     )
     summary = run["run"]["summary"]
-    assert listed["totals"]["redemptions"] == len(redeemed) == summary["codes"]
+    assert listed["totals"]["redemptions"] == sum(not is_gone for *_, is_gone in redeemed)
     assert listed["totals"]["late"] == summary["late_codes"]
     assert {name: count for name, count in listed["totals"]["leaked"].items() if count} == summary["leaks"]
-    assert listed["unknown"] == sum(one["conversions"] for one in summary["counted"] if one["status"] != "attributed")
+    assert listed["unknown"] == sum(one["conversions"] for one in summary["counted"] if one["status"] == "unattributed")
+    shown = (await api.data("/promo-codes", sponsor_id=str(acme.sponsor_id)))["data"]
+    assert listed["totals"]["leaked"]["over_limit"] == sum(one["over_limit_redemptions"] for one in shown)

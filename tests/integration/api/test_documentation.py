@@ -214,6 +214,7 @@ async def test_the_document_describes_every_route_and_leads_nowhere(api: Api) ->
         ("delete", "/api/v1/vanity-hosts/{vanity_host_id}"),
         ("get", "/api/v1/attribution/leakage"),
         ("get", "/api/v1/attribution/paths/{conversion_id}"),
+        ("get", "/api/v1/attribution/intake"),
         ("get", "/api/v1/attribution/runs"),
         ("get", "/api/v1/attribution/runs/{run_id}"),
         ("get", "/api/v1/links/{link_id}/qr"),

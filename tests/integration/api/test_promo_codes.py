@@ -59,6 +59,7 @@ async def test_a_chosen_code_is_given_read_changed_and_archived(
         "max_redemptions": 100,
         "redemptions": 0,
         "late_redemptions": 0,
+        "over_limit_redemptions": 0,
         "created_at": "2026-11-24T12:00:00Z",
         "archived_at": None,
     }
@@ -252,6 +253,12 @@ async def test_redemptions_are_conversions_with_the_code_while_it_is_valid_or_la
         idle["promo_code_id"]: (0, 0),
     }
     assert {key: (row["redemptions"], row["late_redemptions"]) for key, row in listed.items()} == counted
+    path = f"/promo-codes/{first['promo_code_id']}"
+    over = [
+        (await api.request("PATCH", path, json={"max_redemptions": limit})).json()["over_limit_redemptions"]
+        for limit in (1, 3, 4, 5, None)
+    ]
+    assert over == [3, 1, 0, 0, 0]
 
 
 async def test_the_bound_of_a_tenants_codes_is_told(api: Api, ledger: Ledger, flight: SoldFlight) -> None:

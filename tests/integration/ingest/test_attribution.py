@@ -3,137 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from analytics_core.attribution.parameters import Model, Parameters, parse_models
-from analytics_core.clock import FixedClock
+from analytics_core.attribution.parameters import Model, Parameters
 from analytics_core.db.attribution_runs import (
     MAX_ATTEMPTS,
     MAX_WAITING,
-    RunRow,
-    add_run,
+    MovedMeanwhile,
     begin_run,
     computing,
-    find_run,
+    finish_run,
     list_waiting,
 )
-from analytics_core.db.pool import Pool, Tenant, connection, open_pool, tenant_transaction
+from analytics_core.db.pool import connection, tenant_transaction
+from analytics_core.db.sponsors import merge_sponsors
 from analytics_core.errors import Conflict, NotFound
-from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
-from ingest import attribution
-from ingest.attribution import attribute_runs
-from tests.attributions import START, MadeSponsor, customer, open_operator
+from ingest.attribution import RunLimits
+from tests.attributions import MadeSponsor, customer
 from tests.factories import make_episode, make_podcast, make_tenant
+from tests.integration.ingest.attributing import END, NOW, ROWS, Desk, day, open_desk
 
 pytestmark = pytest.mark.anyio
-
-NOW = dt.datetime(2026, 12, 1, 12, tzinfo=dt.UTC)
-END = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
-CHEAP = tuple(model for model in Model if model is not Model.MARKOV)
-ROWS = ("attributed_conversions", "attribution_touches", "attribution_credits", "attribution_totals")
-
-
-def day(number: float) -> dt.datetime:
-    """Count days from the first of November."""
-    return START + dt.timedelta(days=number)
-
-
-class Desk(NamedTuple):
-    """Whoever asks for runs, and whoever computes them."""
-
-    api: Pool
-    ingest: Pool
-    tenant: Tenant
-    acme: MadeSponsor
-
-    async def ask(
-        self,
-        models: Sequence[str] = CHEAP,
-        *,
-        sponsor_id: UUID | None = None,
-        starts_at: dt.datetime = START,
-        ends_at: dt.datetime = END,
-        cutoff_at: dt.datetime = NOW,
-        params: Parameters = Parameters(),  # noqa: B008 - frozen
-    ) -> RunRow:
-        async with tenant_transaction(self.api, self.tenant) as conn:
-            return await add_run(
-                conn,
-                self.tenant,
-                sponsor_id=sponsor_id or self.acme.sponsor_id,
-                starts_at=starts_at,
-                ends_at=ends_at,
-                models=parse_models(models),
-                params=params,
-                cutoff_at=cutoff_at,
-                code_version="test",
-                now=NOW,
-            )
-
-    async def work(self) -> dict[str, int]:
-        async with connection(self.ingest) as conn:
-            return dict(await attribute_runs(conn, self.ingest, clock=FixedClock(NOW)))
-
-    async def run(self, models: Sequence[str] = CHEAP, **given: Any) -> RunRow:
-        """Ask for a run and have it computed."""
-        asked = await self.ask(models, **given)
-        assert (await self.work())["ready"] == 1
-        return await self.read(asked.run_id)
-
-    async def read(self, run_id: UUID) -> RunRow:
-        async with tenant_transaction(self.api, self.tenant) as conn:
-            return await find_run(conn, run_id)
-
-    async def rows(self, run: RunRow, table: str) -> list[tuple[Any, ...]]:
-        """Read a run's rows of a table, without whose and which run they are, in order."""
-        found = await self.acme.operator.fetch(f"select * from app.{table} where run_id = $1", run.run_id)
-        return sorted(tuple(row)[2:] for row in found) if found else []
-
-    async def states(self, run: RunRow) -> dict[UUID, tuple[str, str | None]]:
-        found = await self.acme.operator.fetch("select * from app.attributed_conversions where run_id = $1", run.run_id)
-        return {row["conversion_id"]: (row["status"], row["reason"]) for row in found}
-
-    async def credits(self, run: RunRow, conversion_id: UUID, model: str) -> list[tuple[UUID, int, int | None]]:
-        found = await self.acme.operator.fetch(
-            """select t.flight_id, c.credit_ppm, c.value_amount
-            from app.attribution_credits c join app.attribution_touches t using (run_id, conversion_id, touch_no)
-            where c.run_id = $1 and c.conversion_id = $2 and c.model = $3 order by touch_no""",
-            run.run_id,
-            conversion_id,
-            model,
-        )
-        return [tuple(row) for row in found]
-
-    async def totals(self, run: RunRow, model: str) -> dict[tuple[UUID, str], tuple[int, int, int]]:
-        found = await self.acme.operator.fetch(
-            "select * from app.attribution_totals where run_id = $1 and model = $2", run.run_id, model
-        )
-        return {
-            (row["flight_id"], row["currency"]): (
-                row["conversions_ppm"],
-                row["new_customers_ppm"],
-                row["value_amount"],
-            )
-            for row in found
-        }
 
 
 @pytest.fixture
 async def desk(database: DatabaseSettings) -> AsyncIterator[Desk]:
-    tenant = await make_tenant(database)
-    api = await open_pool(database, Role.API, application_name="test", max_size=2)
-    ingest = await open_pool(database, Role.INGEST, application_name="test", max_size=6)
-    async with open_operator(database) as operator:
-        yield Desk(api, ingest, tenant, await MadeSponsor.make(operator, tenant))
-    api.terminate()
-    ingest.terminate()
+    async with open_desk(database) as made:
+        yield made
 
 
 async def test_one_customers_way_is_shared_by_every_model(desk: Desk) -> None:
@@ -413,6 +315,8 @@ async def test_what_is_over_does_not_change(desk: Desk) -> None:
     before = [await desk.rows(run, table) for table in ROWS]
     async with connection(desk.ingest) as conn:
         for statement in (
+            "update app.attribution_touches set occurred_at = occurred_at + interval '1 second' where run_id = $1",
+            "update app.attribution_touches set occurred_at = '2026-11-05Z', is_day_only = true where run_id = $1",
             "update app.attribution_runs set status = 'running', finished_at = null where run_id = $1",
             "update app.attribution_runs set summary = '{}' where run_id = $1",
             *(f"delete from app.{table} where run_id = $1" for table in reversed(ROWS)),
@@ -478,11 +382,10 @@ async def test_one_that_stops_whoever_computes_it_fails_after_a_few_times(desk: 
     assert await desk.work() == {"ready": 0, "failed": 0, "left": 0}
 
 
-async def test_more_than_can_be_computed_fails_and_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_than_can_be_computed_fails_and_leaves_nothing(desk: Desk) -> None:
     await make_many(desk, 60)
-    monkeypatch.setattr(attribution, "MAX_RUN_TOUCHES", 10)
     asked = await desk.ask()
-    assert (await desk.work())["failed"] == 1
+    assert (await desk.work(RunLimits(touches=10)))["failed"] == 1
     run = await desk.read(asked.run_id)
     assert run.error == "there are more than 10 touches: ask for a shorter range"
     for table in ROWS:
@@ -512,6 +415,28 @@ async def test_somebody_elses_run_is_left_to_them(desk: Desk) -> None:
     assert (await desk.work())["ready"] == 1
 
 
+async def test_a_run_whose_sponsor_is_merged_meanwhile_is_about_what_the_other_has(desk: Desk) -> None:
+    await make_many(desk, 20)
+    whole = await desk.run()
+    other = await MadeSponsor.make(desk.acme.operator, desk.tenant, "Other")
+    asked = await desk.ask()
+    async with connection(desk.ingest) as conn:
+        [waiting] = await list_waiting(conn)
+        await begin_run(conn, waiting, code_version="before")
+        async with tenant_transaction(desk.api, desk.tenant) as api:
+            await merge_sponsors(api, desk.acme.sponsor_id, into=other.sponsor_id, now=NOW)
+        # Of the one that was merged there was nothing to read.
+        assert whole.summary is not None
+        with pytest.raises(MovedMeanwhile):
+            await finish_run(conn, waiting, whole.summary, now=NOW)
+    assert await desk.work() == {"ready": 1, "failed": 0, "left": 0}
+    run = await desk.read(asked.run_id)
+    assert (run.sponsor_id, run.summary) == (other.sponsor_id, whole.summary)
+    with pytest.raises(Conflict, match=str(other.sponsor_id)) as refused:
+        await desk.ask()
+    assert refused.value.code == "sponsor_merged"
+
+
 async def test_asking_makes_the_job_due(desk: Desk) -> None:
     operator = desk.acme.operator
     await operator.execute("insert into ops.jobs (kind, due_at) values ('attribution', now() + interval '1 hour')")
@@ -529,15 +454,14 @@ async def test_too_many_waiting_and_foreign_sponsors_are_refused(desk: Desk, dat
         await desk.ask()
 
 
-async def test_a_key_that_many_share_is_nobody(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_key_that_many_share_is_nobody(desk: Desk) -> None:
     acme = desk.acme
     flight = await acme.flight(await acme.campaign())
     await acme.code(flight, "GUEST")
     action, guest = await acme.action(), customer("guest")
     first = await acme.conversion(action, day(1), 5, customer_key=guest, promo_code="GUEST")
-    monkeypatch.setattr("analytics_core.attribution.histories.MAX_OF_CUSTOMER", 2)
     second = await acme.conversion(action, day(2), 5, customer_key=guest)
-    few = await desk.run()
+    few = await desk.run(limits=RunLimits(of_customer=2))
     assert (await desk.states(few))[second] == ("attributed", None)
     third = await acme.conversion(action, day(3), 5, customer_key=guest)
     wanted = {
@@ -545,12 +469,11 @@ async def test_a_key_that_many_share_is_nobody(desk: Desk, monkeypatch: pytest.M
         second: ("unattributed", "no_signal"),
         third: ("unattributed", "no_signal"),
     }
-    run = await desk.run()
+    run = await desk.run(limits=RunLimits(of_customer=2))
     assert await desk.states(run) == wanted
     # The same where they are read in parts.
-    monkeypatch.setattr("analytics_core.db.attribution_inputs.MAX_OF_CUSTOMER", 2)
-    monkeypatch.setattr("analytics_core.db.attribution_inputs._ROWS", 1)
     fourth = await acme.conversion(action, day(4), 5, customer_key=guest)
-    assert await desk.states(await desk.run()) == {**wanted, fourth: ("unattributed", "no_signal")}
+    in_parts = await desk.run(limits=RunLimits(of_customer=2, read_rows=1))
+    assert await desk.states(in_parts) == {**wanted, fourth: ("unattributed", "no_signal")}
     assert run.summary is not None
     assert [one.code for one in run.summary.warnings] == ["shared_customers"]

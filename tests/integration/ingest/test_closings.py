@@ -34,7 +34,14 @@ pytestmark = pytest.mark.anyio
 
 SOLD = {
     *("app.insertion_orders", "app.campaigns", "app.flights", "app.ad_slots", "app.placements", "app.reach_months"),
-    *("app.promo_codes", "app.vanity_hosts", "app.survey_options", "app.customer_signals", "ops.event_marks"),
+    *(
+        "app.promo_codes",
+        "app.vanity_hosts",
+        "app.survey_options",
+        "app.customer_signals",
+        "ops.event_marks",
+        "app.event_intake",
+    ),
     *("app.conversion_actions", "app.conversions", "app.conversion_adjustments", "app.attribution_runs"),
     *("app.attributed_conversions", "app.attribution_touches", "app.attribution_credits", "app.attribution_totals"),
     *("app.reports", "app.report_files", "app.report_shares"),

@@ -24,7 +24,7 @@ from analytics_core.events import EventSource
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from ingest.event_conversions import convert_events
-from ingest.retention import SIGNAL_DAYS, drop_old
+from ingest.retention import INTAKE_DAYS, SIGNAL_DAYS, drop_old
 from tests.event_factories import make_event, write_event_segment
 from tests.event_ledgers import Events
 from tests.factories import make_tenant, micros
@@ -98,6 +98,12 @@ class World:
 
     async def marks(self) -> int:
         return int(await self.conn.fetchval("select count(*) from ops.event_marks"))
+
+    async def intake(self) -> dict[tuple[str, str, UUID | None], int]:
+        """What was counted, by type, outcome and sponsor; all of it was received on one day."""
+        rows = await self.rows("event_intake")
+        assert len({row["day"] for row in rows}) <= 1
+        return {(row["type"], row["outcome"], row["sponsor_id"]): row["events"] for row in rows}
 
     async def worth(self) -> dict[str, int | None]:
         """What each conversion is worth, by its name."""
@@ -186,7 +192,7 @@ async def test_whose_an_event_is(world: World) -> None:
         "nothing": {},
     }
     await world.land(*({"external_id": name, **one} for name, one in told.items()))
-    assert await world.convert() == {"conversion": 8, "no_sponsor": 4}
+    assert await world.convert() == {"conversion": 8, "unknown_sponsor": 2, "no_sponsor": 2}
     owners = {acme.sponsor_id: "Acme", globex.sponsor_id: "Globex"}
     assert {row["external_id"]: owners[UUID(int=row["sponsor_id"].int)] for row in await world.rows()} == {
         "by id": "Globex",
@@ -197,6 +203,12 @@ async def test_whose_an_event_is(world: World) -> None:
         "link of nobody": "Acme",
         "domain": "Acme",
         "nearest domain": "Globex",
+    }
+    assert await world.intake() == {
+        ("purchase", "conversion", acme.sponsor_id): 5,
+        ("purchase", "conversion", globex.sponsor_id): 3,
+        ("purchase", "unknown_sponsor", None): 2,
+        ("purchase", "no_sponsor", None): 2,
     }
 
 
@@ -213,7 +225,7 @@ async def test_another_tenants_links_sponsors_and_codes_mean_nothing(
         {"properties": {"sponsor": "Acme"}},
         {"properties": {"sponsor": str(theirs.sponsor_id)}},
     )
-    assert await world.convert() == {"no_sponsor": 5}
+    assert await world.convert() == {"unknown_click": 1, "unknown_link": 1, "no_sponsor": 1, "unknown_sponsor": 2}
     assert await world.rows() == []
 
 
@@ -326,10 +338,11 @@ async def test_a_refund_without_an_amount_takes_all(world: World) -> None:
 
 async def test_a_refund_waits_for_its_purchase_and_not_for_ever(world: World) -> None:
     clock = world.events.ledger.clock
-    await world.sponsor("Acme", domain="acme.example")
+    acme = (await world.sponsor("Acme", domain="acme.example")).sponsor_id
     await world.land(refund(1000), refund(1000, external_id="order-2"), refund(1000, external_id=None))
     assert await world.convert() == {"waiting": 2, "no_purchase": 1}
     assert await world.marks() == 2
+    assert await world.intake() == {("refund", "no_purchase", None): 1}
     await world.land(ORDER)
     assert await world.convert() == {"conversion": 1}
     clock.advance(dt.timedelta(seconds=10))
@@ -345,6 +358,12 @@ async def test_a_refund_waits_for_its_purchase_and_not_for_ever(world: World) ->
     assert await world.marks() == 0
     # Once an hour, and not once a second.
     assert 80 * 24 < looks <= 90 * 24
+    # However often they were looked at, they are counted once, on the day of their receipt.
+    assert await world.intake() == {
+        ("purchase", "conversion", acme): 1,
+        ("refund", "refund", acme): 1,
+        ("refund", "no_purchase", None): 2,
+    }
 
 
 async def test_a_refund_in_another_currency_changes_nothing(world: World) -> None:
@@ -371,6 +390,7 @@ async def test_a_refund_is_of_the_purchase_and_of_the_sponsor_that_it_names(worl
     (adjustment,) = await world.rows("conversion_adjustments")
     (meant,) = [row for row in await world.rows() if row["conversion_id"] == adjustment["conversion_id"]]
     assert (meant["action_id"], adjustment["value_amount"]) == (acme.action_id, 3000)
+    assert (await world.intake())["refund", "refund", acme.sponsor_id] == 1
 
 
 async def test_several_processes_take_each_event_once(world: World, database: DatabaseSettings) -> None:
@@ -397,6 +417,11 @@ async def test_several_processes_take_each_event_once(world: World, database: Da
     assert total[Outcome.CONVERSION] == 151
     assert total[Outcome.REPEATED] + total[Outcome.DIFFERS] == 150
     assert total[Outcome.REFUND] == 100
+    counted: Counter[str] = Counter()
+    for (_, outcome, _), events in (await world.intake()).items():
+        counted[outcome] += events
+    assert counted == {outcome.value: count for outcome, count in total.items() if outcome is not Outcome.WAITING}
+    assert counted.total() == 401
     assert (await world.worth())["order-1"] == 4000
     assert await world.marks() == 0
 
@@ -427,7 +452,8 @@ async def test_whoever_is_killed_leaves_all_or_nothing(world: World, database: D
         counts = [
             len(await world.rows(table)) for table in ("conversions", "conversion_adjustments", "customer_signals")
         ]
-        assert [*counts, await world.marks()] in ([0, 0, 0, 3], [1, 1, 1, 0])
+        counted = sum((await world.intake()).values())
+        assert [*counts, await world.marks(), counted] in ([0, 0, 0, 3, 0], [1, 1, 1, 0, 3])
     assert killed > 8
     assert await world.worth() == {"order-1": 4000}
 
@@ -445,6 +471,8 @@ async def test_what_the_database_refuses_keeps_nothing_else_waiting(
     assert await world.marks() == 0
     assert {row["external_id"] for row in await world.rows()} == {name for name in names if name.startswith("o-")}
     assert str(ids[17]) in caplog.text
+    found = {outcome: events for (_, outcome, _), events in (await world.intake()).items()}
+    assert found == {"conversion": 37, "refused": 3}
 
 
 async def test_what_led_a_customer_in_goes_when_no_window_reaches_it(world: World) -> None:
@@ -457,6 +485,16 @@ async def test_what_led_a_customer_in_goes_when_no_window_reaches_it(world: Worl
     dropped = await drop_old(world.conn, now=last + _DAY, hits_months=25)
     assert dropped["signals of customers"] == 1
     assert await world.rows("customer_signals") == []
+
+
+async def test_counts_of_events_go_when_their_time_is_over(world: World) -> None:
+    await world.land({}, {"type": "lead"})
+    await world.convert()
+    (day,) = {row["day"] for row in await world.rows("event_intake")}
+    last = dt.datetime.combine(day, dt.time(), dt.UTC) + INTAKE_DAYS * _DAY
+    assert (await drop_old(world.conn, now=last, hits_months=25))["counts of events"] == 0
+    assert (await drop_old(world.conn, now=last + _DAY, hits_months=25))["counts of events"] == 2
+    assert await world.rows("event_intake") == []
 
 
 async def test_marks_land_with_their_events_or_not_at_all(world: World) -> None:

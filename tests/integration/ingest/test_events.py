@@ -394,8 +394,8 @@ async def test_a_customer_is_erased_with_proof_and_does_not_come_back(
     assert proof.is_whole
     assert proof.record.kind == "customer"
     assert (proof.record.removed, proof.record.remaining) == (
-        {"events": 3, "signals": 1, "conversions": 1},
-        {"events": 0, "signals": 0, "conversions": 0},
+        {"events": 3, "signals": 1, "conversions": 1, "touches": 1},
+        {"events": 0, "signals": 0, "conversions": 0, "touches": 0},
     )
     assert is_about(proof.record, key.bytes)
     # The money stays, and the other customer.
