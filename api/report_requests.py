@@ -26,7 +26,7 @@ from api.schemas.reports import CreateReport, CreateShare, NewShare, Report, Sha
 from api.scopes import path_id
 from api.writing import writing
 
-__all__ = ("create", "report_in_path", "revoke", "share")
+__all__ = ("create", "make_share", "report_in_path", "revoke")
 
 
 def _check(wanted: CreateReport) -> None:
@@ -102,7 +102,7 @@ def _check_share(wanted: CreateShare, now: dt.datetime) -> None:
         check_password(wanted.password)
 
 
-async def share(request: Request[Any, Any, Any], wanted: CreateShare) -> NewShare:
+async def make_share(request: Request[Any, Any, Any], wanted: CreateShare) -> NewShare:
     """Make a link to the report that the path names; its token is told this once.
 
     Raises:

@@ -24,7 +24,7 @@ from api.pages.campaign_forms import MAX_BYTES, campaign_id_of, show_filled
 from api.pages.filling import REFUSED, Filled
 from api.pages.sessions import is_https
 from api.pages.views import is_fragment, show
-from api.report_requests import create, report_in_path, revoke, share
+from api.report_requests import create, make_share, report_in_path, revoke
 from api.reports import send_file
 from api.resources import resources_of
 from api.schemas.reports import CreateReport, CreateShare, NewShare, Share
@@ -185,7 +185,7 @@ async def share_report(request: Request[Any, Any, Any]) -> Response[Any]:
         # As it was typed: blanks around it are a part of it.
         form.document["password"] = form.fields["password"]
     try:
-        made = await share(request, form.convert(CreateShare))
+        made = await make_share(request, form.convert(CreateShare))
     except Conflict as error:
         if error.code == "idempotency_answer_gone":
             form.tell("", _SENT_TWICE)

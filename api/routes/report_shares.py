@@ -15,7 +15,7 @@ from api.bodies import read_json
 from api.limits import REPORT_COST
 from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Parameter, Query, whole_number
-from api.report_requests import report_in_path, revoke, share
+from api.report_requests import make_share, report_in_path, revoke
 from api.reports import OpenedShare, as_private, open_share, send_file, use_view
 from api.resources import resources_of
 from api.schemas.common import Page
@@ -57,7 +57,7 @@ async def create_report_share(request: Request[Any, Any, Any]) -> NewShare:
 
     The report's file is kept for as long as the link is good.
     """
-    return await share(request, await read_json(request, CreateShare))
+    return await make_share(request, await read_json(request, CreateShare))
 
 
 @get(
