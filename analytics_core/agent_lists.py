@@ -20,10 +20,9 @@ from urllib.parse import unquote
 import msgspec
 
 from analytics_core.agent_patterns import compile_pattern
-from analytics_core.agent_table import AgentEntry, AgentTable
+from analytics_core.agent_table import AgentEntry, AgentTable, our_table
 from analytics_core.errors import InvalidInput
 from analytics_core.settings import ListMode
-from analytics_core.user_agents import our_table
 
 __all__ = (
     "LIST_FILES",

@@ -1,24 +1,28 @@
 """Regular expressions of tables of user agents: which are safe to run, and what a text must have for one to match.
 
 A table has hundreds of patterns, and nearly all of them need some word that most agents do not have. Each pattern is
-therefore read once for pieces of three characters of which one has to be there, so that only the few patterns whose
-piece an agent has are tried at all.
+therefore cut into its alternatives, and each of these read once for words of which one has to be there, so that only
+the few whose word an agent has are tried at all.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
-__all__ = ("MAX_PATTERN_CHARS", "PIECE_CHARS", "Pattern", "PatternIndex", "compile_pattern", "pieces_of")
+__all__ = ("MAX_PATTERN_CHARS", "Alternative", "Pattern", "PatternIndex", "Piece", "compile_pattern", "pieces_of")
 
 MAX_PATTERN_CHARS: Final = 4096
 """No pattern is longer."""
 
-PIECE_CHARS: Final = 3
-"""The length of a piece that a pattern needs."""
+Piece: TypeAlias = tuple[str, str, str]
+"""Three characters that follow one another: as a tuple, which costs half of what a text does."""
+
+_PIECE_CHARS: Final = 3
+_MOST_SHORT_WORDS: Final = 3
+"""Words without a piece are looked for in every text, so that many of them cost more than trying what needs them."""
 
 _MAX_DEPTH: Final = 20
 
@@ -35,6 +39,11 @@ _REPEAT: Final = re.compile(r"(?:[*+?]|\{(\d*)(,?)(\d*)\})[?+]?")
 _ESCAPE: Final = re.compile(r"\\.", re.DOTALL)
 _UPPER: Final = re.compile(r"[A-Z]|[^\W\d_a-z]")
 _ZERO_WIDTH: Final = "bBAZ"
+_WORD_BEGINS: Final = re.compile(r"^\\b([A-Za-z0-9]+)(?![*+?{])")
+
+# Letters that ignore case in regular expressions, but whose lower case is themselves or two characters: words in lower
+# case say nothing of what patterns may match then.
+_ODD_CASE: Final = re.compile("[ſıİ]")
 
 # Where a choice is left, a piece that the commonest agents do not have.
 _COMMON_TEXT: Final = (
@@ -45,32 +54,41 @@ _COMMON_TEXT: Final = (
 )
 
 
-class Pattern(NamedTuple):
-    """A compiled pattern.
+class Alternative(NamedTuple):
+    """What a pattern may match, one way of several.
 
     Attributes:
-        find: Finds it in a text; the text in lower case where *is_folded*.
-        is_folded: Whether case makes no difference and the text has to be in lower case.
+        find: Finds it in a text; the text in lower case where its pattern is folded.
         needs: Words in lower case of which one is in every text that matches. ``None``: it may match without any.
     """
 
     find: Callable[[str], re.Match[str] | None]
-    is_folded: bool
     needs: frozenset[str] | None
 
-    @property
-    def pieces(self) -> frozenset[str] | None:
-        """Of each needed word the piece that the fewest agents have."""
-        return None if self.needs is None else frozenset(map(_rarest_piece, self.needs))
+
+class Pattern(NamedTuple):
+    """A compiled pattern.
+
+    Attributes:
+        alternatives: It matches where one of them does.
+        is_folded: Whether case makes no difference and the text has to be in lower case.
+    """
+
+    alternatives: tuple[Alternative, ...]
+    is_folded: bool
+
+    def find(self, text: str) -> re.Match[str] | None:
+        """Find it in a text that is in lower case if it is folded."""
+        return next(filter(None, (alternative.find(text) for alternative in self.alternatives)), None)
 
 
-def pieces_of(lower: str) -> set[str]:
+def pieces_of(lower: str) -> set[Piece]:
     """Cut a text in lower case into all its pieces.
 
     >>> sorted(pieces_of("abcd"))
-    ['abc', 'bcd']
+    [('a', 'b', 'c'), ('b', 'c', 'd')]
     """
-    return {lower[at : at + PIECE_CHARS] for at in range(len(lower) - PIECE_CHARS + 1)}
+    return set(zip(lower, lower[1:], lower[2:], strict=False))
 
 
 _COMMON: Final = pieces_of(_COMMON_TEXT)
@@ -95,6 +113,16 @@ class _Read:
     is_anchored: bool = False
 
 
+def _all_needs(parts: list[_Read]) -> frozenset[str] | None:
+    """Tell what one of several needs."""
+    needs: frozenset[str] = frozenset()
+    for part in parts:
+        if part.needs is None:
+            return None
+        needs |= part.needs
+    return needs
+
+
 class _Reader:
     """Reads a pattern that is known to be a regular expression.
 
@@ -106,7 +134,18 @@ class _Reader:
         self._pattern = pattern
         self._at = 0
 
-    def read(self, depth: int = 0) -> _Read:
+    def read_all(self) -> list[tuple[str, _Read]]:
+        """Read all alternatives, each with its text; none where it ends before its end, which is no pattern."""
+        found = []
+        start = 0
+        while True:
+            part = self._read_sequence(0)
+            found.append((self._pattern[start : self._at], part))
+            if self._pattern[self._at : self._at + 1] != "|":
+                return found if self._at == len(self._pattern) else []
+            self._at = start = self._at + 1
+
+    def read(self, depth: int) -> _Read:
         """Read alternatives up to the end of their group."""
         if depth > _MAX_DEPTH:
             raise ValueError(f"groups are nested more than {_MAX_DEPTH} deep")
@@ -114,11 +153,8 @@ class _Reader:
         while self._pattern[self._at : self._at + 1] == "|":
             self._at += 1
             parts.append(self._read_sequence(depth))
-        needs: set[str] | None = set()
-        for part in parts:
-            needs = None if needs is None or part.needs is None else needs | part.needs
         return _Read(
-            frozenset(needs) if needs is not None else None,
+            _all_needs(parts),
             max(part.wide for part in parts),
             max(part.open for part in parts),
             len(parts) > 1 or parts[0].is_loose,
@@ -155,7 +191,7 @@ class _Reader:
             raise ValueError("too many repetitions without an end follow one another")
         choices.append(frozenset((run,)))
         whole.needs = max(choices, key=_worth)
-        if min(map(len, whole.needs)) < PIECE_CHARS:
+        if "" in whole.needs or sum(len(word) < _PIECE_CHARS for word in whole.needs) > _MOST_SHORT_WORDS:
             whole.needs = None
         return whole
 
@@ -226,12 +262,30 @@ def _worth(choice: frozenset[str]) -> tuple[bool, bool, int, int]:
     """Say how well texts of which one is needed tell agents apart: long enough, rare, of few."""
     shortest = min(map(len, choice))
     is_rare = all(not pieces_of(text) <= _COMMON for text in choice)
-    return shortest >= PIECE_CHARS, is_rare, shortest, -len(choice)
+    return shortest >= _PIECE_CHARS, is_rare, shortest, -len(choice)
 
 
-def _rarest_piece(text: str) -> str:
-    pieces = [text[at : at + PIECE_CHARS] for at in range(len(text) - PIECE_CHARS + 1)]
-    return next((piece for piece in pieces if piece not in _COMMON), pieces[0])
+def _rarest_piece(text: str) -> Piece | None:
+    pieces = list(zip(text, text[1:], text[2:], strict=False))
+    return next((piece for piece in pieces if piece not in _COMMON), pieces[0] if pieces else None)
+
+
+class _Part(NamedTuple):
+    """What is compiled by itself."""
+
+    text: str
+    is_anchored: bool
+    needs: frozenset[str] | None
+
+
+def _merge(read: list[tuple[str, _Read]]) -> list[_Part]:
+    """Make a part of each alternative, and of those together that any text may match."""
+    merged = [_Part(text, part.is_anchored, part.needs) for text, part in read if part.needs is not None]
+    for is_anchored in (True, False):
+        texts = [text for text, part in read if part.needs is None and part.is_anchored is is_anchored]
+        if texts:
+            merged.append(_Part("|".join(texts), is_anchored, None))
+    return merged
 
 
 def compile_pattern(pattern: str) -> Pattern:
@@ -244,8 +298,8 @@ def compile_pattern(pattern: str) -> Pattern:
     Raises:
         ValueError: It cannot be used; the text is the reason.
 
-    >>> sorted(compile_pattern("(?i)^(?:castaway|overcast)/").pieces or ())
-    ['ove', 'sta']
+    >>> compile_pattern("(?i)castaway|^overcast/").find("overcast/1.0") is not None
+    True
     >>> compile_pattern("(a+)+$")
     Traceback (most recent call last):
     ValueError: a repetition is inside of a repetition, which takes for ever on some texts
@@ -254,59 +308,108 @@ def compile_pattern(pattern: str) -> Pattern:
         raise ValueError(f"the pattern has more than {MAX_PATTERN_CHARS} characters")
     body = pattern.removeprefix("(?i)")
     try:
-        compiled = re.compile(pattern)
-        read = _Reader(body).read()
-        if compiled.search("") is not None:
-            raise ValueError("the pattern matches everything")
-        # Two rewrites with the same meaning make a miss several times cheaper: ignoring case goes over to text that
-        # is in lower case already, and what can only match at the beginning is not tried anywhere else.
+        # Three rewrites with the same meaning make a miss several times cheaper: ignoring case goes over to text that
+        # is in lower case already, what can only match at the beginning is not tried anywhere else, and where a word
+        # begins is asked once the word is found.
         is_folded = body != pattern and not _UPPER.search(_ESCAPE.sub("", body).replace("(?P<app>", ""))
-        if is_folded:
-            compiled = re.compile(body)
+        flags = re.NOFLAG if is_folded or body == pattern else re.IGNORECASE
+        alternatives = []
+        for text, is_anchored, needs in _read_parts(body):
+            compiled = re.compile(_WORD_BEGINS.sub(r"\1(?<=\\b\1)", text), flags)
+            if compiled.search("") is not None:
+                raise ValueError("the pattern matches everything")
+            alternatives.append(Alternative(compiled.match if is_anchored else compiled.search, needs))
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"the pattern is no regular expression: {error}") from error
-    return Pattern(compiled.match if read.is_anchored else compiled.search, is_folded, read.needs)
+    return Pattern(tuple(alternatives), is_folded)
+
+
+def _read_parts(body: str) -> list[_Part]:
+    """Read a pattern without its flag."""
+    try:
+        read = _Reader(body).read_all()
+    except IndexError:
+        read = []
+    if not read:
+        # Says what is wrong with it.
+        re.compile(body)
+        raise ValueError("the pattern is no regular expression that can be read")
+    if "(?P<app>" in body:
+        # What it names itself is what the leftmost match says, whichever alternative that is.
+        return [_Part(body, all(part.is_anchored for _, part in read), _all_needs([part for _, part in read]))]
+    return _merge(read)
 
 
 class PatternIndex:
-    """Tells which of many patterns may match a text, by the words that they need.
+    """Finds the first of many patterns that matches a text, by the words that they need.
 
     A text is looked at for a piece of each word first, and for the word itself where it has that piece.
 
     >>> index = PatternIndex()
     >>> index.add(0, compile_pattern("castaway")), index.add(1, compile_pattern("poolside"))
     (None, None)
-    >>> list(index.find("poolside/1.0 castaw", pieces_of("poolside/1.0 castaw")))
-    [1]
+    >>> number, match = index.find("poolside/1.0 castaw", "poolside/1.0 castaw", pieces_of("poolside/1.0 castaw"))
+    >>> number, match[0]
+    (1, 'poolside')
     """
 
     def __init__(self) -> None:
-        # Numbers as bits: of patterns that need a word, by its rarest piece, and of those that any text may match.
-        self._by_piece: dict[str, dict[str, int]] = {}
-        self._always = 0
+        # Of all alternatives: their pattern's number, how they are found, and whether in lower case.
+        self._tried: list[tuple[int, Callable[[str], re.Match[str] | None], bool]] = []
+        self._pieces: set[Piece] = set()
+        # Places in that list: of what needs a word, by its rarest piece, or of what any text may match.
+        self._by_piece: dict[Piece, dict[str, list[int]]] = {}
+        self._by_short_word: dict[str, list[int]] = {}
+        self._always: list[int] = []
 
     def add(self, number: int, pattern: Pattern) -> None:
-        """Enter a pattern under a number."""
-        if pattern.needs is None:
-            self._always |= 1 << number
-        for word in pattern.needs or ():
-            words = self._by_piece.setdefault(_rarest_piece(word), {})
-            words[word] = words.get(word, 0) | 1 << number
+        """Enter a pattern under a number, which is above all those before."""
+        for alternative in pattern.alternatives:
+            place = len(self._tried)
+            self._tried.append((number, alternative.find, pattern.is_folded))
+            if alternative.needs is None:
+                self._always.append(place)
+            for word in alternative.needs or ():
+                piece = _rarest_piece(word)
+                words = self._by_short_word
+                if piece is not None:
+                    self._pieces.add(piece)
+                    words = self._by_piece.setdefault(piece, {})
+                words.setdefault(word, []).append(place)
 
-    def find(self, lower: str, pieces: Set[str], more: int = 0) -> Iterator[int]:
-        """Give the numbers of the patterns that a text may match, the lowest first.
+    def find(
+        self, text: str, lower: str, pieces: Set[Piece], *, below: int | None = None
+    ) -> tuple[int, re.Match[str]] | None:
+        """Find the pattern with the lowest number that matches.
 
         Args:
+            text: Any.
             lower: The text in lower case.
-            pieces: What :func:`pieces_of` makes of it.
-            more: Numbers as bits that are given in any case.
+            pieces: What :func:`pieces_of` makes of that.
+            below: Only patterns with lower numbers are tried.
+
+        Returns:
+            Its number, and where it matches the text, or the text in lower case if it is folded.
         """
-        found, by_piece = self._always | more, self._by_piece
-        for piece in by_piece.keys() & pieces:
-            for word, numbers in by_piece[piece].items():
+        for place in self._places(text, lower, pieces):
+            number, find, is_folded = self._tried[place]
+            if below is not None and number >= below:
+                break
+            match = find(lower if is_folded else text)
+            if match is not None:
+                return number, match
+        return None
+
+    def _places(self, text: str, lower: str, pieces: Set[Piece]) -> Iterable[int]:
+        if not text.isascii() and _ODD_CASE.search(text):
+            return range(len(self._tried))
+        found = set(self._always)
+        # A set and a set: with the dictionary it takes six times as long.
+        for piece in self._pieces & pieces:
+            for word, places in self._by_piece[piece].items():
                 if word in lower:
-                    found |= numbers
-        while found:
-            lowest = found & -found
-            found ^= lowest
-            yield lowest.bit_length() - 1
+                    found.update(places)
+        for word, places in self._by_short_word.items():
+            if word in lower:
+                found.update(places)
+        return sorted(found)

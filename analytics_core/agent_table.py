@@ -1,22 +1,29 @@
-"""A table of user agents: its form, and how an agent finds the first entry that matches without trying them all."""
+"""A table of user agents: its form, and how an agent finds the first entry that matches without trying them all.
+
+The rules are data: `agents.toml` beside this module, read and compiled on first use. The first entry whose pattern is
+found in the normalised agent decides, so its order is part of the rules. Classification is meant to run once for each
+distinct agent; callers keep what it returns.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import tomllib
 from collections.abc import Set
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
 from analytics_core.agent_fallbacks import BROWSERS, CRAWLERS, guess_browser, installed_versions, is_crawler
-from analytics_core.agent_patterns import Pattern, PatternIndex, compile_pattern, pieces_of
+from analytics_core.agent_patterns import Pattern, PatternIndex, Piece, compile_pattern, pieces_of
 from analytics_core.errors import InvalidInput
 from analytics_core.operating_systems import find_system
 from analytics_core.user_agents import DEVICES, AgentClass, AgentKind, normalise_agent
 
-__all__ = ("AgentEntry", "AgentTable", "DeviceEntry", "load_table")
+__all__ = ("AgentEntry", "AgentTable", "DeviceEntry", "classify", "load_table", "our_table", "table_version")
 
 _KINDS: Final = {kind.label: kind for kind in AgentKind if kind is not AgentKind.UNKNOWN}
 _EMPTY: Final = AgentClass(AgentKind.UNKNOWN, "", "unknown", "empty")
@@ -34,9 +41,6 @@ _PLATFORM: Final = re.compile(
     r"|alpha|staging|preprod|test|\d+)$"
 )
 _MAX_APP_CHARS: Final = 60
-
-# Letters that ignore case in regular expressions, but whose lower case is themselves or two characters.
-_ODD_CASE: Final = re.compile("[ſıİ]")
 
 
 class AgentEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,7 +98,6 @@ def _own_name(match: re.Match[str], text: str) -> str:
 
 
 class _Rule(NamedTuple):
-    pattern: Pattern | None
     found: AgentClass
     is_device_open: bool
     names_itself: bool
@@ -136,15 +139,12 @@ class AgentTable:
                 raise InvalidInput(path, "a name is needed, and only once in a table")
             seen.add(entry.name)
             self._add(entry, path)
-        self._devices: list[tuple[Pattern, str]] = []
         self._device_index = PatternIndex()
         for number, entry_device in enumerate(devices):
             path = f"device {number + 1} ({entry_device.device!r})"
             if entry_device.device not in DEVICES:
                 raise InvalidInput(path, f"device is one of {', '.join(DEVICES)}")
-            pattern = _compile(entry_device.pattern, path)
-            self._device_index.add(number, pattern)
-            self._devices.append((pattern, entry_device.device))
+            self._device_index.add(number, _compile(entry_device.pattern, path))
 
     def _add(self, entry: AgentEntry, path: str) -> None:
         if entry.kind not in _KINDS:
@@ -158,10 +158,9 @@ class AgentTable:
             kind = AgentKind.BOT
         device = "watch" if kind is AgentKind.WATCH else entry.device
         found = AgentClass(kind, entry.app or entry.name, device or "unknown", entry.name)
-        number, pattern = len(self._rules), None
+        number = len(self._rules)
         if entry.pattern:
-            pattern = _compile(entry.pattern, path)
-            self._index.add(number, pattern)
+            self._index.add(number, _compile(entry.pattern, path))
         for name in entry.names:
             sent, _, shown = name.partition(" = ")
             if not (key := _squash(sent)) or key in self._names:
@@ -169,7 +168,7 @@ class AgentTable:
             self._names[key] = number, shown or sent
         # A bot that claims a telephone has none.
         is_device_open = not device and kind is not AgentKind.BOT
-        self._rules.append(_Rule(pattern, found, is_device_open, "(?P<app>" in entry.pattern))
+        self._rules.append(_Rule(found, is_device_open, "(?P<app>" in entry.pattern))
 
     def classify(self, agent: str) -> AgentClass:
         """Find out what a user agent is; any text will do.
@@ -184,32 +183,26 @@ class AgentTable:
         if not text:
             return _EMPTY
         lower = text.lower()
-        listed, name = self._find_name(text)
         pieces = pieces_of(lower)
-        always = (1 << len(self._rules)) - 1 if _has_odd_case(text) else 1 << listed if name else 0
-        for number in self._index.find(lower, pieces, always):
-            rule = self._rules[number]
-            found, own = rule.found, ""
-            if rule.pattern is None:
-                if not name or number != listed:
-                    continue
-                app = name
-            else:
-                searched = lower if rule.pattern.is_folded else text
-                match = rule.pattern.find(searched)
-                if match is None:
-                    continue
-                if rule.names_itself:
-                    # As it was sent, unless lower case has moved its places.
-                    own = _own_name(match, text if len(text) == len(lower) else searched)
-                app = own or found.app
-            device = self._device_of(text, lower, pieces) if rule.is_device_open else found.device
-            # A bot that claims a telephone has none.
-            system = "" if found.kind is AgentKind.BOT else self._system_of(text, lower, pieces)
-            return AgentClass(found.kind, app, device, found.rule, bool(own), system)
-        return self._classify_unknown(text, lower, pieces)
+        number, name = self._find_name(text)
+        match = None
+        if found := self._index.find(text, lower, pieces, below=number if name else None):
+            number, match = found
+        elif not name:
+            return self._classify_unknown(text, lower, pieces)
+        rule = self._rules[number]
+        own, app = "", name
+        if match is not None:
+            # As it was sent, unless lower case has moved its places.
+            sent = text if len(text) == len(lower) else match.string
+            own = _own_name(match, sent) if rule.names_itself else ""
+            app = own or rule.found.app
+        device = self._device_of(text, lower, pieces) if rule.is_device_open else rule.found.device
+        # A bot that claims a telephone has none.
+        system = "" if rule.found.kind is AgentKind.BOT else self._system_of(text, lower, pieces)
+        return AgentClass(rule.found.kind, app, device, rule.found.rule, bool(own), system)
 
-    def _classify_unknown(self, text: str, lower: str, pieces: Set[str]) -> AgentClass:
+    def _classify_unknown(self, text: str, lower: str, pieces: Set[Piece]) -> AgentClass:
         if self.asks_others:
             if is_crawler(text):
                 return AgentClass(AgentKind.BOT, _CRAWLER, "unknown", CRAWLERS)
@@ -234,21 +227,13 @@ class AgentTable:
             key = shorter if shorter != key else ""
         return 0, ""
 
-    def _device_of(self, text: str, lower: str, pieces: Set[str]) -> str:
-        always = (1 << len(self._devices)) - 1 if _has_odd_case(text) else 0
-        for number in self._device_index.find(lower, pieces, always):
-            pattern, device = self._devices[number]
-            if pattern.find(lower if pattern.is_folded else text) is not None:
-                return device
+    def _device_of(self, text: str, lower: str, pieces: Set[Piece]) -> str:
+        if found := self._device_index.find(text, lower, pieces):
+            return self.devices[found[0]].device
         return (self.asks_others and guess_browser(text).device) or "unknown"
 
-    def _system_of(self, text: str, lower: str, pieces: Set[str]) -> str:
+    def _system_of(self, text: str, lower: str, pieces: Set[Piece]) -> str:
         return find_system(lower, pieces) or (guess_browser(text).system if self.asks_others else "")
-
-
-def _has_odd_case(text: str) -> bool:
-    """Tell whether pieces in lower case say nothing of what patterns may match."""
-    return not text.isascii() and _ODD_CASE.search(text) is not None
 
 
 def _compile(pattern: str, path: str) -> Pattern:
@@ -293,3 +278,36 @@ def load_table(text: str, *, asks_others: bool = False) -> AgentTable:
         except msgspec.ValidationError as error:
             raise InvalidInput(f"device {number}", str(error)) from error
     return AgentTable(tuple(agents), tuple(devices), version=version, asks_others=asks_others)
+
+
+@functools.cache
+def our_table() -> AgentTable:
+    """Return our own table; read and compiled by the first who asks."""
+    text = Path(__file__).with_name("agents.toml").read_text(encoding="utf-8")
+    return load_table(text, asks_others=True)
+
+
+def table_version() -> str:
+    """Name the content of our own table: twelve hexadecimal digits that change with it."""
+    return our_table().version
+
+
+def classify(agent: str) -> AgentClass:
+    """Find out what a user agent is by our own table.
+
+    Args:
+        agent: The agent as it was sent; any text, decoded with ``errors="replace"`` or ``surrogateescape``.
+
+    Returns:
+        What it is; kind unknown with rule ``empty`` for an agent without readable text.
+
+    Source:
+        ``docs/methodology.md``, "User agents".
+
+    >>> found = classify("Overcast/3.0 (+http://overcast.fm/; iOS podcast app)")
+    >>> found.kind.label, found.app, found.device, found.os
+    ('app', 'Overcast', 'phone', 'iOS')
+    >>> classify("").rule
+    'empty'
+    """
+    return our_table().classify(agent)

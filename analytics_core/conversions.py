@@ -25,13 +25,13 @@ from analytics_core.event_rules import (
     microseconds,
     read_click_id,
 )
+from analytics_core.money import MAX_AMOUNT
 from analytics_core.referrers import referrer_host
 from analytics_core.sponsors import name_key
 
 __all__ = (
     "FIELDS",
     "FORGOTTEN",
-    "MAX_AMOUNT",
     "MAX_ANSWER",
     "MAX_CONVERSIONS",
     "MAX_EXTERNAL_ID",
@@ -49,8 +49,6 @@ __all__ = (
     "said_hash",
 )
 
-MAX_AMOUNT: Final = 10**15
-"""Minor units of one conversion."""
 MAX_ANSWER: Final = 200
 """Characters of an answer to a survey."""
 MAX_CONVERSIONS: Final = 500

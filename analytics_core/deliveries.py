@@ -38,6 +38,8 @@ __all__ = (
     "deliver_campaign",
     "deliver_flight",
     "pace_campaign",
+    "sold_flights",
+    "sum_booked",
     "sum_days",
 )
 
@@ -157,16 +159,23 @@ class FlightDelivery(Delivery, frozen=True, kw_only=True):
 class CampaignDelivery(Delivery, frozen=True, kw_only=True):
     """How a campaign stands: the sums of its flights.
 
-    What was delivered is of all flights; the pace is of those that were booked, not cancelled, and have begun. Bounds
+    A makegood brings what was booked before: what it delivers counts, and its booking is nobody's twice. What was
+    delivered is of all flights; the pace is of those that were booked, not cancelled, and have begun. Bounds
     of the projection are the sums of the flights' bounds, which are rather too far apart than too near, with what those
     delivered that were cancelled; there is none where that of any flight is missing.
 
     Attributes:
-        booked: Of flights with a booking that were not cancelled; ``None`` without any.
+        booked: Of flights with a booking that were not cancelled, without makegoods of these; ``None`` without any.
     """
 
     booked: int | None
     flights: Sequence[FlightDelivery]
+
+    @property
+    def is_measured(self) -> bool:
+        """Tell whether nothing more counts: there were flights, and all that were not cancelled are measured."""
+        phases = {one.phase for one in self.flights if not one.terms.is_cancelled}
+        return phases == {Phase.MEASURED}
 
 
 class CampaignPace(msgspec.Struct, frozen=True, kw_only=True):
@@ -280,11 +289,22 @@ def _makegood(terms: FlightTerms, delivered: int, now: dt.datetime) -> tuple[int
     return owed, "not_over" if owed is None else None
 
 
+def sold_flights(flights: Sequence[FlightDelivery]) -> list[FlightDelivery]:
+    """List the flights that were booked and not cancelled, without those that make good another one of them."""
+    return [one for one, is_sold in zip(flights, _are_sold([one.terms for one in flights]), strict=True) if is_sold]
+
+
+def sum_booked(flights: Sequence[FlightDelivery]) -> int | None:
+    """Add up what was sold of flights; ``None`` where nothing was booked."""
+    sold = [one.terms.booked_impressions or 0 for one in sold_flights(flights)]
+    return sum(sold) if sold else None
+
+
 def deliver_campaign(flights: Sequence[FlightDelivery]) -> CampaignDelivery:
     """Add the flights of a campaign up."""
-    promised = [one for one in flights if _is_promised(one.terms)]
+    sold = sold_flights(flights)
     paced = _add_paces([(one.terms, one.delivered, one.pace) for one in flights])
-    over = [one.makegood_owed for one in promised if one.makegood_owed is not None]
+    over = [one.makegood_owed for one in sold if one.makegood_owed is not None]
     projected, projected_reason = _sum_of_projections(flights)
     return CampaignDelivery(
         booked=paced.booked,
@@ -295,7 +315,7 @@ def deliver_campaign(flights: Sequence[FlightDelivery]) -> CampaignDelivery:
         projected=projected,
         projected_reason=projected_reason,
         makegood_owed=sum(over) if over else None,
-        makegood_reason=None if over else ("not_over" if promised else "no_booking"),
+        makegood_reason=None if over else ("not_over" if sold else "no_booking"),
         makegood_booked=sum(one.makegood_booked for one in flights),
         flights=flights,
     )
@@ -306,23 +326,28 @@ def pace_campaign(flights: Iterable[tuple[FlightTerms, int]], *, now: dt.datetim
     return _add_paces([(terms, delivered, _pace(terms, delivered, now)[0]) for terms, delivered in flights])
 
 
-def _is_promised(terms: FlightTerms) -> bool:
-    return terms.booked_impressions is not None and not terms.is_cancelled
+def _are_sold(flights: Sequence[FlightTerms]) -> list[bool]:
+    promised = [one.booked_impressions is not None and not one.is_cancelled for one in flights]
+    ids = {one.flight_id for one, is_promised in zip(flights, promised, strict=True) if is_promised}
+    return [is_promised and one.makegood_of not in ids for one, is_promised in zip(flights, promised, strict=True)]
 
 
 def _add_paces(flights: Sequence[tuple[FlightTerms, int, Pace | None]]) -> CampaignPace:
-    promised = [(terms, pace) for terms, _, pace in flights if _is_promised(terms)]
-    begun = [pace for _, pace in promised if pace is not None]
+    are_sold = _are_sold([terms for terms, _, _ in flights])
+    sold = [(terms, pace) for (terms, _, pace), is_sold in zip(flights, are_sold, strict=True) if is_sold]
+    begun = [pace for _, pace in sold if pace is not None]
+    short = {terms.flight_id for terms, pace in sold if pace is not None}
+    made_good = sum(delivered for terms, delivered, _ in flights if terms.makegood_of in short)
     return CampaignPace(
-        booked=sum(terms.booked_impressions or 0 for terms, _ in promised) if promised else None,
+        booked=sum(terms.booked_impressions or 0 for terms, _ in sold) if sold else None,
         delivered=sum(delivered for _, delivered, _ in flights),
-        pace=_sum_of_paces(begun) if begun else None,
-        pace_reason=None if begun else ("not_started" if promised else "no_booking"),
+        pace=_sum_of_paces(begun, made_good) if begun else None,
+        pace_reason=None if begun else ("not_started" if sold else "no_booking"),
     )
 
 
-def _sum_of_paces(paces: Sequence[Pace]) -> Pace:
-    return Pace(sum(one.delivered for one in paces), sum((one.exact for one in paces), Fraction()))
+def _sum_of_paces(paces: Sequence[Pace], made_good: int) -> Pace:
+    return Pace(sum(one.delivered for one in paces) + made_good, sum((one.exact for one in paces), Fraction()))
 
 
 def _sum_of_projections(flights: Sequence[FlightDelivery]) -> tuple[Projection | None, NoProjection | None]:

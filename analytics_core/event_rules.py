@@ -17,6 +17,7 @@ import msgspec
 from analytics_core.errors import InvalidInput
 from analytics_core.events import EventRecord, EventSource
 from analytics_core.links import parse_click_id
+from analytics_core.money import MAX_AMOUNT
 
 __all__ = (
     "FIELDS",
@@ -77,7 +78,7 @@ class _Event(msgspec.Struct, kw_only=True, gc=False):
     link: str | None = None
     customer_id: _Id | None = None
     external_id: _Id | None = None
-    value_amount: Annotated[int, msgspec.Meta(ge=0, le=10**15)] | None = None
+    value_amount: Annotated[int, msgspec.Meta(ge=0, le=MAX_AMOUNT)] | None = None
     currency: Annotated[str, msgspec.Meta(min_length=3, max_length=3)] | None = None
     new_customer: bool | None = None
     url: _Url | None = None

@@ -27,8 +27,11 @@ __all__ = (
     "sum_money",
 )
 
-MAX_AMOUNT: Final = 10**15
-"""The largest amount of anything that is priced or worth something, in minor units."""
+MAX_AMOUNT: Final = 10**12
+"""The largest amount of anything that is priced or worth something, in minor units.
+
+The million conversions of an attribution run add up to a ninth of what 64 bits hold, each of them worth as much, or
+paid for with as much."""
 
 _WITHOUT_DECIMALS: Final = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF"
 _THREE_DECIMALS: Final = "BHD IQD JOD KWD LYD OMR TND"

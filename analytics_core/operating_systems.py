@@ -10,45 +10,42 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Final
 
-from analytics_core.agent_patterns import PatternIndex, compile_pattern, pieces_of
+from analytics_core.agent_patterns import PatternIndex, Piece, compile_pattern, pieces_of
 
 __all__ = ("OPERATING_SYSTEMS", "find_system", "operating_system")
 
-_RULES: Final = tuple(
-    (name, compile_pattern(f"(?i){pattern}"))
-    for name, pattern in (
-        # Programs that there are for one system alone, whatever they say.
-        ("Android", r"\bdoggcatcher\b|^antennapod/|^gsa/"),
-        ("iOS", r"^castro[ /]"),
-        ("watchOS", r"watchos|apple ?watch|\bwatch\d,\d|^atc/"),
-        ("tvOS", r"tvos|apple[ _]?tv"),
-        ("visionOS", r"visionos|\bxros\b"),
-        # A HomePod's frame is that of a telephone, and its system has no name that agents give.
-        ("", r"homepod|audioaccessory\d|^airpodcasts/"),
-        ("HarmonyOS", r"harmony ?os|\barkweb/"),
-        ("KaiOS", r"\bkai ?os\b"),
-        ("Tizen", r"\btizen"),
-        ("webOS", r"\bweb[o0]s\b|\bnetcast\b"),
-        ("Roku OS", r"\broku\b|^roku"),
-        ("Windows", r"\bwindows\b|\bwin(?:32|64|10|11)(?![a-z0-9])|^nsplayer/|\biemobile\b|\bxbox"),
-        ("ChromeOS", r"\bcros\b|\bchrome ?os\b"),
-        ("Fire OS", r"\bfire ?os\b|\bfire ?tv\b|\bkindle fire\b|; ?(?:aft|kf)[a-z0-9]{1,8}(?: build|[);])|^amazon;aft"),
-        ("iPadOS", r"\bipad(?:os)?(?![a-z])"),
-        ("iOS", r"\biphone|\bipod\b|\bios(?![a-z])|like mac os x|\bcarplay\b"),
-        # Frames of media that only Macs have: an iPhone's names its device.
-        ("macOS", r"\bmacintosh\b|\bmac ?os\b|\bos ?x\b|\bmac_|\bmacbook|\bmac(?:mini)?\d+,\d|\bimac"),
-        ("macOS", r"\bdarwin/[\d.]+ \((?:x86_64|i386|arm64|power)"),
-        ("Android", r"android|\bdalvik\b|exoplayer|androidxmedia|stagefright"),
-        # Macs send the same as telephones, which are by far the most: as with the device.
-        ("iOS", r"\bcfnetwork/"),
-        ("macOS", r"\bdarwin\b"),
-        ("Linux", r"linux|\bx11\b|\bubuntu\b|\bdebian\b|\bfedora\b|\braspbian\b"),
-    )
+_RULES: Final = (
+    # Programs that there are for one system alone, whatever they say.
+    ("Android", r"\bdoggcatcher\b|^antennapod/|^gsa/"),
+    ("iOS", r"^castro[ /]"),
+    ("watchOS", r"watchos|apple ?watch|\bwatch\d,\d|^atc/"),
+    ("tvOS", r"tvos|apple[ _]?tv"),
+    ("visionOS", r"visionos|\bxros\b"),
+    # A HomePod's frame is that of a telephone, and its system has no name that agents give.
+    ("", r"homepod|audioaccessory\d|^airpodcasts/"),
+    ("HarmonyOS", r"harmony ?os|\barkweb/"),
+    ("KaiOS", r"\bkai ?os\b"),
+    ("Tizen", r"\btizen"),
+    ("webOS", r"\bweb[o0]s\b|\bnetcast\b"),
+    ("Roku OS", r"\broku\b|^roku"),
+    ("Windows", r"\bwindows\b|\bwin(?:32|64|10|11)(?![a-z0-9])|^nsplayer/|\biemobile\b|\bxbox"),
+    ("ChromeOS", r"\bcros\b|\bchrome ?os\b"),
+    ("Fire OS", r"\bfire ?os\b|\bfire ?tv\b|\bkindle fire\b|; ?(?:aft|kf)[a-z0-9]{1,8}(?: build|[);])|^amazon;aft"),
+    ("iPadOS", r"\bipad(?:os)?(?![a-z])"),
+    ("iOS", r"\biphone|\bipod\b|\bios(?![a-z])|like mac os x|\bcarplay\b"),
+    # Frames of media that only Macs have: an iPhone's names its device.
+    ("macOS", r"\bmacintosh\b|\bmac ?os\b|\bos ?x\b|\bmac_|\bmacbook|\bmac(?:mini)?\d+,\d|\bimac"),
+    ("macOS", r"\bdarwin/[\d.]+ \((?:x86_64|i386|arm64|power)"),
+    ("Android", r"android|\bdalvik\b|exoplayer|androidxmedia|stagefright"),
+    # Macs send the same as telephones, which are by far the most: as with the device.
+    ("iOS", r"\bcfnetwork/"),
+    ("macOS", r"\bdarwin\b"),
+    ("Linux", r"linux|\bx11\b|\bubuntu\b|\bdebian\b|\bfedora\b|\braspbian\b"),
 )
 
 _INDEX: Final = PatternIndex()
 for _number, (_, _pattern) in enumerate(_RULES):
-    _INDEX.add(_number, _pattern)
+    _INDEX.add(_number, compile_pattern(f"(?i){_pattern}"))
 
 OPERATING_SYSTEMS: Final = tuple(dict.fromkeys(name for name, _ in _RULES if name))
 """The names of operating systems, a closed set."""
@@ -75,15 +72,12 @@ def operating_system(agent: str) -> str:
     return find_system(lower, pieces_of(lower))
 
 
-def find_system(lower: str, pieces: Set[str]) -> str:
+def find_system(lower: str, pieces: Set[Piece]) -> str:
     """Tell the same of an agent in lower case whose pieces are known.
 
     Args:
         lower: The normalised agent in lower case.
         pieces: What :func:`analytics_core.agent_patterns.pieces_of` makes of it.
     """
-    for number in _INDEX.find(lower, pieces):
-        name, pattern = _RULES[number]
-        if pattern.find(lower) is not None:
-            return name
-    return ""
+    found = _INDEX.find(lower, lower, pieces)
+    return _RULES[found[0]][0] if found else ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import hmac
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
@@ -31,6 +32,7 @@ _ALGORITHM: Final = "HS256"
 _ISSUER: Final = "castledger"
 _AUDIENCE: Final = "castledger-api"
 _MAX_CHARACTERS: Final = 2048
+_VISIT: Final = re.compile(r"([0-9]{1,12})\.([0-9a-f]{64})", re.ASCII)
 _REQUIRED: Final = ("iss", "aud", "sub", "sid", "exp", "iat", "jti", "amr")
 
 
@@ -61,6 +63,7 @@ class TokenKeys:
         self._signing = next(iter(self._by_id))
         self._subjects = hmac.digest(secrets[0].encode(), b"castledger subjects 1", "sha256")
         self._requests = hmac.digest(secrets[0].encode(), b"castledger requests 1", "sha256")
+        self._visits = [hmac.digest(secret.encode(), b"castledger visits 1", "sha256") for secret in secrets]
 
     def sign(self, token: AccessToken, *, now: dt.datetime) -> str:
         """Write a token that is good from *now* on, for :data:`LIFETIME`."""
@@ -106,6 +109,21 @@ class TokenKeys:
             raise BadToken("malformed") from error
         return _check(claims, now=now)
 
+    def sign_visit(self, share_id: UUID, *, now: dt.datetime) -> str:
+        """Write down that somebody has opened a link, for :data:`LIFETIME` and for this link alone."""
+        expires = int((now + LIFETIME).timestamp())
+        return f"{expires}.{_visit(self._visits[0], share_id, expires)}"
+
+    def is_visit(self, text: str, share_id: UUID, *, now: dt.datetime) -> bool:
+        """Tell whether :meth:`sign_visit` has written a text for a link, and its time is not over."""
+        found = _VISIT.fullmatch(text)
+        if found is None:
+            return False
+        expires, signature = int(found[1]), found[2]
+        # Each of them, and in constant time: nobody learns how much of a guess is right.
+        is_ours = [hmac.compare_digest(signature, _visit(key, share_id, expires)) for key in self._visits]
+        return any(is_ours) and now.timestamp() < expires
+
     def subject_key(self, *parts: bytes) -> UUID:
         """Hash what failures are counted by, so that neither accounts nor addresses are stored with them."""
         digest = hmac.new(self._subjects, digestmod="sha256")
@@ -116,6 +134,10 @@ class TokenKeys:
     def request_digest(self) -> hmac.HMAC:
         """Begin the hash of a request that may hold a password; whoever has the hash alone cannot try any."""
         return hmac.new(self._requests, digestmod="sha256")
+
+
+def _visit(key: bytes, share_id: UUID, expires: int) -> str:
+    return hmac.digest(key, share_id.bytes + expires.to_bytes(8), "sha256").hex()
 
 
 def _check(claims: dict[str, Any], *, now: dt.datetime) -> AccessToken:

@@ -1,34 +1,19 @@
 """What a request's user agent is: an app, a browser, a library, a bot or an Apple Watch, and on what device.
 
-The rules are data: `agents.toml` beside this module, read and compiled on first use. The first entry whose pattern
-is found in the normalised agent decides, so its order is part of the rules. Classification is meant to run once for
-each distinct agent; callers keep what it returns.
+Here are the words for it, and what an agent is brought to before anything is looked for in it; the table that decides
+is in `analytics_core.agent_table`.
 """
 
 from __future__ import annotations
 
 import enum
-import functools
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import unquote
 
 import msgspec
 
-if TYPE_CHECKING:
-    from analytics_core.agent_table import AgentTable
-
-__all__ = (
-    "DEVICES",
-    "MAX_AGENT_CHARS",
-    "AgentClass",
-    "AgentKind",
-    "classify",
-    "normalise_agent",
-    "our_table",
-    "table_version",
-)
+__all__ = ("DEVICES", "MAX_AGENT_CHARS", "AgentClass", "AgentKind", "normalise_agent")
 
 MAX_AGENT_CHARS: Final = 512
 """What stands behind this many characters of an agent decides nothing."""
@@ -118,39 +103,3 @@ def normalise_agent(agent: str) -> str:
         # No name was ever encoded so often: without its signs nothing is left to decode.
         text = _INVISIBLE.sub("", text.replace("%", ""))
     return " ".join(text.split())
-
-
-@functools.cache
-def our_table() -> AgentTable:
-    """Return our own table; read and compiled by the first who asks."""
-    # Imported here: most processes that import this module never read a table.
-    from analytics_core.agent_table import load_table
-
-    text = Path(__file__).with_name("agents.toml").read_text(encoding="utf-8")
-    return load_table(text, asks_others=True)
-
-
-def table_version() -> str:
-    """Name the content of our own table: twelve hexadecimal digits that change with it."""
-    return our_table().version
-
-
-def classify(agent: str) -> AgentClass:
-    """Find out what a user agent is by our own table.
-
-    Args:
-        agent: The agent as it was sent; any text, decoded with ``errors="replace"`` or ``surrogateescape``.
-
-    Returns:
-        What it is; kind unknown with rule ``empty`` for an agent without readable text.
-
-    Source:
-        ``docs/methodology.md``, "User agents".
-
-    >>> found = classify("Overcast/3.0 (+http://overcast.fm/; iOS podcast app)")
-    >>> found.kind.label, found.app, found.device, found.os
-    ('app', 'Overcast', 'phone', 'iOS')
-    >>> classify("").rule
-    'empty'
-    """
-    return our_table().classify(agent)

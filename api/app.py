@@ -195,6 +195,7 @@ from api.routes.users import (
     list_my_sessions,
 )
 from api.routes.vanity_hosts import create_vanity_host, delete_vanity_host, list_vanity_hosts
+from api.writing import trying_again
 
 __all__ = ("create_app",)
 
@@ -438,8 +439,12 @@ def create_app(
         template_config=template_config(assets),
     )
     publish(app, version=software_version())
+    routes = [route for route in app.routes if isinstance(route, HTTPRoute)]
+    for handler in (handler for route in routes for handler in route.route_handlers):
+        if handler.http_methods.isdisjoint(("GET", "OPTIONS")):
+            handler(trying_again(handler.fn))
     # Outermost, so that what no route answers is observed as well.
-    methods = {route.path_format: route.methods for route in app.routes if isinstance(route, HTTPRoute)}
+    methods = {route.path_format: route.methods for route in routes}
     gate = Gate(CrossOrigin(app, app.asgi_handler, resources.settings.api.origins), resources.settings.api)
     app.asgi_handler = Observer(gate, log, metrics, methods=methods)
     return app

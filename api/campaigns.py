@@ -13,7 +13,12 @@ from analytics_core.money import parse_currency
 from analytics_core.sponsors import clean_text
 from api.errors import Fault, InvalidRequest
 
-__all__ = ("check", "given_fields")
+__all__ = ("changed_fields", "check", "given_fields")
+
+
+def changed_fields(was: msgspec.Struct, wished: msgspec.Struct) -> list[str]:
+    """List the fields that would say something else than before."""
+    return [name for name in was.__struct_fields__ if getattr(was, name) != getattr(wished, name)]
 
 
 def check(*rules: Callable[[], object]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
-from typing import Annotated, Final, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Annotated, Final, TypeAlias, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -13,8 +14,12 @@ import msgspec
 from analytics_core.db.explain import HitPlace
 from analytics_core.reports import EARLIEST, LATEST
 from api.queries import Parameter, Refusal, whole_number
+from api.schemas.common import Page
 
-__all__ = ("HIT_CURSOR", "LIMIT", "Place", "id_cursor", "write_cursor", "write_hit_cursor")
+__all__ = ("HIT_CURSOR", "LIMIT", "Place", "id_cursor", "page_of", "write_cursor", "write_hit_cursor")
+
+Row = TypeVar("Row")
+Shown = TypeVar("Shown")
 
 Place: TypeAlias = tuple[dt.datetime, UUID]
 """Where a row stands in a list that is ordered by a time and an id."""
@@ -69,6 +74,22 @@ def id_cursor(list_name: str) -> Parameter[Place | None]:
         return at, row_id
 
     return Parameter("cursor", parse, None, _DESCRIPTION, {"type": "string"})
+
+
+def page_of(
+    rows: Sequence[Row], limit: int, show: Callable[[Row], Shown], list_name: str, place: Callable[[Row], Place]
+) -> Page[Shown]:
+    """Make a page of rows of which one more than its limit was read, if there are so many.
+
+    Args:
+        rows: In the list's order.
+        limit: How many of them the page has at most.
+        show: Makes of a row what is answered.
+        list_name: As :func:`id_cursor` has it.
+        place: Tells where a row stands.
+    """
+    cursor = write_cursor(list_name, *place(rows[limit - 1])) if len(rows) > limit else None
+    return Page([show(row) for row in rows[:limit]], cursor)
 
 
 def write_hit_cursor(place: HitPlace) -> str:

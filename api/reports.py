@@ -24,9 +24,11 @@ from api.resources import resources_of
 __all__ = (
     "PRIVATE",
     "OpenedShare",
+    "ReportErased",
     "ReportExpired",
     "WrongPassword",
     "as_private",
+    "begin_visit",
     "check_file",
     "open_share",
     "send_file",
@@ -47,6 +49,12 @@ class ReportExpired(NotKept):
     code = "report_expired"
 
 
+class ReportErased(NotKept):
+    """A report's file was there, and named a podcast that was erased."""
+
+    code = "report_erased"
+
+
 class WrongPassword(Unauthenticated):
     """A link needs a password, and this is none, or not the one; 401."""
 
@@ -54,10 +62,11 @@ class WrongPassword(Unauthenticated):
 
 
 class OpenedShare(NamedTuple):
-    """A link that is good, and the report that it leads to."""
+    """A link that is good, the report that it leads to, and whether a view of it was counted already."""
 
     share: OpenShare
     report: ReportRow
+    is_visiting: bool
 
 
 def check_file(report: ReportRow) -> None:
@@ -65,12 +74,15 @@ def check_file(report: ReportRow) -> None:
 
     Raises:
         Conflict: ``report_not_ready``, or ``report_failed``.
+        ReportErased: It named a podcast that was erased.
         ReportExpired: Its time is over.
     """
     if report.status == "failed":
         raise Conflict("report_failed", f"this report could not be made: {report.error}")
     if report.status != "ready":
         raise Conflict("report_not_ready", "this report is not made yet; ask again in a moment")
+    if report.is_erased:
+        raise ReportErased(f"the file of this report was erased: {report.error}; have the report made again")
     if not report.has_file:
         raise ReportExpired("the file of this report is kept no longer; have the report made again")
 
@@ -97,7 +109,7 @@ async def send_file(lend: Lend, tenant: Tenant, report: ReportRow) -> Stream:
         report: Which.
 
     Raises:
-        Conflict, ReportExpired: As :func:`check_file`.
+        Conflict, ReportErased, ReportExpired: As :func:`check_file`.
     """
     check_file(report)
     async with lend() as conn:
@@ -114,13 +126,16 @@ async def send_file(lend: Lend, tenant: Tenant, report: ReportRow) -> Stream:
     return Stream(_pieces(lend, tenant, report, first), media_type=MEDIA_TYPES[wanted], headers=headers)
 
 
-def _check_share(share: OpenShare, now: dt.datetime) -> None:
-    is_used_up = share.max_views is not None and share.views >= share.max_views
+def _check_share(share: OpenShare, now: dt.datetime, *, is_visiting: bool) -> None:
+    # Whoever has used up the last view is still in it.
+    is_used_up = not is_visiting and share.max_views is not None and share.views >= share.max_views
     if share.revoked_at is not None or share.expires_at <= now or is_used_up:
         raise ShareEnded(_ENDED)
 
 
-async def open_share(request: Request[Any, Any, Any], token: str, *, password: str | None) -> OpenedShare:
+async def open_share(
+    request: Request[Any, Any, Any], token: str, *, password: str | None, visit: str = ""
+) -> OpenedShare:
     """Find what a link leads to, for whoever has it and its password; no view is counted yet.
 
     Passwords are counted before they are compared, so that whoever tries many at once gets no more of them.
@@ -129,13 +144,15 @@ async def open_share(request: Request[Any, Any, Any], token: str, *, password: s
         request: Without a credential.
         token: Of the link.
         password: As given; ``None`` when none is.
+        visit: What :func:`begin_visit` gave; whoever is still in it needs neither a password nor another view. It is
+            for files alone: another page would begin another visit.
 
     Raises:
         NotFound: There is no such link.
         ShareEnded: It was taken back, its time is over, or its views are used up.
         WrongPassword: It needs another password.
         TooSoon: There were too many wrong ones.
-        ReportExpired: The file is gone.
+        ReportErased, ReportExpired: The file is gone.
     """
     resources = resources_of(request)
     now = resources.clock.now()
@@ -145,16 +162,18 @@ async def open_share(request: Request[Any, Any, Any], token: str, *, password: s
         share = await find_open_share(conn, token)
         if share is None:
             raise NotFound("link")
-        _check_share(share, now)
-        if share.password_hash is not None:
+        is_visiting = resources.tokens.is_visit(visit, share.share_id, now=now)
+        _check_share(share, now, is_visiting=is_visiting)
+        needs_password = share.password_hash is not None and not is_visiting
+        if needs_password:
             if password is None:
                 raise WrongPassword("this link needs a password: send it in a POST")
             wait = await count_attempt(conn, share, now=now)
             if wait is not None:
                 wait_s = whole_seconds(wait // dt.timedelta(microseconds=1))
                 raise TooSoon(f"too many wrong passwords; try again in {wait_s} s", retry_after_s=wait_s)
-    if share.password_hash is not None:
-        if not await resources.passwords.verify(password or "", share.password_hash):
+    if needs_password:
+        if not await resources.passwords.verify(password or "", share.password_hash or ""):
             raise WrongPassword("this is not the password of this link")
         async with resources.database.auth() as conn:
             await forget_attempts(conn, share)
@@ -163,7 +182,18 @@ async def open_share(request: Request[Any, Any, Any], token: str, *, password: s
     if report is None:
         raise NotFound("link")
     check_file(report)
-    return OpenedShare(share, report)
+    return OpenedShare(share, report, is_visiting)
+
+
+async def begin_visit(request: Request[Any, Any, Any], opened: OpenedShare) -> str:
+    """Count a view, and return what lets its page hand out the file, for a while.
+
+    Raises:
+        ShareEnded: There are none left, or it has ended in this very moment.
+    """
+    await use_view(request, opened.share)
+    resources = resources_of(request)
+    return resources.tokens.sign_visit(opened.share.share_id, now=resources.clock.now())
 
 
 async def use_view(request: Request[Any, Any, Any], share: OpenShare) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import typing
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
+import asyncpg
 import msgspec
 from litestar import Request, Response
 
 from analytics_core.audit import Actor, describe_changes
 from analytics_core.db.audit import add_entry
 from analytics_core.db.pool import Connection, Tenant
+from analytics_core.errors import Unavailable
 from analytics_core.roles import Role
 from api.auth import caller_of
 from api.callers import Caller, Person
@@ -23,7 +25,7 @@ from api.requests import request_id_of
 from api.resources import resources_of
 from api.schemas.common import alternatives
 
-__all__ = ("OwnWork", "Work", "writing", "writing_own")
+__all__ = ("MAX_ATTEMPTS", "InTheWay", "OwnWork", "Work", "trying_again", "writing", "writing_own")
 
 T = TypeVar("T")
 
@@ -33,7 +35,45 @@ _SEEN_ONCE: Final = ("api_key", "key", "password", "secret")
 _ACCESS: Final = ("key.", "tenant.")
 """Actions that change whom we know: the word of the database would come a moment after the answer."""
 
+MAX_ATTEMPTS: Final = 4
+"""How often a request is begun whose transaction another one is in the way of."""
+
 Described = msgspec.Struct | Mapping[str, Any] | None
+
+
+class InTheWay(Unavailable):
+    """Another transaction was in the way, and nothing was written: the request can be begun once more; 503."""
+
+    code = "in_the_way"
+
+
+@contextlib.asynccontextmanager
+async def _meeting_others() -> AsyncIterator[None]:
+    """Say what it means that the database gave a transaction up for another one."""
+    try:
+        yield
+    except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
+        raise InTheWay("somebody else is changing the same; try again", retry_after_s=1) from error
+
+
+def trying_again(answer: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+    """Have a route begin once more what it could not write because of another transaction, a few times.
+
+    Locks are taken in one order wherever there is one (:func:`analytics_core.db.sponsors.merge_sponsors`). Keys of the
+    database take theirs in orders of their own.
+
+    Args:
+        answer: The route's function, which writes once, by :func:`writing` or :func:`writing_own`.
+    """
+
+    @functools.wraps(answer)
+    async def again(*args: Any, **kwargs: Any) -> T:
+        for _ in range(MAX_ATTEMPTS - 1):
+            with contextlib.suppress(InTheWay):
+                return await answer(*args, **kwargs)
+        return await answer(*args, **kwargs)
+
+    return again
 
 
 class Work:
@@ -129,10 +169,11 @@ async def writing(
         Replayed: It was done before.
         Conflict: ``idempotency_key_reused``, or ``idempotency_answer_gone``.
         Unavailable: The database does not answer.
+        InTheWay: Another transaction was in the way.
     """
     caller = caller or caller_of(request)
     keyed = await KeyedRequest.of(request, caller) if is_answer else None
-    async with resources_of(request).database.writing(caller.tenant, role=role) as conn:
+    async with _meeting_others(), resources_of(request).database.writing(caller.tenant, role=role) as conn:
         if keyed is not None:
             await keyed.take(conn, request, caller)
         work = Work(conn, caller)
@@ -212,9 +253,10 @@ async def writing_own(
         Replayed: It was done before.
         Conflict: ``idempotency_key_reused``, or ``idempotency_answer_gone``.
         Unavailable: The database does not answer.
+        InTheWay: Another transaction was in the way.
     """
     keyed = None if person is None else await OwnKeyedRequest.of(request, person)
-    async with resources_of(request).database.auth() as conn, conn.transaction():
+    async with _meeting_others(), resources_of(request).database.auth() as conn, conn.transaction():
         if keyed is not None:
             await keyed.take(conn, request)
         work = OwnWork(conn)

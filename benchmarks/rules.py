@@ -26,7 +26,7 @@ import maxminddb
 import numpy as np
 
 from analytics_core.addresses import V4_MAPPED, format_address
-from analytics_core.agent_table import AgentTable
+from analytics_core.agent_table import AgentTable, classify, our_table
 from analytics_core.asns import DatabaseAsns
 from analytics_core.byte_ranges import ByteRange, parse_range
 from analytics_core.clock import SystemClock
@@ -45,7 +45,7 @@ from analytics_core.referrers import referrer_host
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from analytics_core.spool import HEADER_BYTES, FrameKind, read_frames
-from analytics_core.user_agents import AgentClass, classify, our_table
+from analytics_core.user_agents import AgentClass
 from analytics_core.verdicts import Evidence
 from analytics_core.windows import DAY_US
 from benchmarks.agents import known_us, read_agents, take_times

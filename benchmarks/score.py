@@ -1,6 +1,6 @@
 """How well our table of user agents does on real ones: `nox -s score`.
 
-Compares :func:`analytics_core.user_agents.classify` with the open OPAWG v2 tables, first match first (bots, apps,
+Compares :func:`analytics_core.agent_table.classify` with the open OPAWG v2 tables, first match first (bots, apps,
 libraries, browsers), on agents of real podcast requests weighted by their requests, and on those tables' own examples.
 Agents fall into two halves by a hash of their text. Patterns are written while looking at the first half only, so that
 the second tells how the table does on agents that nobody has shown it.
@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from analytics_core.user_agents import AgentKind, classify
+from analytics_core.agent_table import classify
+from analytics_core.user_agents import AgentKind
 
 __all__ = ("OpenTables", "Opinion", "Score", "find_data", "read_examples", "read_requests", "score")
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import msgspec
 
-from analytics_core.agent_table import AgentTable
+from analytics_core.agent_table import AgentTable, our_table
 from analytics_core.errors import ConfigError, InvalidInput
 from analytics_core.feed_fetch import read_feed_file
 from analytics_core.settings import FeedSettings, parse_public_url
-from analytics_core.user_agents import our_table
 from castledger_server.api_access import Api
 from castledger_server.data_dir import read_running_up
 

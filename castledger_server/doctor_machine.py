@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from analytics_core.agent_lists import LIST_FILES, AgentLists
+from analytics_core.agent_table import our_table
 from analytics_core.errors import ConfigError
 from analytics_core.geo import Precision
 from analytics_core.own_profiles import load_profiles
@@ -21,7 +22,6 @@ from analytics_core.profiles import PROFILES
 from analytics_core.settings import IngestSettings, Settings
 from analytics_core.shared_addresses import FILE_NAME, WARN_DAYS, SharedEntry, describe_due
 from analytics_core.spool import HEADER_BYTES, SpoolCorrupt, parse_header, read_frames
-from analytics_core.user_agents import our_table
 from castledger_server.data_dir import RunningUp
 from castledger_server.findings import Finding, Level
 from castledger_server.listeners import choose_port, local_url

@@ -51,11 +51,11 @@ def wait_until_made(
 
     Raises:
         ApiRefusal: The API refused.
-        NotMade: It failed, or was not ready in time.
+        NotMade: It failed, was erased, or was not ready in time.
     """
     deadline = time.monotonic() + wait_s
     told = 0
-    while made.status not in ("ready", "failed"):
+    while made.status not in ("ready", "failed", "erased"):
         if made.done_ppm > told:
             told = made.done_ppm
             say(f"{100 * told // _A_WHOLE} % is made")
@@ -66,4 +66,6 @@ def wait_until_made(
         made = look()
     if made.status == "failed":
         raise NotMade(f"{what} could not be made: {made.error}")
+    if made.status == "erased":
+        raise NotMade(f"the file of {what} was erased: {made.error}; have it made again")
     return made

@@ -7,14 +7,14 @@ import datetime as dt
 import logging
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analytics_core.attribution.crediting import Credits, attribute
-from analytics_core.attribution.histories import Customer, JudgedConversion, Terms, judge
+from analytics_core.attribution.histories import MAX_OF_CUSTOMER, Customer, JudgedConversion, Terms, judge
 from analytics_core.attribution.journeys import Journeys
 from analytics_core.attribution.parameters import Model
 from analytics_core.attribution.removal import InsufficientData, RemovalEffects, Transitions
@@ -23,6 +23,7 @@ from analytics_core.attribution.summaries import Tally
 from analytics_core.attribution.versions import code_version
 from analytics_core.clock import Clock
 from analytics_core.db.attribution_inputs import (
+    READ_ROWS,
     Scope,
     count_conversions,
     read_customers,
@@ -51,7 +52,7 @@ from analytics_core.db.ownership import lock_ownership
 from analytics_core.db.pool import Connection, Pool, connection
 from analytics_core.db.redemptions import read_limits
 
-__all__ = ("MAX_CONVERSIONS", "attribute_runs")
+__all__ = ("MAX_CONVERSIONS", "RunLimits", "attribute_runs")
 
 MAX_CONVERSIONS: Final = 1_000_000
 """Conversions of a run."""
@@ -68,6 +69,23 @@ _READ_PPM: Final = 400_000
 _log = logging.getLogger("castledger.ingest")
 
 
+class RunLimits(NamedTuple):
+    """What bounds the work of a run.
+
+    Attributes:
+        touches: Of all of its conversions; with more it fails.
+        of_customer: More conversions or signals under one key are many people's.
+        read_rows: How many conversions are read together.
+    """
+
+    touches: int = MAX_RUN_TOUCHES
+    of_customer: int = MAX_OF_CUSTOMER
+    read_rows: int = READ_ROWS
+
+
+_LIMITS: Final = RunLimits()
+
+
 class TooMuch(Exception):
     """A run is more than can be computed; its text says why, for people."""
 
@@ -77,9 +95,11 @@ class _Book:
 
     Args:
         campaigns: All of the sponsor's.
+        most_touches: How many it holds.
     """
 
-    def __init__(self, campaigns: Sequence[UUID]) -> None:
+    def __init__(self, campaigns: Sequence[UUID], most_touches: int) -> None:
+        self._most_touches = most_touches
         self.campaigns: Final = sorted(set(campaigns))
         self._numbers = {campaign_id: number for number, campaign_id in enumerate(self.campaigns)}
         self._ids = bytearray()
@@ -90,7 +110,11 @@ class _Book:
         self._at_us = array("q")
 
     def add(self, judged: JudgedConversion) -> None:
-        """Note an attributed conversion."""
+        """Note an attributed conversion.
+
+        Raises:
+            TooMuch: There are more touches than it holds.
+        """
         self._ids += judged.conversion.conversion_id.bytes
         value = judged.standing.value_amount
         self._values.append(value or 0)
@@ -98,8 +122,8 @@ class _Book:
         self._lengths.append(len(judged.touches))
         self._touched.extend(self._numbers[touch.campaign_id] for touch in judged.touches)
         self._at_us.extend(touch.at_us for touch in judged.touches)
-        if len(self._touched) > MAX_RUN_TOUCHES:
-            raise TooMuch(f"there are more than {MAX_RUN_TOUCHES:,} touches: ask for a shorter range")
+        if len(self._touched) > self._most_touches:
+            raise TooMuch(f"there are more than {self._most_touches:,} touches: ask for a shorter range")
 
     def path(self, campaigns: Sequence[UUID]) -> list[int]:
         """Number the campaigns of a path."""
@@ -138,7 +162,7 @@ def _judge_all(customers: Sequence[Customer], terms: Terms, scope: Scope) -> lis
     ]
 
 
-async def _compute(conn: Connection, pool: Pool, waiting: WaitingRun, *, clock: Clock) -> None:
+async def _compute(conn: Connection, pool: Pool, waiting: WaitingRun, *, clock: Clock, limits: RunLimits) -> None:
     """Compute one run.
 
     Args:
@@ -146,6 +170,7 @@ async def _compute(conn: Connection, pool: Pool, waiting: WaitingRun, *, clock: 
         pool: As ingest; one connection is taken to read from.
         waiting: Which.
         clock: The time.
+        limits: What bounds it.
 
     Raises:
         TooMuch: It is more than can be computed.
@@ -159,6 +184,8 @@ async def _compute(conn: Connection, pool: Pool, waiting: WaitingRun, *, clock: 
         starts_at=run.starts_at,
         ends_at=run.ends_at,
         cutoff_at=run.cutoff_at,
+        most_of_customer=limits.of_customer,
+        read_rows=limits.read_rows,
     )
     tally = Tally()
     # Read over a connection of its own, which sees one instant; what is written is committed portion by portion.
@@ -167,13 +194,13 @@ async def _compute(conn: Connection, pool: Pool, waiting: WaitingRun, *, clock: 
         if expected > MAX_CONVERSIONS:
             raise TooMuch(f"there are {expected:,} conversions, and a run takes {MAX_CONVERSIONS:,}: ask for less time")
         inputs = await read_inputs(reader, scope)
-        limits = await read_limits(reader, scope.tenant, sponsor_id=scope.sponsor_id, cutoff_at=scope.cutoff_at)
-        book = _Book([flight.campaign_id for flight in inputs.devices.flights.values()])
+        code_limits = await read_limits(reader, scope.tenant, sponsor_id=scope.sponsor_id, cutoff_at=scope.cutoff_at)
+        book = _Book([flight.campaign_id for flight in inputs.devices.flights.values()], limits.touches)
         chain = _chain(run.models, book)
         counting = dt.timedelta(days=run.params.counting_days)
         read = 0
         async for customers, clicks in read_customers(reader, scope):
-            terms = Terms(inputs.devices, clicks, inputs.exposures, limits, counting)
+            terms = Terms(inputs.devices, clicks, inputs.exposures, code_limits, counting)
             found = await asyncio.to_thread(_judge_all, customers, terms, scope)
             for judged, is_shared in found:
                 tally.add(judged, is_shared=is_shared)
@@ -239,13 +266,16 @@ def _in_ppm(campaigns: Sequence[UUID], removal: RemovalEffects) -> dict[UUID, in
     }
 
 
-async def attribute_runs(conn: Connection, pool: Pool, *, clock: Clock) -> Mapping[str, int]:
+async def attribute_runs(
+    conn: Connection, pool: Pool, *, clock: Clock, limits: RunLimits = _LIMITS
+) -> Mapping[str, int]:
     """Compute all runs that were asked for, oldest first; those that somebody else is at are left to them.
 
     Args:
         conn: As ingest, outside a transaction.
         pool: As ingest; one connection is taken.
         clock: The time.
+        limits: What bounds each run.
 
     Returns:
         How many became ready, how many failed for good, and how many are left to others.
@@ -265,7 +295,7 @@ async def attribute_runs(conn: Connection, pool: Pool, *, clock: Clock) -> Mappi
                 try:
                     if waiting.attempts >= MAX_ATTEMPTS:
                         raise TooMuch(f"it was stopped {MAX_ATTEMPTS} times; the log of ingest has the reasons")
-                    await _compute(conn, pool, waiting, clock=clock)
+                    await _compute(conn, pool, waiting, clock=clock, limits=limits)
                     done["ready"] += 1
                 except TooMuch as error:
                     await fail_run(conn, waiting, str(error), now=clock.now())

@@ -24,7 +24,7 @@ def _next(status: CampaignStatus, starts_on: dt.date, ends_on: dt.date, today: d
     """Tell where the calendar moves a campaign; ``None`` for nowhere."""
     if status is CampaignStatus.SCHEDULED and starts_on <= today:
         return CampaignStatus.ACTIVE
-    if status is CampaignStatus.ACTIVE and ends_on < today:
+    if status in (CampaignStatus.ACTIVE, CampaignStatus.PAUSED) and ends_on < today:
         return CampaignStatus.COMPLETED
     return None
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from analytics_core.agent_table import AgentTable
+from analytics_core.agent_table import AgentTable, our_table
 from analytics_core.clock import Clock
 from analytics_core.db.dictionaries import (
     NewAgent,
@@ -33,7 +33,7 @@ from analytics_core.db.dictionaries import (
 from analytics_core.db.pool import Connection
 from analytics_core.operating_systems import operating_system
 from analytics_core.places import Place
-from analytics_core.user_agents import AgentClass, AgentKind, normalise_agent, our_table
+from analytics_core.user_agents import AgentClass, AgentKind, normalise_agent
 from ingest.caches import GenerationCache
 
 __all__ = ("Agent", "AgentNumbers", "PlaceNumbers", "TermNumbers")

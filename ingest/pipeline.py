@@ -20,7 +20,7 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
-from analytics_core.agent_table import AgentTable
+from analytics_core.agent_table import AgentTable, our_table
 from analytics_core.clock import Clock
 from analytics_core.db.dead_letters import DeadLetter
 from analytics_core.db.hits import Downloads, HitColumns, HitRows, HitSource, encode_hits
@@ -31,7 +31,6 @@ from analytics_core.hits import HitFlag, HitKind, Method
 from analytics_core.hosts import HostSighting, merge_sightings
 from analytics_core.networks import NetworkClass
 from analytics_core.profiles import DEFAULT_PROFILE
-from analytics_core.user_agents import our_table
 from analytics_core.verdicts import NO_VERDICT
 from ingest.batches import Batch, distinct
 from ingest.catalogue import Catalogue

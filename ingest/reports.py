@@ -9,6 +9,8 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from analytics_core.clock import Clock
 from analytics_core.db.pool import CONNECTION_LOST, Connection, Pool, open_pool, tenant_transaction
 from analytics_core.db.report_figures import read_podcast_figures
@@ -17,6 +19,7 @@ from analytics_core.db.reports import (
     WaitingReport,
     begin_report,
     fail_report,
+    find_report,
     finish_report,
     list_waiting,
     note_progress,
@@ -43,8 +46,13 @@ _OURS: Final = "it could not be made, twice, for a reason of ours: the operator 
 _log = logging.getLogger("castledger.ingest")
 
 
-async def _read(conn: Connection, report: WaitingReport, *, now: dt.datetime) -> Document:
-    params, kind = report.params, ReportKind(report.kind)
+async def _read(conn: Connection, report: WaitingReport, *, now: dt.datetime) -> Document | None:
+    """Read the figures of a report in one snapshot; ``None`` when it was deleted."""
+    row = await find_report(conn, report.report_id)
+    if row is None:
+        return None
+    # Whose it is in this snapshot: a merge of sponsors may have been over since it was taken up.
+    params, kind = msgspec.structs.replace(report.params, sponsor_id=row.sponsor_id), ReportKind(report.kind)
     if kind is ReportKind.PODCAST:
         return write_podcast(params, await read_podcast_figures(conn, params, now=now))
     figures = await read_sponsor_figures(conn, report.tenant, kind, params, now=now)
@@ -114,6 +122,8 @@ async def _make(conn: Connection, pool: Pool, waiting: WaitingReport, *, clock: 
 async def _try(conn: Connection, pool: Pool, report: WaitingReport, *, clock: Clock) -> bool:
     async with tenant_transaction(pool, report.tenant, readonly=True, snapshot=True) as api:
         document = await _read(api, report, now=clock.now())
+    if document is None:
+        return False
     await note_progress(conn, report, done_ppm=_READ_PPM)
     wanted = Format(report.format)
     # In a thread: what else ingest does goes on meanwhile.

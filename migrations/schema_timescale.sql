@@ -3556,6 +3556,12 @@ create view api.event_marks with (security_barrier) as
     select received_at, marked_at from ops.event_marks where tenant_no = app.tenant_no();
 grant select on api.event_marks to castledger_api;
 
+-- Into which sponsor an archived one was merged: whoever still asks for something of the one is told of the other.
+alter table app.sponsors add column merged_into uuid;
+alter table app.sponsors add constraint sponsors_merged
+    foreign key (tenant_id, merged_into) references app.sponsors;
+create index sponsors_merged on app.sponsors (tenant_id, merged_into) where merged_into is not null;
+
 -- Whom a tenant's flights are told of once they fall behind, and what they were told.
 
 -- Rows are of flights that are behind, or that somebody was told of; sponsors see none of them.

@@ -22,6 +22,10 @@ from castledger_server.processes import die_with_parent
 LOGIN = "castledger"
 """The login that migrates and serves: it owns its databases and is no superuser."""
 
+SOMEBODY_WAITS: Final = """
+select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database())"""
+"""Whether a transaction of this database waits for a lock of another one."""
+
 FAST: Final = {
     "fsync": "off",
     "synchronous_commit": "off",

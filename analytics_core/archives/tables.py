@@ -236,7 +236,9 @@ TABLES: Final = (
             Column("created_at", Kind.INSTANT),
             Column("archived_at", Kind.INSTANT, nullable=True),
         ),
-        not_kept=MappingProxyType({"tenant_id": _TENANT}),
+        not_kept=MappingProxyType(
+            {"tenant_id": _TENANT, "merged_into": "it only tells who still asks for what has gone to another one"}
+        ),
     ),
     Table(
         name="insertion_orders",

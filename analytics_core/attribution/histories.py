@@ -73,17 +73,19 @@ class Customer(NamedTuple):
     Attributes:
         key: ``None`` where it is not known; then there is one conversion, and nothing besides.
         is_part: Whether these are not all of its conversions, because there are too many.
+        most: More conversions or signals are many people's.
     """
 
     key: UUID | None
     conversions: Sequence[HeldConversion]
     signals: Sequence[Said] = ()
     is_part: bool = False
+    most: int = MAX_OF_CUSTOMER
 
     @property
     def is_shared(self) -> bool:
         """Whether many people have this key: each of its conversions stands for itself."""
-        return self.is_part or max(len(self.conversions), len(self.signals)) > MAX_OF_CUSTOMER
+        return self.is_part or max(len(self.conversions), len(self.signals)) > self.most
 
 
 class Terms(NamedTuple):

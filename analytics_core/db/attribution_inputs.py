@@ -35,9 +35,18 @@ from analytics_core.attribution.signals import (
 from analytics_core.attribution.touches import Touch
 from analytics_core.db.pool import Connection, Tenant
 
-__all__ = ("Inputs", "Scope", "count_conversions", "read_customer", "read_customers", "read_inputs", "read_null_paths")
+__all__ = (
+    "READ_ROWS",
+    "Inputs",
+    "Scope",
+    "count_conversions",
+    "read_customer",
+    "read_customers",
+    "read_inputs",
+    "read_null_paths",
+)
 
-_ROWS: Final = 2_000
+READ_ROWS: Final = 2_000
 """Conversions that are read together."""
 
 _TIMEOUT_S: Final = 600.0
@@ -50,6 +59,8 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         starts_at: Conversions from this instant,
         ends_at: to before this one.
         cutoff_at: What was received before it, devices that were made before it.
+        most_of_customer: More conversions or signals under one key are many people's.
+        read_rows: How many conversions are read together.
     """
 
     tenant: Tenant
@@ -57,6 +68,8 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     starts_at: dt.datetime
     ends_at: dt.datetime
     cutoff_at: dt.datetime
+    most_of_customer: int = MAX_OF_CUSTOMER
+    read_rows: int = READ_ROWS
 
 
 class Inputs(msgspec.Struct, frozen=True):
@@ -199,7 +212,7 @@ async def read_customers(
     )
     waiting: list[asyncpg.Record] = []
     shared: UUID | None = None
-    while rows := await query.fetch(_ROWS):
+    while rows := await query.fetch(scope.read_rows):
         waiting += rows
         # The last customer may go on.
         last = waiting[-1]["customer_key"]
@@ -209,7 +222,7 @@ async def read_customers(
         if ends:
             yield await _complete(conn, scope, waiting[:ends], shared=shared)
             del waiting[:ends]
-        if len(waiting) > MAX_OF_CUSTOMER:
+        if len(waiting) > scope.most_of_customer:
             # Many people's: each of its conversions stands for itself, and need not wait for the others.
             shared = last
             yield await _complete(conn, scope, waiting, shared=shared)
@@ -240,7 +253,7 @@ async def read_null_paths(conn: Connection, scope: Scope, devices: Devices) -> A
     )
     touches: dict[UUID, set[Touch]] = {}
     said = Counter[UUID]()
-    while rows := await query.fetch(_ROWS):
+    while rows := await query.fetch(scope.read_rows):
         clicks = await _read_clicks(conn, scope, [row["click_id"] for row in rows])
         for row in rows:
             found = name_flights(Said(row["at_us"], row["click_id"], row["link"], row["promo_code"]), devices, clicks)
@@ -249,17 +262,17 @@ async def read_null_paths(conn: Connection, scope: Scope, devices: Devices) -> A
         # The last customer may go on.
         last = rows[-1]["customer_key"]
         waiting = {last: touches.pop(last)}
-        yield _paths(touches, said)
+        yield _paths(touches, said, scope)
         touches, said = waiting, Counter({last: said[last]})
-    yield _paths(touches, said)
+    yield _paths(touches, said, scope)
 
 
-def _paths(touches: Mapping[UUID, Collection[Touch]], said: Mapping[UUID, int]) -> list[list[UUID]]:
+def _paths(touches: Mapping[UUID, Collection[Touch]], said: Mapping[UUID, int], scope: Scope) -> list[list[UUID]]:
     """Put touches in order, without those under keys that are many people's."""
     return [
         [touch.campaign_id for touch in sorted(found)]
         for key, found in touches.items()
-        if found and said[key] <= MAX_OF_CUSTOMER
+        if found and said[key] <= scope.most_of_customer
     ]
 
 
@@ -300,7 +313,8 @@ async def _complete(
         adjustments.setdefault(said["conversion_id"], []).append(adjustment)
     keys = list({row["customer_key"] for row in rows if row["customer_key"] is not None})
     signals: dict[UUID, list[Said]] = {}
-    for row in await conn.fetch(_SIGNALS, tenant_id, keys, scope.cutoff_at, scope.ends_at, MAX_OF_CUSTOMER + 1):
+    most = scope.most_of_customer
+    for row in await conn.fetch(_SIGNALS, tenant_id, keys, scope.cutoff_at, scope.ends_at, most + 1):
         signals.setdefault(row["customer_key"], []).append(
             Said(row["at_us"], row["click_id"], row["link"], row["promo_code"])
         )
@@ -315,7 +329,8 @@ async def _complete(
             conversions[key].append(held)
         else:
             conversions[key] = [held]
-            customers.append(Customer(key, conversions[key], signals.get(key, ()), is_part=key == shared))
+            is_part = key == shared
+            customers.append(Customer(key, conversions[key], signals.get(key, ()), is_part=is_part, most=most))
     said_all = [one.said for customer in customers for one in customer.conversions]
     said_all += [said for customer in customers for said in customer.signals]
     return customers, await _read_clicks(conn, scope, [one.click_id for one in said_all])

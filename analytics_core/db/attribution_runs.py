@@ -16,13 +16,14 @@ import msgspec
 from analytics_core.attribution.parameters import Model, Parameters, parameters_hash
 from analytics_core.attribution.summaries import Summary
 from analytics_core.db.pool import CONNECTION_LOST, Connection, Tenant
-from analytics_core.db.sponsors import find_sponsor
+from analytics_core.db.sponsors import require_unmerged
 from analytics_core.errors import Conflict, NotFound
 from analytics_core.ids import new_id
 
 __all__ = (
     "MAX_ATTEMPTS",
     "MAX_WAITING",
+    "MovedMeanwhile",
     "RunRow",
     "WaitingRun",
     "add_run",
@@ -43,6 +44,10 @@ MAX_ATTEMPTS: Final = 5
 """How often a run is begun that is stopped each time."""
 
 _MAX_ERROR: Final = 500
+
+
+class MovedMeanwhile(Exception):
+    """A run became another sponsor's while it was computed; it has to be begun again."""
 
 
 class RunRow(msgspec.Struct, frozen=True):
@@ -125,7 +130,7 @@ update app.attribution_runs set done_ppm = $3 where tenant_id = $1 and run_id = 
 
 _FINISH: Final[LiteralString] = """/* attribution_runs.finish */
 update app.attribution_runs set status = 'ready', done_ppm = 1000000, summary = $3, finished_at = $4
-where tenant_id = $1 and run_id = $2"""
+where tenant_id = $1 and run_id = $2 and sponsor_id = $5"""
 
 _FAIL: Final[LiteralString] = """/* attribution_runs.fail */
 update app.attribution_runs set status = 'failed', error = $3, finished_at = $4 where tenant_id = $1 and run_id = $2"""
@@ -174,9 +179,9 @@ async def add_run(
 
     Raises:
         NotFound: The tenant has no such sponsor.
-        Conflict: ``too_many_runs``: too many are waiting.
+        Conflict: ``sponsor_merged``: another one has its conversions; or ``too_many_runs``: too many are waiting.
     """
-    await find_sponsor(conn, sponsor_id)
+    await require_unmerged(conn, sponsor_id)
     if await conn.fetchval(_COUNT_WAITING, tenant.tenant_id) >= MAX_WAITING:
         raise Conflict("too_many_runs", f"{MAX_WAITING} runs are waiting already; ask again when one is over")
     run_id = new_id()
@@ -268,9 +273,15 @@ async def note_progress(conn: Connection, waiting: WaitingRun, done_ppm: int) ->
 
 
 async def finish_run(conn: Connection, waiting: WaitingRun, summary: Summary, *, now: dt.datetime) -> None:
-    """Say that a run is ready, in the transaction that wrote its totals; nothing of it changes from then on."""
+    """Say that a run is ready, in the transaction that wrote its totals; nothing of it changes from then on.
+
+    Raises:
+        MovedMeanwhile: A merge of sponsors has made it another sponsor's, whose conversions were not read.
+    """
     key = waiting.tenant.tenant_id, waiting.run.run_id
-    await conn.execute(_FINISH, *key, msgspec.to_builtins(summary), now)
+    done = await conn.execute(_FINISH, *key, msgspec.to_builtins(summary), now, waiting.run.sponsor_id)
+    if done != "UPDATE 1":
+        raise MovedMeanwhile("the run's sponsor was merged into another one while it was computed")
 
 
 async def fail_run(conn: Connection, waiting: WaitingRun, error: str, *, now: dt.datetime) -> None:

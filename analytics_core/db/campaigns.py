@@ -154,7 +154,7 @@ select
 
 _DUE: Final[LiteralString] = """/* campaigns.due */
 select t.tenant_id, t.tenant_no, c.campaign_id from app.campaigns c join app.tenants t using (tenant_id)
-where (c.status = 'scheduled' and c.starts_on <= $1) or (c.status = 'active' and c.ends_on < $1)
+where (c.status = 'scheduled' and c.starts_on <= $1) or (c.status in ('active', 'paused') and c.ends_on < $1)
 order by c.starts_on, c.campaign_id limit $2"""
 
 

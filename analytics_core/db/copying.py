@@ -148,11 +148,10 @@ class CopyFormat:
         count = 0
 
         def take_rows() -> None:
-            nonlocal count
+            nonlocal count, left
             if rows := len(left) // self.dtype.itemsize:
-                end = rows * self.dtype.itemsize
-                take(self._decode(bytes(left[:end]), rows))
-                del left[:end]
+                data, left = left, left[rows * self.dtype.itemsize :]
+                take(self._decode(data, rows))
                 count += rows
 
         async def receive(data: bytes) -> None:
@@ -171,7 +170,7 @@ class CopyFormat:
             raise AssertionError("a COPY of fixed widths ends with its trailer")
         return count
 
-    def _decode(self, data: bytes, count: int) -> dict[str, npt.NDArray[Any]]:
+    def _decode(self, data: bytearray, count: int) -> dict[str, npt.NDArray[Any]]:
         rows = np.frombuffer(data, self.dtype, count)
         columns: dict[str, npt.NDArray[Any]] = {}
         for name, kind in self.columns:

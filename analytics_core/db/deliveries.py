@@ -27,11 +27,13 @@ from analytics_core.deliveries import (
     deliver_campaign,
     deliver_flight,
 )
-from analytics_core.errors import NotFound
+from analytics_core.errors import InvalidInput, NotFound
 from analytics_core.ids import TenantId
 from analytics_core.pacing import UNDER
 
 __all__ = (
+    "MAX_DAYS",
+    "MAX_PLACEMENTS",
     "CampaignHead",
     "DeliveredCampaign",
     "DeliveredFlight",
@@ -46,6 +48,11 @@ __all__ = (
     "read_flight_delivery",
     "sum_impressions",
 )
+
+MAX_PLACEMENTS: Final = 5_000
+"""Placements of a flight or campaign whose delivery is told: as many as a flight has at most."""
+MAX_DAYS: Final = 200_000
+"""Days with an impression, of all of them together."""
 
 CampaignStatus: TypeAlias = Literal["draft", "scheduled", "active", "paused", "completed", "cancelled"]
 OrderStatus: TypeAlias = Literal["draft", "open", "closed", "cancelled"]
@@ -135,11 +142,11 @@ select p.placement_id, p.flight_id, p.podcast_id,
         as episode_title,
     p.position, p.status, p.live_from, p.live_until
 from app.placements p where p.tenant_id = $1 and p.flight_id = any($2::uuid[])
-order by p.live_from, p.placement_id"""
+order by p.live_from, p.placement_id limit $3"""
 
 _DAYS: Final[LiteralString] = """/* deliveries.days */
 select placement_id, day, downloads, downloads_strict from app.placement_daily
-where tenant_id = $1 and placement_id = any($2::uuid[]) order by placement_id, day"""
+where tenant_id = $1 and placement_id = any($2::uuid[]) order by placement_id, day limit $3"""
 
 _MAKEGOODS: Final[LiteralString] = """/* deliveries.makegoods */
 select f.makegood_of, sum(f.booked_impressions)::bigint as booked
@@ -249,6 +256,7 @@ async def read_flight_delivery(
 
     Raises:
         NotFound: There is none of this id to whoever asks.
+        InvalidInput: ``too_much``: it has more than :data:`MAX_PLACEMENTS` or :data:`MAX_DAYS`.
     """
     row = await conn.fetchrow(_TERMS_OF_FLIGHT, tenant_id, flight_id)
     if row is None:
@@ -268,15 +276,27 @@ async def read_campaign_delivery(
     return DeliveredCampaign(head, deliver_campaign(deliveries), placements)
 
 
+def _too_much(what: str) -> InvalidInput:
+    return InvalidInput(
+        "placements",
+        f"there are {what}, which is more than is told at once: ask for flights one by one, or at /placements for what "
+        "each has delivered",
+        code="too_much",
+    )
+
+
 async def _deliver(
     conn: Connection, tenant_id: TenantId, terms: Sequence[FlightTerms], *, now: dt.datetime
 ) -> tuple[list[FlightDelivery], list[PlacementDelivery]]:
     flight_ids = [one.flight_id for one in terms]
-    rows = await conn.fetch(_PLACEMENTS, tenant_id, flight_ids)
+    rows = await conn.fetch(_PLACEMENTS, tenant_id, flight_ids, MAX_PLACEMENTS + 1)
+    if len(rows) > MAX_PLACEMENTS:
+        raise _too_much(f"more than {MAX_PLACEMENTS:,} placements")
+    found = await conn.fetch(_DAYS, tenant_id, [row["placement_id"] for row in rows], MAX_DAYS + 1)
+    if len(found) > MAX_DAYS:
+        raise _too_much(f"more than {MAX_DAYS:,} days of its placements")
     days: defaultdict[UUID, list[DayDelivery]] = defaultdict(list)
-    for placement_id, day, delivered, strict in await conn.fetch(
-        _DAYS, tenant_id, [row["placement_id"] for row in rows]
-    ):
+    for placement_id, day, delivered, strict in found:
         days[placement_id].append(DayDelivery(day, delivered, strict))
     placements = [PlacementDelivery(**row, days=days[row["placement_id"]]) for row in rows]
     by_flight: defaultdict[UUID, list[PlacementDelivery]] = defaultdict(list)

@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from analytics_core.campaign_changes import FlightTimes, moved_live_range
 from analytics_core.campaigns import Delivery, PlacementStatus, Position
 from analytics_core.db.ad_slots import AdSlotRow
 from analytics_core.db.flights import FlightRow
@@ -28,6 +29,7 @@ __all__ = (
     "find_placement",
     "hold_placement",
     "list_placements",
+    "move_placements",
     "set_placement_status",
     "use_episode",
 )
@@ -140,6 +142,16 @@ where placement_id = $1"""
 
 _SET_STATUS: Final[LiteralString] = """/* placements.set_status */
 update app.placements set status = $2, live_until = $3, version = version + 1 where placement_id = $1"""
+
+_LOCK_PLANNED: Final[LiteralString] = """/* placements.lock_planned */
+select p.placement_id, p.live_from, p.live_until, p.delivery, e.published_at
+from app.placements p join app.episodes e on e.tenant_id = p.tenant_id and e.episode_id = p.episode_id
+where p.flight_id = $1 and p.status = 'planned' and p.live_from > $2 order by p.placement_id for update of p"""
+
+_MOVE: Final[LiteralString] = """/* placements.move */
+update app.placements p set live_from = n.live_from, live_until = n.live_until, version = version + 1
+from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) as n(placement_id, live_from, live_until)
+where p.placement_id = n.placement_id"""
 
 
 @contextlib.contextmanager
@@ -299,6 +311,38 @@ async def change_placement(
             fields.aircheck_url,
         )
     return await find_placement(conn, held.placement_id)
+
+
+async def move_placements(conn: Connection, held: FlightRow, becomes: FlightTimes, *, now: dt.datetime) -> None:
+    """Have those placements of a flight follow it that :func:`analytics_core.campaign_changes.moved_live_range` moves.
+
+    Args:
+        conn: In the transaction that holds the flight.
+        held: As it was.
+        becomes: Its new times.
+        now: Aware instant.
+
+    Raises:
+        Conflict: ``placements_outside``, or ``slot_taken``.
+    """
+    moved: dict[UUID, tuple[dt.datetime, dt.datetime]] = {}
+    for row in await conn.fetch(_LOCK_PLANNED, held.flight_id, now):
+        live = (row["live_from"], row["live_until"])
+        wished = moved_live_range(
+            *live,
+            delivery=Delivery(row["delivery"]),
+            published_at=row["published_at"],
+            was=held,
+            becomes=becomes,
+            now=now,
+        )
+        if wished != live:
+            moved[row["placement_id"]] = wished
+    if moved:
+        with _one_a_place():
+            await conn.execute(
+                _MOVE, list(moved), [one[0] for one in moved.values()], [one[1] for one in moved.values()]
+            )
 
 
 async def set_placement_status(

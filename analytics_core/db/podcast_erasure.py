@@ -41,6 +41,26 @@ select podcast_id from app.podcasts where tenant_no = $1 and podcast_no = $2 for
 _NEWEST_TRANSFER: Final[LiteralString] = """/* podcast_erasure.newest_transfer */
 select coalesce(max(transfer_no), 0) from app.podcast_transfers"""
 
+# Reports about what sponsors got name the podcasts in which they were heard. Those that are being made are begun once
+# more: whoever makes one keeps nothing of it then, and what waits to be begun waits for this.
+_REPORT_FILES: Final[LiteralString] = """/* podcast_erasure.report_files */
+with named as (
+    select r.tenant_id, r.report_id, r.status from app.reports r
+    where r.kind <> 'podcast' and exists (
+        select from app.placements p
+        where p.tenant_no = $1 and p.podcast_no = $2 and p.tenant_id = r.tenant_id
+            and (r.sponsor_id is null or p.sponsor_id = r.sponsor_id)
+            and coalesce(p.campaign_id = (r.params ->> 'campaign_id')::uuid, true)
+    ) and (r.status in ('queued', 'running') or exists (
+        select from app.report_files f where f.tenant_id = r.tenant_id and f.report_id = r.report_id
+    ))
+), told as (
+    update app.reports r set status = case n.status when 'running' then 'queued' else n.status end,
+        error = case n.status when 'ready' then 'it named a podcast that was erased' end
+    from named n where r.tenant_id = n.tenant_id and r.report_id = n.report_id
+)
+delete from app.report_files f using named n where f.tenant_id = n.tenant_id and f.report_id = n.report_id"""
+
 # In this order, as they refer to each other. Claims and transfers go whoever the others in them are.
 _CATALOGUE: Final[Mapping[str, LiteralString]] = {
     "enclosure_owners": """/* podcast_erasure.owners */
@@ -48,6 +68,7 @@ delete from app.enclosure_owners where tenant_no = $1 and podcast_no = $2""",
     "enclosures": """/* podcast_erasure.enclosures */
 delete from app.enclosures c using app.episodes e
 where e.tenant_no = $1 and e.podcast_no = $2 and c.tenant_id = e.tenant_id and c.episode_id = e.episode_id""",
+    "report_files": _REPORT_FILES,
     "placement_daily": """/* podcast_erasure.placement_daily */
 delete from app.placement_daily d using app.placements p
 where p.tenant_no = $1 and p.podcast_no = $2 and d.tenant_id = p.tenant_id and d.placement_id = p.placement_id""",

@@ -8,7 +8,7 @@ be tried again: nothing that is gone comes back.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 
@@ -46,33 +46,40 @@ class StoredHits:
     duration_s: Integers
 
 
-_STORED: Final = CopyFormat(
-    "stored_hits",
+_HITS: Final = CopyFormat("stored_hits", schema="pg_temp", columns=HIT_COLUMNS)
+_AGENTS: Final = CopyFormat(
+    "stored_agents",
     schema="pg_temp",
-    columns=(
-        *HIT_COLUMNS,
-        ("today_agent_no", "integer"),
-        ("today_agent_kind", "smallint"),
-        ("length_bytes", "bigint"),
-        ("duration_s", "integer"),
-    ),
+    columns=(("agent_no", "integer"), ("today_agent_no", "integer"), ("agent_kind", "smallint")),
+)
+_EPISODES: Final = CopyFormat(
+    "stored_episodes",
+    schema="pg_temp",
+    columns=(("episode_no", "integer"), ("length_bytes", "bigint"), ("duration_s", "integer")),
 )
 
 _READ: Final[LiteralString] = """/* recounting.read */
-select e.occurred_at, e.range_first, e.range_last, e.listener_key, e.segment_no, e.ordinal, e.tenant_no, e.podcast_no,
-    e.episode_no, e.agent_no, e.referrer_no, e.feed_app_no, e.verdict_bits, e.verdict, e.evidence, e.country, e.kind,
-    e.method, e.range_kind, e.flags, e.source, e.rules, e.asn, e.networks, e.place_no,
-    coalesce(t.agent_no, e.agent_no) as today_agent_no, coalesce(t.kind, (-1)::smallint) as today_agent_kind,
-    coalesce(s.length_bytes, -1) as length_bytes, coalesce(s.duration_s, -1) as duration_s
-from ts.listener_events e
-left join ops.agents a on a.agent_no = e.agent_no
+select occurred_at, range_first, range_last, listener_key, segment_no, ordinal, tenant_no, podcast_no, episode_no,
+    agent_no, referrer_no, feed_app_no, verdict_bits, verdict, evidence, country, kind, method, range_kind, flags,
+    source, rules, asn, networks, place_no
+from ts.listener_events where tenant_no = $1 and occurred_at >= $2 and occurred_at < $3"""
+
+# Looked up by column, not joined: three joins cost as much a hit as reading it.
+_READ_AGENTS: Final[LiteralString] = """/* recounting.read_agents */
+select a.agent_no, coalesce(t.agent_no, a.agent_no) as today_agent_no, coalesce(t.kind, (-1)::smallint) as agent_kind
+from (
+    select distinct agent_no from ts.listener_events
+    where tenant_no = $1 and occurred_at >= $2 and occurred_at < $3
+) e
+join ops.agents a using (agent_no)
 left join ops.agents t on t.agent_hash = coalesce(a.superseded_hash, a.agent_hash)
-left join (
-    select distinct on (p.episode_no) p.episode_no, p.duration_s, c.length_bytes
-    from app.episodes p left join app.enclosures c using (tenant_id, episode_id)
-    where p.tenant_no = $1 order by p.episode_no, c.gone_at is not null, c.place
-) s on s.episode_no = e.episode_no
-where e.tenant_no = $1 and e.occurred_at >= $2 and e.occurred_at < $3"""
+order by a.agent_no"""
+
+_READ_EPISODES: Final[LiteralString] = """/* recounting.read_episodes */
+select distinct on (p.episode_no) p.episode_no, coalesce(c.length_bytes, -1) as length_bytes,
+    coalesce(p.duration_s, -1) as duration_s
+from app.episodes p left join app.enclosures c using (tenant_id, episode_id)
+where p.tenant_no = $1 order by p.episode_no, c.gone_at is not null, c.place"""
 
 # The one function that takes hits of a tenant's day away to be written anew.
 _TAKE: Final[LiteralString] = """/* recounting.take */ select ops.take_hits($1, $2, $3, $4, $5, $6)"""
@@ -82,18 +89,34 @@ select tenant_no, day from ops.days
 where day >= $1 and day < $2 and ($3::integer is null or tenant_no = $3) order by tenant_no, day"""
 
 
-def _stored(columns: Mapping[str, npt.NDArray[Any]]) -> StoredHits:
-    return StoredHits(
-        hits=HitColumns(**{name: columns[name] for name, _ in HIT_COLUMNS}),
-        agent_no=columns["today_agent_no"],
-        agent_kind=columns["today_agent_kind"],
-        length_bytes=columns["length_bytes"],
-        duration_s=columns["duration_s"],
-    )
+class _Known:
+    """What is known by number, sorted by it; looked up for many at once."""
+
+    def __init__(self, pieces: Sequence[Mapping[str, Integers]], number: str) -> None:
+        self._columns = (
+            {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]} if pieces else {}
+        )
+        self._numbers = self._columns.pop(number, np.empty(0, np.int64))
+
+    def look_up(self, numbers: Integers, **defaults: Integers) -> dict[str, Integers]:
+        """Take columns of the rows with these numbers, and the defaults of those that are not known."""
+        if not len(self._numbers):
+            return defaults
+        places = np.minimum(np.searchsorted(self._numbers, numbers), len(self._numbers) - 1)
+        is_known = self._numbers[places] == numbers
+        return {name: np.where(is_known, self._columns[name][places], default) for name, default in defaults.items()}
+
+
+async def _read_known(conn: Connection, form: CopyFormat, query: LiteralString, *arguments: object) -> _Known:
+    pieces: list[Mapping[str, Integers]] = []
+    await form.read(conn, query, *arguments, take=pieces.append)
+    return _Known(pieces, form.columns[0][0])
 
 
 async def read_day(conn: Connection, tenant_no: int, day: dt.date, *, take: Callable[[StoredHits], None]) -> int:
     """Read a tenant's hits of a UTC day in no order, a few thousand at a time.
+
+    Held meanwhile is what is known of the day's agents and of the tenant's episodes, 24 bytes each.
 
     Args:
         conn: As ingest.
@@ -106,7 +129,23 @@ async def read_day(conn: Connection, tenant_no: int, day: dt.date, *, take: Call
     """
     start = dt.datetime.combine(day, dt.time(), dt.UTC)
     end = start + dt.timedelta(days=1)
-    return await _STORED.read(conn, _READ, tenant_no, start, end, take=lambda columns: take(_stored(columns)))
+    agents = await _read_known(conn, _AGENTS, _READ_AGENTS, tenant_no, start, end)
+    episodes = await _read_known(conn, _EPISODES, _READ_EPISODES, tenant_no)
+
+    def take_columns(columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        hits = HitColumns(**columns)
+        unknown = np.full(len(hits), -1)
+        agents_today = agents.look_up(hits.agent_no, today_agent_no=hits.agent_no, agent_kind=unknown)
+        take(
+            StoredHits(
+                hits=hits,
+                agent_no=agents_today["today_agent_no"],
+                agent_kind=agents_today["agent_kind"],
+                **episodes.look_up(hits.episode_no, length_bytes=unknown, duration_s=unknown),
+            )
+        )
+
+    return await _HITS.read(conn, _READ, tenant_no, start, end, take=take_columns)
 
 
 async def replace_hits(conn: Connection, tenant_no: int, day: dt.date, hits: Iterable[HitRows]) -> None:

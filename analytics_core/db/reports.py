@@ -57,7 +57,7 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
         sponsor_id: Whose login sees it; ``None`` of one about podcasts.
         status: ``queued``, ``running``, ``ready`` or ``failed``.
         done_ppm: How much of it is made, in millionths.
-        error: Why it failed, in words for whoever asked for it.
+        error: Why it failed, or why the file of one that is ready was erased, in words for whoever asked for it.
         cutoff_at: Up to when hits had landed that are in it.
         sha256: Of the file.
         size_bytes: Of the file.
@@ -81,6 +81,11 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: dt.datetime | None
     expires_at: dt.datetime
     has_file: bool
+
+    @property
+    def is_erased(self) -> bool:
+        """Tell whether its file was erased, with a podcast that it named."""
+        return self.status == "ready" and self.error is not None
 
 
 class WaitingReport(msgspec.Struct, frozen=True, kw_only=True):

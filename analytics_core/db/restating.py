@@ -127,17 +127,17 @@ create temporary table if not exists restated_downloads (like ts.downloads, is_g
 _FRESH: Final[LiteralString] = """fresh as materialized (
     select distinct on (episode_no, listener_key) episode_no, listener_key, occurred_at, segment_no, ordinal,
         podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source, place_no
-    from ts.listener_events """
-_OLD: Final[LiteralString] = """
+    from ts.listener_events
     where tenant_no = $1 and occurred_at >= $3 and occurred_at < $4 and verdict = 0 and evidence > 0 and episode_no > 0
-        and flags & (16 | 1024 | 2048) = 0
+        and flags & (16 | 1024 | 2048) = 0"""
+_OLD: Final[LiteralString] = """
     order by episode_no, listener_key, evidence desc, occurred_at, segment_no, ordinal
 ), old as materialized (
     select episode_no, listener_key, occurred_at, segment_no, ordinal, podcast_no, agent_no, referrer_no, feed_app_no,
         country, evidence, source, place_no
-    from ts.downloads """
+    from ts.downloads
+    where day = $2 and tenant_no = $1"""
 _STAGED: Final[LiteralString] = """
-    where day = $2 and tenant_no = $1
 ), staged as (
     insert into pg_temp.restated_downloads (day, episode_no, listener_key, occurred_at, segment_no, ordinal, tenant_no,
         podcast_no, agent_no, referrer_no, feed_app_no, country, evidence, source, place_no, is_gone)
@@ -158,14 +158,14 @@ select (select count(*) from old) as downloads_before, (select count(*) from fre
     (select count(*) from old where evidence > 1) as strict_before,
     (select count(*) from fresh where evidence > 1) as strict_after,
     (select count(*) from staged where is_gone) as gone, (select count(*) from staged where not is_gone) as written"""
-_OF_KEYS: Final[LiteralString] = "join k using (episode_no, listener_key)"
 
 _COMPARE: Final[LiteralString] = "/* restating.compare */ with " + _FRESH + _OLD + _STAGED
 
 # The same of some listeners and episodes alone.
-_SOME: Final[LiteralString] = "k as materialized (select distinct * from pg_temp.restated_keys), "
+_OF_KEYS: Final[LiteralString] = """
+        and (episode_no, listener_key) in (select episode_no, listener_key from pg_temp.restated_keys)"""
 _COMPARE_SOME: Final[LiteralString] = (
-    "/* restating.compare_some */ with " + _SOME + _FRESH + _OF_KEYS + _OLD + _OF_KEYS + _STAGED
+    "/* restating.compare_some */ with " + _FRESH + _OF_KEYS + _OLD + _OF_KEYS + _STAGED
 )
 
 _STAGE_KEYS: Final[LiteralString] = """/* restating.stage_keys */

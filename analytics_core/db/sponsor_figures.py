@@ -15,7 +15,7 @@ from analytics_core.db.deliveries import read_campaign_delivery
 from analytics_core.db.pool import Connection, Tenant
 from analytics_core.db.reach import read_campaign_reach
 from analytics_core.db.report_figures import counted_of, span_of
-from analytics_core.errors import NotFound
+from analytics_core.errors import InvalidInput, NotFound
 from analytics_core.ids import PodcastNo
 from analytics_core.performances import ModelTotal
 from analytics_core.reach import MonthReach
@@ -162,6 +162,8 @@ async def read_sponsor_figures(
             found = await read_campaign_delivery(conn, key, campaign_id, now=now)
         except NotFound as error:
             raise AssertionError("a snapshot has what it has listed") from error
+        except InvalidInput as error:
+            raise ReportFailed(f"a campaign in it is too large: {error.reason}") from error
         flights, placements, in_range, costs = cut_campaign(
             found.delivery.flights,
             found.placements,

@@ -35,6 +35,7 @@ __all__ = (
     "merge_sponsors",
     "refuse_archived",
     "require_sponsors",
+    "require_unmerged",
     "restore_sponsor",
 )
 
@@ -114,7 +115,24 @@ update app.sponsors set name = $2, name_key = $3, domain = $4, category = $5, co
 where sponsor_id = $1"""
 
 _ARCHIVE: Final[LiteralString] = """/* sponsors.archive */
-update app.sponsors set archived_at = $2, version = version + 1 where sponsor_id = $1"""
+update app.sponsors set archived_at = $2, merged_into = null, version = version + 1 where sponsor_id = $1"""
+
+# One that was archived before stays archived since then.
+_MARK_MERGED: Final[LiteralString] = """/* sponsors.mark_merged */
+update app.sponsors set merged_into = $2, archived_at = coalesce(archived_at, $3),
+    version = version + (archived_at is null)::integer
+where sponsor_id = $1"""
+
+# The one behind all merges since. A sponsor that was taken back stands for itself.
+_FIND_HEIR: Final[LiteralString] = """/* sponsors.find_heir */
+with recursive heirs as (
+    select s.merged_into as sponsor_id, 1 as generation from app.sponsors s
+    where s.sponsor_id = $1 and s.archived_at is not null and s.merged_into is not null
+    union all
+    select s.merged_into, h.generation + 1 from heirs h join app.sponsors s using (sponsor_id)
+    where s.archived_at is not null and s.merged_into is not null and h.generation < 100
+)
+select h.sponsor_id, s.name from heirs h join app.sponsors s using (sponsor_id) order by h.generation desc limit 1"""
 
 _ERASE: Final[LiteralString] = """/* sponsors.erase_contacts */
 update app.sponsors set contacts = '[]', version = version + 1 where sponsor_id = $1"""
@@ -145,6 +163,10 @@ order by 1, 2 limit 1"""
 _LOCK_ACTIONS: Final[LiteralString] = """/* sponsors.lock_actions */
 select 1 from app.conversion_actions where sponsor_id = $1 order by action_id for update"""
 
+# And in that of those who adjust them; moving the actions would take them as they lie.
+_LOCK_CONVERSIONS: Final[LiteralString] = """/* sponsors.lock_conversions */
+select 1 from app.conversions where sponsor_id = $1 order by conversion_id for no key update"""
+
 _COUNT_LINKS: Final[LiteralString] = """/* sponsors.count_links */
 select count(*) from app.links where sponsor_id = $1"""
 
@@ -153,6 +175,8 @@ _FORGET_REACH: Final[LiteralString] = """/* sponsors.forget_reach */
 delete from app.reach_months where level = 'sponsor' and sponsor_id = any($1::uuid[])"""
 
 # With an order goes all that is under it, with an action its conversions, with a run its results: by their keys.
+# Whoever writes several of these locks them in this order too: sponsors, actions and conversions by id, orders,
+# campaigns, flights, placements, links.
 _MOVES: Final[tuple[LiteralString, ...]] = (
     "/* sponsors.move_orders */ update app.insertion_orders set sponsor_id = $2 where sponsor_id = $1",
     "/* sponsors.move_links */ update app.links set sponsor_id = $2 where sponsor_id = $1",
@@ -305,6 +329,23 @@ async def lock_sponsor(conn: Connection, sponsor_id: UUID) -> bool:
     return is_archived
 
 
+async def require_unmerged(conn: Connection, sponsor_id: UUID) -> None:
+    """Make sure until the transaction ends that a sponsor, archived or not, is not merged into another one.
+
+    Raises:
+        NotFound: The tenant has none of this id.
+        Conflict: ``sponsor_merged``: it was, and the message has the id of the other.
+    """
+    await lock_sponsor(conn, sponsor_id)
+    # In a statement of its own: the lock may have been waited for.
+    heir = await conn.fetchrow(_FIND_HEIR, sponsor_id)
+    if heir is not None:
+        raise Conflict(
+            "sponsor_merged",
+            f"this sponsor was merged into {heir['name']!r}, which has all of it: ask for {heir['sponsor_id']}",
+        )
+
+
 async def hold_sponsor(conn: Connection, sponsor_id: UUID, *, version: int | None = None) -> SponsorRow:
     """Read a sponsor that nobody else changes until the transaction ends.
 
@@ -396,7 +437,7 @@ async def merge_sponsors(
     if sponsor_id == into:
         raise InvalidInput("/into", "is the same sponsor", code="same_sponsor")
     found = await _lock(conn, [sponsor_id, into])
-    given = await _lock_version(conn, sponsor_id, version)
+    await _lock_version(conn, sponsor_id, version)
     if into not in found:
         raise NotFound("sponsor")
     refuse_archived(found[into].is_archived)
@@ -404,11 +445,11 @@ async def merge_sponsors(
     if shared is not None:
         raise Conflict(shared["code"], _SHARED[shared["code"]].format(name=shared["name"]))
     await conn.execute(_LOCK_ACTIONS, sponsor_id)
+    await conn.execute(_LOCK_CONVERSIONS, sponsor_id)
     links: int = await conn.fetchval(_COUNT_LINKS, sponsor_id)
     await conn.execute(_FORGET_REACH, [sponsor_id, into])
     for move in _MOVES:
         await conn.execute(move, sponsor_id, into)
-    if not given.is_archived:
-        await conn.execute(_ARCHIVE, sponsor_id, now)
+    await conn.execute(_MARK_MERGED, sponsor_id, into, now)
     await conn.execute(_RAISE, into)
     return await find_sponsor(conn, into), links

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from analytics_core.deliveries import FlightDelivery
+from analytics_core.deliveries import FlightDelivery, sum_booked
 from analytics_core.performances import A_WHOLE, DETERMINISTIC, ModelFigures, ModelTotal, figures_by_model
 from analytics_core.reach import MonthReach, frequency_of
 from analytics_core.reporting.campaigns import CampaignPart
@@ -151,7 +151,6 @@ def _amount(campaign: CampaignPart, flight_id: UUID) -> int | None:
 def _campaigns(figures: SponsorFigures) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for campaign in figures.campaigns:
-        booked = [number for flight in campaign.flights if (number := _booked(flight)) is not None]
         cost = campaign.cost
         rows.append(
             (
@@ -159,7 +158,7 @@ def _campaigns(figures: SponsorFigures) -> Table:
                 campaign.status,
                 campaign.starts_on,
                 campaign.ends_on,
-                sum(booked) if booked else None,
+                sum_booked(campaign.flights),
                 sum(flight.delivered for flight in campaign.flights),
                 sum(campaign.in_range.values()),
                 campaign.clicks,
@@ -387,9 +386,8 @@ def _of_model(campaign: CampaignPart, figures: ModelFigures) -> Iterator[tuple[C
 
 def _totals(figures: SponsorFigures) -> Table:
     flights = [flight for campaign in figures.campaigns for flight in campaign.flights]
-    booked = [number for flight in flights if (number := _booked(flight)) is not None]
     row = (
-        sum(booked) if booked else None,
+        sum_booked(flights),
         sum(flight.delivered for flight in flights),
         sum(sum(campaign.in_range.values()) for campaign in figures.campaigns),
         sum(campaign.clicks for campaign in figures.campaigns),

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+import heapq
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Final
 
 import msgspec
 
-from analytics_core.deliveries import CampaignDelivery, DayDelivery, FlightDelivery
+from analytics_core.deliveries import CampaignDelivery, DayDelivery, FlightDelivery, PlacementDelivery, sold_flights
 from analytics_core.money import Money, format_money
 from analytics_core.pacing import Pace, PaceState, measured_until
 from analytics_core.performances import A_WHOLE, DETERMINISTIC, ModelFigures
 from api.pages.charts import LineChart, draw_progress
 from api.pages.words import percent
 
-__all__ = ("METHODS", "Method", "ModelLine", "Progress", "model_lines", "pace_words", "read_progress")
+__all__ = ("METHODS", "Method", "ModelLine", "Progress", "model_lines", "most_heard", "pace_words", "read_progress")
 
 _DAY: Final = dt.timedelta(days=1)
 _SECOND: Final = dt.timedelta(seconds=1)
@@ -113,17 +114,26 @@ def model_lines(models: Sequence[ModelFigures], *, agreed: str, currency: str) -
     ]
 
 
-def pace_words(pace: Pace | None) -> str:
-    """Say how delivery stands beside what was due by now; empty where nothing was."""
+def pace_words(pace: Pace | None, *, is_measured: bool) -> str:
+    """Say how delivery stands beside what was due by now, or was booked where it is over; empty where nothing was."""
     if pace is None:
         return ""
     share = percent(float(pace.index))
+    if is_measured:
+        return f"{share} of what was booked"
     match pace.state:
         case PaceState.UNDER:
             return f"behind: {share} of what was due by now"
         case PaceState.OVER:
             return f"ahead: {share} of what was due by now"
     return "on pace"
+
+
+def most_heard(placements: Sequence[PlacementDelivery], count: int) -> Sequence[PlacementDelivery]:
+    """Choose the placements that delivered most where there are more than can be shown; else all in their order."""
+    if len(placements) <= count:
+        return placements
+    return heapq.nlargest(count, placements, key=lambda one: one.delivered)
 
 
 def _due(flights: Sequence[FlightDelivery], end: dt.datetime) -> int:
@@ -153,7 +163,7 @@ def read_progress(delivery: CampaignDelivery, days: Sequence[DayDelivery], *, no
     end = max(measured_until(one.terms.ends_at, one.terms.measurement_days) for one in flights)
     count = min(max(((end - _SECOND).astimezone(dt.UTC).date() - first).days + 1, 1), _MAX_DAYS)
     today = now.astimezone(dt.UTC).date()
-    promised = [one for one in flights if one.terms.booked_impressions is not None]
+    promised = sold_flights(flights)
     delivered = {row.day: row.delivered for row in days}
     # What was delivered before the first flight began, by placements that were live already.
     running = sum(found for day, found in delivered.items() if day < first)

@@ -14,11 +14,12 @@ from analytics_core.db.performances import read_performance
 from analytics_core.db.promo_codes import CodeFilter, list_promo_codes
 from analytics_core.db.sponsors import find_sponsor, list_sponsor_names
 from analytics_core.deliveries import sum_days
+from analytics_core.pacing import Phase
 from analytics_core.permissions import Permission
 from analytics_core.reach import reach_of
 from api.auth import caller_of
 from api.limits import REPORT_COST
-from api.pages.campaign_figures import METHODS, model_lines, pace_words, read_progress
+from api.pages.campaign_figures import METHODS, model_lines, most_heard, pace_words, read_progress
 from api.pages.views import show
 from api.pagination import id_cursor, write_cursor
 from api.queries import Refusal
@@ -29,6 +30,8 @@ __all__ = ("show_campaign", "show_campaigns")
 
 _PAGE: Final = 50
 _DEVICES: Final = 100
+_SHOWN: Final = 200
+"""Placements of one campaign."""
 _CURSOR: Final = id_cursor("campaigns")
 
 
@@ -79,11 +82,13 @@ async def show_campaign(request: Request[Any, Any, Any]) -> Response[Any]:
         sponsor=sponsor,
         delivery=found.delivery,
         flights=[
-            (one, pace_words(one.pace)) for one in sorted(found.delivery.flights, key=lambda one: one.terms.starts_at)
+            (one, pace_words(one.pace, is_measured=one.phase is Phase.MEASURED))
+            for one in sorted(found.delivery.flights, key=lambda one: one.terms.starts_at)
         ],
         alerts=alerts,
-        placements=found.placements,
-        pace=pace_words(found.delivery.pace),
+        placements=most_heard(found.placements, _SHOWN),
+        more_placements=max(0, len(found.placements) - _SHOWN),
+        pace=pace_words(found.delivery.pace, is_measured=found.delivery.is_measured),
         progress=read_progress(found.delivery, sum_days(found.placements), now=now),
         performance=performance,
         reach=reach_of(performance.months),

@@ -13,7 +13,7 @@ from api.pages.forms import read_form
 from api.pages.report_tables import read_page
 from api.pages.sessions import FORM_COOKIE, cookie_of
 from api.pages.views import show_form
-from api.reports import OpenedShare, WrongPassword, open_share, send_file, use_view
+from api.reports import OpenedShare, WrongPassword, begin_visit, open_share, send_file, use_view
 from api.resources import resources_of
 
 __all__ = ("open_on_page", "show_shared")
@@ -39,8 +39,8 @@ def _cover(
 
 async def _report(request: Request[Any, Any, Any], shared: str, opened: OpenedShare) -> Response[Any]:
     """Count a view, and show the report."""
-    share, report = opened
-    await use_view(request, share)
+    share, report = opened.share, opened.report
+    visit = await begin_visit(request, opened)
     async with resources_of(request).database.auth() as conn:
         figures = await read_figures(conn, share.tenant, report.report_id)
     page = show_form(
@@ -49,7 +49,7 @@ async def _report(request: Request[Any, Any, Any], shared: str, opened: OpenedSh
         shared=shared,
         report=report,
         page=None if figures is None else read_page(figures),
-        needs_password=share.password_hash is not None,
+        visit=visit,
         expires_at=share.expires_at,
     )
     page.headers.update(_HEADERS)
@@ -81,18 +81,25 @@ async def open_on_page(request: Request[Any, Any, Any]) -> Response[Any]:
     """Show the report to somebody who has the password, or hand its file out."""
     shared = str(request.path_params["token"])
     fields = await read_form(request, cookie_of(request, FORM_COOKIE))
-    password, wish = (value if isinstance(value := fields.get(name), str) else "" for name in ("password", "do"))
+    password, wish, visit = (
+        value if isinstance(value := fields.get(name), str) else "" for name in ("password", "do", "visit")
+    )
+    is_file = wish == "download"
     try:
-        opened = await open_share(request, shared, password=password or None)
+        opened = await open_share(request, shared, password=password or None, visit=visit if is_file else "")
     except WrongPassword:
-        return _cover(request, shared, opened=None, fault="This is not the password of this report.", status_code=401)
+        fault = "This page was open for too long: type the password once more."
+        if password or not visit:
+            fault = "This is not the password of this report."
+        return _cover(request, shared, opened=None, fault=fault, status_code=401)
     except TooSoon as error:
         fault = f"Too many wrong passwords: wait {error.retry_after_s} seconds."
         page = _cover(request, shared, opened=None, fault=fault, status_code=429)
         page.headers["Retry-After"] = str(error.retry_after_s)
         return page
-    if wish == "download":
-        await use_view(request, opened.share)
+    if is_file:
+        if not opened.is_visiting:
+            await use_view(request, opened.share)
         file = await send_file(resources_of(request).database.auth, opened.share.tenant, opened.report)
         file.headers.update(_HEADERS)
         return file

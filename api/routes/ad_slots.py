@@ -23,7 +23,7 @@ from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
 from api.campaigns import given_fields
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Parameter, Query, utc_day
 from api.resources import resources_of
 from api.schemas.common import Page
@@ -85,9 +85,7 @@ async def list_ad_slots(request: Request[Any, Any, Any]) -> Page[AdSlot]:
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
         await find_podcast(conn, wanted)
         rows = await list_slots(conn, wanted, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.ad_slot_id)
-    return Page([AdSlot.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, AdSlot.of, _LIST, lambda row: (row.created_at, row.ad_slot_id))
 
 
 @patch(

@@ -20,7 +20,7 @@ from analytics_core.reports import start_of_day
 from api.auth import caller_of
 from api.bodies import read_json
 from api.errors import Fault, InvalidRequest
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query, Refusal, moment
 from api.ranges import UTC
 from api.resources import resources_of
@@ -123,9 +123,7 @@ async def list_attribution_runs(request: Request[Any, Any, Any]) -> Page[Attribu
         if sponsor_id is not None:
             await find_sponsor(conn, sponsor_id)
         rows = await read_runs(conn, after=after, limit=limit + 1, sponsor_id=sponsor_id)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.run_id)
-    return Page([AttributionRun.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, AttributionRun.of, _LIST, lambda row: (row.created_at, row.run_id))
 
 
 @get("/attribution/runs/{run_id:str}", tags=["attribution"], opt={"permission": Permission.ATTRIBUTION_READ})

@@ -17,7 +17,7 @@ from analytics_core.db.pool import Tenant
 from analytics_core.permissions import Permission
 from analytics_core.reports import start_of_day
 from api.auth import caller_of
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Moment, Parameter, Query, Refusal, choice, identifier, moment
 from api.ranges import UTC
 from api.resources import Resources, resources_of
@@ -104,9 +104,7 @@ async def list_audit(request: Request[Any, Any, Any]) -> Page[AuditRecord]:
     tenant = caller_of(request).tenant
     async with resources_of(request).database.reading(tenant) as conn:
         rows = await list_entries(conn, tenant, wanted, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.at, last.entry_id)
-    return Page([AuditRecord.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, AuditRecord.of, _LIST, lambda row: (row.at, row.entry_id))
 
 
 async def _write_lines(resources: Resources, tenant: Tenant) -> AsyncIterator[bytes]:

@@ -10,6 +10,7 @@ import msgspec
 from litestar import Request, Response, get, patch, post
 from msgspec.structs import replace
 
+from analytics_core.campaign_changes import check_campaign_change
 from analytics_core.campaigns import (
     CAMPAIGN_MOVES,
     CampaignStatus,
@@ -40,8 +41,8 @@ from analytics_core.sponsors import MAX_NAME
 from analytics_core.utm_templates import parse_utm_template
 from api.auth import caller_of
 from api.bodies import read_json
-from api.campaigns import check, given_fields
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.campaigns import changed_fields, check, given_fields
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Parameter, Query, choice
 from api.resources import resources_of
 from api.schemas.campaigns import AddCampaign, Campaign, ChangeCampaign, DuplicateCampaign
@@ -67,7 +68,6 @@ __all__ = (
 _LIST: Final = "campaigns"
 _CURSOR: Final = id_cursor(_LIST)
 _TAGS: Final = ["campaigns"]
-_OVER: Final = (CampaignStatus.COMPLETED, CampaignStatus.CANCELLED)
 _STATUS: Final[Parameter[CampaignStatus | None]] = Parameter(
     "status", choice(CampaignStatus), None, "Only in this state.", {"type": "string", "enum": list(CampaignStatus)}
 )
@@ -171,9 +171,7 @@ async def list_campaigns(request: Request[Any, Any, Any]) -> Page[Campaign]:
         rows = await read_campaigns(
             conn, after=after, limit=limit + 1, sponsor_id=sponsor_id, insertion_order_id=order_id, status=status
         )
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.campaign_id)
-    return Page([Campaign.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, Campaign.of, _LIST, lambda row: (row.created_at, row.campaign_id))
 
 
 @get("/campaigns/{campaign_id:str}", tags=_TAGS, opt={"permission": Permission.CAMPAIGNS_READ})
@@ -195,7 +193,10 @@ async def get_campaign(request: Request[Any, Any, Any]) -> Response[Campaign]:
     },
 )
 async def update_campaign(request: Request[Any, Any, Any]) -> Response[Campaign]:
-    """Change what is said of a campaign that is not over. Its days go on holding all of its flights."""
+    """Change what is said of a campaign that is not over. Its days go on holding all of its flights.
+
+    Once it has begun, `pricing` and `starts_on` stay what they are (409 `campaign_begun`).
+    """
     wanted, version = _campaign_id(request), read_version(request)
     given = await read_json(request, ChangeCampaign)
     fields = given_fields(given, leave=("utm",))
@@ -204,9 +205,8 @@ async def update_campaign(request: Request[Any, Any, Any]) -> Response[Campaign]
         check(lambda: parse_utm_template(template))
     async with writing(request, "campaign.update") as work:
         was = await hold_campaign(work.conn, wanted, version=version)
-        if was.status in _OVER:
-            raise Conflict("campaign_over", f"the campaign is {was.status}, and stays as it is; duplicate it")
         wished = replace(was, **fields)
+        check_campaign_change(was.status, changed_fields(was, wished))
         check(lambda: check_campaign_days(wished.starts_on, wished.ends_on))
         await _check_flights(work, wished)
         row = await change_campaign(work.conn, was, wished)

@@ -23,7 +23,7 @@ from api.errors import TooSoon
 from api.feed_intake import fetch_bytes
 from api.idempotency import replay_answer
 from api.limits import HEAVY_COST
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.resources import Resources, resources_of
 from api.schemas.claims import Claim
@@ -46,9 +46,13 @@ async def list_podcast_claims(request: Request[Any, Any, Any]) -> Page[Claim]:
     resources = resources_of(request)
     async with resources.database.reading(caller_of(request).tenant) as conn:
         rows = await read_claims(conn, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_CLAIMS, last.created_at, last.claim_id)
-    return Page([Claim.of(row, now=resources.clock.now()) for row in rows[:limit]], cursor)
+    return page_of(
+        rows,
+        limit,
+        lambda row: Claim.of(row, now=resources.clock.now()),
+        _CLAIMS,
+        lambda row: (row.created_at, row.claim_id),
+    )
 
 
 async def _find_claim(resources: Resources, caller: Caller, claim_id: UUID) -> ClaimRow:

@@ -18,7 +18,7 @@ from analytics_core.sponsors import parse_name
 from api.auth import caller_of
 from api.bodies import read_json
 from api.errors import Fault, InvalidRequest
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.common import Page
@@ -109,9 +109,7 @@ async def list_conversion_actions(request: Request[Any, Any, Any]) -> Page[Conve
         if sponsor_id is not None:
             await find_sponsor(conn, sponsor_id)
         rows = await storage.list_actions(conn, after=after, limit=limit + 1, sponsor_id=sponsor_id)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.action_id)
-    return Page([ConversionAction.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, ConversionAction.of, _LIST, lambda row: (row.created_at, row.action_id))
 
 
 @get("/conversion-actions/{action_id:str}", tags=_TAGS, opt={"permission": Permission.ATTRIBUTION_READ})

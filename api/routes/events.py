@@ -11,7 +11,7 @@ from analytics_core.db.event_lists import list_events as read_events
 from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.limits import REPORT_COST
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Parameter, Query, Refusal
 from api.ranges import HIT_FROM, HIT_TO, read_hit_range
 from api.resources import resources_of
@@ -62,6 +62,4 @@ async def list_events(request: Request[Any, Any, Any]) -> Page[Event]:
     query.finish()
     async with resources.database.tenant(caller_of(request).tenant) as conn:
         rows = await read_events(conn, start=wanted.start, end=wanted.end, kind=kind, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.received_at, last.event_id)
-    return Page([Event.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, Event.of, _LIST, lambda row: (row.received_at, row.event_id))

@@ -8,7 +8,8 @@ from uuid import UUID
 from litestar import Request, Response, get, patch, post
 from msgspec.structs import replace
 
-from analytics_core.campaigns import CampaignStatus, FlightStatus, check_flight_times, next_quarter
+from analytics_core.campaign_changes import check_flight_change, refuse_flight
+from analytics_core.campaigns import FlightStatus, check_flight_times, next_quarter
 from analytics_core.db.campaigns import CampaignRow, find_campaign, use_campaign
 from analytics_core.db.flights import (
     FlightFields,
@@ -23,12 +24,13 @@ from analytics_core.db.flights import (
 )
 from analytics_core.db.flights import list_flights as read_flights
 from analytics_core.db.links import refill_links
+from analytics_core.db.placements import move_placements
 from analytics_core.errors import Conflict, InvalidInput, NotFound
 from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
-from api.campaigns import check, given_fields
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.campaigns import changed_fields, check, given_fields
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.campaigns import AddFlight, ChangeFlight, Flight
@@ -50,16 +52,6 @@ def _show(row: FlightRow) -> Response[Flight]:
 
 def _flight_id(request: Request[Any, Any, Any]) -> UUID:
     return path_id(request, "flight_id", what="flight")
-
-
-def _refuse_over(campaign: CampaignRow, *, is_makegood: bool) -> None:
-    """Refuse to change what is under a campaign that is over; what it owes may be made good.
-
-    Raises:
-        Conflict: ``campaign_over``.
-    """
-    if campaign.status is CampaignStatus.CANCELLED or (campaign.status is CampaignStatus.COMPLETED and not is_makegood):
-        raise Conflict("campaign_over", f"the campaign is {campaign.status}, and gets nothing but makegoods once it is")
 
 
 def _check_times(fields: FlightFields, campaign: CampaignRow, *, is_makegood: bool) -> None:
@@ -106,7 +98,7 @@ async def create_flight(request: Request[Any, Any, Any]) -> Response[Flight]:
         campaign = await use_campaign(work.conn, wanted)
         is_makegood = given.makegood_of is not None
         await _check_makegood(work, campaign, given.makegood_of)
-        _refuse_over(campaign, is_makegood=is_makegood)
+        refuse_flight(campaign.status, is_makegood=is_makegood)
         _check_times(fields, campaign, is_makegood=is_makegood)
         now = resources_of(request).clock.now()
         row = await add_flight(work.conn, work.tenant, campaign, fields, makegood_of=given.makegood_of, now=now)
@@ -123,9 +115,7 @@ async def list_flights(request: Request[Any, Any, Any]) -> Page[Flight]:
         if campaign_id is not None:
             await find_campaign(conn, campaign_id)
         rows = await read_flights(conn, after=after, limit=limit + 1, campaign_id=campaign_id)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.flight_id)
-    return Page([Flight.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, Flight.of, _LIST, lambda row: (row.created_at, row.flight_id))
 
 
 @get("/flights/{flight_id:str}", tags=_TAGS, opt={"permission": Permission.CAMPAIGNS_READ})
@@ -147,21 +137,26 @@ async def get_flight(request: Request[Any, Any, Any]) -> Response[Flight]:
     },
 )
 async def update_flight(request: Request[Any, Any, Any]) -> Response[Flight]:
-    """Change what is said of a flight. Its placements are live as long as before: move those that are to follow."""
+    """Change what is said of a flight of a campaign that is not over.
+
+    Once it has begun, `starts_at` and `price_amount` stay what they are (409 `flight_begun`). Placements that are live
+    when the flight is, as nobody has said anything else, and are not live yet move with it.
+    """
     wanted, version = _flight_id(request), read_version(request)
     fields = given_fields(await read_json(request, ChangeFlight))
     async with writing(request, "flight.update") as work:
         # The campaign before its flights, as everywhere.
         campaign = await use_campaign(work.conn, (await find_flight(work.conn, wanted)).campaign_id)
         was = await hold_flight(work.conn, wanted, version=version)
-        if was.status is FlightStatus.CANCELLED:
-            raise Conflict("flight_cancelled", "this flight is cancelled, and stays as it is; make another one")
         is_makegood = was.makegood_of is not None
-        _refuse_over(campaign, is_makegood=is_makegood)
         wished = replace(was, **fields)
+        check_flight_change(was.status, changed_fields(was, wished))
+        refuse_flight(campaign.status, is_makegood=is_makegood)
         _check_times(wished, campaign, is_makegood=is_makegood)
+        now = resources_of(request).clock.now()
         await change_flight(work.conn, was, wished)
-        await settle_flights(work.conn, campaign, now=resources_of(request).clock.now())
+        await move_placements(work.conn, was, wished, now=now)
+        await settle_flights(work.conn, campaign, now=now)
         if wished.name != was.name:
             await refill_links(work.conn, was.campaign_id)
         row = await find_flight(work.conn, wanted)

@@ -23,7 +23,7 @@ from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
 from api.campaigns import given_fields
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.campaigns import AddOrder, ChangeOrder, InsertionOrder
@@ -85,9 +85,7 @@ async def list_insertion_orders(request: Request[Any, Any, Any]) -> Page[Inserti
         if sponsor_id is not None:
             await find_sponsor(conn, sponsor_id)
         rows = await read_orders(conn, after=after, limit=limit + 1, sponsor_id=sponsor_id)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.insertion_order_id)
-    return Page([InsertionOrder.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, InsertionOrder.of, _LIST, lambda row: (row.created_at, row.insertion_order_id))
 
 
 @get("/insertion-orders/{insertion_order_id:str}", tags=_TAGS, opt={"permission": Permission.CAMPAIGNS_READ})

@@ -12,7 +12,7 @@ from api.auth import caller_of
 from api.bodies import read_json
 from api.joining import find_invited, join
 from api.members import invite, take_back
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.common import Page
@@ -67,10 +67,10 @@ async def list_invitations(request: Request[Any, Any, Any]) -> Page[Invitation]:
     resources, tenant = resources_of(request), caller_of(request).tenant
     async with resources.database.reading(tenant) as conn:
         rows = await read_invitations(conn, tenant, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.invitation_id)
     now = resources.clock.now()
-    return Page([Invitation.of(row, now=now) for row in rows[:limit]], cursor)
+    return page_of(
+        rows, limit, lambda row: Invitation.of(row, now=now), _LIST, lambda row: (row.created_at, row.invitation_id)
+    )
 
 
 @delete("/members/invitations/{invitation_id:str}", tags=["members"], opt={"permission": Permission.MEMBERS_WRITE})

@@ -14,7 +14,7 @@ from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
 from api.keys import alter, make, plan_key, rotate
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.common import Page
@@ -61,9 +61,7 @@ async def list_api_keys(request: Request[Any, Any, Any]) -> Page[ApiKey]:
     query.finish()
     async with resources_of(request).database.reading(caller_of(request).tenant) as conn:
         rows = await list_keys(conn, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.key_id)
-    return Page([ApiKey.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, ApiKey.of, _LIST, lambda row: (row.created_at, row.key_id))
 
 
 @get("/api-keys/{key_id:str}", tags=_TAGS, opt={"permission": Permission.KEYS_READ})

@@ -26,7 +26,7 @@ from api.auth import caller_of
 from api.bodies import read_json
 from api.clicks import CLICK_QUERY, read_plan
 from api.errors import Fault, InvalidRequest
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.resources import Resources, resources_of
 from api.schemas.clicks import ClicksAnswer
@@ -150,9 +150,7 @@ async def list_links(request: Request[Any, Any, Any]) -> Page[Link]:
         if flight_id is not None:
             await find_flight(conn, flight_id)
         rows = await read_links(conn, after=after, limit=limit + 1, sponsor_id=sponsor_id, flight_id=flight_id)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.link_id)
-    return Page([_show(row, resources) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, lambda row: _show(row, resources), _LIST, lambda row: (row.created_at, row.link_id))
 
 
 @get("/links/{link_id:str}", tags=["links"], opt={"permission": Permission.LINKS_READ})

@@ -11,7 +11,7 @@ from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
 from api.members import change_member, take_out
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.common import Page
@@ -33,9 +33,7 @@ async def list_members(request: Request[Any, Any, Any]) -> Page[Member]:
     tenant = caller_of(request).tenant
     async with resources_of(request).database.reading(tenant) as conn:
         rows = await read_members(conn, tenant.tenant_id, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.user_id)
-    return Page([Member.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, Member.of, _LIST, lambda row: (row.created_at, row.user_id))
 
 
 @patch(

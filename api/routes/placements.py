@@ -8,6 +8,7 @@ from uuid import UUID
 from litestar import Request, Response, get, patch, post
 from msgspec.structs import replace
 
+from analytics_core.campaign_changes import check_placement_change, refuse_placement
 from analytics_core.campaigns import (
     PLACEMENT_MOVES,
     PlacementStatus,
@@ -18,7 +19,7 @@ from analytics_core.campaigns import (
     next_quarter,
 )
 from analytics_core.db.ad_slots import AdSlotRow, hold_slot
-from analytics_core.db.campaigns import find_campaign
+from analytics_core.db.campaigns import find_campaign, use_campaign
 from analytics_core.db.episodes import get_episode
 from analytics_core.db.flights import FlightRow, find_flight, use_flight
 from analytics_core.db.placements import (
@@ -36,8 +37,8 @@ from analytics_core.errors import Conflict, InvalidInput, NotFound
 from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
-from api.campaigns import check, given_fields
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.campaigns import changed_fields, check, given_fields
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.common import Page
@@ -69,6 +70,19 @@ def _show(row: PlacementRow) -> Response[Placement]:
 
 def _placement_id(request: Request[Any, Any, Any]) -> UUID:
     return path_id(request, "placement_id", what="placement")
+
+
+async def _use_flight(work: Work, flight_id: UUID) -> FlightRow:
+    """Read a flight that gets a placement, with its campaign before it, as everywhere.
+
+    Raises:
+        NotFound: The tenant has none of this id.
+        Conflict: ``flight_cancelled``, or ``campaign_over``.
+    """
+    campaign = await use_campaign(work.conn, (await find_flight(work.conn, flight_id)).campaign_id)
+    flight = await use_flight(work.conn, flight_id)
+    refuse_placement(campaign.status, is_makegood=flight.makegood_of is not None)
+    return flight
 
 
 async def _find_slot(
@@ -128,12 +142,15 @@ def _check(fields: PlacementFields, flight: FlightRow) -> None:
     },
 )
 async def create_placement(request: Request[Any, Any, Any]) -> Response[Placement]:
-    """Place a flight in an episode. Downloads that were counted before count for it as well, where it was live."""
+    """Place a flight in an episode. Downloads that were counted before count for it as well, where it was live.
+
+    Flights of a campaign that is over get none (409 `campaign_over`), except makegoods of one that is completed.
+    """
     wanted = path_id(request, "flight_id", what="flight")
     given = await read_json(request, AddPlacement)
     said = given_fields(given, leave=("episode_id", "ad_slot_id", "position", "live_from", "live_until"))
     async with writing(request, "placement.create") as work:
-        flight = await use_flight(work.conn, wanted)
+        flight = await _use_flight(work, wanted)
         episode = await use_episode(work.conn, given.episode_id)
         slot = await _find_slot(work, given.ad_slot_id, episode.podcast_id, given.slot_no, is_new=True)
         position = given.position or (None if slot is None else slot.position)
@@ -190,9 +207,7 @@ async def list_placements(request: Request[Any, Any, Any]) -> Page[Placement]:
             episode_id=episode_id,
             podcast_id=podcast_id,
         )
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.placement_id)
-    return Page([Placement.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, Placement.of, _LIST, lambda row: (row.created_at, row.placement_id))
 
 
 @get("/placements/{placement_id:str}", tags=_TAGS, opt={"permission": Permission.CAMPAIGNS_READ})
@@ -214,22 +229,31 @@ async def get_placement(request: Request[Any, Any, Any]) -> Response[Placement]:
     },
 )
 async def update_placement(request: Request[Any, Any, Any]) -> Response[Placement]:
-    """Change what is said of a placement that was not missed or pulled; what it delivered follows within seconds."""
+    """Change what is said of a placement that was not missed or pulled; what it delivered follows within seconds.
+
+    Of a campaign that is completed only what changes no figure (409 `campaign_over`).
+    """
     wanted, version = _placement_id(request), read_version(request)
     given = await read_json(request, ChangePlacement)
     fields = given_fields(given)
     async with writing(request, "placement.update") as work:
         # The flight before its placements, as everywhere.
-        flight = await use_flight(work.conn, (await find_placement(work.conn, wanted)).flight_id)
+        found = await find_placement(work.conn, wanted)
+        campaign = await use_campaign(work.conn, found.campaign_id)
+        flight = await use_flight(work.conn, found.flight_id)
         was = await hold_placement(work.conn, wanted, version=version)
         if was.status in _ENDED:
             raise Conflict("placement_over", f"the placement is {was.status}, and stays as it is; make another one")
         wished = replace(was, **fields)
+        changed = changed_fields(was, wished)
+        check_placement_change(campaign.status, changed, is_makegood=flight.makegood_of is not None)
         is_new = (wished.ad_slot_id, wished.slot_no) != (was.ad_slot_id, was.slot_no)
         slot = await _find_slot(work, wished.ad_slot_id, was.podcast_id, wished.slot_no, is_new=is_new)
         if is_new or wished.position is not was.position:
             _check_position(wished.position, slot)
-        _check(wished, flight)
+        if not {"live_from", "live_until", "delivery"}.isdisjoint(changed):
+            # The flight may have been moved since, which leaves what is live where it is.
+            _check(wished, flight)
         row = await change_placement(work.conn, was, slot, wished)
         return work.done(_show(row), resource=wanted, before=was, after=row)
 

@@ -18,7 +18,7 @@ from api.errors import Fault, InvalidRequest
 from api.feed_intake import fetch_podcast_feed, read_sent_feed, store_podcast
 from api.idempotency import replay_answer
 from api.limits import HEAVY_COST
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.resources import Resources, resources_of
 from api.schemas.common import Page
@@ -94,9 +94,9 @@ async def list_podcasts(request: Request[Any, Any, Any]) -> Page[Podcast]:
     resources = resources_of(request)
     async with resources.database.reading(caller_of(request).tenant) as conn:
         rows = await read_podcasts(conn, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_PODCASTS, last.created_at, last.podcast_id)
-    return Page([_show(row, resources) for row in rows[:limit]], cursor)
+    return page_of(
+        rows, limit, lambda row: _show(row, resources), _PODCASTS, lambda row: (row.created_at, row.podcast_id)
+    )
 
 
 @get("/podcasts/{podcast_id:str}", tags=["podcasts"], opt={"permission": Permission.PODCASTS_READ})
@@ -122,8 +122,6 @@ async def list_episodes(request: Request[Any, Any, Any]) -> Page[Episode]:
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
         await find_podcast(conn, wanted)
         rows = await read_episodes(conn, wanted, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None
-    if last is not None:
-        cursor = write_cursor(_EPISODES, last.published_at or last.first_seen_at, last.episode_id)
-    return Page([Episode.of(row) for row in rows[:limit]], cursor)
+    return page_of(
+        rows, limit, Episode.of, _EPISODES, lambda row: (row.published_at or row.first_seen_at, row.episode_id)
+    )

@@ -17,7 +17,7 @@ from analytics_core.permissions import Permission
 from analytics_core.promo_codes import MAX_ENTERED, parse_entered_code
 from api.auth import caller_of
 from api.bodies import read_json
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.promo_codes import add as add_new
 from api.promo_codes import archive as put_away
 from api.promo_codes import change as change_given
@@ -105,9 +105,7 @@ async def list_promo_codes(request: Request[Any, Any, Any]) -> Page[PromoCode]:
         if wanted.flight_id is not None:
             await find_flight(conn, wanted.flight_id)
         rows = await read_promo_codes(conn, wanted, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.promo_code_id)
-    return Page([PromoCode.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, PromoCode.of, _LIST, lambda row: (row.created_at, row.promo_code_id))
 
 
 @get("/promo-codes/{promo_code_id:str}", tags=["promo codes"], opt={"permission": Permission.CAMPAIGNS_READ})

@@ -19,7 +19,7 @@ from api.auth import caller_of
 from api.bodies import read_json
 from api.errors import Fault, InvalidRequest
 from api.limits import REPORT_COST
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Parameter, Query, whole_number
 from api.reports import OpenedShare, as_private, check_file, open_share, send_file, use_view
 from api.resources import resources_of
@@ -117,10 +117,8 @@ async def list_report_shares(request: Request[Any, Any, Any]) -> Page[Share]:
     async with resources.database.tenant(caller_of(request).tenant) as conn:
         report = await report_in_path(conn, request)
         rows = await read_shares(conn, report.report_id, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.share_id)
     now = resources.clock.now()
-    return Page([Share.of(row, now=now) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, lambda row: Share.of(row, now=now), _LIST, lambda row: (row.created_at, row.share_id))
 
 
 @delete("/report-shares/{share_id:str}", tags=["reports"], opt={"permission": Permission.REPORTS_WRITE})
@@ -135,7 +133,7 @@ async def revoke_report_share(request: Request[Any, Any, Any]) -> None:
 
 
 async def _answer(request: Request[Any, Any, Any], opened: OpenedShare, *, download: bool) -> Response[SharedReport]:
-    share, report = opened
+    share, report = opened.share, opened.report
     if download:
         await use_view(request, share)
         database = resources_of(request).database

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from analytics_core.db.report_subjects import find_missing, with_run
 from analytics_core.db.reports import ReportRow, add_report, find_report, stored_params
 from analytics_core.db.reports import delete_report as remove_report
 from analytics_core.db.reports import list_reports as read_reports
-from analytics_core.db.sponsors import find_sponsor
+from analytics_core.db.sponsors import find_sponsor, require_unmerged
 from analytics_core.errors import NotFound
 from analytics_core.permissions import Permission
 from analytics_core.reporting.files import MEDIA_TYPES, Format, is_available
@@ -22,7 +23,7 @@ from api.auth import caller_of
 from api.bodies import read_json
 from api.errors import Fault, InvalidRequest
 from api.limits import HEAVY_COST, REPORT_COST
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.reports import send_file
 from api.resources import resources_of
@@ -51,7 +52,11 @@ async def _settle(conn: Connection, kind: ReportKind, params: ReportParams, *, n
 
     Raises:
         InvalidRequest: Something is not there.
+        Conflict: ``sponsor_merged``: another sponsor has what it is about.
     """
+    if params.sponsor_id is not None:
+        with contextlib.suppress(NotFound):
+            await require_unmerged(conn, params.sponsor_id)
     missing = await find_missing(conn, params)
     if missing:
         raise InvalidRequest([Fault(f"/{fault.name}", fault.code, fault.message) for fault in missing])
@@ -78,6 +83,7 @@ async def report_in_path(conn: Connection, request: Request[Any, Any, Any]) -> R
         "permission": Permission.REPORTS_WRITE,
         "cost": HEAVY_COST,
         "bodies": {"application/json": CreateReport},
+        "refusals": (409,),
     },
 )
 async def create_report(request: Request[Any, Any, Any]) -> Report:
@@ -117,9 +123,7 @@ async def list_reports(request: Request[Any, Any, Any]) -> Page[Report]:
         if sponsor_id is not None:
             await find_sponsor(conn, sponsor_id)
         rows = await read_reports(conn, sponsor_id=sponsor_id, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.report_id)
-    return Page([Report.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, Report.of, _LIST, lambda row: (row.created_at, row.report_id))
 
 
 @get("/reports/{report_id:str}", tags=["reports"], opt={"permission": Permission.REPORTS_READ})
@@ -142,7 +146,8 @@ async def get_report(request: Request[Any, Any, Any]) -> Report:
 async def get_report_file(request: Request[Any, Any, Any]) -> Stream:
     """Fetch a report's file; `Repr-Digest` has the SHA-256 of it.
 
-    It is 409 `report_not_ready` while the report is not made, and 410 `report_expired` once the file is kept no longer.
+    It is 409 `report_not_ready` while the report is not made, and 410 `report_expired` once the file is kept no longer,
+    or `report_erased` where it named a podcast that was erased.
     """
     tenant, database = caller_of(request).tenant, resources_of(request).database
     async with database.reading(tenant) as conn:

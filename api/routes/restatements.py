@@ -12,7 +12,7 @@ from analytics_core.db.restatements import list_restatements as read_restatement
 from analytics_core.errors import NotFound
 from analytics_core.permissions import Permission
 from api.auth import caller_of
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.common import Page
@@ -39,9 +39,7 @@ async def list_restatements(request: Request[Any, Any, Any]) -> Page[Restatement
     query.finish()
     async with resources_of(request).database.reading(caller_of(request).tenant) as conn:
         rows = await read_restatements(conn, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.started_at, last.restatement_id)
-    return Page([Restatement.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, Restatement.of, _LIST, lambda row: (row.started_at, row.restatement_id))
 
 
 @get("/restatements/{restatement_id:str}", tags=["restatements"], opt={"permission": Permission.RESTATEMENTS_READ})

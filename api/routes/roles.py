@@ -17,7 +17,7 @@ from analytics_core.permissions import Permission, RoleName, parse_permissions
 from api.assignments import rights_of_caller
 from api.auth import caller_of
 from api.bodies import read_json
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.common import Page
@@ -70,9 +70,7 @@ async def list_roles(request: Request[Any, Any, Any]) -> Page[CustomRole]:
     tenant = caller_of(request).tenant
     async with resources_of(request).database.reading(tenant) as conn:
         rows = await read_roles(conn, tenant, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.role_id)
-    return Page([CustomRole.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, CustomRole.of, _LIST, lambda row: (row.created_at, row.role_id))
 
 
 @get("/roles/{role_id:str}", tags=["roles"], opt={"permission": Permission.ROLES_READ})

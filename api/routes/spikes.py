@@ -12,7 +12,7 @@ from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
 from api.limits import HEAVY_COST
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Parameter, Query, Refusal
 from api.resources import resources_of
 from api.schemas.common import Page
@@ -79,9 +79,7 @@ async def list_spikes(request: Request[Any, Any, Any]) -> Page[Spike]:
         podcast_no = None if podcast_id is None else (await find_podcast(conn, podcast_id)).podcast_no
         wanted = SpikeFilter(podcast_no=podcast_no, state=state, kind=kind)
         rows = await read_spikes(conn, wanted, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.begins_at, last.spike_id)
-    return Page([Spike.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, Spike.of, _LIST, lambda row: (row.begins_at, row.spike_id))
 
 
 @get("/spikes/{spike_id:str}", tags=["spikes"], opt={"permission": Permission.SPIKES_READ})

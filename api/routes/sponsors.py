@@ -14,7 +14,7 @@ from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
 from api.clicks import CLICK_QUERY, read_plan
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Parameter, Query, Refusal
 from api.resources import resources_of
 from api.schemas.clicks import ClicksAnswer
@@ -87,9 +87,7 @@ async def list_sponsors(request: Request[Any, Any, Any]) -> Page[Sponsor]:
     query.finish()
     async with resources_of(request).database.reading(caller_of(request).tenant) as conn:
         rows = await read_sponsors(conn, after=after, limit=limit + 1, archived=archived)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.sponsor_id)
-    return Page([Sponsor.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, Sponsor.of, _LIST, lambda row: (row.created_at, row.sponsor_id))
 
 
 @get("/sponsors/{sponsor_id:str}", tags=["sponsors"], opt={"permission": Permission.SPONSORS_READ})

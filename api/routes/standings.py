@@ -11,7 +11,7 @@ from analytics_core.db.standings import list_standings
 from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.limits import REPORT_COST
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.common import Page
@@ -45,6 +45,4 @@ async def list_campaign_standings(request: Request[Any, Any, Any]) -> Page[Campa
         rows = await list_standings(
             conn, tenant.tenant_id, after=after, limit=limit + 1, sponsor_id=sponsor_id, now=now
         )
-    last = rows[limit - 1].head if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.campaign_id)
-    return Page([CampaignStanding.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, CampaignStanding.of, _LIST, lambda row: (row.head.created_at, row.head.campaign_id))

@@ -11,7 +11,7 @@ from analytics_core.permissions import Permission
 from analytics_core.sponsors import clean_text
 from api.auth import caller_of
 from api.bodies import read_json
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.common import Page
@@ -60,9 +60,7 @@ async def list_survey_options(request: Request[Any, Any, Any]) -> Page[SurveyOpt
     query.finish()
     async with resources_of(request).database.tenant(caller_of(request).tenant) as conn:
         rows = await list_options(conn, flight_id, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.survey_option_id)
-    return Page([SurveyOption.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, SurveyOption.of, _LIST, lambda row: (row.created_at, row.survey_option_id))
 
 
 @delete(

@@ -27,7 +27,7 @@ from api.auth import caller_of
 from api.bodies import read_json
 from api.errors import Fault, InvalidRequest
 from api.founding import read_names
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Parameter, Query, Refusal
 from api.resources import Resources, resources_of
 from api.schemas.common import Page
@@ -156,9 +156,7 @@ async def list_tenants(request: Request[Any, Any, Any]) -> Page[Tenant]:
     query.finish()
     async with resources_of(request).database.reading(caller_of(request).tenant) as conn:
         rows = await read_tenants(conn, slug=slug, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.tenant_id)
-    return Page([Tenant.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, Tenant.of, _LIST, lambda row: (row.created_at, row.tenant_id))
 
 
 @get("/tenants/{tenant_id:str}", tags=["tenants"], opt={"permission": Permission.TENANTS_READ, "refusals": (403,)})

@@ -20,7 +20,7 @@ from api.oneself import (
     leave,
     show_oneself,
 )
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.resources import resources_of
 from api.schemas.common import Page
@@ -94,9 +94,13 @@ async def list_my_sessions(request: Request[Any, Any, Any]) -> Page[Session]:
             after=after[1] if after is not None else None,
             limit=limit + 1,
         )
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.session_id)
-    return Page([Session.of(row, current=person.session_id) for row in rows[:limit]], cursor)
+    return page_of(
+        rows,
+        limit,
+        lambda row: Session.of(row, current=person.session_id),
+        _LIST,
+        lambda row: (row.created_at, row.session_id),
+    )
 
 
 @delete("/users/me/sessions/{session_id:str}", tags=_TAGS, opt={"permission": None, "refusals": (403,)})

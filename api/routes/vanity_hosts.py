@@ -18,7 +18,7 @@ from analytics_core.permissions import Permission
 from api.auth import caller_of
 from api.bodies import read_json
 from api.errors import Fault, InvalidRequest
-from api.pagination import LIMIT, id_cursor, write_cursor
+from api.pagination import LIMIT, id_cursor, page_of
 from api.queries import Query
 from api.resources import Resources, resources_of
 from api.schemas.common import Page
@@ -86,9 +86,7 @@ async def list_vanity_hosts(request: Request[Any, Any, Any]) -> Page[VanityHost]
         if link_id is not None:
             await _require_link(conn, link_id)
         rows = await read_vanity_hosts(conn, after=after, limit=limit + 1, link_id=link_id)
-    last = rows[limit - 1] if len(rows) > limit else None
-    cursor = None if last is None else write_cursor(_LIST, last.created_at, last.vanity_host_id)
-    return Page([VanityHost.of(row) for row in rows[:limit]], cursor)
+    return page_of(rows, limit, VanityHost.of, _LIST, lambda row: (row.created_at, row.vanity_host_id))
 
 
 @delete("/vanity-hosts/{vanity_host_id:str}", tags=["links"], opt={"permission": Permission.CAMPAIGNS_WRITE})

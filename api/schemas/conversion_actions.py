@@ -8,8 +8,9 @@ from uuid import UUID
 
 import msgspec
 
-from analytics_core.conversions import MAX_AMOUNT, ActionCategory, Counting
+from analytics_core.conversions import ActionCategory, Counting
 from analytics_core.db.conversion_actions import ActionRow
+from analytics_core.money import MAX_AMOUNT
 from analytics_core.sponsors import MAX_NAME
 
 __all__ = ("AddConversionAction", "ChangeConversionAction", "ConversionAction")

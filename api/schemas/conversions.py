@@ -10,13 +10,13 @@ from uuid import UUID
 import msgspec
 
 from analytics_core.conversions import (
-    MAX_AMOUNT,
     MAX_ANSWER,
     MAX_CONVERSIONS,
     AdjustmentKind,
     ConversionSource,
 )
 from analytics_core.db.conversions import AdjustmentRow, ConversionRow, standing_of
+from analytics_core.money import MAX_AMOUNT
 from api.errors import Fault
 
 __all__ = (

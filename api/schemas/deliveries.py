@@ -170,7 +170,8 @@ class CampaignDeliveryAnswer(_Figures, frozen=True, kw_only=True):
     """How a campaign stands: the sums of its flights, by flight, by placement, and by UTC day with an impression.
 
     `booked`, `expected`, `index` and `makegood_owed` are about flights with a booking that were not cancelled, the
-    index about those that have begun; `delivered` is of all. The bounds of `projected` are the sums of theirs.
+    index about those that have begun; `delivered` is of all. A makegood adds to what was delivered, and nothing to what
+    was booked. The bounds of `projected` are the sums of theirs.
     """
 
     campaign_id: UUID

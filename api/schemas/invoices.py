@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from typing import Literal
 from uuid import UUID
 
 import msgspec
@@ -73,7 +74,8 @@ class InvoiceLine(msgspec.Struct, frozen=True, kw_only=True):
 class InvoiceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The figures of an insertion order's invoice, a line a flight.
 
-    `total_amount` is the sum of the lines, null where the amount of any is. `run` is where conversions come from, null
+    `total_amount` is the sum of the lines, null with a `total_reason`: `no_run` where the amount of any is, and
+    `no_flights` of an order that has none, which is not final either. `run` is where conversions come from, null
     without one. `cutoff` is until when every hit has landed.
     """
 
@@ -86,6 +88,7 @@ class InvoiceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     lines: Sequence[InvoiceLine]
     total_amount: int | None
+    total_reason: Literal["no_run", "no_flights"] | None
     is_final: bool
     run: ShownRun | None
     cutoff: dt.datetime | None
@@ -95,7 +98,7 @@ class InvoiceAnswer(msgspec.Struct, frozen=True, kw_only=True):
         """Show the figures of an invoice."""
         lines = [InvoiceLine.of(one, found.run, now=now) for one in found.lines]
         head = found.head
-        total = add_charges((one.charge for one in found.lines), head.currency)
+        total = add_charges((one.charge for one in found.lines), head.currency) if lines else None
         return cls(
             insertion_order_id=head.insertion_order_id,
             sponsor_id=head.sponsor_id,
@@ -106,7 +109,8 @@ class InvoiceAnswer(msgspec.Struct, frozen=True, kw_only=True):
             currency=head.currency,
             lines=lines,
             total_amount=None if total is None else total.amount,
-            is_final=all(line.is_final for line in lines),
+            total_reason=None if total is not None else "no_run" if lines else "no_flights",
+            is_final=bool(lines) and all(line.is_final for line in lines),
             run=None if found.run is None else ShownRun.of(found.run),
             cutoff=cutoff,
         )

@@ -58,8 +58,9 @@ class CreateReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """A report, and how far it is.
 
-    `status` is `queued`, `running`, `ready` or `failed`, and `error` then says why; `done_ppm` is how much of it is
-    made, in millionths. Its file is at `/reports/{report_id}/file` while `has_file` is true: until `expires_at`.
+    `status` is `queued`, `running`, `ready`, `failed`, or `erased` where its file went with a podcast that it named;
+    `error` says why of the last two. `done_ppm` is how much of it is made, in millionths. Its file is at
+    `/reports/{report_id}/file` while `has_file` is true: until `expires_at`.
     `sha256` is the file's. Hits from before `cutoff` are in it.
     """
 
@@ -88,7 +89,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             format=row.format,
             params=stored_params(row.params),
             sponsor_id=row.sponsor_id,
-            status=row.status,
+            status="erased" if row.is_erased else row.status,
             done_ppm=row.done_ppm,
             error=row.error,
             cutoff=row.cutoff_at,

@@ -148,7 +148,7 @@ def test_what_is_written_is_plain() -> None:
         ({"value_amount": 49.99, "currency": "EUR"}, ("value_amount", "type")),
         ({"value_amount": True, "currency": "EUR"}, ("value_amount", "type")),
         ({"value_amount": -1, "currency": "EUR"}, ("value_amount", "out_of_range")),
-        ({"value_amount": 10**15 + 1, "currency": "EUR"}, ("value_amount", "out_of_range")),
+        ({"value_amount": 10**12 + 1, "currency": "EUR"}, ("value_amount", "out_of_range")),
         ({"value_amount": 10**400, "currency": "EUR"}, ("value_amount", "out_of_range")),
         ({"value_amount": 1, "currency": "eur"}, ("currency", "invalid")),
         ({"value_amount": 1, "currency": 978}, ("currency", "type")),

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from analytics_core.user_agents import AgentKind, classify
+from analytics_core.agent_table import classify
+from analytics_core.user_agents import AgentKind
 
 OWN_AGENTS = (
     ("Podcasts/4023.410.2 CFNetwork/1492.0.1 Darwin/23.3.0", 30),

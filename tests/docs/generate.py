@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 
+from analytics_core.campaign_changes import CAMPAIGN_FIELDS, FLIGHT_FIELDS, PLACEMENT_FIELDS
+from analytics_core.campaigns import CampaignStatus, FlightStatus
 from analytics_core.settings import variables
 from analytics_core.tenant_settings import SETTINGS
 from castledger_server.monitoring.alerts import write_rules
@@ -17,6 +20,7 @@ from tests.docs.sdk_reference import write_reference
 
 CONFIGURATION = Path(__file__).parents[2] / "docs" / "configuration.md"
 ENVIRONMENT = Path(__file__).parents[2] / ".env.example"
+CAMPAIGNS = Path(__file__).parents[2] / "docs" / "campaigns.md"
 TENANTS = Path(__file__).parents[2] / "docs" / "tenants.md"
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "alerts.yml"
@@ -66,11 +70,30 @@ def tenants(page: str) -> str:
     return before + begin + "\n".join([*lines, ""]) + end + after
 
 
+def campaigns(page: str) -> str:
+    """Write the table of what may be changed in which state into the page about campaigns."""
+    before, begin, rest = page.partition("<!-- changes -->\n")
+    _, end, after = rest.partition("<!-- /changes -->\n")
+    lines = ["| of | may be changed | in these states |", "|---|---|---|"]
+    tables: tuple[tuple[str, Mapping[str, Collection[str]], type[StrEnum]], ...] = (
+        ("a campaign", CAMPAIGN_FIELDS, CampaignStatus),
+        ("a flight", FLIGHT_FIELDS, FlightStatus),
+        ("a placement", PLACEMENT_FIELDS, CampaignStatus),
+    )
+    for of, fields, states in tables:
+        by_states: dict[str, list[str]] = {}
+        for name, allowed in fields.items():
+            by_states.setdefault(", ".join(state for state in states if state in allowed), []).append(f"`{name}`")
+        lines += [f"| {of} | {', '.join(names)} | {found} |" for found, names in by_states.items()]
+    return before + begin + "\n".join([*lines, ""]) + end + after
+
+
 def main(argv: Sequence[str]) -> int:
     """Write the pages with `--write`, else tell whether they are up to date."""
     pages = {
         CONFIGURATION: configuration(),
         ENVIRONMENT: environment(),
+        CAMPAIGNS: campaigns(CAMPAIGNS.read_text()),
         TENANTS: tenants(TENANTS.read_text()),
         OPERATIONS: fill_page(OPERATIONS.read_text()),
         RULES: write_rules(),

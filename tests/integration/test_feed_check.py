@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from analytics_core.agent_table import classify
 from analytics_core.chain_probes import MAX_REDIRECTS, follow_chain, follow_chains
 from analytics_core.feed_checks import Chain
 from analytics_core.guarded_http import is_public_address
-from analytics_core.user_agents import AgentKind, classify
+from analytics_core.user_agents import AgentKind
 from castledger_server.cli import main
 from castledger_server.feed_commands import is_own_address
 

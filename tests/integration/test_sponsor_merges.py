@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, LiteralString
 from uuid import UUID
@@ -9,14 +10,15 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from analytics_core.db.pool import open_pool, tenant_transaction
+from analytics_core.db.event_marks import find_refundable
+from analytics_core.db.pool import connect, open_pool, tenant_transaction
 from analytics_core.db.sponsors import merge_sponsors
 from analytics_core.errors import Conflict
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from tests.factories import MadePodcast, make_episode, make_podcast, make_tenant
 from tests.ledgers import NOW
-from tests.postgres import operator_url
+from tests.postgres import SOMEBODY_WAITS, operator_url
 from tests.sponsorships import sell
 
 pytestmark = pytest.mark.anyio
@@ -115,3 +117,40 @@ async def test_what_both_have_once_is_in_the_way(
     ):
         await as_superuser(database, lambda conn, put_away=put_away: conn.execute(put_away, one))  # type: ignore[misc]
     assert await merge(database, podcast, one, two) == 1
+
+
+async def test_who_gives_several_back_waits_for_a_merge_and_is_not_stopped_by_it(
+    database: DatabaseSettings, podcast: MadePodcast
+) -> None:
+    one, _ = await sell(database, podcast)
+    two, _ = await sell(database, podcast, name="Acme Inc.", code="OTHER", action="Order", in_slot=False)
+    # As they lie they are in the order opposite to that of their ids.
+    ids = [UUID(int=number) for number in (2, 1)]
+    for number, conversion_id in enumerate(ids):
+        await as_superuser(
+            database,
+            lambda conn, number=number, conversion_id=conversion_id: conn.execute(  # type: ignore[misc]
+                "insert into app.conversions (tenant_id, conversion_id, action_id, sponsor_id, external_id, said_hash,"
+                " source, occurred_at, received_at) select tenant_id, $1, action_id, sponsor_id, $2, said_hash, source,"
+                " occurred_at, received_at from app.conversions where sponsor_id = $3 limit 1",
+                conversion_id,
+                f"order-{number}",
+                one,
+            ),
+        )
+    ingest = await connect(database, Role.INGEST, application_name="test")
+    watcher = await asyncpg.connect(operator_url(database))
+    try:
+        async with asyncio.timeout(30):
+            async with ingest.transaction():
+                tenant_id = podcast.tenant.tenant_id
+                assert len(await find_refundable(ingest, [(tenant_id, "order-1")])) == 1
+                merging = asyncio.create_task(merge(database, podcast, one, two))
+                while not await watcher.fetchval(SOMEBODY_WAITS):  # noqa: ASYNC110 - another process, which tells nobody
+                    await asyncio.sleep(0.01)
+                assert len(await find_refundable(ingest, [(tenant_id, "order-0")])) == 1
+            assert await merging == 1
+    finally:
+        await ingest.close()
+        await watcher.close()
+    assert (await rows_of(database, two))["conversions"] == 4

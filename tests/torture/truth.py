@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
+from analytics_core.agent_table import classify
 from analytics_core.byte_ranges import parse_range
 from analytics_core.downloads import HitFacts, JudgedHit, count_downloads, evidence_of, judge
 from analytics_core.hits import Hit
 from analytics_core.listeners import truncate_address
 from analytics_core.spool import HEADER_BYTES, decode_hits, parse_header, read_frames
-from analytics_core.user_agents import classify
 from tests.torture.load import MARK
 
 __all__ = ("Kept", "KeptHit", "Winner", "count_winners")

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from analytics_core.agent_lists import LIST_FILES, MAX_FILE_BYTES, AgentLists, build_table, read_list_files
+from analytics_core.agent_table import classify, our_table
 from analytics_core.errors import InvalidInput
 from analytics_core.settings import ListMode, load_settings
-from analytics_core.user_agents import AgentKind, classify, our_table
+from analytics_core.user_agents import AgentKind
 from api.lists import ListVersions
 from benchmarks.score import OpenTables, find_data, read_requests
 

@@ -8,39 +8,47 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analytics_core.agent_patterns import MAX_PATTERN_CHARS, compile_pattern, pieces_of
+from analytics_core.agent_patterns import MAX_PATTERN_CHARS, PatternIndex, compile_pattern, pieces_of
 
 WORDS = ["bot", "cast", "away", "iOS", "Android", "/1.0", " ", "ſ", "K", "ß", "播客"]
 
 
 @pytest.mark.parametrize(
-    ("pattern", "pieces"),
+    ("pattern", "needs"),
     [
-        ("^Castaway/", {"sta"}),
-        ("(?i)^(?:castaway|box)/", {"sta", "box"}),
-        ("Bot|Spider", {"bot", "spi"}),
-        ("x(?:quartz)?", None),
-        ("(?:quartz)+x", {"qua"}),
-        ("quart{0,3}z", {"qua"}),
-        ("ab?cd*efg", {"efg"}),
-        ("ab|quartz", None),
-        ("[abc]{3}", None),
-        (r"a\.b\.c", {"a.b"}),
-        (r"\d\d\d", None),
-        ("(?!quartz)zebra", {"zeb"}),
-        ("(?<=quartz)zebra", {"zeb"}),
-        ("[]q]zebra[^]q]", {"zeb"}),
-        ("Éa播客b", {"a播客"}),
+        ("^Castaway/", [{"castaway/"}]),
+        ("(?i)^(?:castaway|box)/", [{"castaway", "box"}]),
+        ("Bot|^Spider", [{"bot"}, {"spider"}]),
+        ("x(?:quartz)?", [{"x"}]),
+        ("(?:quartz)+x", [{"quartz"}]),
+        ("quart{0,3}z", [{"quar"}]),
+        ("ab?cd*efg", [{"efg"}]),
+        ("ab|quartz", [{"ab"}, {"quartz"}]),
+        (r"\d\d|quartz|^\d|[xy]", [{"quartz"}, None, None]),
+        ("(?P<app>ab|quartz)|zebra", [{"ab", "quartz", "zebra"}]),
+        (r"(?P<app>quartz)|\d", [None]),
+        ("(?:a|b|cd|quartz)", [{"a", "b", "cd", "quartz"}]),
+        ("(?:a|b|cd|e|quartz)", [None]),
+        ("[abc]{3}", [None]),
+        (r"a\.b\.c", [{"a.b.c"}]),
+        (r"\d\d\d", [None]),
+        ("(?!quartz)zebra", [{"zebra"}]),
+        ("(?<=quartz)zebra", [{"zebra"}]),
+        ("[]q|]zebra[^]q]", [{"zebra"}]),
+        ("Éa播客b", [{"a播客b"}]),
     ],
 )
-def test_what_a_match_needs_is_read_from_the_pattern(pattern: str, pieces: set[str] | None) -> None:
-    assert compile_pattern(pattern).pieces == pieces
+def test_what_a_match_needs_is_read_from_the_pattern(pattern: str, needs: list[set[str] | None]) -> None:
+    assert [alternative.needs for alternative in compile_pattern(pattern).alternatives] == needs
 
 
 @pytest.mark.parametrize(
     ("pattern", "reason"),
     [
         ("(", "no regular expression"),
+        ("a)b", "no regular expression"),
+        ("a|(?P<app>b)|(?P<app>c)", "no regular expression"),
+        ("a|b*|c", "matches everything"),
         ("[", "no regular expression"),
         ("x" * (MAX_PATTERN_CHARS + 1), "characters"),
         ("x*", "matches everything"),
@@ -87,17 +95,42 @@ patterns = st.recursive(
 )
 
 
-@given(st.booleans(), patterns, st.lists(st.sampled_from([*WORDS, "a", "b", "cd", "i", "s", "."]), max_size=6))
-def test_a_match_always_has_one_of_the_pieces(ignores_case: bool, pattern: str, words: list[str]) -> None:
-    text = "".join(words)
-    written = "(?i)" * ignores_case + pattern
+written_patterns = st.builds(
+    lambda ignores_case, alternatives: "(?i)" * ignores_case + "|".join(alternatives),
+    st.booleans(),
+    st.lists(patterns, min_size=1, max_size=3),
+)
+texts = st.lists(st.sampled_from([*WORDS, "a", "b", "cd", "i", "s", "."]), max_size=6).map("".join)
+
+
+@given(written_patterns, texts)
+def test_a_match_always_has_one_of_the_words_of_an_alternative(written: str, text: str) -> None:
     try:
         compiled = compile_pattern(written)
     except ValueError:
         return
-    plain = re.search(written, text)
-    # These letters ignore case in a way of their own; a table tries every pattern on them.
-    if plain is not None and compiled.pieces is not None and not re.search("[ſıİ]", text):
-        assert compiled.pieces & pieces_of(text.lower())
+    searched = text.lower() if compiled.is_folded else text
+    for alternative in compiled.alternatives:
+        # These letters ignore case in a way of their own; all is tried on them.
+        if alternative.needs is not None and alternative.find(searched) and not re.search("[ſıİ]", text):
+            assert any(word in text.lower() for word in alternative.needs)
     if not compiled.is_folded:
-        assert (compiled.find(text) is None) == (plain is None)
+        assert (compiled.find(text) is None) == (re.search(written, text) is None)
+
+
+@given(st.lists(written_patterns, min_size=1, max_size=6), texts, st.integers(0, 6))
+def test_the_first_of_many_patterns_is_found_as_if_they_were_tried_in_turn(
+    written: list[str], text: str, below: int
+) -> None:
+    index, plain = PatternIndex(), []
+    for number, pattern in enumerate(written):
+        try:
+            compiled = compile_pattern(pattern)
+        except ValueError:
+            continue
+        index.add(number, compiled)
+        searched = text.lower() if compiled.is_folded else text
+        if compiled.find(searched) is not None:
+            plain.append(number)
+    found = index.find(text, text.lower(), pieces_of(text.lower()), below=below)
+    assert (found[0] if found else None) == next((number for number in plain if number < below), None)

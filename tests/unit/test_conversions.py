@@ -80,8 +80,8 @@ def test_every_field_by_itself_from_both_sides() -> None:
 def test_money_is_whole_and_has_a_currency() -> None:
     for amount, currency, is_good in [
         (0, "EUR", True),
-        (10**15, "EUR", True),
-        (10**15 + 1, "EUR", False),
+        (10**12, "EUR", True),
+        (10**12 + 1, "EUR", False),
         (-1, "EUR", False),
         (49.99, "EUR", False),
         ("4999", "EUR", False),

@@ -25,6 +25,7 @@ from analytics_core.deliveries import (
     deliver_campaign,
     deliver_flight,
     pace_campaign,
+    sum_booked,
     sum_days,
 )
 from analytics_core.money import CurrencyMismatch, Money
@@ -259,3 +260,50 @@ def test_reach_is_that_of_the_only_month(
 ) -> None:
     found = reach_of(months)
     assert (found.reach, found.frequency, found.reason) == (reach, frequency, reason)
+
+
+def test_a_makegood_brings_what_was_booked_before_and_books_nothing() -> None:
+    short, good = make_terms(0), make_terms(1, start=22, length=2, booked_impressions=400, makegood_of=UUID(int=0))
+    flights = [
+        deliver_flight(short, [make_placement(short, [(3, 600)])], makegood_booked=400, now=NOW),
+        deliver_flight(good, [make_placement(good, [(22, 200)])], now=NOW),
+    ]
+    found = deliver_campaign(flights)
+    assert (found.booked, found.delivered, found.makegood_booked) == (1_000, 800, 400)
+    assert found.pace is not None
+    assert (found.pace.expected, found.pace.delivered, float(found.pace.index)) == (1_000, 800, 0.8)
+    over = deliver_campaign(
+        [
+            deliver_flight(short, [make_placement(short, [(3, 600)])], now=NOW + 60 * DAY),
+            deliver_flight(good, [make_placement(good, [(22, 200)])], now=NOW + 60 * DAY),
+        ]
+    )
+    assert (over.makegood_owed, over.is_measured, found.is_measured) == (400, True, False)
+
+
+def test_what_makes_good_a_cancelled_flight_stands_for_itself() -> None:
+    gone, good = make_terms(0, status="cancelled"), make_terms(1, booked_impressions=400, makegood_of=UUID(int=0))
+    found = deliver_campaign([deliver_flight(gone, [], now=NOW), deliver_flight(good, [], now=NOW)])
+    assert found.booked == 400
+    assert found.pace is not None
+    assert found.pace.expected == 400
+
+
+@given(
+    st.lists(st.integers(1, 5_000), max_size=6), st.lists(st.tuples(st.integers(0, 5), st.integers(1, 900)), max_size=6)
+)
+def test_makegoods_change_nothing_that_was_booked(sold: list[int], goods: list[tuple[int, int]]) -> None:
+    flights = [
+        deliver_flight(make_terms(number, booked_impressions=booked), [], now=NOW) for number, booked in enumerate(sold)
+    ]
+    makegoods = [
+        deliver_flight(make_terms(100 + number, booked_impressions=booked, makegood_of=UUID(int=of)), [], now=NOW)
+        for number, (of, booked) in enumerate(goods)
+        if of < len(sold)
+    ]
+    assert sum_booked([*flights, *makegoods]) == (sum(sold) if sold else None)
+    assert deliver_campaign([*makegoods, *flights]).pace == deliver_campaign(flights).pace
+
+
+def test_a_campaign_without_flights_is_not_over() -> None:
+    assert not deliver_campaign([]).is_measured

@@ -22,6 +22,7 @@ from analytics_core.money import (
     price_impressions,
     sum_money,
 )
+from ingest.attribution import MAX_CONVERSIONS
 
 _CODES = st.sampled_from(sorted(CURRENCIES))
 _AMOUNTS = st.integers(0, MAX_AMOUNT)
@@ -152,3 +153,8 @@ def test_what_is_no_amount_is_refused(text: str, currency: str) -> None:
 )
 def test_amounts_are_written_for_people(money: Money, text: str) -> None:
     assert format_money(money) == text
+
+
+def test_what_a_run_adds_up_fits_whatever_its_conversions_are_worth() -> None:
+    assert 9 * MAX_AMOUNT * MAX_CONVERSIONS < 2**63
+    assert price_conversions(MAX_CONVERSIONS * 1_000_000, price_amount=MAX_AMOUNT) < 2**63

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analytics_core.agent_table import classify
 from analytics_core.operating_systems import OPERATING_SYSTEMS, operating_system
-from analytics_core.user_agents import AgentKind, classify, normalise_agent
+from analytics_core.user_agents import AgentKind, normalise_agent
 
 AGENTS = [
     ("Podcasts/4023.410.2 CFNetwork/1492.0.1 Darwin/23.3.0", "iOS"),

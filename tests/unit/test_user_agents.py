@@ -11,16 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analytics_core.agent_fallbacks import installed_versions
-from analytics_core.agent_table import AgentEntry, AgentTable, load_table
+from analytics_core.agent_table import AgentEntry, AgentTable, classify, load_table, table_version
 from analytics_core.errors import InvalidInput
-from analytics_core.user_agents import (
-    DEVICES,
-    MAX_AGENT_CHARS,
-    AgentKind,
-    classify,
-    normalise_agent,
-    table_version,
-)
+from analytics_core.user_agents import DEVICES, MAX_AGENT_CHARS, AgentKind, normalise_agent
 from benchmarks.score import (
     GOAL_APP,
     GOAL_EXAMPLES,

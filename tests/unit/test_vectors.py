@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from analytics_core.addresses import pack_address
+from analytics_core.agent_table import classify
 from analytics_core.byte_ranges import parse_range
 from analytics_core.comparing import Comparison, StoredHit
 from analytics_core.evidence import evidence_of
@@ -22,7 +23,7 @@ from analytics_core.listeners import early_key
 from analytics_core.playlists import is_playlist
 from analytics_core.profiles import PROFILES, Profile
 from analytics_core.rejudging import StoredFacts
-from analytics_core.user_agents import AgentKind, classify
+from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Evidence
 from analytics_core.windows import Window, touch
 from tests.factories import micros

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analytics_core.agent_table import our_table
 from analytics_core.byte_ranges import parse_range
 from analytics_core.evidence import evidence_of
 from analytics_core.hits import Method
 from analytics_core.network_classes import NetworkClass
 from analytics_core.profiles import PROFILES
-from analytics_core.user_agents import our_table
 from analytics_core.verdicts import Verdict
 from api.pages.rules import EpisodeFacts, Outcome
 from api.what_if import AskedRequest, Placed, what_if

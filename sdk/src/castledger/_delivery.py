@@ -348,7 +348,7 @@ def track(
         link: The slug of a link.
         customer_id: Your name for the customer, 1 to 128 characters; the ledger keeps a keyed hash of it.
         external_id: Your name for what happened, such as an order's number, 1 to 128 characters.
-        value_amount: Whole minor units of ``currency``, 0 to 10^15: 4999 for 49.99.
+        value_amount: Whole minor units of ``currency``, 0 to 10^12: 4999 for 49.99.
         currency: ISO 4217, such as ``EUR``; beside ``value_amount`` and only there.
         new_customer: Whether it is the customer's first purchase.
         url: The page's address, at most 2048 characters.

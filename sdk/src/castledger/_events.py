@@ -55,7 +55,7 @@ _PROPERTY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 MAX_PROMO_CHARS: Final = 64
 _MAX_ID_CHARS: Final = 128
 _MAX_URL_CHARS: Final = 2048
-_MAX_AMOUNT: Final = 10**15
+_MAX_AMOUNT: Final = 10**12
 _MAX_PROPERTIES: Final = 32
 _MAX_KNOWN_NAMES: Final = 1000
 _MAX_PROPERTY_CHARS: Final = 512
@@ -209,7 +209,7 @@ def _check_value(event: Event) -> None:
             raise _wrong_type("value_amount", "a whole number of minor units (4999 for 49.99)", amount)
         event.value_amount = amount = int.__int__(amount)
     if not 0 <= amount <= _MAX_AMOUNT:
-        raise _refuse("value_amount", "out_of_range", "is not from 0 to 10^15 minor units")
+        raise _refuse("value_amount", "out_of_range", "is not from 0 to 10^12 minor units")
     currency = currency if type(currency) is str else _exact_text("currency", currency)
     if _CURRENCY.fullmatch(currency) is None:
         raise _refuse("currency", "invalid", "is the ISO 4217 code of a currency, such as EUR")

@@ -86,7 +86,7 @@ Answer: TypeAlias = "httpx.Response | httpx.HTTPError"
 """What became of one try."""
 _STATUSES: Final = frozenset((429, 502, 503, 504))
 _FIRST_WAIT_S: Final = 0.25
-_DONE: Final = ("ready", "failed")
+_DONE: Final = ("ready", "failed", "erased")
 _FIRST_LOOK_S: Final = 0.1
 _LONGEST_LOOK_S: Final = 5.0
 # 0.25 s doubled seven times is past the longest wait; more would only run out of floating-point numbers.

@@ -67,7 +67,7 @@ class Reports(Noun):
 
         Raises:
             Conflict: ``report_not_ready``.
-            APIError: ``report_expired``: the file is kept no longer.
+            APIError: ``report_expired``: the file is kept no longer; or ``report_erased``: it named a podcast that was.
         """
         return Call(bytes, "GET", f"/reports/{path_id(report_id)}/file")
 

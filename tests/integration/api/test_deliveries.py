@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from analytics_core.clock import FixedClock
+from analytics_core.db.deliveries import MAX_DAYS, MAX_PLACEMENTS
 from analytics_core.permissions import RoleName
 from tests.campaigns import MadeCampaign, deliver, make_campaign, make_flight, make_placement, make_run
 from tests.integration.api.ledger import Api, Ledger, problem
@@ -146,6 +147,60 @@ async def test_a_make_good_is_owed_once_measurement_is_over_and_says_what_was_bo
         "makegood_booked": 200,
         "projected": {"low": 650, "mid": 650, "high": 650},
     }
+    # The campaign was booked once: what is made good is no second promise.
+    whole = await api.data(f"/campaigns/{world.campaign.campaign_id}/delivery")
+    assert pick(whole, "booked", "delivered", "expected", "index", "makegood_owed", "makegood_booked") == {
+        "booked": 1_000,
+        "delivered": 650,
+        "expected": 1_000,
+        "index": 0.65,
+        "makegood_owed": 350,
+        "makegood_booked": 200,
+    }
+
+
+async def test_an_order_without_flights_costs_nothing_that_is_known(api: Api, ledger: Ledger, world: World) -> None:
+    empty = await make_campaign(ledger.operator, world.campaign.tenant, world.campaign.sponsor_id)
+    answer = await api.data(f"/insertion-orders/{empty.insertion_order_id}/invoice")
+    assert pick(answer, "lines", "total_amount", "total_reason", "is_final") == {
+        "lines": [],
+        "total_amount": None,
+        "total_reason": "no_flights",
+        "is_final": False,
+    }
+
+
+async def test_more_than_can_be_told_at_once_is_refused_with_the_limit(api: Api, ledger: Ledger, world: World) -> None:
+    other = await make_flight(ledger.operator, world.campaign)
+    # Many at once, without what each of them sets off.
+    await ledger.operator.execute("set session_replication_role = replica")
+    await ledger.operator.execute(
+        """insert into app.placements select (jsonb_populate_record(p, jsonb_build_object('placement_id',
+            gen_random_uuid(), 'flight_id', $2::uuid))).* from app.placements p, generate_series(1, $3::integer)
+        where p.placement_id = $1""",
+        world.placements[0],
+        other,
+        MAX_PLACEMENTS - 1,
+    )
+    campaign = f"/campaigns/{world.campaign.campaign_id}/delivery"
+    refused = problem(await api.get(campaign), 422, "too_much")
+    assert "more than 5,000 placements" in refused["detail"]
+    assert len((await api.data(f"/flights/{other}/delivery"))["placements"]) == MAX_PLACEMENTS - 1
+    # As many as there may be.
+    await ledger.operator.execute(
+        "delete from app.placements where placement_id = (select placement_id from app.placements where flight_id = $1"
+        " limit 1)",
+        other,
+    )
+    assert len((await api.data(campaign))["placements"]) == MAX_PLACEMENTS
+    await ledger.operator.execute(
+        "insert into app.placement_daily select p.tenant_id, p.sponsor_id, p.campaign_id, p.flight_id, p.placement_id,"
+        " date '2020-01-01' + g, 1, 1 from app.placements p, generate_series(1, $2::integer) g where p.flight_id = $1",
+        other,
+        MAX_DAYS // (MAX_PLACEMENTS - 2) + 1,
+    )
+    refused = problem(await api.get(f"/flights/{other}/delivery"), 422, "too_much")
+    assert "more than 200,000 days" in refused["detail"]
 
 
 async def test_a_campaign_is_the_sum_of_its_flights(api: Api, ledger: Ledger, world: World) -> None:

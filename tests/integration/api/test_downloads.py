@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from analytics_core.user_agents import table_version
+from analytics_core.agent_table import table_version
 from analytics_core.verdicts import Evidence, Verdict
 from tests.integration.api.ledger import Api, Ledger, codes, problem
 

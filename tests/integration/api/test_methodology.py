@@ -14,10 +14,10 @@ import pytest
 from litestar import Litestar
 
 from analytics_core.agent_lists import LIST_FILES
+from analytics_core.agent_table import table_version
 from analytics_core.own_profiles import load_profiles
 from analytics_core.profiles import PROFILES, Profile
 from analytics_core.settings import Settings
-from analytics_core.user_agents import table_version
 from analytics_core.verdicts import Verdict
 from api.app import create_app
 from api.lists import ListVersions

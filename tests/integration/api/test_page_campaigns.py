@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 from typing import NamedTuple
 from uuid import UUID
@@ -9,6 +10,7 @@ from uuid import UUID
 import pytest
 from litestar import Litestar
 
+from analytics_core.clock import FixedClock
 from api.app import create_app
 from api.logs import RequestLog
 from api.resources import Resources
@@ -77,6 +79,35 @@ async def test_a_campaign_is_listed_and_tells_what_was_delivered_beside_what_was
         shown = page.texts("//section[@aria-labelledby='devices']//tbody/tr/th/code")
         assert (shown[0], shown[1].endswith("/go/autumn")) == ("AUTUMN", True)
         assert page.texts("//section[@aria-labelledby='devices']//tbody/tr/td[2]") == ["0 times", "0 clicks"]
+
+
+async def test_a_campaign_that_is_over_tells_what_was_measured(
+    app: Litestar, api: Api, world: World, clock: FixedClock
+) -> None:
+    clock.advance(dt.timedelta(days=60))
+    async with Browser.open(app) as browser:
+        await browser.sign_in(api.key)
+        page = await browser.get(f"/campaigns/{world.campaign.campaign_id}")
+        (delivered,) = page.texts("//dl[@class='figures']/div[1]/dd")
+        assert "of 1,000 booked, 65 % of what was booked; it is over, and all of it is counted" in delivered
+        assert "to be expected in the end" not in delivered
+        assert "due by now" not in page.text
+
+
+async def test_of_many_placements_those_are_shown_that_delivered_most(
+    app: Litestar, api: Api, ledger: Ledger, world: World
+) -> None:
+    await ledger.operator.execute(
+        """insert into app.placements select (jsonb_populate_record(p, jsonb_build_object('placement_id',
+            gen_random_uuid(), 'live_from', p.live_from - interval '1 day'))).*
+        from app.placements p, generate_series(1, 250)"""
+    )
+    async with Browser.open(app) as browser:
+        await browser.sign_in(api.key)
+        page = await browser.get(f"/campaigns/{world.campaign.campaign_id}")
+        shown = page.texts("//section[@aria-labelledby='placements']//tbody/tr/td[last()]")
+        assert (shown[0], len(shown)) == ("650", 200)
+        assert "51 more are left out" in page.text
 
 
 async def test_models_stand_beside_each_other_with_the_one_agreed_on_marked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from analytics_core.clock import FixedClock
 from analytics_core.reporting.shares import MAX_FAILURES, new_token
 from analytics_core.settings import DatabaseSettings
+from analytics_core.tokens import LIFETIME
 from ingest.reports import make_reports
 from tests.campaigns import deliver, make_campaign, make_flight, make_placement, make_run
 from tests.integration.api.browsers import Browser, Page
@@ -54,6 +56,11 @@ async def share(api: Api, report_id: str, **given: Any) -> str:
     answer = await api.request("POST", f"/reports/{report_id}/shares", json=body)
     assert answer.status_code == 201, answer.text
     return f"/shared/{answer.json()['token']}"
+
+
+def visit_of(page: Page) -> str:
+    (field,) = page.find("//input[@name='visit']")
+    return str(field.get("value"))
 
 
 async def views(api: Api, report_id: str) -> list[int]:
@@ -105,6 +112,9 @@ async def test_a_sponsor_understands_it_without_us(api: Api, browser: Browser, r
     assert await views(api, report_id) == [1]
     file = await browser.send(page, path, {"do": "download"})
     assert file.answer.headers["content-type"].startswith("text/csv")
+    # The file of a page that was shown is no view of its own.
+    assert await views(api, report_id) == [1]
+    assert (await browser.send(page, path, {"do": "download", "visit": ""})).status == 200
     assert await views(api, report_id) == [2]
 
 
@@ -138,6 +148,49 @@ async def test_views_are_used_up_by_people_alone(api: Api, browser: Browser, rep
     gone = await browser.get(path)
     assert (gone.status, "this link has ended" in gone.text) == (410, True)
     assert (await browser.send(cover, path, {"do": "show"})).status == 410
+
+
+async def test_the_last_view_has_its_file(
+    api: Api, browser: Browser, report_id: str, clock: FixedClock, log_stream: io.StringIO
+) -> None:
+    path = await share(api, report_id, max_views=1, password=PASSWORD)
+    cover = await browser.get(path)
+    page = await browser.send(cover, path, {"password": PASSWORD, "do": "show"})
+    visit = visit_of(page)
+    for _ in range(2):
+        file = await browser.send(page, path, {"do": "download", "visit": visit})
+        assert file.answer.text.startswith("table,name,value")
+    assert await views(api, report_id) == [1]
+    # It begins no other visit, opens no other link, and is not to be made up.
+    assert (await browser.send(page, path, {"do": "show", "visit": visit})).status == 410
+    other = await share(api, report_id, password=PASSWORD)
+    assert (await browser.send(await browser.get(other), other, {"do": "download", "visit": visit})).status == 401
+    expires, signature = visit.split(".")
+    for wrong in (f"{int(expires) + 60}.{signature}", f"{expires}.{'0' * 64}", "x", "1" * 5_000, ""):
+        assert (await browser.send(page, path, {"do": "download", "visit": wrong})).status == 410
+    assert visit not in log_stream.getvalue()
+    assert path.rpartition("/")[2] not in log_stream.getvalue()
+    clock.advance(LIFETIME)
+    assert (await browser.send(page, path, {"do": "download", "visit": visit})).status == 410
+
+
+async def test_a_visit_ends_with_its_link(api: Api, browser: Browser, report_id: str, clock: FixedClock) -> None:
+    path = await share(api, report_id, max_views=3, password=PASSWORD)
+    cover = await browser.get(path)
+    page = await browser.send(cover, path, {"password": PASSWORD, "do": "show"})
+    wish = {"do": "download", "visit": visit_of(page)}
+    clock.advance(LIFETIME)
+    late = await browser.send(page, path, wish)
+    assert (late.status, late.texts("//*[@role='alert']")) == (
+        401,
+        ["This page was open for too long: type the password once more."],
+    )
+    page = await browser.send(cover, path, {"password": PASSWORD, "do": "show"})
+    wish = {"do": "download", "visit": visit_of(page)}
+    assert (await browser.send(page, path, wish)).status == 200
+    [share_id] = [one["share_id"] for one in (await api.data(f"/reports/{report_id}/shares"))["data"]]
+    assert (await api.request("DELETE", f"/report-shares/{share_id}")).status_code == 204
+    assert (await browser.send(page, path, wish)).status == 410
 
 
 async def test_what_is_no_link_is_not_there_and_no_other_page_sends_the_form(

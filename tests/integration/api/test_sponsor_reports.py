@@ -10,16 +10,19 @@ from uuid import UUID, uuid4
 import pytest
 
 from analytics_core.clock import FixedClock
-from analytics_core.db.pool import Connection, connect
+from analytics_core.db.pool import Connection, connect, open_pool
+from analytics_core.db.reports import begin_report, finish_report, list_waiting
 from analytics_core.permissions import RoleName
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from ingest.reports import make_reports
 from tests.campaigns import MadeCampaign, deliver, make_campaign, make_flight, make_placement, make_run
+from tests.factories import MadePodcast
 from tests.integration.api.ledger import Api, Ledger, codes, problem
 from tests.integration.api.people import make_person, sign_in
 from tests.integration.api.test_sponsor_logins import hold
 from tests.integration.api.test_sponsors import follow, make, make_link
+from tests.integration.ingest.erasing import Eraser
 
 pytestmark = pytest.mark.anyio
 
@@ -357,3 +360,65 @@ async def test_a_sponsors_login_sees_the_reports_about_it(
         ("GET", f"/reports/{mine}/shares"),
     ):
         problem(await api.request(method, path, key=access), 403, "forbidden")
+
+
+async def test_files_that_name_a_podcast_go_with_it(
+    api: Api, world: World, ledger: Ledger, database: DatabaseSettings, worker: Connection, clock: FixedClock
+) -> None:
+    other = await make(api, "Other")
+    elsewhere = await make_campaign(ledger.operator, world.campaign.tenant, world.campaign.sponsor_id)
+    of_other = {"kind": "sponsor", "sponsor_id": other["sponsor_id"]}
+    asked = {
+        "sponsor": {"kind": "sponsor", "sponsor_id": world.sponsor_id},
+        "campaign": {"kind": "delivery", "campaign_id": str(world.campaign.campaign_id)},
+        "all": {"kind": "delivery"},
+        "other sponsor": of_other,
+        "other campaign": {"kind": "delivery", "campaign_id": str(elsewhere.campaign_id)},
+    }
+    ids = {}
+    for name, wanted in asked.items():
+        answer = await api.request("POST", "/reports", json={"format": "csv", **NOVEMBER, **wanted})
+        assert answer.status_code == 202, answer.text
+        ids[name] = answer.json()["report_id"]
+    assert (await make_reports(worker, database, clock=clock))["made"] == len(asked)
+    shares = [
+        await api.request("POST", f"/reports/{ids[name]}/shares", json={"expires_at": "2026-12-24T12:00:00Z"})
+        for name in ("sponsor", "other sponsor")
+    ]
+    # One that is being made has read the podcast already.
+    late = await api.request("POST", "/reports", json={"format": "csv", **NOVEMBER, **asked["sponsor"]})
+    [waiting] = await list_waiting(worker)
+    begun = await begin_report(worker, waiting)
+    assert begun is not None
+
+    row = await ledger.operator.fetchrow("select podcast_id, podcast_no from app.podcasts")
+    assert row is not None
+    podcast = MadePodcast(row["podcast_id"], row["podcast_no"], uuid4(), world.campaign.tenant, {})
+    pools = [await open_pool(database, role, application_name="test", max_size=2) for role in (Role.API, Role.INGEST)]
+    try:
+        record = await Eraser(*pools).erase_podcast(podcast, now=clock.now())
+    finally:
+        for pool in pools:
+            await pool.close()
+    assert record.removed["report_files"] == 3
+    rows = {name: await api.data(f"/reports/{report_id}") for name, report_id in ids.items()}
+    assert {name: (row["status"], row["has_file"]) for name, row in rows.items()} == {
+        "sponsor": ("erased", False),
+        "campaign": ("erased", False),
+        "all": ("erased", False),
+        "other sponsor": ("ready", True),
+        "other campaign": ("ready", True),
+    }
+    assert rows["sponsor"]["error"] == "it named a podcast that was erased"
+    assert "made again" in problem(await api.get(f"/reports/{ids['sponsor']}/file"), 410, "report_erased")["detail"]
+    gone, there = [await api.get(f"/shared/{answer.json()['token']}", download=1) for answer in shares]
+    problem(gone, 410, "report_erased")
+    assert there.status_code == 200
+    # What was made meanwhile is not kept; made again, it does not name the podcast.
+    assert not await finish_report(
+        worker, begun, content=b"x", figures=None, sha256=bytes(32), cutoff_at=None, now=clock.now()
+    )
+    assert (await make_reports(worker, database, clock=clock))["made"] == 1
+    file = await api.get(f"/reports/{late.json()['report_id']}/file")
+    assert file.status_code == 200
+    assert "Podcast 1" not in file.text

@@ -14,14 +14,15 @@ from analytics_core.db.attribution_runs import RunRow, add_run, find_run
 from analytics_core.db.pool import Pool, Tenant, connection, open_pool, tenant_transaction
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
-from ingest.attribution import attribute_runs
+from ingest.attribution import RunLimits, attribute_runs
 from tests.attributions import START, MadeSponsor, open_operator
 from tests.factories import make_tenant
 
-__all__ = ("CHEAP", "END", "NOW", "ROWS", "Desk", "day", "open_desk")
+__all__ = ("CHEAP", "END", "LIMITS", "NOW", "ROWS", "Desk", "day", "open_desk")
 
 NOW = dt.datetime(2026, 12, 1, 12, tzinfo=dt.UTC)
 END = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
+LIMITS = RunLimits()
 CHEAP = tuple(model for model in Model if model is not Model.MARKOV)
 ROWS = ("attributed_conversions", "attribution_touches", "attribution_credits", "attribution_totals")
 
@@ -63,14 +64,14 @@ class Desk(NamedTuple):
                 now=NOW,
             )
 
-    async def work(self) -> dict[str, int]:
+    async def work(self, limits: RunLimits = LIMITS) -> dict[str, int]:
         async with connection(self.ingest) as conn:
-            return dict(await attribute_runs(conn, self.ingest, clock=FixedClock(NOW)))
+            return dict(await attribute_runs(conn, self.ingest, clock=FixedClock(NOW), limits=limits))
 
-    async def run(self, models: Sequence[str] = CHEAP, **given: Any) -> RunRow:
+    async def run(self, models: Sequence[str] = CHEAP, *, limits: RunLimits = LIMITS, **given: Any) -> RunRow:
         """Ask for a run and have it computed."""
         asked = await self.ask(models, **given)
-        assert (await self.work())["ready"] == 1
+        assert (await self.work(limits))["ready"] == 1
         return await self.read(asked.run_id)
 
     async def read(self, run_id: UUID) -> RunRow:

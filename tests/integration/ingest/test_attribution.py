@@ -14,14 +14,17 @@ from analytics_core.attribution.parameters import Model, Parameters
 from analytics_core.db.attribution_runs import (
     MAX_ATTEMPTS,
     MAX_WAITING,
+    MovedMeanwhile,
     begin_run,
     computing,
+    finish_run,
     list_waiting,
 )
-from analytics_core.db.pool import connection
+from analytics_core.db.pool import connection, tenant_transaction
+from analytics_core.db.sponsors import merge_sponsors
 from analytics_core.errors import Conflict, NotFound
 from analytics_core.settings import DatabaseSettings
-from ingest import attribution
+from ingest.attribution import RunLimits
 from tests.attributions import MadeSponsor, customer
 from tests.factories import make_episode, make_podcast, make_tenant
 from tests.integration.ingest.attributing import END, NOW, ROWS, Desk, day, open_desk
@@ -379,11 +382,10 @@ async def test_one_that_stops_whoever_computes_it_fails_after_a_few_times(desk: 
     assert await desk.work() == {"ready": 0, "failed": 0, "left": 0}
 
 
-async def test_more_than_can_be_computed_fails_and_leaves_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_than_can_be_computed_fails_and_leaves_nothing(desk: Desk) -> None:
     await make_many(desk, 60)
-    monkeypatch.setattr(attribution, "MAX_RUN_TOUCHES", 10)
     asked = await desk.ask()
-    assert (await desk.work())["failed"] == 1
+    assert (await desk.work(RunLimits(touches=10)))["failed"] == 1
     run = await desk.read(asked.run_id)
     assert run.error == "there are more than 10 touches: ask for a shorter range"
     for table in ROWS:
@@ -413,6 +415,28 @@ async def test_somebody_elses_run_is_left_to_them(desk: Desk) -> None:
     assert (await desk.work())["ready"] == 1
 
 
+async def test_a_run_whose_sponsor_is_merged_meanwhile_is_about_what_the_other_has(desk: Desk) -> None:
+    await make_many(desk, 20)
+    whole = await desk.run()
+    other = await MadeSponsor.make(desk.acme.operator, desk.tenant, "Other")
+    asked = await desk.ask()
+    async with connection(desk.ingest) as conn:
+        [waiting] = await list_waiting(conn)
+        await begin_run(conn, waiting, code_version="before")
+        async with tenant_transaction(desk.api, desk.tenant) as api:
+            await merge_sponsors(api, desk.acme.sponsor_id, into=other.sponsor_id, now=NOW)
+        # Of the one that was merged there was nothing to read.
+        assert whole.summary is not None
+        with pytest.raises(MovedMeanwhile):
+            await finish_run(conn, waiting, whole.summary, now=NOW)
+    assert await desk.work() == {"ready": 1, "failed": 0, "left": 0}
+    run = await desk.read(asked.run_id)
+    assert (run.sponsor_id, run.summary) == (other.sponsor_id, whole.summary)
+    with pytest.raises(Conflict, match=str(other.sponsor_id)) as refused:
+        await desk.ask()
+    assert refused.value.code == "sponsor_merged"
+
+
 async def test_asking_makes_the_job_due(desk: Desk) -> None:
     operator = desk.acme.operator
     await operator.execute("insert into ops.jobs (kind, due_at) values ('attribution', now() + interval '1 hour')")
@@ -430,15 +454,14 @@ async def test_too_many_waiting_and_foreign_sponsors_are_refused(desk: Desk, dat
         await desk.ask()
 
 
-async def test_a_key_that_many_share_is_nobody(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_key_that_many_share_is_nobody(desk: Desk) -> None:
     acme = desk.acme
     flight = await acme.flight(await acme.campaign())
     await acme.code(flight, "GUEST")
     action, guest = await acme.action(), customer("guest")
     first = await acme.conversion(action, day(1), 5, customer_key=guest, promo_code="GUEST")
-    monkeypatch.setattr("analytics_core.attribution.histories.MAX_OF_CUSTOMER", 2)
     second = await acme.conversion(action, day(2), 5, customer_key=guest)
-    few = await desk.run()
+    few = await desk.run(limits=RunLimits(of_customer=2))
     assert (await desk.states(few))[second] == ("attributed", None)
     third = await acme.conversion(action, day(3), 5, customer_key=guest)
     wanted = {
@@ -446,12 +469,11 @@ async def test_a_key_that_many_share_is_nobody(desk: Desk, monkeypatch: pytest.M
         second: ("unattributed", "no_signal"),
         third: ("unattributed", "no_signal"),
     }
-    run = await desk.run()
+    run = await desk.run(limits=RunLimits(of_customer=2))
     assert await desk.states(run) == wanted
     # The same where they are read in parts.
-    monkeypatch.setattr("analytics_core.db.attribution_inputs.MAX_OF_CUSTOMER", 2)
-    monkeypatch.setattr("analytics_core.db.attribution_inputs._ROWS", 1)
     fourth = await acme.conversion(action, day(4), 5, customer_key=guest)
-    assert await desk.states(await desk.run()) == {**wanted, fourth: ("unattributed", "no_signal")}
+    in_parts = await desk.run(limits=RunLimits(of_customer=2, read_rows=1))
+    assert await desk.states(in_parts) == {**wanted, fourth: ("unattributed", "no_signal")}
     assert run.summary is not None
     assert [one.code for one in run.summary.warnings] == ["shared_customers"]

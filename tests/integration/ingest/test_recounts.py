@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from analytics_core.agent_table import AgentEntry, AgentTable
 from analytics_core.db.explain import find_hit
 from analytics_core.db.pool import Connection, connect, open_pool, tenant_transaction
+from analytics_core.db.recounting import StoredHits, read_day
 from analytics_core.db.restatements import find_restatement, list_restatements
 from analytics_core.db.restating import NotRestated, RestatedDay
 from analytics_core.downloads import JudgedHit, count_downloads
@@ -37,6 +39,7 @@ from tests.address_databases import write_database
 from tests.factories import MadePodcast, make_episode, make_hit, make_podcast, make_tenant, micros, write_segment
 from tests.integration.ingest.erasing import Eraser
 from tests.ledgers import DAY, NOW, Ledger, minute
+from tests.postgres import operator_url
 
 pytestmark = pytest.mark.anyio
 
@@ -455,3 +458,50 @@ async def test_any_hits_count_as_they_would_had_the_table_been_there(
     ) == sorted(
         (key.episode_no, key.listener_key, row.winner.at_us, int(row.winner.evidence)) for key, row in wanted.items()
     )
+
+
+JOINED: Final = """
+select e.segment_no, e.ordinal, coalesce(t.agent_no, e.agent_no), coalesce(t.kind, -1), coalesce(c.length_bytes, -1),
+    coalesce(p.duration_s, -1)
+from ts.listener_events e
+left join ops.agents a on a.agent_no = e.agent_no
+left join ops.agents t on t.agent_hash = coalesce(a.superseded_hash, a.agent_hash)
+left join app.episodes p on p.episode_no = e.episode_no
+left join app.enclosures c on c.episode_id = p.episode_id
+order by e.segment_no, e.ordinal"""
+
+
+async def test_what_is_known_of_a_hit_is_of_its_own_agent_and_episode(
+    ledger: Ledger, database: DatabaseSettings
+) -> None:
+    tenant = await make_tenant(database, "reader")
+    podcast = await make_podcast(
+        database,
+        tenant,
+        make_episode("one", length_bytes=5_000_000, duration_s=600),
+        make_episode("two", length_bytes=None),
+        make_episode("three", duration_s=None),
+    )
+    tables = Tables(ledger, podcast)
+    await tables.land(
+        *((name, guid, 1) for name in ("Earwig", "Mole", "Owl") for guid in ("one", "two", "three", "no"))
+    )
+    await tables.change(TWO)
+    operator = await asyncpg.connect(operator_url(database))
+    # A number that no agent has any more.
+    await operator.execute("update ts.listener_events set agent_no = 1000000 where ordinal = 5")
+    found: list[StoredHits] = []
+    assert await read_day(ledger.conn, tables.tenant_no, DAY, take=found.append) == len(await tables.hits())
+    columns = [
+        np.concatenate(column).tolist()
+        for column in zip(
+            *(
+                (one.hits.segment_no, one.hits.ordinal, one.agent_no, one.agent_kind, one.length_bytes, one.duration_s)
+                for one in found
+            ),
+            strict=True,
+        )
+    ]
+    expected = [tuple(row) for row in await operator.fetch(JOINED)]
+    await operator.close()
+    assert sorted(zip(*columns, strict=True)) == expected
