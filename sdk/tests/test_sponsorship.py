@@ -160,6 +160,12 @@ READS: list[tuple[Ask, str, dict[str, str]]] = [
         "/attribution/leakage",
         {"sponsor_id": str(ID), "from": "2026-11-01", "to": "2026-12-01"},
     ),
+    (
+        lambda c: c.attribution.intake(sponsor_id=ID, start=DAY, end=END),
+        "/attribution/intake",
+        {"sponsor_id": str(ID), "from": "2026-11-01", "to": "2026-12-01"},
+    ),
+    (lambda c: c.attribution.intake(), "/attribution/intake", {}),
     (lambda c: c.reports.get(ID), f"/reports/{ID}", {}),
     (lambda c: c.reports.wait(ID), f"/reports/{ID}", {}),
     (lambda c: c.reports.download(ID), f"/reports/{ID}/file", {}),

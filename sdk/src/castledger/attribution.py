@@ -147,6 +147,14 @@ class Attribution(Noun):
         params = given(sponsor_id=sponsor_id) | given_range(start, end)
         return Call(dict[str, Any], "GET", "/attribution/leakage", params=params)
 
+    @sends
+    def intake(
+        self, *, sponsor_id: UUID | str | None = None, start: dt.date | None = None, end: dt.date | None = None
+    ) -> Call[dict[str, Any]]:
+        """Tell what became of the events that came in, by day, and why some are no conversion; as the API writes it."""
+        params = given(sponsor_id=sponsor_id) | given_range(start, end)
+        return Call(dict[str, Any], "GET", "/attribution/intake", params=params)
+
 
 class AsyncAttribution(AsyncNoun, Attribution):
     """:class:`Attribution`, awaited."""
