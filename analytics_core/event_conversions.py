@@ -128,8 +128,8 @@ class Known(NamedTuple):
     """What is known of all that a tenant's events name.
 
     Attributes:
-        sponsors: Ids of its sponsors, of those that are named.
-        names: Sponsors by :func:`analytics_core.sponsors.name_key`.
+        sponsors: By the id of a sponsor that is named, its own, or that of the one which it was merged into.
+        names: The same by :func:`analytics_core.sponsors.name_key`.
         domains: Sponsors that are not archived by their domains, without ``www.``.
         clicks: Sponsors by the clicks on their links.
         links: Sponsors by the slugs of their links.
@@ -137,7 +137,7 @@ class Known(NamedTuple):
         actions: Actions that are not archived, by sponsor and type of event.
     """
 
-    sponsors: Collection[UUID]
+    sponsors: Mapping[UUID, UUID]
     names: Mapping[UUID, UUID]
     domains: Mapping[str, Collection[UUID]]
     clicks: Mapping[UUID, UUID]
@@ -231,7 +231,7 @@ def _find_sponsor(event: MarkedEvent, known: Known) -> UUID | None:
     """Say whose an event is: of whom it names, else of what led to it, else of whose page it was on."""
     named = sponsor_named(event)
     if isinstance(named, UUID):
-        return named if named in known.sponsors else None
+        return known.sponsors.get(named)
     if named is not None:
         return known.names.get(name_key(named))
     found = None

@@ -35,9 +35,11 @@ class IntakeRow(msgspec.Struct, frozen=True, kw_only=True):
 # In one order, so that writers meet in it.
 _ADD: Final[LiteralString] = """/* event_intake.add */
 insert into app.event_intake as i (tenant_id, day, type, outcome, found_id, sponsor_id, events)
-select n.tenant_id, n.day, n.type, n.outcome, n.sponsor_id, n.sponsor_id, n.events
+select n.tenant_id, n.day, n.type, n.outcome, n.sponsor_id, coalesce(s.merged_into, n.sponsor_id), n.events
 from unnest($1::uuid[], $2::date[], $3::text[], $4::text[], $5::uuid[], $6::bigint[])
     as n(tenant_id, day, type, outcome, sponsor_id, events)
+-- A merge may have ended since it was found whose they are.
+left join app.sponsors s on s.tenant_id = n.tenant_id and s.sponsor_id = n.sponsor_id and s.archived_at is not null
 order by 1, 2, 3, 4, 5
 on conflict (tenant_id, day, type, outcome, found_id) do update set events = i.events + excluded.events"""
 

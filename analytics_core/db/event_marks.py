@@ -70,10 +70,26 @@ from unnest($1::bigint[], $2::timestamptz[]) as n(mark_no, due_at) where m.mark_
 _TENANT_IDS: Final[LiteralString] = """/* event_marks.tenants */
 select tenant_no, tenant_id from app.tenants where tenant_no = any($1::integer[])"""
 
+# Who goes on naming a sponsor that was merged means the one that has all of it now.
 _SPONSORS: Final[LiteralString] = """/* event_marks.sponsors */
-select tenant_id, sponsor_id, name_key, domain, archived_at is not null as is_archived from app.sponsors
-where tenant_id = any($1::uuid[])
-    and (sponsor_id = any($2::uuid[]) or name_key = any($3::uuid[]) or domain = any($4::text[]))"""
+with recursive named as materialized (
+    select tenant_id, sponsor_id, name_key, domain, archived_at is not null as is_archived,
+        case when archived_at is not null then merged_into end as merged_into
+    from app.sponsors
+    where tenant_id = any($1::uuid[])
+        and (sponsor_id = any($2::uuid[]) or name_key = any($3::uuid[]) or domain = any($4::text[]))
+), heirs as (
+    select tenant_id, sponsor_id, merged_into as heir_id, 1 as generation from named where merged_into is not null
+    union all
+    select h.tenant_id, h.sponsor_id, s.merged_into, h.generation + 1
+    from heirs h join app.sponsors s on s.tenant_id = h.tenant_id and s.sponsor_id = h.heir_id
+    where s.archived_at is not null and s.merged_into is not null and h.generation < 100
+)
+select tenant_id, sponsor_id, name_key, domain, is_archived, coalesce((
+    select h.heir_id from heirs h
+    where h.tenant_id = n.tenant_id and h.sponsor_id = n.sponsor_id order by h.generation desc limit 1
+), sponsor_id) as heir_id
+from named n"""
 
 _CLICKS: Final[LiteralString] = """/* event_marks.clicks */
 select l.tenant_id, c.click_id, l.sponsor_id from app.clicks c join app.links l using (link_no)
@@ -197,8 +213,8 @@ async def find_known(conn: Connection, events: Sequence[MarkedEvent], tenants: M
     actions = _by_tenant(await conn.fetch(_ACTIONS, ids, list({event.type for event in events})))
     return {
         number: Known(
-            sponsors={UUID(int=row["sponsor_id"].int) for row in sponsors[tenant_id]},
-            names={row["name_key"]: UUID(int=row["sponsor_id"].int) for row in sponsors[tenant_id]},
+            sponsors={UUID(int=row["sponsor_id"].int): UUID(int=row["heir_id"].int) for row in sponsors[tenant_id]},
+            names={row["name_key"]: UUID(int=row["heir_id"].int) for row in sponsors[tenant_id]},
             domains=_domains(sponsors[tenant_id]),
             clicks={row["click_id"]: UUID(int=row["sponsor_id"].int) for row in clicks[tenant_id]},
             links={row["slug"]: UUID(int=row["sponsor_id"].int) for row in links[tenant_id]},

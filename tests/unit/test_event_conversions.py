@@ -52,7 +52,7 @@ def event(**told: Any) -> MarkedEvent:
 
 
 def known(**more: Any) -> Known:
-    nothing = Known(set(), {}, {}, {}, {}, {}, {(ACME, "purchase"): PURCHASE})
+    nothing = Known({}, {}, {}, {}, {}, {}, {(ACME, "purchase"): PURCHASE})
     return nothing._replace(**more)
 
 

@@ -18,7 +18,7 @@ from analytics_core.conversions import ActionCategory
 from analytics_core.db.conversion_actions import ActionFields, ActionRow, add_action, archive_action, hold_action
 from analytics_core.db.links import Click, add_clicks, add_link, get_link
 from analytics_core.db.pool import CONNECTION_LOST, Connection, Pool, Tenant, connect, open_pool, tenant_transaction
-from analytics_core.db.sponsors import SponsorFields, add_sponsor
+from analytics_core.db.sponsors import SponsorFields, add_sponsor, merge_sponsors
 from analytics_core.event_conversions import Outcome
 from analytics_core.events import EventSource
 from analytics_core.roles import Role
@@ -210,6 +210,30 @@ async def test_whose_an_event_is(world: World) -> None:
         ("purchase", "unknown_sponsor", None): 2,
         ("purchase", "no_sponsor", None): 2,
     }
+
+
+async def test_who_names_a_sponsor_that_was_merged_means_the_one_that_has_all_of_it(world: World) -> None:
+    acme = await world.sponsor("Acme")
+    told = {"properties": {"sponsor": "Acme"}}
+    await world.land({**ORDER, "url": None, **told})
+    assert await world.convert() == {"conversion": 1}
+    async with tenant_transaction(world.pool, world.tenant) as conn:
+        between, heir = [
+            await add_sponsor(conn, world.tenant, SponsorFields(name=name), now=NOW)
+            for name in ("Acme Inc", "Acme Group")
+        ]
+        await merge_sponsors(conn, acme.sponsor_id, into=between.sponsor_id, now=NOW)
+        await merge_sponsors(conn, between.sponsor_id, into=heir.sponsor_id, now=NOW)
+    by_id = {"properties": {"sponsor": str(acme.sponsor_id)}}
+    await world.land(
+        {**told, "external_id": "order-2"},
+        {**by_id, "external_id": "order-3"},
+        {**refund(1000), "properties": {**told["properties"], "refund_id": "r-1"}},
+    )
+    assert await world.convert() == {"conversion": 2, "refund": 1}
+    assert {row["sponsor_id"] for row in await world.rows()} == {heir.sponsor_id}
+    assert (await world.worth())["order-1"] == 4000
+    assert {sponsor_id for _, _, sponsor_id in await world.intake()} == {heir.sponsor_id}
 
 
 async def test_another_tenants_links_sponsors_and_codes_mean_nothing(
