@@ -230,7 +230,9 @@ _ENSURE: Final[LiteralString] = """/* hits.ensure_partitions */ select ops.ensur
 _LOCK_TABLES: Final[LiteralString] = """/* hits.lock_tables */
 lock table only ts.listener_events, only ts.downloads in row exclusive mode"""
 
-_IS_TABLE: Final[LiteralString] = """/* hits.is_table */ select to_regclass($1) is not null"""
+# One that somebody attached by hand may be there without what ingest needs of it.
+_CAN_COPY: Final[LiteralString] = """/* hits.can_copy */
+select bool_and(coalesce(has_table_privilege(to_regclass(n)::oid, 'insert'), false)) from unnest($1::text[]) n"""
 
 _LOCK_SHARED: Final[LiteralString] = """/* days.lock_shared */
 select pg_advisory_xact_lock_shared(hashtext('castledger.finality'))"""
@@ -307,7 +309,7 @@ async def find_partitions(conn: Connection, day: dt.date) -> DayPartitions:
         day: The day.
     """
     hits, downloads = (f"{table}_{day:%Y%m%d}" for table in (_HITS.table, _DOWNLOADS.table))
-    if not await conn.fetchval(_IS_TABLE, f"ts.{hits}"):
+    if not await conn.fetchval(_CAN_COPY, [f"ts.{hits}", f"ts.{downloads}"]):
         return DayPartitions()
     await conn.execute(_LOCK_TABLES)
     return DayPartitions(hits, downloads)
