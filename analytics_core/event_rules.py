@@ -142,7 +142,7 @@ FIELD_RULES: Final[Mapping[str, str]] = {
     "link": "has to be a link's slug: 1 to 64 letters, digits and hyphens, with no hyphen at an end",
     "customer_id": "has to have 1 to 128 characters, no control characters among them",
     "external_id": "has to have 1 to 128 characters, no control characters among them",
-    "value_amount": "has to be a whole number of minor units from 0 to 10^15, such as 4999 for 49.99",
+    "value_amount": "has to be a whole number of minor units from 0 to 10^12, such as 4999 for 49.99",
     "currency": "has to be a currency of ISO 4217 in three capital letters, such as EUR",
     "new_customer": "has to be true or false",
     "url": "has to be an http or https URL of at most 2048 characters",
