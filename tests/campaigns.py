@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID, uuid4
 
 import asyncpg
+import msgspec
 
+from analytics_core.attribution.parameters import Model
+from analytics_core.attribution.summaries import Tally
 from analytics_core.db.pool import Tenant
 
 __all__ = ("MadeCampaign", "deliver", "make_campaign", "make_flight", "make_placement", "make_run")
@@ -173,9 +176,12 @@ async def make_run(
     models: tuple[str, ...] = ("linear",),
     created_at: dt.datetime = _MADE_AT,
     tells_of: Sequence[UUID] | None = None,
+    insufficient: Mapping[Model, str] = MappingProxyType({}),
 ) -> UUID:
     """Store an attribution run with totals: model, flight, currency, millionths of conversions and new ones, value."""
     run_id = uuid4()
+    campaigns = [campaign.campaign_id] if tells_of is None else tells_of
+    summary = Tally().summary(insufficient=insufficient, removal_ppm={}, campaigns=campaigns)
     await _insert(
         conn,
         "attribution_runs",
@@ -192,7 +198,7 @@ async def make_run(
         code_version="test",
         created_at=created_at,
         finished_at=created_at if status in ("ready", "failed") else None,
-        summary=None if tells_of is None else json.dumps({"campaigns": [str(one) for one in tells_of]}),
+        summary=msgspec.json.encode(summary).decode() if tells_of is not None or insufficient else None,
     )
     for model, flight_id, currency, conversions, new, value in totals:
         await _insert(

@@ -27,6 +27,7 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         campaigns: All that it could credit; ``None`` where that was not noted.
+        insufficient: Models that had too little to say anything by, and why.
     """
 
     run_id: UUID
@@ -35,6 +36,12 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True):
     cutoff_at: dt.datetime
     models: Sequence[str]
     campaigns: frozenset[UUID] | None = None
+    insufficient: Mapping[str, str] = {}
+
+    @property
+    def answering(self) -> list[str]:
+        """Those of its models that said something."""
+        return [model for model in self.models if model not in self.insufficient]
 
     def tells_of(self, campaign_id: UUID) -> bool:
         """Tell whether nothing given to a campaign means that it got nothing."""
@@ -47,7 +54,7 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         months: Its reach, month by month.
         cost: What it costs by now; ``None`` where conversions are paid for and no run counted them.
-        models: What each model of the run gives; none without one.
+        models: What each model of the run that said something gives; none without one.
         run: ``None`` where there is none that is ready and tells of it.
     """
 
@@ -90,12 +97,14 @@ where l.tenant_id = $1 and l.flight_id = any($2::uuid[])
 group by 1"""
 
 _RUN: Final[LiteralString] = """/* performances.run */
-select run_id, starts_at, ends_at, cutoff_at, models, status, summary -> 'campaigns' as campaigns
+select run_id, starts_at, ends_at, cutoff_at, models, status, summary -> 'campaigns' as campaigns,
+    coalesce(summary -> 'insufficient', '{}') as insufficient
 from app.attribution_runs where tenant_id = $1 and sponsor_id = $2 and run_id = $3"""
 
 # A merge of sponsors brings runs that never looked at the campaigns of the other.
 _LATEST: Final[LiteralString] = """/* performances.latest_run */
-select run_id, starts_at, ends_at, cutoff_at, models, status, summary -> 'campaigns' as campaigns
+select run_id, starts_at, ends_at, cutoff_at, models, status, summary -> 'campaigns' as campaigns,
+    coalesce(summary -> 'insufficient', '{}') as insufficient
 from app.attribution_runs
 where tenant_id = $1 and sponsor_id = $2 and status = 'ready' and coalesce(summary -> 'campaigns' ?| $3::text[], true)
 order by created_at desc, run_id desc limit 1"""
@@ -202,7 +211,7 @@ async def read_performance(
         months=await read_campaign_reach(conn, tenant_id, campaign_id),
         clicks=sum(clicks.values()),
         cost=cost,
-        models=[] if run is None else figures_by_model(totals, run.models, cost=cost, currency=head.currency),
+        models=[] if run is None else figures_by_model(totals, run.answering, cost=cost, currency=head.currency),
         run=run,
     )
 

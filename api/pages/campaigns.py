@@ -18,7 +18,7 @@ from analytics_core.db.promo_codes import CodeFilter, list_promo_codes
 from analytics_core.db.sponsors import find_sponsor, list_sponsor_names
 from analytics_core.db.vanity_hosts import list_hosts_of_links
 from analytics_core.deliveries import sum_days
-from analytics_core.errors import Conflict, NotFound, Outdated
+from analytics_core.errors import Conflict, Forbidden, NotFound, Outdated
 from analytics_core.pacing import Phase
 from analytics_core.permissions import Permission
 from analytics_core.reach import reach_of
@@ -72,9 +72,12 @@ async def show_one(request: Request[Any, Any, Any], wanted: UUID, *, fault: str 
     """Show a campaign, with what was refused.
 
     Raises:
+        Forbidden: Whoever asks may not read campaigns: some may attribute without.
         NotFound: There is none of this id.
     """
     caller, now = caller_of(request), resources_of(request).clock.now()
+    if Permission.CAMPAIGNS_READ not in caller.permissions:
+        raise Forbidden(f"this needs the permission {Permission.CAMPAIGNS_READ}")
     tenant = caller.tenant
     async with resources_of(request).database.tenant(tenant, snapshot=True) as conn:
         cutoff = await read_cutoff(conn)
@@ -113,6 +116,7 @@ async def show_one(request: Request[Any, Any, Any], wanted: UUID, *, fault: str 
         agreed=next((line for line in lines if line.is_agreed), None),
         sure=next((line for line in lines if line.is_sure), None),
         method=METHODS[head.model],
+        methods=METHODS,
         cutoff=cutoff,
         codes=codes[:_DEVICES],
         links=links[:_DEVICES],

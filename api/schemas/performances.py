@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import msgspec
@@ -17,17 +17,27 @@ __all__ = ("Cutoffs", "PerformanceAnswer", "ShownModel", "ShownRun", "ShownValue
 
 
 class ShownRun(msgspec.Struct, frozen=True, kw_only=True):
-    """The attribution run that conversions are taken from: of those in its range, what was received before `cutoff`."""
+    """The attribution run that conversions are taken from: of those in its range, what was received before `cutoff`.
+
+    `insufficient` names models that had too little to say anything by, and why: there are no figures of these.
+    """
 
     run_id: UUID
     start: dt.datetime = msgspec.field(name="from")
     end: dt.datetime = msgspec.field(name="to")
     cutoff: dt.datetime
+    insufficient: Mapping[str, str]
 
     @classmethod
     def of(cls, run: RunHead) -> ShownRun:
         """Show a run."""
-        return cls(run_id=run.run_id, start=run.starts_at, end=run.ends_at, cutoff=run.cutoff_at)
+        return cls(
+            run_id=run.run_id,
+            start=run.starts_at,
+            end=run.ends_at,
+            cutoff=run.cutoff_at,
+            insufficient=run.insufficient,
+        )
 
 
 class ShownValue(msgspec.Struct, frozen=True):
@@ -81,9 +91,9 @@ class Cutoffs(msgspec.Struct, frozen=True, kw_only=True):
 class PerformanceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a campaign beside what it costs, one set of figures a model; models are never added.
 
-    `models` are those of `run`, none without one. `cost_amount` is null with a `cost_reason` where conversions are paid
-    for and no run counted them. `reach` is null with a `reach_reason`, as `GET …/reach` tells it. `model` is the one
-    that was agreed on.
+    `models` are those of `run` that said something, none without one. `cost_amount` is null with a `cost_reason` where
+    conversions are paid for and no run counted them. `reach` is null with a `reach_reason`, as `GET …/reach` tells it.
+    `model` is the one that was agreed on.
     """
 
     campaign_id: UUID

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from analytics_core.attribution.parameters import Model
 from analytics_core.clock import FixedClock
 from analytics_core.db.deliveries import MAX_DAYS, MAX_PLACEMENTS
 from analytics_core.permissions import RoleName
@@ -372,9 +373,12 @@ async def test_a_performance_has_a_set_of_figures_a_model(api: Api, ledger: Ledg
         ("deterministic", world.flight_id, "EUR", 4_000_000, 1_000_000, 10_000),
         ("linear", world.flight_id, "EUR", 2_500_000, 500_000, 6_500),
         ("linear", world.flight_id, "USD", 500_000, 0, 900),
-        models=("linear", "last"),
+        models=("linear", "last", "markov"),
+        insufficient={Model.MARKOV: "2 conversions are too few"},
     )
     answer = await api.data(path)
+    # One that said nothing has no figures, rather than some of nothing.
+    assert answer["run"]["insufficient"] == {"markov": "2 conversions are too few"}
     assert answer["clicks"] == 42
     assert answer["models"] == [
         {

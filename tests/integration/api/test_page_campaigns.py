@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from litestar import Litestar
 
+from analytics_core.attribution.parameters import Model
 from analytics_core.clock import FixedClock
 from api.app import create_app
 from api.logs import RequestLog
@@ -118,10 +119,13 @@ async def test_models_stand_beside_each_other_with_the_one_agreed_on_marked(
         world.campaign,
         ("deterministic", world.flight_id, "EUR", 3_000_000, 1_000_000, 15_000),
         ("linear", world.flight_id, "EUR", 3_500_000, 1_000_000, 17_000),
+        models=("linear", "markov"),
+        insufficient={Model.MARKOV: "2 paths led to a conversion"},
     )
     async with Browser.open(app) as browser:
         await browser.sign_in(api.key)
         page = await browser.get(f"/campaigns/{world.campaign.campaign_id}")
+        assert "Markov has too little to go by: 2 paths led to a conversion." in page.text
         rows = "//section[@aria-labelledby='conversions']//tbody/tr"
         assert page.texts(f"{rows}/td[1]") == ["3", "3.5"]
         assert page.texts(f"{rows}/td[3]") == ["€150.00", "€170.00"]
