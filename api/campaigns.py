@@ -285,6 +285,8 @@ async def take_step(
         await settle_flights(work.conn, await find_campaign(work.conn, campaign_id), now=now)
         if status is CampaignStatus.CANCELLED:
             for flight in await list_campaign_flights(work.conn, campaign_id):
-                await end_placements(work.conn, flight.flight_id, at=next_quarter(now))
+                # What was sold and heard goes on being measured.
+                if flight.status is not FlightStatus.COMPLETED:
+                    await end_placements(work.conn, flight.flight_id, at=next_quarter(now))
         row = await find_campaign(work.conn, campaign_id)
         return work.done(row, resource=campaign_id, before=was, answer=answer_campaign(row))

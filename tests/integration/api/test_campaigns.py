@@ -422,7 +422,7 @@ async def test_a_flight_that_is_over_stays_over_and_is_paid_when_its_campaign_is
     over = await make_flight(api, campaign, ends_at="2026-11-22T00:00:00Z", price_amount=40_000)
     just = await make_flight(api, campaign, ends_at="2026-11-24T12:15:00Z", price_amount=45_000)
     runs = await make_flight(api, campaign, starts_at="2026-11-22T00:00:00Z", price_amount=50_000)
-    await make_placement(api, over, await an_episode(api))
+    heard = await make_placement(api, over, await an_episode(api))
     await track(ledger, over)
     path = f"/campaigns/{campaign['campaign_id']}"
     assert (await call(api, f"{path}/activate")).status_code == 200
@@ -431,6 +431,8 @@ async def test_a_flight_that_is_over_stays_over_and_is_paid_when_its_campaign_is
     assert (await call(api, f"{path}/cancel")).status_code == 200
     found = [(await api.data(f"/flights/{one['flight_id']}"))["status"] for one in (over, just, runs)]
     assert found == ["completed", "completed", "cancelled"]
+    # What was baked into it goes on being measured.
+    assert await api.data(f"/placements/{heard['placement_id']}") == heard
     invoice = await api.data(f"/insertion-orders/{campaign['insertion_order_id']}/invoice")
     assert [(line["status"], line["amount"]) for line in invoice["lines"]] == [
         ("completed", 40_000),
