@@ -142,11 +142,13 @@ class KeyedRequest(msgspec.Struct, frozen=True):
     Attributes:
         caller_id: Whose key it is.
         request_hash: Of method, path, query and body.
+        is_form: Whether a form of the page brings it.
     """
 
     caller_id: UUID
     key: str
     request_hash: bytes
+    is_form: bool = False
 
     @classmethod
     async def of(cls, request: Request[Any, Any, Any], caller: Caller) -> KeyedRequest | None:
@@ -157,7 +159,7 @@ class KeyedRequest(msgspec.Struct, frozen=True):
         """
         form_hash = request.state.get(_FORM_HASH)
         if form_hash is not None:
-            return cls(caller.caller_id, f"form-{form_hash.hex()}", form_hash)
+            return cls(caller.caller_id, f"form-{form_hash.hex()}", form_hash, is_form=True)
         key = _key_of(request)
         return None if key is None else cls(caller.caller_id, key, await _digest(request, hashlib.sha256()))
 
@@ -191,6 +193,10 @@ class KeyedRequest(msgspec.Struct, frozen=True):
         etag, status_code = None, request.route_handler.status_code
         if isinstance(answer, Response):
             answer, etag, status_code = answer.content, answer.headers.get("ETag"), answer.status_code or status_code
+        body = _body(answer)
+        if body and self.is_form:
+            # The page shows what there is by then: a thousand codes, which are too much to keep, are done once as well.
+            body = b""
         await keep_answer(
             conn,
             caller.tenant,
@@ -198,7 +204,7 @@ class KeyedRequest(msgspec.Struct, frozen=True):
             self.key,
             status_code=status_code,
             resource_id=resource_id,
-            answer=_body(answer),
+            answer=body,
             etag=etag,
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import datetime as dt
 from typing import Any, Final
 
@@ -158,7 +157,7 @@ async def _read_file(form: Filled) -> bytes:
     if not data and form.typed("kept"):
         try:
             data = base64.b64decode(form.typed("kept"), validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             raise Refused(400, "malformed_form", "the form cannot be read") from error
     if not data:
         raise InvalidInput("/orders", "is missing, or empty")

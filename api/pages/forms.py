@@ -78,6 +78,9 @@ async def read_form(request: Request[Any, Any, Any], secret: str) -> dict[str, s
         raise Refused(400, "malformed_form", "the form cannot be read") from error
     fields: dict[str, str | UploadFile] = {}
     for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            # The request may be begun once more, with the same form.
+            await value.seek(0)
         if isinstance(value, str | UploadFile):
             fields.setdefault(name, value)
     token = fields.get(FIELD)

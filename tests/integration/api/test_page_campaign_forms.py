@@ -203,6 +203,20 @@ async def test_a_button_that_is_pressed_twice_makes_one_and_another_page_makes_a
         assert [one["name"] for one in (await api.data("/flights"))["data"]] == ["November", "December", "November"]
 
 
+async def test_more_codes_than_an_answer_is_kept_of_are_made_once_too(app: Litestar, api: Api) -> None:
+    async with Browser.open(app) as browser:
+        await browser.sign_in(api.key)
+        path = await make_campaign(browser)
+        await fill(browser, f"{path}/flights/new", FLIGHT)
+        flight_id = (await api.data("/flights"))["data"][0]["flight_id"]
+        form = await browser.get(f"{path}/promo-codes/new")
+        for _ in range(2):
+            page = await browser.send(form, f"{path}/promo-codes/new", {"flight_id": flight_id, "count": "300"})
+            assert page.status == 200
+        listed = await browser.http.get(f"{path}/promo-codes.csv")
+        assert len(listed.text.splitlines()) == 301
+
+
 async def test_a_conflict_says_who_was_first(app: Litestar, api: Api, ledger: Ledger) -> None:
     await make_person(ledger, "sal@example.com", "home", role=RoleName.SALES)
     async with Browser.open(app) as ours, Browser.open(app) as theirs:
