@@ -91,10 +91,8 @@ async def ask_for_report(request: Request[Any, Any, Any]) -> Response[Any]:
     wanted, form = campaign_id_of(request), await Filled.read(request, _REPORT)
     async with resources_of(request).database.tenant(caller_of(request).tenant, snapshot=True) as conn:
         campaign = await find_campaign(conn, wanted)
-        run = await _read_run(conn, request, wanted) if "run_id" in form.fields else None
-    about = {"kind": "sponsor", "sponsor_id": str(campaign.sponsor_id), "campaign_id": str(wanted)}
-    form.document.update(about, **({} if run is None else {"run_id": str(run.run_id)}))
-    form.texts("format")
+    form.document.update(kind="sponsor", sponsor_id=str(campaign.sponsor_id), campaign_id=str(wanted))
+    form.texts("format", "run_id")
     form.days("from")
     form.day_behind("to")
     report_id: UUID | str | None
