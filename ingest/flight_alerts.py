@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 from analytics_core.db.deliveries import read_flight_delivery
 from analytics_core.db.flight_alerts import (
@@ -28,6 +30,8 @@ from analytics_core.mail import check_address
 
 __all__ = ("tell_of_flights",)
 
+_log: Final = logging.getLogger("castledger.ingest")
+
 
 async def tell_of_flights(conn: Connection, pool: Pool, *, now: dt.datetime, public_url: str) -> dict[str, int]:
     """Look at the flights of all tenants, and queue a mail for those to whom there is something to tell.
@@ -46,7 +50,11 @@ async def tell_of_flights(conn: Connection, pool: Pool, *, now: dt.datetime, pub
     as_of = now if cutoff is None else min(now, cutoff)
     done: Counter[str] = Counter(flights=0, behind=0, told=0, mails=0)
     for watched in await list_watched_tenants(conn, at=as_of):
-        done.update(await _tell(pool, watched, as_of=as_of, now=now, public_url=public_url))
+        try:
+            done.update(await _tell(pool, watched, as_of=as_of, now=now, public_url=public_url))
+        except InvalidInput as error:
+            # What is too much of one tenant's is kept from nobody else.
+            _log.warning("flights of tenant %d are not told of: %s", watched.tenant.tenant_no, error)
     return dict(done)
 
 
@@ -60,7 +68,11 @@ async def _tell(
         before = await read_alerts(conn, tenant_id, flight_ids)
         alerts, news = dict(before), list[News]()
         for flight_id in flight_ids:
-            delivery = (await read_flight_delivery(conn, tenant_id, flight_id, now=as_of)).delivery
+            try:
+                delivery = (await read_flight_delivery(conn, tenant_id, flight_id, now=as_of)).delivery
+            except InvalidInput:
+                # Of more placements than are told of at once; its page says so.
+                continue
             alerts[flight_id] = follow(before.get(flight_id, FlightAlert()), delivery, now=now)
             if (found := find_news(alerts[flight_id], delivery)) is not None:
                 news.append(found)
