@@ -67,7 +67,9 @@ async def test_a_campaign_that_is_over_gets_no_placements(api: Api, ledger: Ledg
     assert f"the campaign is {over}" in problem(answer, 409, "campaign_over")["detail"]
     placed = f"/placements/{placement['placement_id']}"
     if step == "cancel":
-        problem(await patch(api, placed, aircheck_url="https://a.example.com/"), 409, "placement_over")
+        # It goes on being measured, and stays what it is.
+        assert (await api.data(placed))["status"] != "pulled"
+        problem(await patch(api, placed, aircheck_url="https://a.example.com/"), 409, "campaign_over")
         return
     problem(await patch(api, placed, live_until="2026-11-24T00:00:00Z"), 409, "campaign_over")
     assert (await patch(api, placed, aircheck_url="https://a.example.com/")).status_code == 200
