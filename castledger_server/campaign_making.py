@@ -16,6 +16,7 @@ from analytics_core.errors import InvalidInput
 from analytics_core.money import Money, format_money, parse_amount, parse_currency, price_impressions
 from castledger_server.api_access import Api
 from castledger_server.campaign_answers import Campaign, Sponsor
+from castledger_server.campaign_table import days_of
 from castledger_server.choosing import choose, name_some
 from castledger_server.commands import printable
 from castledger_server.making import Wanted, midnight, read_day
@@ -165,14 +166,8 @@ def _tell_flight(answer: bytes, pricing: str, campaign: str) -> Iterator[str]:
     made = msgspec.json.decode(answer, type=_Flight)
     booked = "" if made.booked_impressions is None else f", {made.booked_impressions:,} impressions booked"
     price = format_money(Money(made.price_amount, made.currency))
-    yield f"flight: {printable(made.name)}, {_days(made.starts_at, made.ends_at)}, {price}{_PER[pricing]}{booked}"
+    yield f"flight: {printable(made.name)}, {days_of(made.starts_at, made.ends_at)}, {price}{_PER[pricing]}{booked}"
     yield f"next: castledger campaign {shlex.quote(printable(campaign))} place EPISODE"
-
-
-def _days(start: dt.datetime, end: dt.datetime) -> str:
-    """Write the UTC days of a range, the last one in it."""
-    last = end.astimezone(dt.UTC) - dt.timedelta(microseconds=1)
-    return f"{start.astimezone(dt.UTC):%Y-%m-%d} to {last:%Y-%m-%d}"
 
 
 def _want_flight(api: Api, campaign: Campaign, options: argparse.Namespace) -> list[Wanted]:

@@ -32,7 +32,7 @@ from castledger_server.campaign_answers import (
 )
 from castledger_server.commands import printable
 
-__all__ = ("campaign_lines", "list_campaign_lines", "list_standing_lines")
+__all__ = ("campaign_lines", "days_of", "list_campaign_lines", "list_standing_lines")
 
 _Device = TypeVar("_Device", Code, Link)
 
@@ -173,6 +173,12 @@ def _outcome(performance: Performance) -> Iterator[str]:
     yield f"cost       {so_far if cost is None else _money(cost, performance.currency) + ' so far'}"
 
 
+def days_of(start: dt.datetime, end: dt.datetime) -> str:
+    """Write the UTC days of a range, the last one in it."""
+    last = end.astimezone(dt.UTC) - dt.timedelta(microseconds=1)
+    return f"{start.astimezone(dt.UTC):%Y-%m-%d} to {last:%Y-%m-%d}"
+
+
 def _flights(flights: Sequence[Flight]) -> Iterator[str]:
     yield ""
     if not flights:
@@ -180,7 +186,7 @@ def _flights(flights: Sequence[Flight]) -> Iterator[str]:
         return
     yield f"{'delivered':>12}{'booked':>12}{'owed':>12}  {'pace':<17}flight"
     for flight in sorted(flights, key=lambda one: one.starts_at):
-        days = f"{flight.starts_at.astimezone(dt.UTC):%Y-%m-%d} to {flight.ends_at.astimezone(dt.UTC):%Y-%m-%d}"
+        days = days_of(flight.starts_at, flight.ends_at)
         instead = "" if flight.makegood_of is None else ", makes good another"
         yield (
             f"{flight.delivered:>12,}{_count(flight.booked):>12}{_count(flight.makegood_owed):>12}  "
@@ -197,7 +203,7 @@ def _placements(placements: Sequence[Placement]) -> Iterator[str]:
     ranked = sorted(placements, key=lambda one: (-one.delivered, one.live_from))
     for one in ranked[:_SHOWN]:
         place = f"{one.position}-roll" + (f", {one.status}" if one.status in ("missed", "pulled") else "")
-        days = f"{one.live_from.astimezone(dt.UTC):%Y-%m-%d} to {one.live_until.astimezone(dt.UTC):%Y-%m-%d}"
+        days = days_of(one.live_from, one.live_until)
         podcast = "" if one.podcast_title is None else f" ({printable(one.podcast_title)})"
         yield f"{one.delivered:>12,}  {place:<17}{days:<26}{printable(one.episode_title or 'an episode')}{podcast}"
     if rest := ranked[_SHOWN:]:
