@@ -148,9 +148,10 @@ async def _follow(
 async def _add_conversions(
     conn: Connection, decided: Sequence[tuple[MarkedEvent, Decision]], tenants: Mapping[int, UUID], *, now: dt.datetime
 ) -> dict[int, Outcome]:
-    """Store those that are conversions, the earliest of each name first; say what became of them."""
+    """Store those that are conversions, the first told of each name first; say what became of them."""
     meant = [(event, decision.action_id) for event, decision in decided if decision.action_id is not None]
-    meant.sort(key=lambda one: (one[0].received_at, one[0].event_id))
+    # Events of one request were received at one instant; their marks are numbered in the order in which it told them.
+    meant.sort(key=lambda one: (one[0].received_at, one[0].mark_no))
     actions = await find_actions(conn, {action_id for _, action_id in meant})
     rows = [
         NewConversion.of(
@@ -179,7 +180,7 @@ async def _give_back(
     refunds = [(event, decision.sponsor_id) for event, decision in decided if decision.outcome is Outcome.WAITING]
     if not refunds:
         return {}
-    refunds.sort(key=lambda one: (one[0].occurred_at, one[0].event_id))
+    refunds.sort(key=lambda one: (one[0].occurred_at, one[0].mark_no))
     found = await find_refundable(conn, {(tenants[event.tenant_no], event.name) for event, _ in refunds})
     outcomes: dict[int, tuple[Outcome, UUID | None]] = {}
     for event, sponsor_id in refunds:
