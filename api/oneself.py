@@ -124,7 +124,12 @@ async def change_password(
     resources = resources_of(request)
     # Done before, the password that was theirs is no longer.
     await replay_own_answer(request, person)
-    row = await check_own_password(request, person, current_password)
+    try:
+        row = await check_own_password(request, person, current_password)
+    except InvalidInput:
+        # A twin may have set another one since.
+        await replay_own_answer(request, person)
+        raise
     check_password(password, context=(row.email or "", row.name))
     password_hash = await resources.passwords.hash(password)
     now = resources.clock.now()
