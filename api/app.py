@@ -12,6 +12,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.routes import HTTPRoute
 
 from analytics_core.software import software_version
+from api.answers import JsonAnswer
 from api.auth import require_key, require_permission, require_person
 from api.bodies import refuse_media_type
 from api.gate import Gate
@@ -396,7 +397,7 @@ async def _refuse_query(connection: ASGIConnection[Any, Any, Any, Any], handler:
 async def _refuse_media_type(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Refuse a body of a type that the route does not read, before anything of it is."""
     bodies = handler.opt.get("bodies")
-    given = connection.headers.get("content-type")
+    given = connection.headers.get("content-type") if bodies else None
     if bodies and given and given.partition(";")[0].strip().lower() not in bodies:
         raise refuse_media_type(*bodies)
 
@@ -434,6 +435,7 @@ def create_app(
         exception_handlers={Exception: answer_error, Replayed: answer_replayed},
         logging_config=None,
         openapi_config=None,
+        response_class=JsonAnswer,
         request_max_body_size=resources.settings.api.max_body_mb * 1024 * 1024,
         state=State({"resources": resources, "log": log, "limits": limits, **page_state(resources, assets)}),
         template_config=template_config(assets),

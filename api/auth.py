@@ -23,12 +23,15 @@ from api.resources import Resources
 __all__ = ("caller_of", "person_of", "refuse_writes", "require_key", "require_permission", "require_person")
 
 _KEY: Final = "cl_"
+_OF_BROWSERS: Final = (b"origin", b"sec-fetch-site")
 _BAD_KEY: Final = "this API key is not valid: it is unknown, expired or revoked"
 _BAD_ACCESS: Final = "this access token is not valid, or no longer: refresh it, or sign in again"
 
 
 def _bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    # As they came: the framework's headers are made of all of them.
+    shown = next((value for name, value in connection.scope["headers"] if name == b"authorization"), b"")
+    scheme, _, token = shown.decode("latin-1").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated("send an API key or an access token as `Authorization: Bearer …`")
     return token.strip()
@@ -40,6 +43,9 @@ def _check_origin(connection: ASGIConnection[Any, Any, Any, Any], key: KeyRow) -
     Raises:
         Forbidden: ``origin_not_allowed``, or ``secret_key_in_browser``.
     """
+    if not any(name in _OF_BROWSERS for name, _ in connection.scope["headers"]):
+        check_origin(key.kind, key.origins, None, is_ours=True)
+        return
     resources: Resources = connection.app.state.resources
     origin = connection.headers.get("origin")
     is_ours = is_from_here(connection.headers) or origin in resources.settings.api.origins

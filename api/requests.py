@@ -10,7 +10,7 @@ from typing import Final
 from litestar.enums import HttpMethod, ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from analytics_core.ids import new_id
+from analytics_core.ids import new_id_text
 from api.logs import RequestLog
 from api.metrics import RequestMetrics
 from api.rates import rate_headers
@@ -34,7 +34,7 @@ def request_id_of(scope: Scope) -> str:
     request_id = state.get("request_id")
     if not isinstance(request_id, str):
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
-        request_id = given if _SANE_ID.fullmatch(given) else str(new_id())
+        request_id = given if _SANE_ID.fullmatch(given) else new_id_text()
         state["request_id"] = request_id
     return request_id
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -55,6 +57,43 @@ _NOT_OURS = (
 """What a database says that is not (yet) ours: a wrong login, no such database or role, nothing migrated."""
 
 
+_FOREIGN = (*_NOT_OURS, ConfigError)
+
+
+def _told(error: Exception) -> Unavailable:
+    """Say who mends a database that is not (yet) ours."""
+    if isinstance(error, ConfigError):
+        return Unavailable("the database's roles are not set up as they have to be")
+    return Unavailable("the database is not set up for us; the operator runs `castledger migrate up`")
+
+
+class _Reading:
+    """A connection for reading, in a role that is checked before its first use."""
+
+    __slots__ = ("_check", "_lent")
+
+    def __init__(
+        self, lent: AbstractAsyncContextManager[Connection], check: Callable[[], Awaitable[None]] | None
+    ) -> None:
+        self._lent = lent
+        self._check = check
+
+    async def __aenter__(self) -> Connection:
+        try:
+            if self._check is not None:
+                await self._check()
+            return await self._lent.__aenter__()
+        except _FOREIGN as error:
+            raise _told(error) from error
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._lent.__aexit__(kind, error, trace)
+        if isinstance(error, _FOREIGN):
+            raise _told(error) from error
+
+
 class Database:
     """The database in the roles that authenticate and that read for a tenant.
 
@@ -81,10 +120,8 @@ class Database:
         try:
             await self._check(role)
             yield self._pools[role]
-        except _NOT_OURS as error:
-            raise Unavailable("the database is not set up for us; the operator runs `castledger migrate up`") from error
-        except ConfigError as error:
-            raise Unavailable("the database's roles are not set up as they have to be") from error
+        except _FOREIGN as error:
+            raise _told(error) from error
 
     @contextlib.asynccontextmanager
     async def auth(self) -> AsyncIterator[Connection]:
@@ -109,15 +146,14 @@ class Database:
         ):
             yield conn
 
-    @contextlib.asynccontextmanager
-    async def reading(self, tenant: Tenant) -> AsyncIterator[Connection]:
+    def reading(self, tenant: Tenant) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection that reads one tenant's rows, each statement by itself: for what one statement answers.
 
         Raises:
             Unavailable: The database does not answer, or not in the role it has to.
         """
-        async with self._usable(Role.API), tenant_reading(self._reading, tenant) as conn:
-            yield conn
+        checked = None if Role.API in self._checked else functools.partial(self._check, Role.API)
+        return _Reading(tenant_reading(self._reading, tenant), checked)
 
     @contextlib.asynccontextmanager
     async def writing(self, tenant: Tenant, *, role: Role = Role.API) -> AsyncIterator[Connection]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Any, Final, LiteralString, TypeAlias, cast
 from uuid import UUID
 
@@ -203,24 +205,68 @@ async def open_pool(
         raise Unavailable("the database does not answer") from error
 
 
-@contextlib.asynccontextmanager
-async def connection(pool: Pool) -> AsyncIterator[Connection]:
+def _known(error: BaseException) -> Exception | None:
+    """Say what an error of the driver is to us; ``None`` for what it is to nobody."""
+    if isinstance(error, CONNECTION_LOST):
+        return Unavailable("the database does not answer")
+    if isinstance(error, asyncpg.PostgresError) and error.sqlstate == _QUOTA and error.detail is not None:
+        return quota_exceeded(error.detail)
+    return None
+
+
+class _Lent:
+    """A connection of a pool while it is lent; with a tenant, one that reads this tenant's rows.
+
+    By hand: two generators would cost a request that reads one row as much as finding out who asks.
+    """
+
+    __slots__ = ("_conn", "_pool", "_tenant")
+
+    _conn: PoolConnectionProxy[asyncpg.Record]
+
+    def __init__(self, pool: Pool, tenant: Tenant | None = None) -> None:
+        self._pool = pool
+        self._tenant = tenant
+
+    async def __aenter__(self) -> Connection:
+        pool = self._pool
+        try:
+            # Only who may have to wait for another's connection pays for the clock.
+            conn = await pool.acquire(timeout=None if pool.get_idle_size() else _TIMEOUT_S)
+            try:
+                if self._tenant is not None:
+                    await cast(ReadingConnection, conn).turn_to(self._tenant)
+            except BaseException:
+                await pool.release(conn)
+                raise
+        except Exception as error:
+            known = _known(error)
+            if known is None:
+                raise
+            raise known from error
+        self._conn = conn
+        return conn
+
+    async def __aexit__(
+        self, _: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._pool.release(self._conn)
+        except CONNECTION_LOST as lost:
+            error = lost if error is None else error
+        known = None if error is None else _known(error)
+        if known is not None:
+            raise known from error
+
+
+def connection(pool: Pool) -> AbstractAsyncContextManager[Connection]:
     """Lend a connection of the pool; a lost database is :class:`Unavailable`, whenever it is noticed.
 
     Raises:
         QuotaExceeded: The database refused what would have been one too many.
         Unavailable: The database does not answer, or went away.
     """
-    try:
-        # Only who may have to wait for another's connection pays for the clock.
-        async with pool.acquire(timeout=None if pool.get_idle_size() else _TIMEOUT_S) as conn:
-            yield conn
-    except CONNECTION_LOST as error:
-        raise Unavailable("the database does not answer") from error
-    except asyncpg.PostgresError as error:
-        if error.sqlstate != _QUOTA or error.detail is None:
-            raise
-        raise quota_exceeded(error.detail) from error
+    return _Lent(pool)
 
 
 async def set_tenant(conn: Connection, tenant: Tenant, *, is_local: bool = True) -> None:
@@ -258,8 +304,7 @@ async def tenant_transaction(
         yield conn
 
 
-@contextlib.asynccontextmanager
-async def tenant_reading(pool: Pool, tenant: Tenant) -> AsyncIterator[Connection]:
+def tenant_reading(pool: Pool, tenant: Tenant) -> AbstractAsyncContextManager[Connection]:
     """Lend a connection that reads one tenant's rows, each statement by itself.
 
     For requests that one statement answers: beginning a transaction, naming the tenant and ending it are three more
@@ -273,6 +318,4 @@ async def tenant_reading(pool: Pool, tenant: Tenant) -> AsyncIterator[Connection
     Raises:
         Unavailable: The database does not answer, or went away.
     """
-    async with connection(pool) as conn:
-        await cast(ReadingConnection, conn).turn_to(tenant)
-        yield conn
+    return _Lent(pool, tenant)
