@@ -79,7 +79,8 @@ _SIZES: Final[LiteralString] = """/* day_profiles.sizes */
 select distinct on (p.episode_no) p.episode_no, coalesce(c.length_bytes, -1) as length_bytes,
     coalesce(p.duration_s, -1) as duration_s
 from app.episodes p left join app.enclosures c using (tenant_id, episode_id)
-where p.episode_no = any($1::integer[]) order by p.episode_no, c.gone_at is not null, c.place"""
+where p.episode_no = any($1::integer[]) order by p.episode_no, c.gone_at desc nulls first, c.place,
+    c.enclosure_key"""
 
 _REFERRERS: Final[LiteralString] = """/* day_profiles.referrers */
 select term_no from ops.terms where kind = 'referrer' and term = any($1::text[])"""

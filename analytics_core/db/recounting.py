@@ -79,7 +79,7 @@ _READ_EPISODES: Final[LiteralString] = """/* recounting.read_episodes */
 select distinct on (p.episode_no) p.episode_no, coalesce(c.length_bytes, -1) as length_bytes,
     coalesce(p.duration_s, -1) as duration_s
 from app.episodes p left join app.enclosures c using (tenant_id, episode_id)
-where p.tenant_no = $1 order by p.episode_no, c.gone_at is not null, c.place"""
+where p.tenant_no = $1 order by p.episode_no, c.gone_at desc nulls first, c.place, c.enclosure_key"""
 
 # The one function that takes hits of a tenant's day away to be written anew.
 _TAKE: Final[LiteralString] = """/* recounting.take */ select ops.take_hits($1, $2, $3, $4, $5, $6)"""

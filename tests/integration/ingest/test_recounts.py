@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analytics_core.agent_table import AgentEntry, AgentTable
+from analytics_core.db.day_profiles import list_sizes
 from analytics_core.db.explain import find_hit
 from analytics_core.db.pool import Connection, connect, open_pool, tenant_transaction
 from analytics_core.db.recounting import StoredHits, read_day
@@ -505,3 +506,44 @@ async def test_what_is_known_of_a_hit_is_of_its_own_agent_and_episode(
     expected = [tuple(row) for row in await operator.fetch(JOINED)]
     await operator.close()
     assert sorted(zip(*columns, strict=True)) == expected
+
+
+async def test_an_episode_that_has_gone_is_as_long_as_its_feed_said_last(
+    ledger: Ledger, database: DatabaseSettings
+) -> None:
+    podcast = await make_podcast(
+        database, await make_tenant(database, "reader"), make_episode("one"), make_episode("two"), make_episode("three")
+    )
+    tables = Tables(ledger, podcast)
+    await tables.land(*(("Earwig", guid, 1) for guid in ("one", "two", "three")))
+    # Each had three files in turn, all of them in the same place; three has one of its own yet.
+    operator = await asyncpg.connect(operator_url(database))
+    await operator.execute(
+        """update app.enclosures c set gone_at = $1 from app.episodes e
+        where e.episode_id = c.episode_id and e.guid <> 'three'""",
+        NOW,
+    )
+    for length, days in ((1_000_000, (-2, 1, -2)), (2_000_000, (-1, -2, 1)), (3_000_000, (2, -1, -1))):
+        await operator.execute(
+            """insert into app.enclosures (tenant_id, episode_id, enclosure_key, place, kind, url, hosts, length_bytes,
+                gone_at)
+            select c.tenant_id, c.episode_id, gen_random_uuid(), c.place, c.kind, c.url, c.hosts, $1, g.gone_at
+            from app.enclosures c join app.episodes e using (tenant_id, episode_id)
+            join unnest($2::text[], $3::timestamptz[]) as g(guid, gone_at) using (guid)
+            where c.length_bytes = 28800000""",
+            length,
+            ["one", "two", "three"],
+            [NOW + day * ONE_DAY for day in days],
+        )
+    await operator.close()
+    last = {"one": 3_000_000, "two": 1_000_000, "three": 28_800_000}
+    found: list[StoredHits] = []
+    await read_day(ledger.conn, tables.tenant_no, DAY, take=found.append)
+    read = {
+        episode_no: length
+        for one in found
+        for episode_no, length in zip(one.hits.episode_no.tolist(), one.length_bytes.tolist(), strict=True)
+    }
+    assert read == {podcast.episodes[guid]: length for guid, length in last.items()}
+    sizes = await list_sizes(ledger.conn, list(podcast.episodes.values()))
+    assert {size.episode_no: size.length_bytes for size in sizes} == read
