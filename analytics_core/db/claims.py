@@ -141,7 +141,7 @@ where tenant_id = $1 and claim_id = $2 and closed_at is null and proof is null a
 
 _OF_PODCAST: Final[LiteralString] = """/* claims.of_podcast */
 select tenant_id, claim_id, token from app.podcast_claims
-where podcast_no = $1 and closed_at is null and proof is null and expires_at > $2 order by created_at"""
+where podcast_no = $1 and closed_at is null and proof is null and expires_at > $2 order by created_at, claim_id"""
 
 _NOTIFY: Final[LiteralString] = """/* claims.notify */ select pg_notify($1, '')"""
 

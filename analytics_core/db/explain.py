@@ -226,7 +226,7 @@ left join lateral (
         and (s.country is null or s.country = h.country)
         and (s.app is null or s.user_agent is not null or s.app = h.app)
         and (s.user_agent is null or s.user_agent = h.user_agent)
-    order by s.decided_at limit 1
+    order by s.decided_at, s.spike_id limit 1
 ) k on true"""
 
 _LIST_HITS: Final[LiteralString] = (

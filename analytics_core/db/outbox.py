@@ -124,7 +124,7 @@ select count(*) filter (where sent_at is null and failed_at is null) as waiting,
     count(*) filter (where failed_at >= $1) as failed,
     (select o.last_error from app.outbox o
         where o.sent_at is null and o.failed_at is null and o.last_error is not null
-        order by o.next_attempt_at desc limit 1) as last_error
+        order by o.next_attempt_at desc, o.mail_id desc limit 1) as last_error
 from app.outbox where (sent_at is null and failed_at is null) or failed_at >= $1"""
 
 _LIST: Final[LiteralString] = """/* outbox.list */

@@ -129,7 +129,7 @@ _DUE: Final[LiteralString] = """/* podcasts.due */
 select tenant_id, tenant_no, podcast_id, podcast_no, feed_url, feed_etag, feed_last_modified, feed_failures
 from app.podcasts
 where feed_url is not null and archived_at is null and next_poll_at <= $1
-order by next_poll_at limit $2"""
+order by next_poll_at, podcast_no limit $2"""
 
 _REFRESH: Final[LiteralString] = """/* podcasts.refresh */
 update app.podcasts set title = $3, link = $4, language = $5, feed_etag = $6, feed_last_modified = $7,

@@ -164,7 +164,7 @@ where e.occurred_at >= $1 and e.occurred_at < $2 and e.asn > 0 and e.podcast_no 
     + _ELIGIBLE
     + """
 group by e.podcast_no, e.asn having count(distinct (e.episode_no, e.listener_key)) >= $4
-order by count(*) desc limit $5"""
+order by count(*) desc, e.podcast_no, e.asn limit $5"""
 )
 
 _OF_NETWORKS: Final[LiteralString] = (
@@ -204,7 +204,7 @@ where tenant_no = $1 and podcast_no = $2 and kind = $3 and listener_key is not d
     and app is not distinct from $5 and user_agent is not distinct from $6 and asn is not distinct from $7
     and country is not distinct from $8 and begins_at < $10 and ends_at >= $9
     and (begins_at at time zone 'UTC')::date = ($9::timestamptz at time zone 'UTC')::date
-order by begins_at for update"""
+order by begins_at, spike_id for update"""
 
 _IS_QUIET: Final[LiteralString] = """/* spike_traffic.is_quiet */
 select exists (

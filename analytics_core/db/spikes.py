@@ -210,7 +210,7 @@ where d.day >= date_trunc('month', $1::date::timestamp)::date
 _DUE: Final[LiteralString] = """/* spikes.list_due */
 select s.spike_id, t.tenant_id, s.tenant_no, (s.begins_at at time zone 'UTC')::date as day, s.state, s.reason, s.key_id
 from app.spikes s join app.tenants t using (tenant_no)
-where s.is_due and ($1::uuid is null or s.spike_id = $1) order by s.decided_at limit $2"""
+where s.is_due and ($1::uuid is null or s.spike_id = $1) order by s.decided_at, s.spike_id limit $2"""
 
 _LOCK: Final[LiteralString] = """/* spikes.lock */
 select state from app.spikes where tenant_no = $1 and spike_id = $2 and is_due for update"""

@@ -76,7 +76,7 @@ left join app.attributed_conversions a
     on a.tenant_id = $1 and a.run_id = $7 and a.conversion_id = r.conversion_id
 where p.tenant_id = $1 and p.campaign_id = any($3::uuid[])
 group by p.promo_code_id, p.code, p.campaign_id, p.flight_id, p.valid_from, p.valid_until
-order by redemptions desc, p.code, p.valid_from"""
+order by redemptions desc, p.code, p.valid_from, p.promo_code_id"""
 
 _LINKS: Final[LiteralString] = """/* sponsor_figures.links */
 select l.slug, l.campaign_id, l.flight_id,

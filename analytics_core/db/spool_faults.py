@@ -60,8 +60,8 @@ select exists (select from ops.spool_faults where segment_no = $1)"""
 
 _COUNT: Final[LiteralString] = """/* spool_faults.count */
 select count(*) as faults, coalesce(sum(lost_hits), 0)::bigint as lost_hits,
-    (array_agg(file order by found_at desc, start_offset desc))[1] as last_file,
-    (array_agg(start_offset order by found_at desc, start_offset desc))[1] as last_start
+    (array_agg(file order by found_at desc, file desc, start_offset desc))[1] as last_file,
+    (array_agg(start_offset order by found_at desc, file desc, start_offset desc))[1] as last_start
 from ops.spool_faults where found_at >= $1"""
 
 
