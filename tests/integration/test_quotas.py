@@ -266,6 +266,27 @@ async def test_a_new_day_begins_anew(cast: Cast, database: DatabaseSettings) -> 
     assert await used(cast, Metric.LINKS) == {Period.DAY: 1, Period.MONTH: 2, Period.TOTAL: 2}
 
 
+async def test_who_began_before_midnight_puts_no_count_back(cast: Cast, database: DatabaseSettings) -> None:
+    await limit(cast, Quota(Metric.LINKS, Period.DAY, 3))
+    await add(cast)
+    owner = await open_pool(database, Role.OWNER, application_name="test", max_size=1)
+    try:
+        # As if others had begun the next day and the next month meanwhile.
+        await owner.execute(
+            "update app.usage_counters set starts_on = starts_on + 31, used = 2 where period in ('day', 'month')"
+        )
+        before = await owner.fetch("select period, starts_on from app.usage_counters order by metric, period")
+        await add(cast)
+        with pytest.raises(QuotaExceeded):
+            await add(cast)
+        counted = "select used from app.usage_counters where metric = 'links' and period in ('day', 'month')"
+        assert [row["used"] for row in await owner.fetch(counted)] == [3, 3]
+        after = await owner.fetch("select period, starts_on from app.usage_counters order by metric, period")
+        assert after == before
+    finally:
+        owner.terminate()
+
+
 async def test_the_database_knows_the_metrics_of_the_code(cast: Cast) -> None:
     await limit(cast, *(Quota(metric, period, None) for metric in Metric for period in Period))
     async with tenant_transaction(cast.api, cast.other) as conn:
