@@ -15,7 +15,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ import pytest
 from castledger import AttributionResult, Castledger
 from tests.acceptance.feeds import own_feed
 from tests.acceptance.whole import Up, castledger, until
+from tests.days import find_today
 
 _PLAYER = "Overcast/3.0 (+http://overcast.fm/; iOS podcast app)"
 _BOT = "Googlebot/2.1 (+http://www.google.com/bot.html)"
@@ -110,15 +110,8 @@ def _listeners(*numbers: int) -> list[str]:
     return [f"{_PLAYER} {number}" for number in numbers]
 
 
-def _today() -> dt.date:
-    """Return the day, waiting for the next one shortly before midnight: the story is told on one day."""
-    while (now := dt.datetime.now(dt.UTC)).strftime("%H:%M") >= "23:57":
-        time.sleep(1)
-    return now.date()
-
-
 def test_from_the_order_to_the_report(story: Story) -> None:
-    client, today = story.client, _today()
+    client, today = story.client, find_today(lasting_s=180)
     midnight = dt.datetime.combine(today, dt.time(), dt.UTC)
     episodes = {episode.guid: episode for episode in client.episodes.list(story.podcast["podcast_id"])}
 

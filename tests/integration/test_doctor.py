@@ -31,6 +31,7 @@ from castledger_server.doctor_machine import look_at_ports
 from castledger_server.doctor_services import look_at_public_name, look_at_redis
 from castledger_server.doctor_settings import unknown_variables
 from tests.address_databases import write_database
+from tests.days import find_today
 from tests.event_factories import make_event, write_event_segment
 from tests.redis_server import PASSWORD, run_redis
 from tests.trackers import TrackerProcess
@@ -333,7 +334,7 @@ def test_cities_that_no_database_names_are_told(tmp_path: Path) -> None:
 
 
 def test_shared_addresses_are_named_before_they_act_no_longer(tmp_path: Path) -> None:
-    today = dt.datetime.now(dt.UTC).date()
+    today = find_today()
     lists = tmp_path / "lists"
     lists.mkdir()
     for name in ("datacenter.txt", "vpn.txt"):

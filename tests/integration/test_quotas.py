@@ -25,12 +25,19 @@ from analytics_core.permissions import RoleName
 from analytics_core.quotas import Metric, Period, Quota
 from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
+from tests.days import find_today
 from tests.factories import make_episode, make_podcast
 
 pytestmark = pytest.mark.anyio
 
 NOW = dt.datetime.now(dt.UTC)
 CONNECTIONS = 20
+
+
+@pytest.fixture(autouse=True)
+def _day() -> None:
+    """Have nobody count on two days."""
+    find_today()
 
 
 class ChangedMindError(Exception):

@@ -20,16 +20,25 @@ from analytics_core.shared_addresses import SharedEntry, parse_shared_network
 from castledger_server.cli import main
 from castledger_server.data_dir import RunningUp, write_running_up
 from castledger_server.shared_list import Change, SharedList
+from tests.days import find_today
 from tests.integration.records import read_entries
 
-TODAY = dt.datetime.now(dt.UTC).date()
-OLD = TODAY - dt.timedelta(days=80)
 AT = dt.datetime(2026, 11, 29, 12, tzinfo=dt.UTC)
 
-HAND_MADE = f"""# ours, by region
 
-203.0.113.0/24   {OLD}   Dormitory Northside
-2001:db8::/48 {TODAY} Campus, by its network office  # since May
+@pytest.fixture
+def today() -> dt.date:
+    """The day on which all of a test happens."""
+    return find_today()
+
+
+@pytest.fixture
+def hand_made(today: dt.date) -> str:
+    """A list as people write them, of which one entry is due."""
+    return f"""# ours, by region
+
+203.0.113.0/24   {today - dt.timedelta(days=80)}   Dormitory Northside
+2001:db8::/48 {today} Campus, by its network office  # since May
 """
 
 
@@ -51,13 +60,15 @@ def write(tmp_path: Path, content: str) -> None:
     (tmp_path / "lists" / "shared.txt").write_text(content)
 
 
-def test_entries_are_added_listed_validated_and_taken_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_entries_are_added_listed_validated_and_taken_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], today: dt.date
+) -> None:
     assert shared(tmp_path, "ls") == 0
     assert "there is nothing in" in capsys.readouterr().out
     assert shared(tmp_path, "add", "192.0.2.77/24", "--note", " Office,  told by Ada ", "--by", "Bob") == 0
     assert "added: 192.0.2.0/24 (Office, told by Ada)" in capsys.readouterr().out
     assert shared(tmp_path, "ls") == 0
-    assert f"192.0.2.0/24  {TODAY}  acts for 90 days  Office, told by Ada" in capsys.readouterr().out
+    assert f"192.0.2.0/24  {today}  acts for 90 days  Office, told by Ada" in capsys.readouterr().out
     assert shared(tmp_path, "validate", "192.0.2.0/24") == 0
     assert shared(tmp_path, "rm", "192.0.2.0/24", "--by", "Cyd") == 0
     assert [(change.action, change.network) for change in record(tmp_path)] == [
@@ -68,21 +79,21 @@ def test_entries_are_added_listed_validated_and_taken_out(tmp_path: Path, capsys
     assert [record(tmp_path)[place].by for place in (0, 2)] == ["Bob", "Cyd"]
     # Without a name it is the account's.
     assert record(tmp_path)[1].by
-    assert record(tmp_path)[0].validated == TODAY
+    assert record(tmp_path)[0].validated == today
     assert all(line.startswith("#") for line in text(tmp_path).splitlines())
 
 
-def test_comments_order_and_other_lines_stay_as_they_are(tmp_path: Path) -> None:
-    write(tmp_path, HAND_MADE)
+def test_comments_order_and_other_lines_stay_as_they_are(tmp_path: Path, hand_made: str, today: dt.date) -> None:
+    write(tmp_path, hand_made)
     assert shared(tmp_path, "validate", "203.0.113.0/24") == 0
-    before, after = HAND_MADE.splitlines(), text(tmp_path).splitlines()
-    assert after == [*before[:2], f"203.0.113.0/24           {TODAY}  Dormitory Northside", before[3]]
+    before, after = hand_made.splitlines(), text(tmp_path).splitlines()
+    assert after == [*before[:2], f"203.0.113.0/24           {today}  Dormitory Northside", before[3]]
     assert shared(tmp_path, "rm", "2001:DB8::/48") == 0
     assert text(tmp_path).splitlines() == after[:3]
 
 
-def test_all_are_validated_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(tmp_path, HAND_MADE)
+def test_all_are_validated_at_once(tmp_path: Path, hand_made: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, hand_made)
     assert shared(tmp_path, "ls") == 1
     assert "acts for 10 days, validate it again  Dormitory" in capsys.readouterr().out
     assert shared(tmp_path, "validate", "--all", "--by", "Ada") == 0
@@ -102,12 +113,12 @@ def test_all_are_validated_at_once(tmp_path: Path, capsys: pytest.CaptureFixture
     ],
 )
 def test_a_dry_run_changes_nothing(
-    tmp_path: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, hand_made: str, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(tmp_path, HAND_MADE)
+    write(tmp_path, hand_made)
     assert shared(tmp_path, *arguments) == 0
     assert "would be" in capsys.readouterr().out
-    assert text(tmp_path) == HAND_MADE
+    assert text(tmp_path) == hand_made
     assert not (tmp_path / "lists" / "shared.record.jsonl").exists()
 
 
@@ -127,19 +138,19 @@ def test_a_dry_run_changes_nothing(
     ],
 )
 def test_what_cannot_be_is_refused_and_changes_nothing(
-    tmp_path: Path, arguments: tuple[str, ...], reason: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, hand_made: str, arguments: tuple[str, ...], reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(tmp_path, HAND_MADE)
+    write(tmp_path, hand_made)
     assert shared(tmp_path, *arguments) != 0
     assert reason in capsys.readouterr().err
-    assert text(tmp_path) == HAND_MADE
+    assert text(tmp_path) == hand_made
 
 
 @pytest.mark.parametrize("arguments", [("ls",), ("validate", "--all"), ("add", "192.0.2.1", "--note", "Office")])
 def test_a_damaged_list_is_named_and_left_alone(
-    tmp_path: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, hand_made: str, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    damaged = HAND_MADE + "198.51.100.\n"
+    damaged = hand_made + "198.51.100.\n"
     write(tmp_path, damaged)
     assert shared(tmp_path, *arguments) != 0
     assert "shared.txt:5" in capsys.readouterr().err
@@ -170,7 +181,11 @@ def test_a_list_that_is_full_stays_as_it_is(tmp_path: Path) -> None:
 
 
 def test_what_was_changed_is_on_record_of_the_installation(
-    database: DatabaseSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    database: DatabaseSettings,
+    tmp_path: Path,
+    today: dt.date,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("DATABASE_URL", "POSTGRES_HOST"):
         monkeypatch.delenv(name, raising=False)
@@ -188,7 +203,7 @@ def test_what_was_changed_is_on_record_of_the_installation(
     assert shared(tmp_path, *add) == 2
     entries = asyncio.run(read_entries(database, "home"))
     assert [(entry.action, entry.resource_id, entry.after) for entry in entries] == [
-        ("shared_address.add", "192.0.2.0/24", {"validated": str(TODAY)}),
+        ("shared_address.add", "192.0.2.0/24", {"validated": str(today)}),
         ("shared_address.remove", "192.0.2.0/24", None),
     ]
     assert {entry.actor for entry in entries} == {Actor.COMMAND}
