@@ -243,6 +243,8 @@ async def test_a_poll_finds_the_token_by_itself(ledger: Ledger, claims: Claims, 
     rows = await ledger.conn.fetch("select claim_id, proof, length(feed_digest) from app.podcast_claims")
     assert {(row[0], row[1], row[2]) for row in rows} == {(claim_id, "channel_text", 32), (other_id, None, None)}
     assert await settle_claims(ledger.conn, now=NOW) == 1
+    # How long a host stays known is the database's clock's.
+    await ledger.conn.execute("update app.enclosures set gone_at = now() where gone_at is not null")
     parts = await read_registry_parts(ledger.conn)
     # The new owner's podcast is verified, so browsers are sent on to it; players always were.
     assert identify(TARGET).key.hex in parts.click_keys

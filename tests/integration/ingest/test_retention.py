@@ -51,6 +51,11 @@ async def land(ledger: Ledger, *targets: str, at: dt.datetime | None = None, add
         continue
 
 
+async def date_segments(ledger: Ledger) -> None:
+    """Have segments have been finished when their hits landed, by the clock of the test and not by the database's."""
+    await ledger.conn.execute("update ops.segments set finished_at = $1 where finished_at is not null", NOW)
+
+
 async def finalise(ledger: Ledger, *, at: dt.datetime = FINAL_AT) -> None:
     await ledger.conn.execute("update ops.days set final_at = $1 where final_at is null", at)
 
@@ -330,6 +335,7 @@ async def test_segments_are_known_a_year_longer_than_their_hits_are_kept(ledger:
     write_segment(ledger.folder, [])
     write_segment(ledger.folder, [make_hit(minute(1))], sealed=False)
     await ledger.ship_all()
+    await date_segments(ledger)
     await ledger.conn.execute("update ops.segments set finished_at = null where first_hit_at = $1", minute(1))
     year = dt.timedelta(days=366)
     assert await ledger.count("ops.segments") == 3
@@ -347,6 +353,7 @@ async def test_segments_are_known_a_year_longer_than_their_hits_are_kept(ledger:
 async def test_a_segment_stays_while_a_hit_of_it_is_kept_elsewhere(ledger: Ledger) -> None:
     write_segment(ledger.folder, [make_hit(minute(1), "new.example.org/x.mp3")])
     await ledger.ship_all()
+    await date_segments(ledger)
     later = MONTHS_LATER + dt.timedelta(days=366)
     assert await run(ledger, later) == {}
     await ledger.conn.execute("delete from ops.pending_hits")
