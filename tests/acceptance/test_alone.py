@@ -16,6 +16,7 @@ import pytest
 
 from castledger_server.processes import is_running
 from tests.acceptance.whole import Up, until
+from tests.days import find_today
 from tests.trackers import TrackerProcess, read_spool
 
 _AGENT = "Overcast/3.0 (+http://overcast.fm/; iOS podcast app)"
@@ -77,7 +78,7 @@ def test_a_podcast_that_is_added_is_redirected_within_two_seconds(up: Up) -> Non
 
 
 def test_with_all_else_dead_a_restarted_tracker_redirects_and_records(folder: Path, up: Up) -> None:
-    said = up.wait()
+    said, today = up.wait(), find_today(lasting_s=180)
     podcast_id = _add(said)
     until(lambda: _ask(said, _PATH, agent="before") == 302, "the podcast is not known")
 
@@ -111,10 +112,9 @@ def test_with_all_else_dead_a_restarted_tracker_redirects_and_records(folder: Pa
         with httpx.Client(
             base_url=f"{said['api_url']}/api/v1", headers={"Authorization": f"Bearer {said['api_key']}"}, timeout=30
         ) as api:
-            today = time.strftime("%Y-%m-%d", time.gmtime())
 
             def hits() -> int:
-                query = {"podcast_id": podcast_id, "day": today}
+                query = {"podcast_id": podcast_id, "day": str(today)}
                 return int(api.get("/analytics/explain", params=query).raise_for_status().json()["hits"])
 
             until(lambda: hits() >= 3, "hits went missing")

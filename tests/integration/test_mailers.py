@@ -121,16 +121,18 @@ async def test_a_sender_that_is_refused_concerns_all_mail(answer: str, fault: Ma
 
 
 async def test_a_server_that_is_away_or_says_nothing_of_ours_is_unreachable() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as bound:
+    # Held without listening, so that nobody else gets the port meanwhile.
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
-    gone = SmtpServer(host="localhost", port=port, tls=Tls.NONE)
-    unknown = SmtpServer(host="mail.invalid", port=port, tls=Tls.NONE)
-    for server in (gone, unknown):
-        error = await fail(SmtpMailer(server, SENDER))
-        assert (error.fault, error.smtp_code, error.is_final) == (MailFault.UNREACHABLE, None, False)
-        assert error.concerns_all
-        with pytest.raises(Undelivered):
-            await SmtpMailer(server, SENDER).check()
+        gone = SmtpServer(host="127.0.0.1", port=port, tls=Tls.NONE)
+        unknown = SmtpServer(host="mail.invalid", port=port, tls=Tls.NONE)
+        for server in (gone, unknown):
+            error = await fail(SmtpMailer(server, SENDER))
+            assert (error.fault, error.smtp_code, error.is_final) == (MailFault.UNREACHABLE, None, False)
+            assert error.concerns_all
+            with pytest.raises(Undelivered):
+                await SmtpMailer(server, SENDER).check()
 
 
 async def test_starttls_and_implicit_tls_with_a_certificate_that_is_believed(tmp_path: Path) -> None:
