@@ -46,7 +46,7 @@ class Endings:
             if reading.fault is not None:
                 self._report(file, f"is damaged while its writer lives: {reading.fault}; it is read on once complete")
             return None
-        if reading.fault is not None:
+        if reading.fault is not None or await self._is_damaged(file, row):
             return await self._skip(conn, file, row)
         ending = self._spool.ending(file, offset=row.committed)
         if file.header_fault is not None:
@@ -55,6 +55,13 @@ class Endings:
             ending = Ending.DAMAGED
         await self.finish(conn, file, row, ending)
         return None
+
+    async def _is_damaged(self, file: SegmentFile, row: SegmentRow) -> bool:
+        """Say whether what looks like a torn end is none: a damaged length reaches beyond the frames that follow it."""
+        if file.size <= row.committed:
+            return False
+        gap, _ = await asyncio.to_thread(self._spool.find_gap, file, offset=row.committed)
+        return not gap.is_torn
 
     async def _skip(self, conn: Connection, file: SegmentFile, row: SegmentRow) -> SegmentRow:
         """Move a checkpoint past damage, which is noted in the same transaction."""

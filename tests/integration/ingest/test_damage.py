@@ -18,6 +18,8 @@ from tests.ledgers import Ledger, minute
 pytestmark = pytest.mark.anyio
 
 FRAME_HITS = 4
+LENGTH_AT = 8
+"""Where in a frame its length stands, of four bytes."""
 
 
 def frames_of(path: Path) -> list[Frame]:
@@ -76,6 +78,23 @@ async def test_what_stands_behind_damage_lands_and_what_is_missing_is_counted(
     ledger.shipper = ledger.make_shipper()
     assert await ledger.ship_all() == 0
     assert len(await landed(ledger)) == 12
+
+
+@pytest.mark.parametrize("number", [0, 2, 4])
+async def test_a_length_that_reaches_beyond_the_end_hides_no_frame(
+    ledger: Ledger, podcast: MadePodcast, number: int
+) -> None:
+    path = make_segment(ledger)
+    frame = frames_of(path)[number]
+    # By a megabyte: no longer than a frame may be, and longer than the file.
+    flip(path, frame.start + LENGTH_AT + 2, mask=0x10)
+    assert await ledger.ship_all() == 16
+    assert await landed(ledger) == [*range(4 * number), *range(4 * number + 4, 20)]
+    # Totals of the batch before tell how many are missing.
+    lost = FRAME_HITS if number else None
+    assert await faults(ledger) == [(path.stem, frame.start, frame.end, lost)]
+    assert await ledger.ending() == "damaged"
+    assert path.with_suffix(".damaged").exists()
 
 
 async def test_a_restart_between_damages_forgets_nothing(ledger: Ledger, podcast: MadePodcast) -> None:
