@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analytics_core.byte_ranges import ByteRange, RangeKind
-from analytics_core.db.catalogue import OwnerRow
+from analytics_core.db.catalogue import NEVER_US, OwnerRow
+from analytics_core.db.copying import pack_keys
 from analytics_core.db.dictionaries import AgentKindRow, read_agent_kinds
 from analytics_core.db.hits import HitColumns
 from analytics_core.db.ledger import add_entries
@@ -34,8 +35,6 @@ from ingest.batches import distinct
 from ingest.bookkeeping import book_rejudged
 from ingest.catalogue import Episode, episode_of, match_targets
 from ingest.secrets import SecretStore
-from ingest.steps.listeners import pack_keys
-from ingest.steps.targets import NEVER_US
 from ingest.steps.verdicts import FactColumns, eligible_evidence, judge_facts, weigh_ranges
 from ingest.writer import OwnershipMoved, hold_ownership, write_hits
 

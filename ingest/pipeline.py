@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from analytics_core.agent_table import AgentTable, our_table
 from analytics_core.clock import Clock
+from analytics_core.db.copying import unpack_key
 from analytics_core.db.dead_letters import DeadLetter
 from analytics_core.db.hits import Downloads, HitColumns, HitRows, HitSource, encode_hits
 from analytics_core.db.links import Click
@@ -41,7 +42,7 @@ from ingest.secrets import SecretStore
 from ingest.sieve import Places
 from ingest.steps.agents import AgentColumns, TermColumns, number_agents, number_terms
 from ingest.steps.clicks import name_clicks, resolve_links
-from ingest.steps.listeners import ListenerColumns, ListenerSecrets, find_secrets, key_listeners, unpack_key
+from ingest.steps.listeners import ListenerColumns, ListenerSecrets, find_secrets, key_listeners
 from ingest.steps.places import PlaceColumns, number_places, place_addresses
 from ingest.steps.targets import TargetColumns, resolve_targets
 from ingest.steps.verdicts import (
@@ -386,9 +387,7 @@ def _pending(
 ) -> list[PendingHit]:
     hits = []
     for place, at in enumerate(waiting.tolist()):
-        target = targets.resolutions[int(targets.codes[at])].target
-        if target is None:
-            raise AssertionError("an unknown episode's target is kept")
+        target = targets.waiting[int(targets.codes[at])]
         text = batch.target.values[int(batch.target.codes[at])].decode("utf-8", "replace").replace("\x00", "\ufffd")
         hits.append(
             PendingHit(

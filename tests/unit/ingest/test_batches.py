@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics_core.byte_ranges import ByteRange, RangeKind
-from analytics_core.db.copying import CopyFormat
+from analytics_core.db.copying import CopyFormat, pack_keys, unpack_key
 from analytics_core.db.hits import HitColumns
 from analytics_core.downloads import HitFacts, JudgedHit, count_downloads, evidence_of, judge
 from analytics_core.evidence import threshold_bytes
@@ -29,7 +29,7 @@ from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Evidence, Verdict, first_verdict
 from ingest.batches import ODD, ROW_DTYPE, Batch, Piece, build_batch, distinct, text_bytes
 from ingest.secrets import MonthSecret
-from ingest.steps.listeners import hash_addresses, hash_tenants, pack_keys, truncated, unpack_key
+from ingest.steps.listeners import hash_addresses, hash_tenants, truncated
 from ingest.steps.verdicts import FactColumns, eligible_evidence, judge_facts, weigh_ranges
 from ingest.winners import pick_winners
 from tests.factories import make_header, segment_bytes
