@@ -90,15 +90,25 @@ cross join lateral (
     select p.published_at, p.duration_s, p.live from app.episodes p where p.episode_no = o.episode_no offset 0
 ) e"""
 
-# Each column's values as one array on the wire: a record a row, with an object a value, is the most of the work.
+# Each column's values as one array on the wire: a record a row, with an object a value, is the most of the work. Keys
+# in order find their leaf of the index where the one before was, and so do episodes in the order of their numbers.
 _COLUMNS_BY_KEY: Final[LiteralString] = """/* enclosure_owners.columns_by_key */
-select array_send(array_agg(n.place::integer)), array_send(array_agg(o.tenant_no)),
+select array_send(array_agg(o.place::integer)), array_send(array_agg(o.tenant_no)),
     array_send(array_agg(o.podcast_no)), array_send(array_agg(o.episode_no)),
     array_send(array_agg(coalesce(e.duration_s, -1))), array_send(array_agg(coalesce(o.length_bytes, -1))),
     array_send(array_agg(coalesce(e.published_at, '-infinity'))), array_send(array_agg(e.live::integer)),
     array_send(array_agg((o.is_playlist or o.file_name like any($2::text[]))::integer))
-from unnest($1::uuid[]) with ordinality as n(enclosure_key, place)
-cross join lateral (select * from app.enclosure_owners w where w.enclosure_key = n.enclosure_key offset 0) o
+from (
+    select n.place, w.*
+    from (
+        select u.* from unnest($1::uuid[]) with ordinality as u(enclosure_key, place) order by u.enclosure_key offset 0
+    ) n
+    cross join lateral (
+        select w.tenant_no, w.podcast_no, w.episode_no, w.length_bytes, w.is_playlist, w.file_name
+        from app.enclosure_owners w where w.enclosure_key = n.enclosure_key offset 0
+    ) w
+    order by w.episode_no offset 0
+) o
 cross join lateral (
     select p.published_at, p.duration_s, p.live from app.episodes p where p.episode_no = o.episode_no offset 0
 ) e"""
