@@ -33,7 +33,7 @@ from analytics_core.hosts import HostSighting, merge_sightings
 from analytics_core.networks import NetworkClass
 from analytics_core.profiles import DEFAULT_PROFILE
 from analytics_core.verdicts import NO_VERDICT
-from ingest.batches import Batch, distinct
+from ingest.batches import Batch
 from ingest.catalogue import Catalogue
 from ingest.dictionaries import AgentNumbers, PlaceNumbers, TermNumbers
 from ingest.metrics import Metrics
@@ -283,11 +283,13 @@ def _lay_out(hits: HitColumns) -> HitRows | None:
 
 
 def _weigh(batch: Batch, targets: TargetColumns) -> tuple[RangeColumns, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    size_places, size_codes = distinct(targets.duration_s, targets.length_bytes)
-    sizes = list(zip(targets.length_bytes[size_places].tolist(), targets.duration_s[size_places].tolist(), strict=True))
-    ranges = list(map(read_range, batch.byte_range.values))
-    playlists = targets.playlist[targets.codes]
-    return weigh_ranges(ranges, batch.byte_range.codes, sizes, size_codes[targets.codes], playlists)
+    return weigh_ranges(
+        list(map(read_range, batch.byte_range.values)),
+        batch.byte_range.codes,
+        targets.length_bytes[targets.codes],
+        targets.duration_s[targets.codes],
+        targets.playlist[targets.codes],
+    )
 
 
 def _facts(
