@@ -16,19 +16,22 @@ from analytics_core.db.copying import Keys
 __all__ = ("MOST_TARGETS", "KnownTargets")
 
 MOST_TARGETS: Final = 1 << 19
-"""Of 57 bytes each."""
+"""Of 54 bytes each."""
 
 _PLACES: Final = 8
 """Of a set. A key has its place in one set alone, so that it is found by one look, and pushes out one of eight."""
 
 _LEAST_BITS: Final = 9
 
+_MOVED: Final = 8192
+"""At once, when there come to be more sets: all together would need as much again as is remembered."""
+
 
 class KnownTargets:
     """Owners of enclosures by the 128-bit keys of what was asked for; the longest unused ones go first.
 
     Args:
-        most: Targets that are remembered at most, a power of two.
+        most: Targets that are remembered at most, a power of two from 16 on.
 
     >>> known, keys = KnownTargets(), np.array([[1 << 60, 7]], np.uint64)
     >>> known.put(keys, np.ones(1, OWNER_DTYPE))
@@ -47,9 +50,8 @@ class KnownTargets:
         self._bits = bits
         self._keys: Keys = np.zeros((sets, _PLACES, 2), np.uint64)
         # When each was used last, in calls; 0 is a free place.
-        self._used = np.zeros((sets, _PLACES), np.int64)
+        self._used = np.zeros((sets, _PLACES), np.uint32)
         self._rows: npt.NDArray[Any] = np.zeros((sets, _PLACES), OWNER_DTYPE)
-        self._count = 0
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._used))
@@ -73,9 +75,9 @@ class KnownTargets:
     def put(self, keys: Keys, rows: npt.NDArray[Any]) -> None:
         """Remember keys that are distinct and not known; of more than a set holds some are not remembered."""
         self._clock += 1
-        while self._bits < self._most_bits and (self._count + len(keys)) * 2 > self._used.size:
+        while self._bits < self._most_bits and (len(self) + len(keys)) * 2 > self._used.size:
             self._grow()
-        self._enter(keys, rows, np.full(len(keys), self._clock, np.int64))
+        self._enter(keys, rows, np.full(len(keys), self._clock, np.uint32))
 
     def _sets(self, keys: Keys) -> npt.NDArray[np.int64]:
         return (keys[:, 0] >> np.uint64(64 - self._bits)).astype(np.int64)
@@ -84,9 +86,11 @@ class KnownTargets:
         kept = self._used > 0
         keys, rows, used = self._keys[kept], self._rows[kept], self._used[kept]
         self._make(self._bits + 1)
-        self._enter(keys, rows, used)
+        for at in range(0, len(keys), _MOVED):
+            moved = slice(at, at + _MOVED)
+            self._enter(keys[moved], rows[moved], used[moved])
 
-    def _enter(self, keys: Keys, rows: npt.NDArray[Any], used: npt.NDArray[np.int64]) -> None:
+    def _enter(self, keys: Keys, rows: npt.NDArray[Any], used: npt.NDArray[np.uint32]) -> None:
         sets = self._sets(keys)
         order = np.argsort(sets, kind="stable")
         ordered = sets[order]
@@ -95,7 +99,6 @@ class KnownTargets:
         fits = rank < _PLACES
         order, ordered, rank = order[fits], ordered[fits], rank[fits]
         place = np.argsort(self._used[ordered], axis=1, kind="stable")[np.arange(len(ordered)), rank]
-        self._count += int(np.count_nonzero(self._used[ordered, place] == 0))
         self._keys[ordered, place] = keys[order]
         self._rows[ordered, place] = rows[order]
         self._used[ordered, place] = used[order]
