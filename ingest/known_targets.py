@@ -1,4 +1,4 @@
-"""What targets came to, remembered in arrays: half a million of them in less than a few ten thousand objects take.
+"""What targets came to, remembered in arrays: half a million in what some ten thousand objects would take.
 
 A large catalogue's targets are nearly all asked for seldom, so that what is remembered has to be much to be of use.
 """

@@ -90,8 +90,8 @@ cross join lateral (
     select p.published_at, p.duration_s, p.live from app.episodes p where p.episode_no = o.episode_no offset 0
 ) e"""
 
-# Each column's values as one array on the wire: a record a row, with an object a value, is the most of the work. Keys
-# in order find their leaf of the index where the one before was, and so do episodes in the order of their numbers.
+# Each column's values as one array on the wire: of a record a row, with an object a value, numpy would take each apart.
+# Keys in order find their leaf of the index where the one before was, and so do episodes in the order of their numbers.
 _COLUMNS_BY_KEY: Final[LiteralString] = """/* enclosure_owners.columns_by_key */
 select array_send(array_agg(o.place::integer)), array_send(array_agg(o.tenant_no)),
     array_send(array_agg(o.podcast_no)), array_send(array_agg(o.episode_no)),
