@@ -140,6 +140,12 @@ def database(postgres: Server, template: str, storage: Storage) -> Iterator[Data
     yield from _lend(postgres, template, storage)
 
 
+@pytest.fixture(scope="module")
+def untouched_database(postgres: Server, template: str, storage: Storage) -> Iterator[DatabaseSettings]:
+    """A migrated database for those tests of a module that change nothing in it."""
+    yield from _lend(postgres, template, storage)
+
+
 @pytest.fixture
 def second_database(postgres: Server, template: str, storage: Storage) -> Iterator[DatabaseSettings]:
     """Another one, for what goes from one installation to another."""
