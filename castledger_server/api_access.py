@@ -29,9 +29,18 @@ _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
 class ApiRefusal(CastledgerError):
-    """The API refused a request, or could not be asked."""
+    """The API refused a request, or could not be asked.
+
+    Args:
+        message: For people.
+        problem: The API's own word for it; empty where there is none.
+    """
 
     code = "api"
+
+    def __init__(self, message: str, *, problem: str = "") -> None:
+        self.problem = problem
+        super().__init__(message)
 
 
 @functools.cache
@@ -139,7 +148,7 @@ class Api:
             raise ApiRefusal(f"the API at {self._url} does not answer ({error})") from error
         if response.is_success:
             return response.content
-        raise ApiRefusal(_explain(response))
+        raise _refusal(response)
 
 
 def _wait_s(response: httpx.Response) -> int:
@@ -150,15 +159,15 @@ def _wait_s(response: httpx.Response) -> int:
     return int(after)
 
 
-def _explain(response: httpx.Response) -> str:
+def _refusal(response: httpx.Response) -> ApiRefusal:
     try:
         problem = msgspec.json.decode(response.content, type=_Problem)
     except msgspec.MsgspecError:
-        return f"the API answered {response.status_code}"
+        return ApiRefusal(f"the API answered {response.status_code}")
     said = [problem.detail or problem.title or f"the API answered {response.status_code}"]
     said += [f"{fault.pointer}: {fault.message}" if fault.pointer else fault.message for fault in problem.errors]
     marks = ", ".join(filter(None, (problem.code, problem.request_id and f"request {problem.request_id}")))
-    return "; ".join(dict.fromkeys(said)) + (f" ({marks})" if marks else "")
+    return ApiRefusal("; ".join(dict.fromkeys(said)) + (f" ({marks})" if marks else ""), problem=problem.code)
 
 
 def find_api(url: str | None, key: str | None, environ: Mapping[str, str], *, data_dir: Path) -> Api:

@@ -377,7 +377,9 @@ def _want_step(_: Api, campaign: Campaign, options: argparse.Namespace) -> list[
         moved = msgspec.json.decode(answer, type=Campaign)
         yield f"{printable(moved.name)} is {moved.status}, {moved.starts_on} to {moved.ends_on}"
 
-    return [Wanted(f"/campaigns/{campaign.campaign_id}/{options.step}", None, tell)]
+    help_ = f"castledger campaign {shlex.quote(options.campaign)} --help"
+    advice = {"not_trackable": f"how to give it one says `{help_}`"}
+    return [Wanted(f"/campaigns/{campaign.campaign_id}/{options.step}", None, tell, advice=advice)]
 
 
 WANTS: Final[Mapping[str, Callable[[Api, Campaign, argparse.Namespace], list[Wanted]]]] = MappingProxyType(

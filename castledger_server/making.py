@@ -27,6 +27,7 @@ class Wanted(NamedTuple):
         tell: Tells people of the answer.
         options: What people wrote the fields of the body by, as far as the API may refuse them.
         settle: Waits for what was only asked for, and gives the API's last answer.
+        advice: What to do about a refusal, by the API's word for it.
     """
 
     path: str
@@ -34,6 +35,7 @@ class Wanted(NamedTuple):
     tell: Callable[[bytes], Iterable[str]]
     options: Mapping[str, str] = MappingProxyType({})
     settle: Callable[[bytes], bytes] | None = None
+    advice: Mapping[str, str] = MappingProxyType({})
 
 
 def carry_out(api: Api, wanted: Iterable[Wanted], options: argparse.Namespace) -> int:
@@ -50,7 +52,9 @@ def carry_out(api: Api, wanted: Iterable[Wanted], options: argparse.Namespace) -
         try:
             answer = api.send("POST", one.path.format_map(known), one.body)
         except ApiRefusal as error:
-            raise ApiRefusal(_in_our_words(str(error), one.options)) from error
+            advice = one.advice.get(error.problem)
+            told = _in_our_words(str(error), one.options) + (f"; {advice}" if advice else "")
+            raise ApiRefusal(told, problem=error.problem) from error
         if one.settle is not None:
             answer = one.settle(answer)
         known |= msgspec.json.decode(answer, type=dict[str, Any])

@@ -253,6 +253,7 @@ def test_a_campaign_is_sold_from_a_shell(world: World, run: Callable[..., Run]) 
     early = run("campaign", "long run", "activate")
     assert early.code == 1
     assert "the campaign has no placement, no promo code or link" in early.err
+    assert "how to give it one says `castledger campaign 'long run' --help`" in early.err
     assert "the flight is in Episode 1 already" in run("campaign", "long run", "place", "1", "episode 1").err
     assert world.ask("GET", f"/placements?campaign_id={campaign_id}")["data"] == []
     assert run("campaign", "long run", "place", "Episode").err.startswith(
