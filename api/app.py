@@ -406,10 +406,10 @@ async def _refuse_media_type(connection: ASGIConnection[Any, Any, Any, Any], han
 
 @functools.cache
 def _assemble(max_body: int) -> Litestar:
-    """Put the routes together, with the document about them, around a state that is still empty.
+    """Put the routes together, with the document about them and the page's files in the state.
 
-    Once for all applications of a process: it takes most of what making one does, and all that differs between them is
-    in their state.
+    Once for all applications of a process: it takes nearly all of what making one does, and what differs between them
+    is in the rest of their state.
     """
     checks = (_refuse_query, _refuse_media_type)
     assets = Assets()
