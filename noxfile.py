@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import urllib.request
 from collections.abc import Sequence
 
@@ -43,12 +44,13 @@ def install(session: nox.Session, *groups: str, options: Sequence[str] = ()) -> 
 def tests(session: nox.Session) -> None:
     """Run all tests, doctests included, against a real PostgreSQL; one by one with `nox -s tests -- -n 0`."""
     install(session, "test")
-    # Each process has a server of its own; half of the time is waiting for other processes, so that two use two cores.
+    # One more than there are processors: more than half of the time of many tests is waiting for other processes.
+    # No more than four: each has a PostgreSQL of its own.
+    processes = min((os.cpu_count() or 1) + 1, 4)
     session.run(
         "pytest",
         "-n",
-        "auto",
-        "--maxprocesses=4",
+        str(processes),
         "--dist=worksteal",
         "--doctest-modules",
         *CODE,
