@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ("is_playlist",)
+__all__ = ("PLAYLIST_ENDINGS", "is_playlist")
 
-_ENDINGS: Final = (".m3u8", ".m3u")
+PLAYLIST_ENDINGS: Final = (".m3u8", ".m3u")
 _TYPES: Final = frozenset(
     (
         "application/vnd.apple.mpegurl",
@@ -38,6 +38,6 @@ def is_playlist(file_name: str, media_type: str | None = None) -> bool:
     >>> is_playlist("master.m3u8"), is_playlist("episode.mp3"), is_playlist("42", "application/x-mpegURL")
     (True, False, True)
     """
-    if file_name.endswith(_ENDINGS):
+    if file_name.endswith(PLAYLIST_ENDINGS):
         return True
     return media_type is not None and media_type.partition(";")[0].strip().lower() in _TYPES

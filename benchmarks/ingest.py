@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -51,6 +52,9 @@ from castledger_server.postgres_programs import find_programs
 TIMESCALE_VARIABLE: Final = "CASTLEDGER_TEST_TIMESCALE_URL"
 BUDGET_S: Final = 480.0
 """No round begins that would probably end later."""
+
+_PODCASTS_AT_ONCE: Final = 1000
+"""A tenant's are counted one by one, in one row, whose versions a transaction has to walk through each time."""
 
 _ADD_PODCASTS: Final = """
 insert into app.podcasts (tenant_id, podcast_id, tenant_no, podcast_guid, title, guid_declared, verified_at)
@@ -126,8 +130,11 @@ async def fill_catalogue(database: DatabaseSettings, shape: TrafficShape) -> Non
             str(int(tenant.tenant_no)),
         )
         guids = [podcast_guid(podcast) for podcast in range((shape.episodes - 1) // EPISODES_A_PODCAST + 1)]
-        rows = await conn.fetch(_ADD_PODCASTS, tenant.tenant_id, tenant.tenant_no, guids)
-        numbers = {row["podcast_id"]: row["podcast_no"] for row in rows}
+        numbers: dict[UUID, int] = {}
+        for at in range(0, len(guids), _PODCASTS_AT_ONCE):
+            few = guids[at : at + _PODCASTS_AT_ONCE]
+            rows = await conn.fetch(_ADD_PODCASTS, tenant.tenant_id, tenant.tenant_no, few)
+            numbers |= {row["podcast_id"]: row["podcast_no"] for row in rows}
 
         def staged() -> Iterator[tuple[Any, ...]]:
             for episode in made_episodes(shape.episodes):

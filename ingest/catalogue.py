@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from typing import Final, NamedTuple
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
 from analytics_core.db.catalogue import (
+    NEVER_US,
+    OWNER_DTYPE,
     OwnerRow,
     PodcastNumbers,
+    find_owner_columns,
     find_owners,
     find_owners_by_bare_key,
     find_owners_by_file_name,
     find_podcasts,
 )
+from analytics_core.db.copying import pack_keys
 from analytics_core.db.ownership import read_ownership
 from analytics_core.db.pending import PendingTarget
 from analytics_core.db.pool import Connection
-from analytics_core.enclosures import identify, parse_prefix_arguments
+from analytics_core.enclosures import identify, is_plain, parse_prefix_arguments
 from analytics_core.errors import InvalidInput
 from analytics_core.playlists import is_playlist
-from analytics_core.referrers import feed_app
 from ingest.caches import GenerationCache
+from ingest.known_targets import KnownTargets
 
-__all__ = ("Catalogue", "Episode", "Resolution", "Resolved", "episode_of", "match_targets")
+__all__ = ("Catalogue", "Episode", "Resolved", "episode_of", "match_targets")
 
-# A target with what it came to takes 750 bytes, and there are twice as many: a large catalogue's popular ones.
-_CACHE_LIMIT: Final = 16_000
+_PODCASTS: Final = 16_000
+_KEY_BYTES: Final = 16
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
 
@@ -47,26 +55,18 @@ class Episode(NamedTuple):
     is_playlist: bool
 
 
-class Resolution(NamedTuple):
-    """What was found out about a target.
+class Resolved(NamedTuple):
+    """What was found out about some targets.
 
     Attributes:
-        episode: ``None`` when it belongs to none that we know.
-        target: Its keys, for hits that have to wait; ``podcast_no`` is the named podcast's, or 0.
-        tenant_no: The named podcast's tenant; 0 when the prefix names none of ours.
-        feed_app: The app whose feed the listener uses, as hosts stamp it into the address; may be empty.
+        rows: Of ``OWNER_DTYPE``, one for each. Who belongs to no episode that we know has the numbers of the podcast
+            that the prefix names, 0 where it names none of ours, and episode 0.
+        waiting: The keys of each that belongs to none, for its hits have to wait; ``podcast_no`` as above.
+        ownership: The generation of ownership as it was before any of them was looked up.
     """
 
-    episode: Episode | None
-    target: PendingTarget | None
-    tenant_no: int
-    feed_app: str
-
-
-class Resolved(NamedTuple):
-    """The resolutions of some targets, and the generation of ownership that they hold under."""
-
-    resolutions: list[Resolution]
+    rows: npt.NDArray[Any]
+    waiting: dict[int, PendingTarget]
     ownership: int
 
 
@@ -78,8 +78,8 @@ class _Memory:
 
     def __init__(self, ownership: int) -> None:
         self.ownership = ownership
-        self.known = GenerationCache[tuple[bytes, bytes], Resolution](_CACHE_LIMIT)
-        self.podcasts = GenerationCache[UUID, PodcastNumbers](_CACHE_LIMIT)
+        self.known = KnownTargets()
+        self.podcasts = GenerationCache[UUID, PodcastNumbers](_PODCASTS)
 
 
 def episode_of(owner: OwnerRow) -> Episode:
@@ -94,6 +94,20 @@ def episode_of(owner: OwnerRow) -> Episode:
         None if published is None else (published - _EPOCH) // _MICROSECOND,
         owner.live,
         owner.is_playlist or is_playlist(owner.file_name),
+    )
+
+
+def _row(episode: Episode) -> tuple[int, int, int, int, int, int, bool, bool]:
+    """Write an episode as a row of ``OWNER_DTYPE``."""
+    return (
+        episode.tenant_no,
+        episode.podcast_no,
+        episode.episode_no,
+        -1 if episode.duration_s is None else episode.duration_s,
+        -1 if episode.length_bytes is None else episode.length_bytes,
+        NEVER_US if episode.published_at_us is None else episode.published_at_us,
+        episode.live,
+        episode.is_playlist,
     )
 
 
@@ -121,21 +135,29 @@ async def match_targets(conn: Connection, targets: Sequence[PendingTarget]) -> l
     """
     exact = {owner.enclosure_key: owner for owner in await find_owners(conn, {t.enclosure_key for t in targets})}
     missing = [target for target in targets if target.enclosure_key not in exact]
+    others = iter(await _match_others(conn, missing))
+    return [exact.get(target.enclosure_key) or next(others) for target in targets]
+
+
+async def _match_others(conn: Connection, targets: Sequence[PendingTarget]) -> list[OwnerRow | None]:
+    """Find the owners of targets of which none has exactly their key."""
     by_bare: defaultdict[UUID, list[OwnerRow]] = defaultdict(list)
     by_name: defaultdict[tuple[int, str], list[OwnerRow]] = defaultdict(list)
-    if missing:
-        for owner in await find_owners_by_bare_key(conn, {target.bare_key for target in missing}):
+    if targets:
+        for owner in await find_owners_by_bare_key(conn, {target.bare_key for target in targets}):
             by_bare[owner.bare_key].append(owner)
-        named = sorted({(t.podcast_no, t.file_name) for t in missing if t.podcast_no and t.file_name})
+        named = sorted({(t.podcast_no, t.file_name) for t in targets if t.podcast_no and t.file_name})
         if named:
             for owner in await find_owners_by_file_name(conn, named):
                 by_name[owner.podcast_no, owner.file_name].append(owner)
     return [
-        exact.get(target.enclosure_key)
-        or _only(by_bare.get(target.bare_key, ()))
-        or _only(by_name.get((target.podcast_no, target.file_name), ()))
+        _only(by_bare.get(target.bare_key, ())) or _only(by_name.get((target.podcast_no, target.file_name), ()))
         for target in targets
     ]
+
+
+def _digest(text: bytes) -> bytes:
+    return blake2b(text, digest_size=_KEY_BYTES).digest()
 
 
 class Catalogue:
@@ -161,39 +183,67 @@ class Catalogue:
             wanted: Distinct pairs, as recorded.
 
         Returns:
-            A resolution for each, with the generation of ownership as it was before any of them was looked up.
+            What each came to; unknown ones are not remembered: they may be in a feed that is being read right now.
         """
         memory = self._memory
         if memory is None:
             memory = self._memory = _Memory(await read_ownership(conn))
-        known = [memory.known.get(pair) for pair in wanted]
-        unknown = [pair for pair, resolution in zip(wanted, known, strict=True) if resolution is None]
-        fresh = iter(await self._look_up(conn, unknown, memory) if unknown else ())
-        return Resolved([resolution or next(fresh) for resolution in known], memory.ownership)
+        # With how long the arguments are in front, so that no two pairs are written alike.
+        keys = pack_keys([_digest(b"%d %b%b" % (len(arguments), arguments, target)) for target, arguments in wanted])
+        rows, is_known = memory.known.get(keys)
+        waiting: dict[int, PendingTarget] = {}
+        places = np.flatnonzero(~is_known)
+        if len(places):
+            fresh, unknown = await self._look_up(conn, [wanted[place] for place in places.tolist()], memory)
+            rows[places] = fresh
+            found = fresh["episode_no"] > 0
+            memory.known.put(keys[places[found]], fresh[found])
+            waiting = {int(places[place]): target for place, target in unknown.items()}
+        return Resolved(rows, waiting, memory.ownership)
 
     async def _look_up(
         self, conn: Connection, pairs: Sequence[tuple[bytes, bytes]], memory: _Memory
-    ) -> list[Resolution]:
-        # Each once: a podcast's episodes share them.
-        distinct = {arguments for _, arguments in pairs}
+    ) -> tuple[npt.NDArray[Any], dict[int, PendingTarget]]:
+        """Ask the database about pairs: by their exact keys in columns, and only about the others one by one."""
+        identities: dict[int, PendingTarget] = {}
+        keys = []
+        for place, (target, _) in enumerate(pairs):
+            if is_plain(target, own_hosts=self._own_hosts):
+                keys.append(_digest(target))
+            else:
+                identities[place] = self._identify(target)
+                keys.append(identities[place].enclosure_key.bytes)
+        places, owners = await find_owner_columns(conn, keys)
+        rows: npt.NDArray[Any] = np.zeros(len(pairs), OWNER_DTYPE)
+        rows[places] = owners
+        missing = np.flatnonzero(rows["episode_no"] == 0).tolist()
+        if not missing:
+            return rows, {}
+        numbers = await self._name_podcasts(conn, {pairs[place][1] for place in missing}, memory)
+        targets = []
+        for place in missing:
+            target, arguments = pairs[place]
+            identity = identities.get(place) or self._identify(target)
+            targets.append(msgspec.structs.replace(identity, podcast_no=numbers[arguments][1]))
+        waiting: dict[int, PendingTarget] = {}
+        for place, waits, owner in zip(missing, targets, await _match_others(conn, targets), strict=True):
+            if owner is None:
+                waiting[place] = waits
+                rows[place] = (*numbers[pairs[place][1]], 0, -1, -1, NEVER_US, False, False)
+            else:
+                rows[place] = _row(episode_of(owner))
+        return rows, waiting
+
+    async def _name_podcasts(
+        self, conn: Connection, distinct: Collection[bytes], memory: _Memory
+    ) -> dict[bytes, tuple[int, int]]:
+        """Read the numbers of tenant and podcast that arguments name; 0 where they name none of ours."""
         named = {arguments: parse_prefix_arguments(arguments).podcast_guid for arguments in distinct}
         podcasts = await self._find_podcasts(conn, {guid for guid in named.values() if guid is not None}, memory)
-        numbers = {
+        return {
             arguments: (podcasts[guid].tenant_no, podcasts[guid].podcast_no) if guid in podcasts else (0, 0)
             for arguments, guid in named.items()
         }
-        targets = [self._identify(target, numbers[arguments][1]) for target, arguments in pairs]
-        resolutions = []
-        for pair, target, owner in zip(pairs, targets, await match_targets(conn, targets), strict=True):
-            app = feed_app(pair[0].decode("utf-8", "replace"))
-            if owner is None:
-                # Not remembered: what is unknown now may be in a feed that is being read at this moment.
-                resolutions.append(Resolution(None, target, numbers[pair[1]][0], app))
-            else:
-                resolution = Resolution(episode_of(owner), None, owner.tenant_no, app)
-                memory.known.put(pair, resolution)
-                resolutions.append(resolution)
-        return resolutions
 
     async def _find_podcasts(self, conn: Connection, guids: set[UUID], memory: _Memory) -> dict[UUID, PodcastNumbers]:
         found = {guid: numbers for guid in guids if (numbers := memory.podcasts.get(guid)) is not None}
@@ -204,11 +254,12 @@ class Catalogue:
                 found[guid] = numbers
         return found
 
-    def _identify(self, target: bytes, podcast_no: int) -> PendingTarget:
+    def _identify(self, target: bytes) -> PendingTarget:
+        """Find the keys of a target; the podcast is not named yet."""
         try:
             identity = identify(target, own_hosts=self._own_hosts)
         except InvalidInput:
             # Kept all the same, under a key that no enclosure has.
-            key = UUID(bytes=hashlib.blake2b(b"\x00" + target, digest_size=16).digest())
-            return PendingTarget(key, key, podcast_no, "")
-        return PendingTarget(identity.key, identity.bare_key, podcast_no, identity.file_name)
+            key = UUID(bytes=_digest(b"\x00" + target))
+            return PendingTarget(key, key, 0, "")
+        return PendingTarget(identity.key, identity.bare_key, 0, identity.file_name)

@@ -19,6 +19,7 @@ from uuid import UUID
 import numpy as np
 
 from analytics_core.clock import Clock
+from analytics_core.db.copying import unpack_key
 from analytics_core.db.day_sources import PodcastDay, note_day_sources
 from analytics_core.db.hits import HitColumns, HitSource, Integers
 from analytics_core.db.log_imports import (
@@ -39,7 +40,6 @@ from ingest.bookkeeping import book_answers
 from ingest.log_files import PORTION_LINES, LogDamage, LogFile, Portion
 from ingest.pipeline import Judged, Pipeline
 from ingest.sieve import Sieve, is_refusal
-from ingest.steps.listeners import unpack_key
 from ingest.steps.targets import resolve_targets
 from ingest.walks import micros
 from ingest.winners import pick_winners

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analytics_core.byte_ranges import ByteRange, RangeKind
-from analytics_core.db.catalogue import OwnerRow
+from analytics_core.db.catalogue import NEVER_US, OwnerRow
+from analytics_core.db.copying import pack_keys
 from analytics_core.db.dictionaries import AgentKindRow, read_agent_kinds
 from analytics_core.db.hits import HitColumns
 from analytics_core.db.ledger import add_entries
@@ -34,8 +35,6 @@ from ingest.batches import distinct
 from ingest.bookkeeping import book_rejudged
 from ingest.catalogue import Episode, episode_of, match_targets
 from ingest.secrets import SecretStore
-from ingest.steps.listeners import pack_keys
-from ingest.steps.targets import NEVER_US
 from ingest.steps.verdicts import FactColumns, eligible_evidence, judge_facts, weigh_ranges
 from ingest.writer import OwnershipMoved, hold_ownership, write_hits
 
@@ -195,22 +194,18 @@ async def _judge_again(
     keys, rekeyed = await _keys(hits, [episode.tenant_no for episode in episodes], secrets)
     places = [(episode.tenant_no, episode.podcast_no, episode.episode_no) for episode in episodes]
     columns = _columns(hits, places, keys, rekeyed)
-    sizes = [
-        (
-            -1 if episode.length_bytes is None else episode.length_bytes,
-            -1 if episode.duration_s is None else episode.duration_s,
-        )
-        for episode in episodes
-    ]
     range_places, range_codes = distinct(columns.range_kind, columns.range_first, columns.range_last)
     ranges = [
         ByteRange(RangeKind(hits[place].range_kind), hits[place].range_first, hits[place].range_last)
         for place in range_places.tolist()
     ]
-    size_index = {size: code for code, size in enumerate(dict.fromkeys(sizes))}
     playlists = np.array([episode.is_playlist for episode in episodes], np.bool_)
     _, evidence, tiny = weigh_ranges(
-        ranges, range_codes, list(size_index), _integers([size_index[size] for size in sizes]), playlists
+        ranges,
+        range_codes,
+        _integers([-1 if episode.length_bytes is None else episode.length_bytes for episode in episodes]),
+        _integers([-1 if episode.duration_s is None else episode.duration_s for episode in episodes]),
+        playlists,
     )
     agents = [kinds.get(hit.agent_no, _NOBODY) for hit in hits]
     published = _integers([NEVER_US if e.published_at_us is None else e.published_at_us for e in episodes])

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from analytics_core.agent_table import AgentTable, our_table
 from analytics_core.clock import Clock
+from analytics_core.db.copying import unpack_key
 from analytics_core.db.dead_letters import DeadLetter
 from analytics_core.db.hits import Downloads, HitColumns, HitRows, HitSource, encode_hits
 from analytics_core.db.links import Click
@@ -32,7 +33,7 @@ from analytics_core.hosts import HostSighting, merge_sightings
 from analytics_core.networks import NetworkClass
 from analytics_core.profiles import DEFAULT_PROFILE
 from analytics_core.verdicts import NO_VERDICT
-from ingest.batches import Batch, distinct
+from ingest.batches import Batch
 from ingest.catalogue import Catalogue
 from ingest.dictionaries import AgentNumbers, PlaceNumbers, TermNumbers
 from ingest.metrics import Metrics
@@ -41,7 +42,7 @@ from ingest.secrets import SecretStore
 from ingest.sieve import Places
 from ingest.steps.agents import AgentColumns, TermColumns, number_agents, number_terms
 from ingest.steps.clicks import name_clicks, resolve_links
-from ingest.steps.listeners import ListenerColumns, ListenerSecrets, find_secrets, key_listeners, unpack_key
+from ingest.steps.listeners import ListenerColumns, ListenerSecrets, find_secrets, key_listeners
 from ingest.steps.places import PlaceColumns, number_places, place_addresses
 from ingest.steps.targets import TargetColumns, resolve_targets
 from ingest.steps.verdicts import (
@@ -282,11 +283,13 @@ def _lay_out(hits: HitColumns) -> HitRows | None:
 
 
 def _weigh(batch: Batch, targets: TargetColumns) -> tuple[RangeColumns, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    size_places, size_codes = distinct(targets.duration_s, targets.length_bytes)
-    sizes = list(zip(targets.length_bytes[size_places].tolist(), targets.duration_s[size_places].tolist(), strict=True))
-    ranges = list(map(read_range, batch.byte_range.values))
-    playlists = targets.playlist[targets.codes]
-    return weigh_ranges(ranges, batch.byte_range.codes, sizes, size_codes[targets.codes], playlists)
+    return weigh_ranges(
+        list(map(read_range, batch.byte_range.values)),
+        batch.byte_range.codes,
+        targets.length_bytes[targets.codes],
+        targets.duration_s[targets.codes],
+        targets.playlist[targets.codes],
+    )
 
 
 def _facts(
@@ -386,9 +389,7 @@ def _pending(
 ) -> list[PendingHit]:
     hits = []
     for place, at in enumerate(waiting.tolist()):
-        target = targets.resolutions[int(targets.codes[at])].target
-        if target is None:
-            raise AssertionError("an unknown episode's target is kept")
+        target = targets.waiting[int(targets.codes[at])]
         text = batch.target.values[int(batch.target.codes[at])].decode("utf-8", "replace").replace("\x00", "\ufffd")
         hits.append(
             PendingHit(

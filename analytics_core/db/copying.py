@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from analytics_core.db.pool import Connection
 
-__all__ = ("EPOCH_DAYS", "EPOCH_US", "CopyFormat", "Keys")
+__all__ = ("EPOCH_DAYS", "EPOCH_US", "CopyFormat", "Keys", "pack_keys", "unpack_key")
 
 Keys: TypeAlias = npt.NDArray[np.uint64]
 """Sixteen-byte keys as two columns, the higher half first, so that they sort as PostgreSQL sorts uuids."""
@@ -40,6 +40,20 @@ _TYPES: Final[Mapping[str, tuple[str, tuple[int, ...], int]]] = {
 }
 _LIMITS: Final[Mapping[str, tuple[int, int]]] = {"smallint": (-(2**15), 2**15 - 1), "integer": (-(2**31), 2**31 - 1)}
 _ORIGINS: Final[Mapping[str, int]] = {"date": EPOCH_DAYS, "timestamptz": EPOCH_US}
+
+
+def pack_keys(keys: Sequence[bytes]) -> Keys:
+    """Lay keys of 16 bytes out as two columns of numbers."""
+    return np.frombuffer(b"".join(keys), ">u8").reshape(-1, 2).astype(np.uint64)
+
+
+def unpack_key(key: npt.NDArray[np.uint64]) -> bytes:
+    """Read one key of :func:`pack_keys` back.
+
+    >>> unpack_key(pack_keys([bytes(range(16))])[0]).hex()
+    '000102030405060708090a0b0c0d0e0f'
+    """
+    return key.astype(">u8").tobytes()
 
 
 class CopyFormat:

@@ -53,9 +53,8 @@ async def number_terms(
     """Number the hosts that referred and the apps that feeds were made for."""
     hosts = [referrer_host(value.decode("utf-8", "replace")) for value in batch.referrer.values]
     host_numbers = await referrers.number(conn, hosts)
-    apps = [resolution.feed_app for resolution in targets.resolutions]
-    app_numbers = await feed_apps.number(conn, apps)
+    app_numbers = await feed_apps.number(conn, targets.feed_apps)
     return TermColumns(
         referrer_no=np.array([host_numbers[host] for host in hosts], np.int64)[batch.referrer.codes],
-        feed_app_no=np.array([app_numbers[app] for app in apps], np.int64)[targets.codes],
+        feed_app_no=np.array([app_numbers[app] for app in targets.feed_apps], np.int64)[targets.codes],
     )

@@ -10,6 +10,7 @@ from uuid import UUID
 import numpy as np
 import numpy.typing as npt
 
+from analytics_core.db.catalogue import NEVER_US
 from analytics_core.db.links import Click, LinkOwner, find_links
 from analytics_core.db.ownership import read_ownership
 from analytics_core.db.pool import Connection
@@ -17,8 +18,7 @@ from analytics_core.hits import HitFlag, Method
 from analytics_core.links import parse_link_arguments
 from analytics_core.user_agents import AgentKind
 from ingest.batches import Batch
-from ingest.catalogue import Resolution
-from ingest.steps.targets import NEVER_US, TargetColumns
+from ingest.steps.targets import TargetColumns
 
 __all__ = ("LinkColumns", "name_clicks", "resolve_links")
 
@@ -55,7 +55,8 @@ async def resolve_links(conn: Connection, batch: Batch) -> LinkColumns:
     nothing = np.zeros(len(read), np.int64)
     targets = TargetColumns(
         codes=batch.arguments.codes,
-        resolutions=[Resolution(None, None, owner.tenant_no, "") for owner in found],
+        feed_apps=[""] * len(found),
+        waiting={},
         ownership=ownership,
         tenant_no=np.array([owner.tenant_no for owner in found], np.int64),
         podcast_no=nothing,

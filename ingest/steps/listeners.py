@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analytics_core.db.copying import Keys
+from analytics_core.db.copying import Keys, pack_keys
 from analytics_core.db.secrets import INSTALLATION
 from analytics_core.listeners import KEY_BYTES, month_of
 from ingest.batches import Batch, Codes, distinct
@@ -25,9 +25,7 @@ __all__ = (
     "hash_addresses",
     "hash_tenants",
     "key_listeners",
-    "pack_keys",
     "truncated",
-    "unpack_key",
 )
 
 _DAY_US: Final = 86_400_000_000
@@ -61,20 +59,6 @@ class ListenerSecrets(NamedTuple):
     months: Codes
     installation: list[MonthSecret]
     tenants: dict[tuple[int, int], MonthSecret]
-
-
-def pack_keys(keys: Sequence[bytes]) -> Keys:
-    """Lay keys of 16 bytes out as two columns of numbers."""
-    return np.frombuffer(b"".join(keys), ">u8").reshape(-1, 2).astype(np.uint64)
-
-
-def unpack_key(key: npt.NDArray[np.uint64]) -> bytes:
-    """Read one key of :func:`pack_keys` back.
-
-    >>> unpack_key(pack_keys([bytes(range(16))])[0]).hex()
-    '000102030405060708090a0b0c0d0e0f'
-    """
-    return key.astype(">u8").tobytes()
 
 
 def truncated(address: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -71,9 +71,7 @@ def weigh_again(
             strict=True,
         )
     ]
-    size_places, size_codes = distinct(duration_s, length_bytes)
-    sizes = list(zip(length_bytes[size_places].tolist(), duration_s[size_places].tolist(), strict=True))
-    return weigh_ranges(ranges, range_codes, sizes, size_codes, _is_playlist(hits), profile)[1]
+    return weigh_ranges(ranges, range_codes, length_bytes, duration_s, _is_playlist(hits), profile)[1]
 
 
 def _is_playlist(hits: HitColumns) -> npt.NDArray[np.bool_]:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from analytics_core.db.pending import PendingTarget
 from analytics_core.db.pool import Connection
+from analytics_core.referrers import feed_app
 from ingest.batches import Batch, Codes, distinct
-from ingest.catalogue import Catalogue, Resolution
+from ingest.catalogue import Catalogue
 
-__all__ = ("NEVER_US", "TargetColumns", "resolve_targets")
-
-NEVER_US: Final = np.iinfo(np.int64).min
-"""The publication of an episode without a date: no hit is earlier."""
+__all__ = ("TargetColumns", "resolve_targets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +22,14 @@ class TargetColumns:
 
     ``codes`` says for each hit which of the distinct ones is its own; every other column has one value a distinct
     target. Lengths and durations are -1 where unknown; all numbers are 0 where there is none, though an unknown
-    episode may have a known podcast. ``ownership`` is the generation of ownership under which all of it holds.
+    episode may have a known podcast. ``feed_apps`` names the app whose feed the listener uses, as hosts stamp it into
+    the address, or nothing; ``waiting`` has the keys of those targets that belong to no episode of ours. ``ownership``
+    is the generation of ownership under which all of it holds.
     """
 
     codes: Codes
-    resolutions: list[Resolution]
+    feed_apps: list[str]
+    waiting: dict[int, PendingTarget]
     ownership: int
     tenant_no: npt.NDArray[np.int64]
     podcast_no: npt.NDArray[np.int64]
@@ -39,23 +39,6 @@ class TargetColumns:
     published_us: npt.NDArray[np.int64]
     live: npt.NDArray[np.bool_]
     playlist: npt.NDArray[np.bool_]
-
-
-def _row(resolution: Resolution) -> tuple[int, int, int, int, int, int, int, int]:
-    episode = resolution.episode
-    if episode is None:
-        podcast_no = resolution.target.podcast_no if resolution.target is not None else 0
-        return resolution.tenant_no, podcast_no, 0, -1, -1, NEVER_US, 0, 0
-    return (
-        episode.tenant_no,
-        episode.podcast_no,
-        episode.episode_no,
-        -1 if episode.length_bytes is None else episode.length_bytes,
-        -1 if episode.duration_s is None else episode.duration_s,
-        NEVER_US if episode.published_at_us is None else episode.published_at_us,
-        int(episode.live),
-        int(episode.is_playlist),
-    )
 
 
 async def resolve_targets(conn: Connection, batch: Batch, catalogue: Catalogue) -> TargetColumns:
@@ -68,18 +51,21 @@ async def resolve_targets(conn: Connection, batch: Batch, catalogue: Catalogue) 
             batch.target.codes[places].tolist(), batch.arguments.codes[places].tolist(), strict=True
         )
     ]
-    resolutions, ownership = await catalogue.resolve(conn, pairs)
-    table = np.fromiter(itertools.chain.from_iterable(map(_row, resolutions)), np.int64).reshape(-1, 8)
+    rows, waiting, ownership = await catalogue.resolve(conn, pairs)
     return TargetColumns(
         codes=codes,
-        resolutions=resolutions,
+        # Most have none, and few are worth to be made into text.
+        feed_apps=[
+            feed_app(target.decode("utf-8", "replace")) if b"_from=" in target.lower() else "" for target, _ in pairs
+        ],
+        waiting=waiting,
         ownership=ownership,
-        tenant_no=table[:, 0],
-        podcast_no=table[:, 1],
-        episode_no=table[:, 2],
-        length_bytes=table[:, 3],
-        duration_s=table[:, 4],
-        published_us=table[:, 5],
-        live=table[:, 6].astype(np.bool_),
-        playlist=table[:, 7].astype(np.bool_),
+        tenant_no=rows["tenant_no"].astype(np.int64),
+        podcast_no=rows["podcast_no"].astype(np.int64),
+        episode_no=rows["episode_no"].astype(np.int64),
+        length_bytes=rows["length_bytes"],
+        duration_s=rows["duration_s"].astype(np.int64),
+        published_us=rows["published_us"],
+        live=rows["live"],
+        playlist=rows["playlist"],
     )

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from analytics_core.byte_ranges import RangeKind, parse_range
-from analytics_core.evidence import believable_length_bytes, threshold_bytes
 from analytics_core.hits import Method
 from analytics_core.judging import HitFacts, judge
 from analytics_core.profiles import DEFAULT_PROFILE, Profile
@@ -71,20 +70,21 @@ class VerdictColumns:
 def weigh_ranges(
     ranges: Sequence[tuple[int, int, int]],
     range_codes: Codes,
-    sizes: Sequence[tuple[int, int]],
-    size_codes: Codes,
+    length_bytes: npt.NDArray[np.int64],
+    duration_s: npt.NDArray[np.int64],
     is_playlist: npt.NDArray[np.bool_],
     profile: Profile = DEFAULT_PROFILE,
 ) -> tuple[RangeColumns, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Weigh how much of its episode each hit asked for, as ``analytics_core.evidence.evidence_of`` weighs one.
 
-    By column, since there are nearly as many pairs of range and size as there are hits.
+    By column, since there are nearly as many pairs of range and size as there are hits, and in a large catalogue nearly
+    as many sizes.
 
     Args:
         ranges: Distinct ranges, ``ByteRange`` or as plain numbers.
         range_codes: Each hit's place among them.
-        sizes: Distinct lengths in bytes and durations in seconds of episodes; -1 where unknown.
-        size_codes: Each hit's place among those.
+        length_bytes: The length of each hit's file, as its feed says; -1 where unknown.
+        duration_s: The duration of each hit's episode, the same.
         is_playlist: Whether each hit's file is a playlist.
         profile: Whose rules weigh.
 
@@ -93,10 +93,7 @@ def weigh_ranges(
     """
     table = np.fromiter(itertools.chain.from_iterable(ranges), np.int64).reshape(-1, 3)[range_codes]
     kind, first, last = table[:, 0], table[:, 1], table[:, 2]
-    believe = _believed_by_default if profile is DEFAULT_PROFILE else functools.partial(_believed, profile=profile)
-    believed = [believe(*size) for size in sizes]
-    length = np.array([one for one, _ in believed], np.int64)[size_codes]
-    threshold = np.array([one for _, one in believed], np.int64)[size_codes]
+    length, threshold = _believe(length_bytes, duration_s, profile)
     is_known, is_open, is_closed = length >= 0, kind == RangeKind.OPEN, kind == RangeKind.CLOSED
     is_suffix = kind == RangeKind.SUFFIX
     is_probe = is_playlist | (is_closed & (first == 0) & (last == 1))
@@ -119,17 +116,20 @@ def weigh_ranges(
     return RangeColumns(kind, first, last), evidence, evidence == Evidence.NONE
 
 
-def _believed(length_bytes: int, duration_s: int, profile: Profile) -> tuple[int, int]:
-    """Return the length that is believed, -1 for none, and the threshold of an episode."""
-    length, duration = (None if size < 0 else size for size in (length_bytes, duration_s))
-    believed = believable_length_bytes(length, duration, profile)
-    return -1 if believed is None else believed, threshold_bytes(length, duration, profile)
-
-
-@functools.lru_cache(_REMEMBERED)
-def _believed_by_default(length_bytes: int, duration_s: int) -> tuple[int, int]:
-    """Remember it of the sizes that batch after batch has."""
-    return _believed(length_bytes, duration_s, DEFAULT_PROFILE)
+def _believe(
+    length: npt.NDArray[np.int64], duration: npt.NDArray[np.int64], profile: Profile
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Find the lengths that are believed, -1 for none, and the thresholds, as ``analytics_core.evidence`` finds one."""
+    is_told = duration > 0
+    is_believed = (length >= max(profile.least_length_bytes, 0)) & profile.believes_sizes
+    is_believed &= ~is_told | (length >= profile.least_bytes_per_second * duration)
+    has_rate = is_believed & is_told & (length <= profile.most_bytes_per_second * duration)
+    seconds = np.where(has_rate, duration, 1)
+    # A minute of it, rounded up; the rest apart, as sixty times the largest file does not fit into 64 bits.
+    content = profile.seconds * (length // seconds) - (-profile.seconds * (length % seconds) // seconds)
+    content[~has_rate] = profile.seconds * profile.bytes_per_second
+    threshold = profile.header_bytes + content
+    return np.where(is_believed, length, -1), np.where(is_believed, np.minimum(length, threshold), threshold)
 
 
 def read_range(value: bytes) -> tuple[int, int, int]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from analytics_core.db.copying import pack_keys, unpack_key
 from analytics_core.db.hits import (
     HitColumns,
     copy_downloads,
@@ -22,7 +23,6 @@ from analytics_core.db.hits import (
 )
 from analytics_core.downloads import Download, merge
 from analytics_core.verdicts import Evidence
-from ingest.steps.listeners import pack_keys, unpack_key
 from ingest.winners import pick_winners
 from ingest.writer import write_hits
 from ingest.written_keys import WrittenKeys

@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import struct
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -16,20 +18,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analytics_core.byte_ranges import ByteRange, RangeKind
-from analytics_core.db.copying import CopyFormat
+from analytics_core.db.copying import CopyFormat, pack_keys, unpack_key
 from analytics_core.db.hits import HitColumns
 from analytics_core.downloads import HitFacts, JudgedHit, count_downloads, evidence_of, judge
 from analytics_core.evidence import threshold_bytes
 from analytics_core.hits import Hit, HitFlag, HitKind, Method
 from analytics_core.listeners import KEY_BYTES, early_key, listener_key
-from analytics_core.profiles import DEFAULT_PROFILE
+from analytics_core.profiles import DEFAULT_PROFILE, Profile
 from analytics_core.skew import MAX_AHEAD_US
 from analytics_core.spool import HEADER_BYTES, ROW_BYTES, decode_hits, read_frames
 from analytics_core.user_agents import AgentKind
 from analytics_core.verdicts import Evidence, Verdict, first_verdict
 from ingest.batches import ODD, ROW_DTYPE, Batch, Piece, build_batch, distinct, text_bytes
 from ingest.secrets import MonthSecret
-from ingest.steps.listeners import hash_addresses, hash_tenants, pack_keys, truncated, unpack_key
+from ingest.steps.listeners import hash_addresses, hash_tenants, truncated
 from ingest.steps.verdicts import FactColumns, eligible_evidence, judge_facts, weigh_ranges
 from ingest.winners import pick_winners
 from tests.factories import make_header, segment_bytes
@@ -258,19 +260,19 @@ LENGTHS = st.sampled_from([-1, 0, 1, 2, 300_000, 1_260_000, 4_000_000, 2**53]) |
 DURATIONS = st.sampled_from([-1, 0, 1, 30, 250, 86_400])
 
 
-def weigh_both_ways(rows: list[tuple[ByteRange, int, int, bool]]) -> None:
+def weigh_both_ways(rows: Sequence[tuple[ByteRange, int, int, bool]], profile: Profile = DEFAULT_PROFILE) -> None:
     """Weigh by column and one by one, and compare."""
     ranges = {byte_range: place for place, byte_range in enumerate(dict.fromkeys(row[0] for row in rows))}
-    sizes = {size: place for place, size in enumerate(dict.fromkeys(row[1:3] for row in rows))}
     columns, evidence, tiny = weigh_ranges(
         list(ranges),
         np.array([ranges[row[0]] for row in rows], np.int64),
-        list(sizes),
-        np.array([sizes[row[1:3]] for row in rows], np.int64),
+        np.array([row[1] for row in rows], np.int64),
+        np.array([row[2] for row in rows], np.int64),
         np.array([row[3] for row in rows], np.bool_),
+        profile,
     )
     expected = [
-        evidence_of(row[0], None if row[1] < 0 else row[1], None if row[2] < 0 else row[2], is_playlist=row[3])
+        evidence_of(row[0], None if row[1] < 0 else row[1], None if row[2] < 0 else row[2], profile, is_playlist=row[3])
         for row in rows
     ]
     assert list(zip(evidence.tolist(), tiny.tolist(), strict=True)) == expected
@@ -282,6 +284,43 @@ def weigh_both_ways(rows: list[tuple[ByteRange, int, int, bool]]) -> None:
 @given(st.lists(st.tuples(RANGES, LENGTHS, DURATIONS, st.booleans()), max_size=20))
 def test_ranges_by_column_weigh_what_one_hits_does(rows: list[tuple[ByteRange, int, int, bool]]) -> None:
     weigh_both_ways(rows)
+
+
+# Thresholds of all kinds: what profiles may say at most, and what they may leave out.
+PROFILES = st.builds(
+    lambda **changes: msgspec.structs.replace(DEFAULT_PROFILE, **changes),
+    counts_tails=st.booleans(),
+    header_bytes=st.sampled_from([1, 300_000, 100_000_000]),
+    seconds=st.sampled_from([1, 60, 3600, 86_400]),
+    believes_sizes=st.booleans(),
+    least_length_bytes=st.sampled_from([0, 1, 16_000]),
+    least_bytes_per_second=st.sampled_from([0, 500]),
+    most_bytes_per_second=st.sampled_from([16_000, 5_000_000, 10**9]),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(RANGES, LENGTHS | st.integers(1, 10**7), DURATIONS | st.integers(1, 2**31 - 1), st.booleans()),
+        max_size=20,
+    ),
+    PROFILES,
+)
+def test_ranges_by_column_weigh_what_one_hits_does_under_any_profile(
+    rows: list[tuple[ByteRange, int, int, bool]], profile: Profile
+) -> None:
+    thresholds = [
+        threshold_bytes(None if length < 0 else length, None if duration < 0 else duration, profile)
+        for _, length, duration, _ in rows
+    ]
+    # The edges too: as many bytes as are needed, and one less.
+    edges = [
+        (ByteRange(RangeKind.CLOSED, 7, 7 + threshold - missing), *row[1:])
+        for row, threshold in zip(rows, thresholds, strict=True)
+        for missing in (1, 2)
+        if threshold >= missing
+    ]
+    weigh_both_ways([*rows, *edges], profile)
 
 
 @pytest.mark.parametrize("duration", [-1, 30, 250, 1800])

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.steps.listeners import pack_keys
+from analytics_core.db.copying import pack_keys
 from ingest.written_keys import MOST_KEYS, DayKeys, WrittenKeys
 
 PAIRS = st.lists(st.tuples(st.integers(0, 2**31 - 1), st.binary(min_size=16, max_size=16)), min_size=1, max_size=50)
