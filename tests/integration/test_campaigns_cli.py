@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import datetime as dt
 import json
@@ -35,14 +36,25 @@ BEGINS, ENDS = dt.datetime(2025, 11, 1, tzinfo=dt.UTC), dt.datetime(2025, 11, 21
 class World(NamedTuple):
     """A running API, and a campaign of Acme's that was heard in two episodes, beside one that was cancelled."""
 
-    api: Api
+    url: str
+    key: str
     database: DatabaseSettings
     campaign_id: UUID
     flight_id: UUID
 
+    @property
+    def api(self) -> Api:
+        """What asks the API."""
+        return Api(self.url, self.key)
+
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """Ask the API."""
         return json.loads(self.api.send(method, path, body))
+
+    def name(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Name it in the environment, where commands find it."""
+        monkeypatch.setenv("CASTLEDGER_API_URL", self.url)
+        monkeypatch.setenv("CASTLEDGER_API_KEY", self.key)
 
 
 class Run(NamedTuple):
@@ -53,17 +65,15 @@ class Run(NamedTuple):
     err: str
 
 
-@pytest.fixture
-def world(database: DatabaseSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    key = make_owner_key(database)
-    monkeypatch.setenv("CASTLEDGER_API_KEY", key)
+@contextlib.contextmanager
+def make_world(database: DatabaseSettings, folder: Path) -> Iterator[World]:
     with start(
-        tmp_path,
+        folder,
         DATABASE_URL=str(database.url),
         TRACKER_PUBLIC_URL="https://pod.example.com",
         CASTLEDGER_API_RATE="600000",
     ) as running:
-        monkeypatch.setenv("CASTLEDGER_API_URL", running.url)
+        key = make_owner_key(database)
         api = Api(running.url, key)
         sponsor = json.loads(api.send("POST", "/sponsors", {"name": "Acme"}))
         podcast = json.loads(api.post("/podcasts", make_feed(), media_type="application/rss+xml"))
@@ -71,7 +81,21 @@ def world(database: DatabaseSettings, tmp_path: Path, monkeypatch: pytest.Monkey
         campaign_id, flight_id = asyncio.run(
             sell(database, sponsor["sponsor_id"], [episode["episode_id"] for episode in episodes])
         )
-        yield World(api, database, campaign_id, flight_id)
+        yield World(running.url, key, database, campaign_id, flight_id)
+
+
+@pytest.fixture
+def world(database: DatabaseSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    with make_world(database, tmp_path) as made:
+        made.name(monkeypatch)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def untouched(untouched_database: DatabaseSettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A world for what is refused."""
+    with make_world(untouched_database, tmp_path_factory.mktemp("api")) as made:
+        yield made
 
 
 async def sell(database: DatabaseSettings, sponsor_id: str, episodes: list[str]) -> tuple[UUID, UUID]:
@@ -305,13 +329,18 @@ def test_a_campaign_is_sold_from_a_shell(world: World, run: Callable[..., Run]) 
     ],
 )
 def test_what_cannot_be_sold_is_said_before_anything_is_made(
-    arguments: list[str], complaint: str, run: Callable[..., Run], world: World
+    arguments: list[str],
+    complaint: str,
+    run: Callable[..., Run],
+    untouched: World,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    untouched.name(monkeypatch)
     days = ("--from", "2025-11-01", "--until", "2025-11-30")
     refused = run("campaigns", "add", "--sponsor", "Acme", "--name", "x", *days, *arguments)
     assert (refused.code, refused.out) == (2, [])
     assert refused.err.startswith(f"castledger: {complaint}")
-    assert len(world.ask("GET", "/campaigns")["data"]) == 2
+    assert len(untouched.ask("GET", "/campaigns")["data"]) == 2
 
 
 def test_a_report_is_asked_for_waited_for_and_written(world: World, run: Callable[..., Run], tmp_path: Path) -> None:

@@ -2,46 +2,60 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import pytest
 
 from analytics_core.api_keys import is_well_formed
-from analytics_core.db.pool import connect
-from analytics_core.db.tenants import ensure_owner_key
-from analytics_core.roles import Role
 from analytics_core.settings import DatabaseSettings
 from castledger_server.cli import main
-from tests.api_processes import start
+from tests.api_processes import make_owner_key, start
 
-Run = Callable[..., tuple[int, list[str], str]]
+Run: TypeAlias = Callable[..., tuple[int, list[str], str]]
 
 
-async def owner_key(database: DatabaseSettings) -> str:
-    conn = await connect(database, Role.AUTH, application_name="test")
-    try:
-        return await ensure_owner_key(conn, None)
-    finally:
-        await conn.close()
+class Served(NamedTuple):
+    """A running API with the owner's key."""
+
+    url: str
+    key: str
+
+    def commands(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+        """Make the command against it, which the environment names."""
+        monkeypatch.setenv("CASTLEDGER_API_URL", self.url)
+        monkeypatch.setenv("CASTLEDGER_API_KEY", self.key)
+
+        def call(*arguments: str) -> tuple[int, list[str], str]:
+            code = main(["tenants", *arguments])
+            said = capsys.readouterr()
+            return code, said.out.splitlines(), said.err.strip()
+
+        return call
+
+
+@contextlib.contextmanager
+def serve(database: DatabaseSettings, folder: Path) -> Iterator[Served]:
+    key = make_owner_key(database)
+    with start(folder, DATABASE_URL=str(database.url)) as running:
+        yield Served(running.url, key)
 
 
 @pytest.fixture
 def run(
     database: DatabaseSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Run]:
-    """The command against a running API that the environment names, with the owner's key."""
-    monkeypatch.setenv("CASTLEDGER_API_KEY", asyncio.run(owner_key(database)))
+    with serve(database, tmp_path) as served:
+        yield served.commands(monkeypatch, capsys)
 
-    def call(*arguments: str) -> tuple[int, list[str], str]:
-        code = main(["tenants", *arguments])
-        said = capsys.readouterr()
-        return code, said.out.splitlines(), said.err.strip()
 
-    with start(tmp_path, DATABASE_URL=str(database.url)) as running:
-        monkeypatch.setenv("CASTLEDGER_API_URL", running.url)
-        yield call
+@pytest.fixture(scope="module")
+def untouched(untouched_database: DatabaseSettings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """What refuses all that it is told."""
+    with serve(untouched_database, tmp_path_factory.mktemp("api")) as served:
+        yield served
 
 
 def test_a_tenant_is_made_limited_suspended_and_closed(run: Run) -> None:
@@ -95,8 +109,14 @@ def test_a_tenant_is_made_limited_suspended_and_closed(run: Run) -> None:
         (["quota", "home", "links=1", "links/total=2"], "QUOTA: is given twice for the same thing"),
     ],
 )
-def test_what_cannot_be_read_is_named(run: Run, arguments: list[str], complaint: str) -> None:
-    code, said, told = run(*arguments)
+def test_what_cannot_be_read_is_named(
+    untouched: Served,
+    arguments: list[str],
+    complaint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, said, told = untouched.commands(monkeypatch, capsys)(*arguments)
     assert (code, said) == (2, [])
     assert told.startswith(f"castledger: {complaint}")
 
