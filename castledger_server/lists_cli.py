@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING
 
-from analytics_core.errors import ConfigError, InvalidInput
-from analytics_core.settings import ListMode, load_settings
+from analytics_core.settings import load_settings
 from castledger_server.command_records import record_of_installation
-from castledger_server.list_sources import Fetched, Kind, Source, fetch_source, read_record, read_sources
 from castledger_server.retention_cli import find_settings
 from castledger_server.shared_cli import add_shared
 
-__all__ = ("add_lists", "list_lines", "update_lists")
+if TYPE_CHECKING:
+    # With an HTTP client, which takes longer to load than all other commands together.
+    from castledger_server.list_sources import Fetched, Source
 
-_PROGRESS_BYTES: Final = 4 * 1024 * 1024
+__all__ = ("add_lists",)
 
 
 def add_lists(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -81,12 +81,18 @@ def _folder(options: argparse.Namespace, environ: Mapping[str, str]) -> Path:
 
 
 def _list(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from castledger_server.list_sources import read_sources
+    from castledger_server.list_updates import list_lines
+
     for line in list_lines(read_sources(options.sources), _folder(options, environ), now=dt.datetime.now(dt.UTC)):
         sys.stdout.write(f"{line}\n")
     return 0
 
 
 def _update(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    from castledger_server.list_sources import read_sources
+    from castledger_server.list_updates import update_lists
+
     sources, settings = read_sources(options.sources), find_settings(options, environ)
 
     def note(source: Source, found: Mapping[str, Fetched]) -> None:
@@ -97,117 +103,3 @@ def _update(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
     return 0
-
-
-def list_lines(sources: Mapping[str, Source], folder: Path, *, now: dt.datetime) -> Iterator[str]:
-    """Tell what can be fetched and what was, some lines a source."""
-    record = read_record(folder)
-    yield f"in {folder}:"
-    for source in sources.values():
-        yield f"{source.name:<18}{source.licence:<11}{source.gives}"
-        yield f"{'':<18}{source.homepage}" + (f"; to be shown: {source.credit}" if source.credit else "")
-        for file in source.files:
-            fetched = record.get(file.name)
-            if fetched is None or not (folder / file.name).exists():
-                yield f"{'':<18}{file.name}: not fetched"
-            else:
-                yield f"{'':<18}{file.name}: {_describe(fetched, now)}"
-
-
-def _describe(fetched: Fetched, now: dt.datetime) -> str:
-    days = (now - fetched.fetched_at).days
-    age = "today" if days < 1 else "yesterday" if days == 1 else f"{days} days ago"
-    return f"{fetched.bytes:,} bytes, fetched {age}, sha256 {fetched.sha256[:16]}…"
-
-
-def update_lists(
-    sources: Mapping[str, Source],
-    names: list[str],
-    folder: Path,
-    *,
-    now: dt.datetime,
-    fetch: Callable[..., dict[str, Fetched]] = fetch_source,
-    note: Callable[[Source, Mapping[str, Fetched]], None] | None = None,
-) -> Iterator[str]:
-    """Fetch sources one after the other, and say what came of it.
-
-    Args:
-        sources: Those that there are.
-        names: Those that are wanted, or ``all``.
-        folder: Of lists.
-        now: Aware instant.
-        fetch: Fetches the files of one.
-        note: Puts on record what was fetched of one, once it has taken its place.
-
-    Raises:
-        ConfigError: A file cannot be used; sources before it have been taken.
-        InvalidInput: There is no such source.
-        Unavailable: One cannot be had; sources before it have been taken.
-    """
-    if names == ["all"]:
-        names = list(sources)
-    for name in names:
-        if name not in sources:
-            raise InvalidInput("SOURCE", f"there is no source {name!r}; there are: {', '.join(sources)}")
-    for name in dict.fromkeys(names):
-        source = sources[name]
-        yield f"{source.name}: {source.gives}; licence {source.licence}, {source.homepage}"
-        record = read_record(folder)
-        found = fetch(source, folder, check=_CHECKS[source.kind], now=now, progress=_show_progress())
-        if note is not None:
-            note(source, found)
-        for file, fetched in found.items():
-            before = record.get(file)
-            is_new = before is None or before.sha256 != fetched.sha256
-            yield f"  {file}: {'new' if is_new else 'unchanged'}, {fetched.bytes:,} bytes, sha256 {fetched.sha256}"
-        if source.kind is Kind.AGENTS:
-            yield f"  to have them asked, set CASTLEDGER_AGENT_LISTS={folder / 'agents'}"
-        if source.credit:
-            yield f"  where figures are shown, show this: {source.credit}"
-
-
-def _show_progress() -> Callable[[str, int], None]:
-    shown: dict[str, int] = {}
-
-    def show(name: str, size: int) -> None:
-        if sys.stderr.isatty() and size - shown.get(name, 0) >= _PROGRESS_BYTES:
-            shown[name] = size
-            sys.stderr.write(f"\r  {name}: {size / 1e6:,.0f} MB\033[K\r")
-
-    return show
-
-
-def _check_networks(folder: Path) -> None:
-    from analytics_core.networks import load_network_lists
-
-    lists = load_network_lists(folder)
-    if lists.version == "none":
-        raise ConfigError(["the lists hold no network; what was there before stays"])
-
-
-def _check_countries(folder: Path) -> None:
-    from analytics_core.geo import open_countries
-
-    for path in sorted(folder.rglob("*.mmdb")):
-        open_countries(path)
-
-
-def _check_asns(folder: Path) -> None:
-    from analytics_core.asns import open_asns
-
-    for path in sorted(folder.rglob("*.mmdb")):
-        open_asns(path)
-
-
-def _check_agents(folder: Path) -> None:
-    from analytics_core.agent_lists import build_table, read_list_files
-
-    build_table(read_list_files(folder / "agents"), ListMode.REPLACE)
-
-
-_CHECKS: Final[Mapping[Kind, Callable[[Path], None]]] = {
-    Kind.NETWORKS: _check_networks,
-    Kind.COUNTRIES: _check_countries,
-    Kind.ASNS: _check_asns,
-    Kind.AGENTS: _check_agents,
-}

@@ -19,7 +19,7 @@ from analytics_core.networks import NetworkClass
 from analytics_core.settings import load_settings
 from castledger_server.cli import main
 from castledger_server.list_sources import Kind, fetch_source, read_record, read_sources
-from castledger_server.lists_cli import list_lines, update_lists
+from castledger_server.list_updates import list_lines, update_lists
 from ingest.place_sources import open_places
 from tests.address_databases import write_database
 
