@@ -144,7 +144,9 @@ async def test_a_running_ingest_lands_rolls_up_and_writes_the_registry(
 ) -> None:
     with running("ingest", environ=environ) as ready:
         admin = f"http://127.0.0.1:{ready['admin_port']}"
-        write_segment(ledger.folder, [make_hit(TODAY), make_hit(TODAY, "cdn.example.com/new.mp3")])
+        # Just now: ingest is not ready any more once a tracker has been silent for three minutes.
+        heard = dt.datetime.now(dt.UTC)
+        write_segment(ledger.folder, [make_hit(heard), make_hit(heard, "cdn.example.com/new.mp3")])
         await wait_for(ledger, "select sum(downloads) from app.metrics_daily where dimension = 'total'", 1)
         await wait_for(ledger, "select count(*) from ops.pending_hits", 1)
         late = await make_podcast(database, podcast.tenant, make_episode("new"))
