@@ -7,7 +7,7 @@ import contextlib
 import errno
 import re
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,6 +21,7 @@ from analytics_core.settings import HostPolicyMode, Service, SyncMode, TrackerSe
 from analytics_core.spool_writer import SpoolWriter
 from prefix_redirect.acceptor import Acceptor
 from prefix_redirect.app import listen
+from prefix_redirect.replies import Replies
 from prefix_redirect.requests import Limits
 from prefix_redirect.tracker import Tracker
 from tests.trackers import read_spool
@@ -308,6 +309,55 @@ LAST_KINDS = (
 
 def undated(answers: bytes) -> bytes:
     return re.sub(rb"Date: [^\r]*\r\n", b"", answers)
+
+
+async def ask_in_pieces(port: int, pieces: Sequence[bytes]) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for piece in pieces:
+        writer.write(piece)
+        await asyncio.sleep(0.01)
+    answers = await everything(reader)
+    writer.close()
+    return undated(answers)
+
+
+@pytest.mark.parametrize("last", LAST_KINDS, ids=["close", "old", "rest", "nonsense"])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_requests_that_come_at_once_are_answered_like_those_that_come_one_by_one(
+    tmp_path: Path, last: bytes, is_known: bool
+) -> None:
+    at_once = b"".join(KINDS) + last
+    cuts = [1, len(KINDS[0]) - 2, len(KINDS[0]) + 1, len(at_once) // 2, len(at_once) - len(last)]
+
+    async def main() -> None:
+        async with serving(tmp_path) as (tracker, port):
+            if not is_known:
+                tracker.replies = Replies(most=0)
+            one_by_one = await ask_in_pieces(port, (*KINDS, last))
+            assert bool(len(tracker.replies)) is is_known
+            assert await ask_in_pieces(port, (at_once,)) == one_by_one
+            for cut in cuts:
+                assert await ask_in_pieces(port, (at_once[:cut], at_once[cut:])) == one_by_one
+
+    run(main())
+    hits = [msgspec.structs.replace(hit, at_us=0) for hit in read_spool(tmp_path / "spool")[0]]
+    each = len(hits) // (2 + len(cuts))
+    assert hits == hits[:each] * (2 + len(cuts))
+    assert each >= 6
+
+
+def test_nothing_is_answered_or_recorded_behind_a_known_request_that_closes(tmp_path: Path) -> None:
+    close = b"GET /e/cdn.example.com/a.mp3 HTTP/1.1\r\nConnection: close\r\n\r\n"
+
+    async def main() -> None:
+        async with serving(tmp_path) as (_, port):
+            for pieces in ((REQUEST, close), (REQUEST + close + REQUEST * 2,)):
+                answers = await ask_in_pieces(port, pieces)
+                assert answers.count(b"HTTP/1.1 302 ") == 2
+                assert answers.count(b"Connection: close") == 1
+
+    run(main())
+    assert len(read_spool(tmp_path / "spool")[0]) == 4
 
 
 @pytest.mark.parametrize("sync", list(SyncMode))
