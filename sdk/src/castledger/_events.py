@@ -66,8 +66,8 @@ _MAX_INTEGER: Final = 2**63 - 1
 _LONGEST_AGO: Final = dt.timedelta(days=90)
 _FURTHEST_AHEAD: Final = dt.timedelta(days=1)
 
-# An id behind MessagePack's mark of 16 bytes: a decoder in C then reads it, in a fifth of the time that the class itself
-# takes to be made. Time, version and drawn bits; variant and number.
+# An id behind MessagePack's mark of 16 bytes: a decoder in C then reads it, in a fifth of the time that the class takes
+# to be made by itself. Time, version and drawn bits; variant and number.
 _pack_id: Final = struct.Struct(">HQQ").pack
 _unpack: Final = msgspec.msgpack.Decoder(UUID).decode
 # A program's names and currencies are the same every time.
