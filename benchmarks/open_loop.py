@@ -24,6 +24,7 @@ __all__ = ("Latencies", "ask_open_loop", "main")
 
 _WARM_UP_S: Final = 1.0
 _PATIENCE_S: Final = 5.0
+_BEGINNING: Final = b"GET /e/cdn.example.com/a.mp3 HTTP/1.1\r\nX-Slow: "
 _READ_EVERY: Final = 8
 """Most requests sent between two looks for answers."""
 
@@ -65,8 +66,57 @@ def _connect(port: int, request: bytes, status: int) -> tuple[socket.socket, int
     return connection, len(head) + 4 + length
 
 
+class _SlowSenders:
+    """Connections that send a request's header a byte a second each, and come again when they are turned away.
+
+    In the thread that measures: as a process of its own on the client's core they would hold up the client, and so
+    count against whatever server is measured.
+
+    Args:
+        port: On loopback.
+        count: How many.
+    """
+
+    def __init__(self, port: int, count: int) -> None:
+        self._port = port
+        self._senders = [self._begin() for _ in range(count)]
+        self._interval_ns = 1e9 / count if count else 0.0
+        self._sent = 0
+
+    def _begin(self) -> socket.socket:
+        sender = socket.create_connection(("127.0.0.1", self._port), timeout=10)
+        sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sender.sendall(_BEGINNING)
+        sender.setblocking(False)
+        return sender
+
+    def send_due(self, elapsed_ns: int) -> None:
+        """Send the next byte if its time has come."""
+        if not self._interval_ns or self._sent * self._interval_ns > elapsed_ns:
+            return
+        place = self._sent % len(self._senders)
+        self._sent += 1
+        try:
+            self._senders[place].send(b"x")
+        except OSError:
+            self._senders[place].close()
+            self._senders[place] = self._begin()
+
+    def close(self) -> None:
+        """Go."""
+        for sender in self._senders:
+            sender.close()
+
+
 def ask_open_loop(
-    port: int, request: bytes, *, rate: float, seconds: float, connections: int, status: int = 302
+    port: int,
+    request: bytes,
+    *,
+    rate: float,
+    seconds: float,
+    connections: int,
+    status: int = 302,
+    slow_senders: int = 0,
 ) -> Latencies:
     """Ask at a fixed rate and measure.
 
@@ -77,7 +127,9 @@ def ask_open_loop(
         seconds: How long, a second of warm-up included.
         connections: Kept open; each asks in its turn, behind its own unanswered requests if there are any.
         status: Of every answer.
+        slow_senders: Connections besides, each of which sends a header a byte a second.
     """
+    slow = _SlowSenders(port, slow_senders)
     opened = [_connect(port, request, status) for _ in range(connections)]
     size = opened[0][1]
     sockets = [connection for connection, _ in opened]
@@ -111,6 +163,7 @@ def ask_open_loop(
                 raise ConnectionError("the server does not read")
             waiting[place].append(at)
             sent += 1
+        slow.send_due(now - began)
         for descriptor, _ in poll.poll(0):
             place = by_descriptor[descriptor]
             size_read = sockets[place].recv_into(buffer)
@@ -123,6 +176,7 @@ def ask_open_loop(
             answered += whole
     for connection in sockets:
         connection.close()
+    slow.close()
     skipped = min(int(rate * _WARM_UP_S), answered)
     measured = np.sort(np.array(took[skipped:], np.int64)) / 1000
     if not len(measured):
@@ -150,6 +204,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--status", type=int, default=302, help="of every answer")
+    parser.add_argument("--slow-senders", type=int, default=0, help="connections that send a byte a second meanwhile")
     parser.add_argument("request", help="all of one request, or @ and the name of a file with it")
     options = parser.parse_args()
     given: str = options.request
@@ -160,6 +215,7 @@ def main() -> int:
         seconds=options.seconds,
         connections=options.connections,
         status=options.status,
+        slow_senders=options.slow_senders,
     )
     print(json.dumps(found._asdict()))
     return 0

@@ -263,10 +263,13 @@ def _rates(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float
     return one, other, one / other
 
 
-def _ask_open_loop(bench: Workbench, port: int, *, rate: float, seconds: int, core: int) -> dict[str, Any]:
+def _ask_open_loop(
+    bench: Workbench, port: int, *, rate: float, seconds: int, core: int, slow_senders: int = 0
+) -> dict[str, Any]:
     lines = (f"GET {PATH} HTTP/1.1", f"Host: 127.0.0.1:{port}", *HEADERS, "", "")
     command = [sys.executable, "-m", "benchmarks.open_loop", "--port", str(port), "--rate", str(rate)]
-    command += ["--seconds", str(seconds), "--connections", str(CONNECTIONS), "\r\n".join(lines)]
+    command += ["--seconds", str(seconds), "--connections", str(CONNECTIONS), "--slow-senders", str(slow_senders)]
+    command.append("\r\n".join(lines))
     found: dict[str, Any] = json.loads(bench.run(command, core=core))
     if found["answered"] != found["asked"]:
         raise WrongResult(f"{found['asked'] - found['answered']} requests of the open loop were not answered")
@@ -274,12 +277,10 @@ def _ask_open_loop(bench: Workbench, port: int, *, rate: float, seconds: int, co
 
 
 @contextlib.contextmanager
-def _crowd(bench: Workbench, port: int, *, count: int, slow: bool, core: int) -> Iterator[None]:
-    """Have some thousand connections be there meanwhile."""
+def _crowd(bench: Workbench, port: int, *, count: int, core: int) -> Iterator[None]:
+    """Have some thousand idle connections be there meanwhile."""
     command = [sys.executable, "-m", "benchmarks.crowd", "--port", str(port), "--count", str(count)]
-    crowd = bench.start(
-        [*command, "--slow"] if slow else command, core=core, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    crowd = bench.start(command, core=core, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     if crowd.stdout is None or crowd.stdin is None or crowd.stdout.readline() != "ready\n":
         raise WrongResult("the crowd did not come")
     try:
@@ -294,15 +295,14 @@ def _with_crowds(
 ) -> dict[str, Any]:
     """Measure what connections cost that do next to nothing."""
     before = resident_mib(tracker.pid)
-    with _crowd(bench, tracker.port, count=IDLE, slow=False, core=core):
+    with _crowd(bench, tracker.port, count=IDLE, core=core):
         idle = resident_mib(tracker.pid) - before
     tracker.account(IDLE, in_flight=0)
-    # nginx beside the same crowd tells how much of it is the client's, which shares its core with the crowd.
-    found: dict[tuple[int, bool], list[float]] = {}
+    # nginx with the same senders tells how much of it is the client's, which sends for them too.
+    found: dict[tuple[int, int], list[float]] = {}
     for _ in range(rounds):
-        for port, slow in itertools.product((tracker.port, nginx_port), (False, True)):
-            with _crowd(bench, port, count=SLOW, slow=True, core=core) if slow else contextlib.nullcontext():
-                run = _ask_open_loop(bench, port, rate=rate, seconds=seconds, core=core)
+        for port, slow in itertools.product((tracker.port, nginx_port), (0, SLOW)):
+            run = _ask_open_loop(bench, port, rate=rate, seconds=seconds, core=core, slow_senders=slow)
             if port == tracker.port:
                 tracker.account(run["answered"], in_flight=0)
             found.setdefault((port, slow), []).append(run["p99_us"])
