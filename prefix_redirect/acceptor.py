@@ -163,7 +163,10 @@ class _Lobby:
         reply = tracker.replies.get(said) if guest.is_greeted and guest.host is not None else None
         if reply is not None and reply.closes and guest.host is not None:
             guest.answer = tracker.answer(reply, tracker.clients.of_host(guest.host))
-            # Closing the descriptor takes it out of the epoll; no other process has it.
+            # Closed at the end of this turn, which takes it out of the epoll: no other process has it. But where its
+            # answer waits for a sync, it may have more to say before.
+            if tracker.turns.holds_answers:
+                self._epoll.unregister(guest.descriptor)
             tracker.turns.join(guest)
             return
         self._epoll.unregister(guest.descriptor)

@@ -80,7 +80,8 @@ class Turns:
         self._call_soon = loop.call_soon
         self._now_us = clock.now_us
         self._writer = writer
-        self._holds_answers = holds_answers
+        self.holds_answers: Final = holds_answers
+        """Whether answers wait for the sync of their hits."""
         self._answering: list[Answering] = []
         self._held: list[_Held] = []
         self._begun_s = 0.0
@@ -129,7 +130,7 @@ class Turns:
         self._answering = []
         writer = self._writer
         writer.write_turn()
-        if self._holds_answers and (writer.is_dirty or self._sync is not None):
+        if self.holds_answers and (writer.is_dirty or self._sync is not None):
             self._held += [(connection, connection.take_answers(), self._begun_s) for connection in answering]
             self.start_sync()
             return

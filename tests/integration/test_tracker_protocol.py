@@ -7,8 +7,10 @@ import contextlib
 import errno
 import re
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -272,6 +274,48 @@ def test_with_sync_always_answers_wait_for_the_sync_of_their_hits(tmp_path: Path
         assert len(hits) == totals.recorded == 5
 
     run(main())
+
+
+def test_a_client_that_goes_on_while_its_last_answer_waits_for_the_sync_disturbs_nobody(tmp_path: Path) -> None:
+    close = b"GET /e/cdn.example.com/a.mp3 HTTP/1.1\r\nConnection: close\r\n\r\n"
+
+    class HeldDisk(OsDisk):
+        """A disk whose syncs wait until they are let go."""
+
+        def __init__(self) -> None:
+            self.is_free = threading.Event()
+            self.is_free.set()
+
+        def sync(self, descriptor: int) -> None:
+            assert self.is_free.wait(20)
+            super().sync(descriptor)
+
+    faults: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+        disk = HeldDisk()
+        async with serving(tmp_path, disk=disk, sync=SyncMode.ALWAYS) as (tracker, port):
+            # Its request is known from here on, so that the next one to ask gets its answer at the door.
+            assert (await ask_in_pieces(port, (close,))).count(b" 302 ") == 1
+            disk.is_free.clear()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(close)
+            await until(lambda: tracker.writer.totals.recorded == 2)
+            writer.write(b"more")
+            writer.write_eof()
+            other = await asyncio.open_connection("127.0.0.1", port)
+            other[1].write(REQUEST)
+            await until(lambda: tracker.writer.totals.recorded == 3)
+            disk.is_free.set()
+            assert (await other[0].readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 302 ")
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+            for one in (writer, other[1]):
+                one.close()
+
+    run(main())
+    assert faults == []
 
 
 def test_hits_are_in_the_spool_before_their_answers_leave(tmp_path: Path) -> None:
