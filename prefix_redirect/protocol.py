@@ -167,7 +167,7 @@ class TrackerProtocol(asyncio.Protocol):
                 if reply is not None:
                     self._answer(reply, client)
                     data = b""
-                elif data.count(_END, 0, len(data) - len(_END)):
+                else:
                     data = self._answer_known(data)
                 if not data:
                     self.idle_since_s = turns.now_s
@@ -198,7 +198,7 @@ class TrackerProtocol(asyncio.Protocol):
             self.deadline_s = (turns.now_s if turns.is_begun else tracker.loop.time()) + tracker.limits.header_s
 
     def _answer_known(self, data: bytes) -> bytes:
-        """Answer the known requests with which several begin that came at once; return what is left to be read.
+        """Answer the known requests that begin what came at once; return what is left to be read.
 
         Where a core was taken from us for a moment, whoever asks without waiting for answers has asked several times
         meanwhile. Read one by one by the parser, those requests would have all others wait for as long again.
@@ -206,6 +206,7 @@ class TrackerProtocol(asyncio.Protocol):
         get = self._tracker.replies.get
         at = 0
         while at < len(data) and self._state is _OPEN:
+            # Where no end is found this is next to nothing, which is never known.
             end = data.find(_END, at) + len(_END)
             reply = get(data[at:end])
             if reply is None:

@@ -297,7 +297,7 @@ def test_a_client_that_goes_on_while_its_last_answer_waits_for_the_sync_disturbs
         disk = HeldDisk()
         async with serving(tmp_path, disk=disk, sync=SyncMode.ALWAYS) as (tracker, port):
             # Its request is known from here on, so that the next one to ask gets its answer at the door.
-            assert (await ask_in_pieces(port, (close,))).count(b" 302 ") == 1
+            assert (await ask_in_pieces(tracker, port, (close,))).count(b" 302 ") == 1
             disk.is_free.clear()
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(close)
@@ -355,11 +355,25 @@ def undated(answers: bytes) -> bytes:
     return re.sub(rb"Date: [^\r]*\r\n", b"", answers)
 
 
-async def ask_in_pieces(port: int, pieces: Sequence[bytes]) -> bytes:
+async def ask_in_pieces(tracker: Tracker, port: int, pieces: Sequence[bytes]) -> bytes:
+    """Send pieces, each once the one before has been read: what is whole of it was answered, the rest has begun."""
+
+    def answered() -> int:
+        return tracker.writer.totals.answered + sum(tracker.recorder.others.values())
+
+    async def answered_more(than: int) -> None:
+        await until(lambda: answered() > than)
+
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for piece in pieces:
+    *before_last, last = pieces
+    for piece in before_last:
+        before = answered()
         writer.write(piece)
-        await asyncio.sleep(0.01)
+        if b"\r\n\r\n" in piece:
+            await answered_more(before)
+        else:
+            await until(lambda: any(not one.is_idle for one in tracker.connections))
+    writer.write(last)
     answers = await everything(reader)
     writer.close()
     return undated(answers)
@@ -377,11 +391,11 @@ def test_requests_that_come_at_once_are_answered_like_those_that_come_one_by_one
         async with serving(tmp_path) as (tracker, port):
             if not is_known:
                 tracker.replies = Replies(most=0)
-            one_by_one = await ask_in_pieces(port, (*KINDS, last))
+            one_by_one = await ask_in_pieces(tracker, port, (*KINDS, last))
             assert bool(len(tracker.replies)) is is_known
-            assert await ask_in_pieces(port, (at_once,)) == one_by_one
+            assert await ask_in_pieces(tracker, port, (at_once,)) == one_by_one
             for cut in cuts:
-                assert await ask_in_pieces(port, (at_once[:cut], at_once[cut:])) == one_by_one
+                assert await ask_in_pieces(tracker, port, (at_once[:cut], at_once[cut:])) == one_by_one
 
     run(main())
     hits = [msgspec.structs.replace(hit, at_us=0) for hit in read_spool(tmp_path / "spool")[0]]
@@ -394,9 +408,9 @@ def test_nothing_is_answered_or_recorded_behind_a_known_request_that_closes(tmp_
     close = b"GET /e/cdn.example.com/a.mp3 HTTP/1.1\r\nConnection: close\r\n\r\n"
 
     async def main() -> None:
-        async with serving(tmp_path) as (_, port):
+        async with serving(tmp_path) as (tracker, port):
             for pieces in ((REQUEST, close), (REQUEST + close + REQUEST * 2,)):
-                answers = await ask_in_pieces(port, pieces)
+                answers = await ask_in_pieces(tracker, port, pieces)
                 assert answers.count(b"HTTP/1.1 302 ") == 2
                 assert answers.count(b"Connection: close") == 1
 
@@ -406,28 +420,17 @@ def test_nothing_is_answered_or_recorded_behind_a_known_request_that_closes(tmp_
 
 @pytest.mark.parametrize("sync", list(SyncMode))
 def test_what_is_known_by_its_bytes_is_answered_and_recorded_as_ever(tmp_path: Path, sync: SyncMode) -> None:
-    async def ask(port: int, requests: tuple[bytes, ...], last: bytes) -> bytes:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for request in requests:
-            writer.write(request)
-            # Each by itself: only a request that comes alone can be known.
-            await asyncio.sleep(0.01)
-        writer.write(last)
-        answers = await everything(reader)
-        writer.close()
-        return undated(answers)
-
     redirects: list[int] = []
 
     async def main() -> None:
         async with serving(tmp_path, sync=sync) as (tracker, port):
             for last in LAST_KINDS:
-                unknown = await ask(port, KINDS, last)
+                unknown = await ask_in_pieces(tracker, port, (*KINDS, last))
                 assert unknown.count(b"HTTP/1.1 ") == len(KINDS) + 2
-                assert await ask(port, KINDS, last) == unknown
-                alone = await ask(port, (), last)
+                assert await ask_in_pieces(tracker, port, (*KINDS, last)) == unknown
+                alone = await ask_in_pieces(tracker, port, (last,))
                 assert unknown.endswith(alone)
-                assert await ask(port, (), last) == alone
+                assert await ask_in_pieces(tracker, port, (last,)) == alone
                 redirects.extend(answers.count(b" 302 ") for answers in (unknown, alone))
             # All but those that came as two, or were refused.
             assert len(tracker.replies) == len(KINDS) - 1 + len(LAST_KINDS) - 1
