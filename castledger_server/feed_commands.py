@@ -110,7 +110,8 @@ def rewrite(feed: str, *, public_url: str, settings: FeedSettings, say: Callable
         if not is_ours:
             without += 1
             say(f"warning: {url} could not be given the prefix: the feed is not well-formed there")
-    say(f"{has - had} enclosures were given the prefix, {had} had it already")
+    given = has - had
+    say(f"{given} {'enclosure was' if given == 1 else 'enclosures were'} given the prefix, {had} had it already")
     if not has and not without:
         say("warning: there is no enclosure in this feed")
     for warning in before.warnings:
