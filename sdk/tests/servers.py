@@ -91,7 +91,9 @@ def serve_installation() -> Iterator[Installation]:
         "--collector-port=0",
         f"--ready-file={ready}",
     ]
-    up = subprocess.Popen([_SERVER, "up", *options], env=ENVIRON, stdout=subprocess.DEVNULL)
+    # Whatever else runs meanwhile, another test's `up` among it, may have the usual ports of health and metrics.
+    environ = ENVIRON | {"CASTLEDGER_ADMIN_PORTS": "tracker=0,api=0,ingest=0,collector=0"}
+    up = subprocess.Popen([_SERVER, "up", *options], env=environ, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + DEADLINE_S
         while not ready.exists():

@@ -23,6 +23,8 @@ ENVIRON = {
 }
 # Tests look twenty times a second whether something has happened.
 ENVIRON |= {"CASTLEDGER_API_RATE": "600000", "CASTLEDGER_API_BURST": "10000"}
+# Whatever else runs meanwhile, another test's `up` among it, may have the usual ones.
+ENVIRON |= {"CASTLEDGER_ADMIN_PORTS": "tracker=0,api=0,ingest=0,collector=0"}
 
 
 def until(what: Callable[[], bool], why: str) -> None:
