@@ -26,6 +26,8 @@ _MOST_HELD: Final = 16
 """Groups of answers waiting for a sync, above which a connection is not read on."""
 
 _MOST_DISCARDED_BYTES: Final = 4 * 1024 * 1024
+_FEW_PIECES: Final = 3
+"""Pieces of one request, behind which its client is read in the slow lane."""
 _BETWEEN: Final = Stage.BETWEEN
 _END: Final = b"\r\n\r\n"
 _CLOSE: Final = b"Connection: close\r\n"
@@ -77,8 +79,10 @@ class TrackerProtocol(asyncio.Protocol):
         "_held",
         "_is_forwarded",
         "_is_reading",
+        "_is_slow",
         "_last_reply",
         "_out",
+        "_pieces",
         "_proxy_bytes",
         "_reader",
         "_state",
@@ -105,6 +109,8 @@ class TrackerProtocol(asyncio.Protocol):
         self._state = _State.OPEN if is_greeted else _State.GREETING
         self._has_rest = False
         self._is_reading = True
+        self._is_slow = False
+        self._pieces = 0
         self._discarded = 0
         self.is_stuck = False
         """Whether the client leaves its answers unread."""
@@ -121,6 +127,11 @@ class TrackerProtocol(asyncio.Protocol):
     @property
     def _is_between(self) -> bool:
         return self._reader is None or self._reader.stage == Stage.BETWEEN
+
+    @property
+    def is_in_body(self) -> bool:
+        """Whether what comes next belongs to a request's body."""
+        return self._reader is not None and self._reader.stage == Stage.BODY
 
     def as_member(self) -> Member | None:
         """The connection, for another process to go on with; ``None`` while it is in use."""
@@ -144,6 +155,8 @@ class TrackerProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let a client go."""
+        if self._is_slow:
+            self._tracker.slow_lane.leave(self._descriptor)
         self._tracker.leave(self)
 
     def data_received(self, data: bytes) -> None:
@@ -192,10 +205,17 @@ class TrackerProtocol(asyncio.Protocol):
             # The end of a body is answered already: then no turn has begun.
             self.idle_since_s = now_s = turns.now_s if turns.is_begun else tracker.loop.time()
             self.deadline_s = now_s + tracker.limits.idle_s
+            if self._is_slow:
+                self.leave_slow_lane()
             if is_between and self._delivered == 1 and self._last_reply is not None:
                 self._remember(data, self._last_reply)
         elif is_between or self._out:
+            self._pieces = 1
             self.deadline_s = (turns.now_s if turns.is_begun else tracker.loop.time()) + tracker.limits.header_s
+        else:
+            self._pieces += 1
+            if self._pieces == _FEW_PIECES and not self._is_slow:
+                self._take_slow_lane()
 
     def _answer_known(self, data: bytes) -> bytes:
         """Answer the known requests that begin what came at once; return what is left to be read.
@@ -235,7 +255,13 @@ class TrackerProtocol(asyncio.Protocol):
         self.deadline_s = self._tracker.loop.time() + self._tracker.limits.idle_s
         self._read_on(wanted=True)
 
-    # What follows is called by the turn and the sweep.
+    # What follows is called by the slow lane, the turn and the sweep.
+
+    def leave_slow_lane(self) -> None:
+        """Be read by the event loop again."""
+        self._is_slow = False
+        self._tracker.slow_lane.leave(self._descriptor)
+        self._read_on(wanted=True)
 
     def send_turn(self) -> None:
         """Send the answers of this turn, in order: their hits are recorded."""
@@ -386,13 +412,20 @@ class TrackerProtocol(asyncio.Protocol):
         transport = self._transport
         if wanted is self._is_reading or transport.is_closing():
             return
-        if wanted and (self.is_stuck or self._held >= _MOST_HELD):
+        if wanted and (self.is_stuck or self._is_slow or self._held >= _MOST_HELD):
             return
         self._is_reading = wanted
         if wanted:
             transport.resume_reading()
         else:
             transport.pause_reading()
+
+    def _take_slow_lane(self) -> None:
+        if self._transport.is_closing():
+            return
+        self._is_slow = True
+        self._read_on(wanted=False)
+        self._tracker.slow_lane.take(self._descriptor, self)
 
     def _read_proxy_header(self, data: bytes) -> bytes:
         """Return what follows the PROXY header; nothing while it is not whole."""

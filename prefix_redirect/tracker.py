@@ -21,6 +21,7 @@ from prefix_redirect.host_policy import HostPolicy
 from prefix_redirect.recorder import Recorder
 from prefix_redirect.replies import Replies, Reply
 from prefix_redirect.requests import Limits
+from prefix_redirect.slow_lane import SlowLane
 from prefix_redirect.turns import Turns
 
 __all__ = ("OpenConnection", "Tracker")
@@ -95,6 +96,7 @@ class Tracker:
         self.clients = Clients(settings.trusted_proxies)
         self.recorder = Recorder(writer, FloodGuard(0 if is_replay else settings.flood_rate))
         self.turns = Turns(loop, writer, self.clock, holds_answers=settings.sync is SyncMode.ALWAYS)
+        self.slow_lane = SlowLane(loop)
         self.oldest_hit_s = 0.0
         """Age of the oldest hit in the spool, as far as it was looked for."""
         self.connections: dict[OpenConnection, None] = {}

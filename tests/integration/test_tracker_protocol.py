@@ -7,6 +7,7 @@ import contextlib
 import errno
 import re
 import socket
+import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
@@ -99,6 +100,108 @@ def test_a_client_that_dawdles_over_its_headers_is_timed_out(tmp_path: Path, beg
             assert tracker.writer.totals.refused == {408: 1}
             writer.close()
             await until(lambda: not tracker.connections)
+
+    run(main())
+
+
+async def begin_slowly(tracker: Tracker, writer: asyncio.StreamWriter, said: bytes) -> bytes:
+    """Send byte by byte until that is too slow for the tracker; return what is left to be said."""
+    before = len(tracker.slow_lane)
+    while len(tracker.slow_lane) == before:
+        assert said, "all was said and the client does not count as slow"
+        writer.write(said[:1])
+        said = said[1:]
+        await asyncio.sleep(0.001)
+    return said
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Break a connection off."""
+    connection: socket.socket = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+@pytest.mark.parametrize("sync", [SyncMode.INTERVAL, SyncMode.ALWAYS])
+def test_a_client_that_sends_bit_by_bit_is_answered_and_then_read_at_once_again(tmp_path: Path, sync: SyncMode) -> None:
+    async def main() -> None:
+        async with serving(tmp_path, sync=sync) as (tracker, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for _ in range(3):
+                rest = await begin_slowly(tracker, writer, REQUEST)
+                writer.write(rest + REQUEST * 2)
+                for _ in range(3):
+                    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 302 ")
+                assert not len(tracker.slow_lane)
+            writer.close()
+            await until(lambda: not tracker.connections)
+
+    run(main())
+    assert len(read_spool(settings_of(tmp_path).spool_dir)[0]) == 9
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /robots.txt HTTP/1.1\r\nContent-Length: 300\r\n\r\n" + b"b" * 300, 200),
+        (b"POST /e/cdn.example.com/a.mp3 HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody", 405),
+        ("GET /e/cdn.example.com/\N{LATIN SMALL LETTER E WITH ACUTE}.mp3 HTTP/1.1\r\n\r\n".encode(), 302),
+        (b"GET /" + b"e" * 20_000, 414),
+        (b"GET / HTTP/1.1\r\nX-Long: " + b"e" * 200_000, 431),
+        (b"GET nonsense\r\n", 400),
+    ],
+    ids=["body", "post", "raw", "long-line", "long-header", "malformed"],
+)
+def test_what_comes_bit_by_bit_is_read_like_what_comes_at_once(tmp_path: Path, request_: bytes, status: int) -> None:
+    async def main() -> None:
+        async with serving(tmp_path) as (tracker, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for place in range(len(request_)):
+                writer.write(request_[place : place + 1])
+                if place < 100 and not len(tracker.slow_lane):
+                    await asyncio.sleep(0.001)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 %d " % status)
+            writer.close()
+            await until(lambda: not tracker.connections)
+            assert not len(tracker.slow_lane)
+
+    run(main())
+
+
+def test_slow_clients_are_read_however_many_they_are(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(tmp_path) as (tracker, port):
+            crowd = [await asyncio.open_connection("127.0.0.1", port) for _ in range(300)]
+            rests = [await begin_slowly(tracker, writer, REQUEST) for _, writer in crowd]
+            for (_, writer), rest in zip(crowd, rests, strict=True):
+                writer.write(rest)
+            for reader, writer in crowd:
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 302 ")
+                writer.close()
+            await until(lambda: not tracker.connections)
+            assert not len(tracker.slow_lane)
+
+    run(main())
+
+
+@pytest.mark.parametrize("leave", ["close", "reset", "shut", "time"])
+def test_a_slow_client_that_goes_is_let_go(tmp_path: Path, leave: str) -> None:
+    async def main() -> None:
+        limits = SHORT if leave == "time" else Limits()
+        async with serving(tmp_path, limits=limits) as (tracker, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            await begin_slowly(tracker, writer, REQUEST)
+            if leave == "close":
+                writer.close()
+            elif leave == "reset":
+                reset(writer)
+            elif leave == "shut":
+                writer.write_eof()
+            answer = await everything(reader)
+            assert answer.startswith(b"HTTP/1.1 408 ") if leave == "time" else not answer
+            writer.close()
+            await until(lambda: not tracker.connections)
+            assert not len(tracker.slow_lane)
 
     run(main())
 
