@@ -65,7 +65,7 @@ def _processor_s(pid: int) -> float:
     for process in (pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())):
         try:
             fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             # It has just ended, and counts as the first one's from the next look on.
             continue
         used += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
