@@ -18,7 +18,9 @@ _EVERY_S: Final = 0.01
 _AT_ONCE: Final = 256
 """Most clients read in one go; those left over are the first in the next."""
 _PIECE_BYTES: Final = 256
-"""Read of a client at a time: below half a KiB Python needs no ``malloc`` for it, which costs more than the reading."""
+"""Read of a header at a time: below half a KiB Python needs no ``malloc`` for it, which costs more than the reading."""
+_BODY_PIECE_BYTES: Final = 16 * 1024
+"""Read of a body at a time: the largest that is read has come in two thirds of a second."""
 
 
 class SlowSender(Protocol):
@@ -70,21 +72,28 @@ class SlowLane:
         self._epoll.unregister(descriptor)
 
     def _look(self) -> None:
-        for descriptor, _ in self._epoll.poll(0, _AT_ONCE):
-            try:
-                piece = os.read(descriptor, _PIECE_BYTES)
-            except BlockingIOError:
-                continue
-            except OSError:
-                piece = b""
-            sender = self._senders[descriptor]
-            if not piece:
-                # The event loop sees for itself that the client has gone.
-                sender.leave_slow_lane()
-                continue
-            self._unsaid[descriptor] = said = self._unsaid[descriptor] + piece
-            # A part of a header says nothing: to parse it costs more than to read it.
-            if b"\n" in piece or len(said) >= _PIECE_BYTES or sender.is_in_body:
-                self._unsaid[descriptor] = b""
-                sender.data_received(said)
-        self._timer = self._loop.call_later(_EVERY_S, self._look) if self._senders else None
+        try:
+            for descriptor, _ in self._epoll.poll(0, _AT_ONCE):
+                self._read(descriptor)
+        finally:
+            # Whatever went wrong with one of them, the others are read on.
+            self._timer = self._loop.call_later(_EVERY_S, self._look) if self._senders else None
+
+    def _read(self, descriptor: int) -> None:
+        sender = self._senders[descriptor]
+        is_in_body = sender.is_in_body
+        try:
+            piece = os.read(descriptor, _BODY_PIECE_BYTES if is_in_body else _PIECE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            piece = b""
+        if not piece:
+            # The event loop sees for itself that the client has gone.
+            sender.leave_slow_lane()
+            return
+        self._unsaid[descriptor] = said = self._unsaid[descriptor] + piece
+        # A part of a header says nothing: to parse it costs more than to read it.
+        if b"\n" in piece or len(said) >= _PIECE_BYTES or is_in_body:
+            self._unsaid[descriptor] = b""
+            sender.data_received(said)

@@ -145,21 +145,19 @@ def test_a_client_that_sends_bit_by_bit_is_answered_and_then_read_at_once_again(
     [
         (b"GET /robots.txt HTTP/1.1\r\nContent-Length: 300\r\n\r\n" + b"b" * 300, 200),
         (b"POST /e/cdn.example.com/a.mp3 HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody", 405),
+        (b"POST /e/cdn.example.com/a.mp3 HTTP/1.1\r\nContent-Length: 500000\r\n\r\n" + b"b" * 500_000, 405),
         ("GET /e/cdn.example.com/\N{LATIN SMALL LETTER E WITH ACUTE}.mp3 HTTP/1.1\r\n\r\n".encode(), 302),
         (b"GET /" + b"e" * 20_000, 414),
         (b"GET / HTTP/1.1\r\nX-Long: " + b"e" * 200_000, 431),
         (b"GET nonsense\r\n", 400),
     ],
-    ids=["body", "post", "raw", "long-line", "long-header", "malformed"],
+    ids=["body", "post", "long-body", "raw", "long-line", "long-header", "malformed"],
 )
 def test_what_comes_bit_by_bit_is_read_like_what_comes_at_once(tmp_path: Path, request_: bytes, status: int) -> None:
     async def main() -> None:
         async with serving(tmp_path) as (tracker, port):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            for place in range(len(request_)):
-                writer.write(request_[place : place + 1])
-                if place < 100 and not len(tracker.slow_lane):
-                    await asyncio.sleep(0.001)
+            writer.write(await begin_slowly(tracker, writer, request_))
             assert (await reader.readline()).startswith(b"HTTP/1.1 %d " % status)
             writer.close()
             await until(lambda: not tracker.connections)
