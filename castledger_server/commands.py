@@ -127,7 +127,12 @@ def find_public_url(given: str | None, configured: str, data_dir: Path) -> str:
     running = read_running_up(data_dir)
     prefix = running.answers.get("prefix", "") if running is not None else ""
     if not prefix:
-        raise ConfigError(["the tracker's name is not known: give --public-url, or set TRACKER_PUBLIC_URL"])
+        raise ConfigError(
+            [
+                "the tracker's name is not known: give --public-url, set TRACKER_PUBLIC_URL, or name the folder of a"
+                " running `up` by --data-dir"
+            ]
+        )
     return prefix.partition("/e,")[0]
 
 

@@ -111,6 +111,7 @@ async def begin_slowly(tracker: Tracker, writer: asyncio.StreamWriter, said: byt
         assert said, "all was said and the client does not count as slow"
         writer.write(said[:1])
         said = said[1:]
+        # Bytes that come together are one piece; how many pieces it takes is not asked for here.
         await asyncio.sleep(0.001)
     return said
 
