@@ -100,7 +100,8 @@ def fuzz(session: nox.Session) -> None:
     """Send the tracker a million made-up inputs, or as many as are named behind `--`; a million takes 40 minutes."""
     install(session, "test")
     inputs = int(session.posargs[0]) if session.posargs else 1_000_000
-    session.run("pytest", "tests/fuzz", env={"CASTLEDGER_FUZZ_INPUTS": str(inputs // 4)})
+    processes = str(os.cpu_count() or 1)
+    session.run("pytest", "-n", processes, "tests/fuzz", env={"CASTLEDGER_FUZZ_INPUTS": str(inputs // 4)})
     session.log(f"{inputs:,} inputs were tried")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import shutil
 import signal
 import statistics
@@ -31,6 +32,7 @@ __all__ = (
     "WrongResult",
     "host_load",
     "need_program",
+    "pace_ms",
     "peak_mib",
     "processor_s",
     "resident_mib",
@@ -81,7 +83,24 @@ class Comparison(NamedTuple):
             "unit": self.unit,
             "ratio": round(self.ratio, 3),
         }
-        return json.dumps(required | dict(self.more))
+        interpreter = {"python": platform.python_version(), "pace_ms": round(pace_ms(), 1)}
+        return json.dumps(required | interpreter | dict(self.more))
+
+
+def pace_ms() -> float:
+    """Say how many ms a fixed piece of work in plain Python takes here, the least of seven.
+
+    A machine may be slow, or its Python built without optimisation: either moves ratios against programs in C.
+    """
+
+    def once_ms() -> float:
+        began = time.perf_counter()
+        total = 0
+        for number in range(200_000):
+            total += number * number
+        return (time.perf_counter() - began) * 1000
+
+    return min(once_ms() for _ in range(7))
 
 
 def need_program(name: str, *, package: str) -> str:
