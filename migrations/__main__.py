@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from analytics_core.errors import CastledgerError
 from analytics_core.settings import DatabaseSettings, Secret, Service, load_settings
@@ -16,12 +17,19 @@ from migrations.runner import migrate_up, read_status, verify
 __all__ = ("main",)
 
 
+_MOST_NAMED: Final = 10
+"""A new database gets all that there are: nobody reads their names."""
+
+
 async def _up(settings: DatabaseSettings, phase: str | None) -> int:
     applied = await migrate_up(settings, phase=phase)
-    for migration in applied:
-        print(f"applied {migration.version}_{migration.phase}_{migration.slug}")  # noqa: T201
-    if not applied:
+    names = [f"{migration.version}_{migration.phase}_{migration.slug}" for migration in applied]
+    if not names:
         print("nothing to apply: the schema is up to date")  # noqa: T201
+    elif len(names) > _MOST_NAMED:
+        print(f"applied {len(names)} migrations, {names[0]} to {names[-1]}")  # noqa: T201
+    else:
+        print("\n".join(f"applied {name}" for name in names))  # noqa: T201
     return 0
 
 
