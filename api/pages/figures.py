@@ -169,20 +169,16 @@ def _totals(period: Period, rows: Sequence[Row], today_figure: int, began: dt.da
     )
 
 
-def _month_of(period: Period) -> tuple[dt.date, dt.date]:
-    """The days of the period's last UTC month: only inside one can listeners be told apart."""
-    return max(period.first, period.last.replace(day=1)), period.last
-
-
 async def _listeners(conn: Connection, scope: Scope, period: Period, downloads: Sequence[int]) -> ListenerFigure:
-    first, last = _month_of(period)
+    first, last = period.listener_days
     people = await read_listeners(conn, scope, first=first, last=last)
     if people is None:
         start = dt.datetime.combine(first, dt.time(), dt.UTC)
         end = dt.datetime.combine(last + _DAY, dt.time(), dt.UTC)
         found = await count_listeners(conn, scope, [Bucket(start, end)])
         kept = sum(row.downloads for row in found)
-        known = sum(downloads[-((last - first).days + 1) :])
+        begin = (first - period.first).days
+        known = sum(downloads[begin : begin + (last - first).days + 1])
         # The rollup knows downloads whose rows are gone: whose they were cannot be told any more.
         people = sum(row.listeners for row in found) if kept >= known else None
     return ListenerFigure(day_range(first, last), people)

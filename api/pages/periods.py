@@ -53,6 +53,20 @@ class Period(msgspec.Struct, frozen=True, kw_only=True):
         return self.first - dt.timedelta(days=self.days)
 
     @property
+    def listener_days(self) -> tuple[dt.date, dt.date]:
+        """The first and the last of those of its days whose listeners are shown; listeners change with the UTC month.
+
+        Its last month, but at that month's beginning, which hardly anybody has been in yet, the one before: whichever
+        the period has more days of.
+        """
+        begun = max(self.first, self.last.replace(day=1))
+        before = begun - _DAY
+        if before < self.first:
+            return begun, self.last
+        first = max(self.first, before.replace(day=1))
+        return (first, before) if before - first > self.last - begun else (begun, self.last)
+
+    @property
     def query(self) -> str:
         """The period as it stands in an address, without the interval."""
         if self.preset:

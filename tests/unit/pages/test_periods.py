@@ -23,6 +23,32 @@ def test_without_a_word_it_is_the_last_30_days_by_day() -> None:
 
 
 @pytest.mark.parametrize(
+    ("first", "last", "listeners"),
+    [
+        ("2026-11-02", "2026-12-01", ("2026-11-02", "2026-11-30")),
+        ("2026-11-16", "2026-12-15", ("2026-12-01", "2026-12-15")),
+        ("2026-11-17", "2026-12-15", ("2026-12-01", "2026-12-15")),
+        ("2026-11-15", "2026-12-15", ("2026-11-15", "2026-11-30")),
+        ("2025-12-02", "2026-12-01", ("2026-11-01", "2026-11-30")),
+        ("2026-12-01", "2026-12-01", ("2026-12-01", "2026-12-01")),
+        ("2026-12-05", "2026-12-11", ("2026-12-05", "2026-12-11")),
+        ("2026-02-28", "2026-03-01", ("2026-03-01", "2026-03-01")),
+    ],
+)
+def test_listeners_are_those_of_the_month_it_has_more_of(first: str, last: str, listeners: tuple[str, str]) -> None:
+    period = read_period({"first": first, "last": last}, today=dt.date(2026, 12, 20))
+    assert tuple(day.isoformat() for day in period.listener_days) == listeners
+
+
+@given(st.dates(dt.date(2024, 1, 1), TODAY), st.dates(dt.date(2024, 1, 1), TODAY))
+def test_listeners_are_of_one_month_within_it(one: dt.date, other: dt.date) -> None:
+    period = read_period({"first": str(min(one, other)), "last": str(max(one, other))}, today=TODAY)
+    first, last = period.listener_days
+    assert period.first <= first <= last <= period.last
+    assert (first.year, first.month) == (last.year, last.month)
+
+
+@pytest.mark.parametrize(
     ("params", "interval"),
     [
         ({"range": "7"}, Interval.DAY),
