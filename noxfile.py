@@ -101,7 +101,9 @@ def fuzz(session: nox.Session) -> None:
     install(session, "test")
     inputs = int(session.posargs[0]) if session.posargs else 1_000_000
     processes = str(os.cpu_count() or 1)
-    session.run("pytest", "-n", processes, "tests/fuzz", env={"CASTLEDGER_FUZZ_INPUTS": str(inputs // 4)})
+    session.run(
+        "pytest", "-n", processes, "--dist=worksteal", "tests/fuzz", env={"CASTLEDGER_FUZZ_INPUTS": str(inputs // 4)}
+    )
     session.log(f"{inputs:,} inputs were tried")
 
 
