@@ -25,7 +25,16 @@ from typing import Any, Final, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.workbench import CannotMeasure, Comparison, Workbench, WrongResult, host_load, median, run_measurement
+from benchmarks.workbench import (
+    CannotMeasure,
+    Comparison,
+    Workbench,
+    WrongResult,
+    host_load,
+    median,
+    pace_ms,
+    run_measurement,
+)
 
 _KEY: Final = "cl_live_" + "a" * 38
 _SIDES: Final = ("castledger", "posthog")
@@ -78,23 +87,17 @@ def posthogs(url: str, *, queue_size: int) -> Client:
 
 
 def take_quickest_core() -> float:
-    """Have this thread stay on the core that is quickest now, and say how many ms a fixed piece of work took there.
+    """Have this thread stay on the core that is quickest now, and say what :func:`pace_ms` found there.
 
     A virtual core loses up to half of its speed while the other thread of the real one works for somebody else.
     """
 
-    def work_ms() -> float:
-        began = time.perf_counter()
-        for _ in range(3):
-            sorted((number * 7919) % 10_007 for number in range(10_007))
-        return (time.perf_counter() - began) * 1000
-
     if not hasattr(os, "sched_setaffinity"):
-        return work_ms()
+        return pace_ms()
     pace: dict[int, float] = {}
     for core in os.sched_getaffinity(0):
         os.sched_setaffinity(0, {core})
-        pace[core] = work_ms()
+        pace[core] = pace_ms()
     quickest = min(pace, key=lambda core: pace[core])
     os.sched_setaffinity(0, {quickest})
     return pace[quickest]
@@ -109,7 +112,7 @@ def run_side(options: argparse.Namespace) -> dict[str, float]:
     for _ in range(100):
         client.track()
     # The workers' threads are there by now, and stay where they like.
-    pace_ms = take_quickest_core()
+    pace = take_quickest_core()
     clock, track = time.perf_counter_ns, client.track
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     times: list[int] = []
@@ -133,7 +136,7 @@ def run_side(options: argparse.Namespace) -> dict[str, float]:
         "own_us": own_s / options.events * 1e6,
         "processor_us": used_s / options.events * 1e6,
         "events_per_s": options.events / wall_s,
-        "pace_ms": pace_ms,
+        "pace_ms": pace,
     }
 
 
