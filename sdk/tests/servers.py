@@ -116,7 +116,7 @@ def add_show(installation: Installation) -> Podcast:
     with Castledger(installation.api_key, base_url=installation.api_url) as client:
         podcast = client.podcasts.create_from_feed(FEED)
         target = f"{installation.tracker_url}/e,pg={podcast.podcast_guid}/cdn.example.org/e1.mp3"
-        assert httpx.get(target, headers={"User-Agent": "AntennaPod/3.3.2"}).status_code == 302
+        assert httpx.get(target, headers={"User-Agent": "AntennaPod/3.3.2"}, timeout=60).status_code == 302
         deadline = time.monotonic() + DEADLINE_S
         while client.analytics.downloads(podcast_id=podcast.podcast_id).total == 0:
             assert time.monotonic() < deadline, "the hit was not counted"

@@ -167,7 +167,7 @@ def test_up_plays_it_and_a_rule_of_the_operators_own_makes_a_difference(folder: 
         key = {"Authorization": f"Bearer {key_file.read_text().strip()}"}
 
         def counted() -> int:
-            rows = httpx.get(f"{api_url}/api/v1/analytics/downloads", headers=key).json()["data"]
+            rows = httpx.get(f"{api_url}/api/v1/analytics/downloads", headers=key, timeout=60).json()["data"]
             return sum(row["downloads"] for row in rows)
 
         until(lambda: counted() > 50, "what `up --demo` played was not counted")

@@ -53,7 +53,7 @@ class Story:
             said["api_key"], base_url=said["api_url"], collector_url=said["collector_url"], strict=True
         )
         tracker = urlsplit(said["tracker_url"])
-        self.tracker = httpx.Client(base_url=f"http://{tracker.hostname}:{tracker.port}", follow_redirects=False)
+        self.tracker = httpx.Client(base_url=f"http://{tracker.hostname}:{tracker.port}", timeout=60)
         headers = {"Authorization": f"Bearer {said['api_key']}"}
         self.http = httpx.Client(base_url=f"{said['api_url']}/api/v1", headers=headers, timeout=30)
         added = self.http.post("/podcasts", content=own_feed(), headers={"Content-Type": "application/rss+xml"})
@@ -221,7 +221,7 @@ def test_from_the_order_to_the_report(story: Story) -> None:
     assert made.status == "ready", made.error
     content = client.reports.download(made.report_id)
     shared = client.reports.share(made.report_id, expires_at=midnight + dt.timedelta(days=3))
-    with httpx.Client() as anybody:
+    with httpx.Client(timeout=60) as anybody:
         opened = anybody.get(f"{story.http.base_url}shared/{shared.token}", params={"download": "1"})
         assert (opened.status_code, opened.content) == (200, content)
         assert shared.url is not None

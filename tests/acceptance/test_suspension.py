@@ -42,7 +42,7 @@ def test_the_tracker_redirects_and_records_and_the_api_writes_nothing(said: dict
 
             def play(first: int, count: int) -> None:
                 at = f"http://{tracker.hostname}:{tracker.port}"
-                with httpx.Client(base_url=at, headers={"User-Agent": _PLAYER}, follow_redirects=False) as player:
+                with httpx.Client(base_url=at, headers={"User-Agent": _PLAYER}, timeout=60) as player:
                     for number in range(first, first + count):
                         answer = player.get(enclosure, headers={"User-Agent": f"{_PLAYER} {number}"})
                         assert (answer.status_code, answer.headers["location"][:24]) == (

@@ -34,7 +34,7 @@ def start(folder: Path) -> Iterator[Callable[[], Up]]:
 def _play(said: dict[str, str], path: str, *, first: int, count: int) -> None:
     """Have as many listeners ask for an episode."""
     tracker = urlsplit(said["tracker_url"])
-    with httpx.Client(base_url=f"http://{tracker.hostname}:{tracker.port}", follow_redirects=False) as player:
+    with httpx.Client(base_url=f"http://{tracker.hostname}:{tracker.port}", timeout=60) as player:
         for number in range(first, first + count):
             answer = player.get(path, headers={"User-Agent": f"{_AGENT} {number}"})
             assert answer.status_code == 302

@@ -47,7 +47,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 async def use_api(url: str, key: str, hit_id: str) -> None:
     """Send what has canaries in all places, some of it wrong."""
     headers = {"User-Agent": AGENT, "X-Forwarded-For": ADDRESS, "Referer": f"https://{TOKEN}.example/"}
-    async with httpx.AsyncClient(base_url=f"{url}/api/v1", headers=headers) as client:
+    async with httpx.AsyncClient(base_url=f"{url}/api/v1", headers=headers, timeout=60) as client:
         good = {"Authorization": f"Bearer {key}"}
         assert (await client.get("/podcasts", headers={"Authorization": f"Bearer {TOKEN}"})).status_code == 401
         assert (await client.get("/podcasts", headers=good, params={"cursor": TOKEN})).status_code == 422
@@ -87,7 +87,7 @@ async def test_no_service_logs_who_asked_or_for_what(database: DatabaseSettings,
                 for name, path in logs.items()
             }
             url = f"http://127.0.0.1:{ports['api']['port']}"
-            async with httpx.AsyncClient(base_url=url) as http:
+            async with httpx.AsyncClient(base_url=url, timeout=60) as http:
                 sent = {"Authorization": f"Bearer {key}", "Content-Type": "application/rss+xml"}
                 podcast = (await http.post("/api/v1/podcasts", headers=sent, content=make_feed())).json()
             with Connection(ports["prefix_redirect"]["port"]) as connection:

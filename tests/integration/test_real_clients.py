@@ -162,7 +162,7 @@ def test_a_name_with_spaces_that_is_sent_raw_is_found(site: Site) -> None:
         connection.send(f"GET {path} HTTP/1.1\r\n\r\n".encode())
         answer = connection.read()
     assert answer is not None
-    assert httpx.get(answer.headers["Location"], trust_env=False).content == AUDIO
+    assert httpx.get(answer.headers["Location"], trust_env=False, timeout=60).content == AUDIO
 
 
 def test_wget_downloads_and_goes_on_where_it_was_cut_off(site: Site, tmp_path: Path) -> None:
@@ -178,10 +178,10 @@ def test_wget_downloads_and_goes_on_where_it_was_cut_off(site: Site, tmp_path: P
 
 
 def test_httpx_downloads_over_one_connection_and_many(site: Site) -> None:
-    with httpx.Client(follow_redirects=True, trust_env=False) as client:
+    with httpx.Client(follow_redirects=True, trust_env=False, timeout=60) as client:
         for name in NAMES * 2:
             assert client.get(site.url(name)).content == AUDIO
-    assert httpx.get(site.url(), follow_redirects=True, trust_env=False).content == AUDIO
+    assert httpx.get(site.url(), follow_redirects=True, trust_env=False, timeout=60).content == AUDIO
     assert len(site.hits()) == 5
 
 

@@ -29,12 +29,12 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_the_process_answers_and_ends_in_order(database: DatabaseSettings, tmp_path: Path) -> None:
     key = make_owner_key(database)
     with start(tmp_path, DATABASE_URL=str(database.url)) as running:
-        assert httpx.get(f"{running.url}/api/v1/health").json() == {"status": "up"}
-        answer = httpx.get(f"{running.url}/api/v1/podcasts", headers={"Authorization": f"Bearer {key}"})
+        assert httpx.get(f"{running.url}/api/v1/health", timeout=60).json() == {"status": "up"}
+        answer = httpx.get(f"{running.url}/api/v1/podcasts", headers={"Authorization": f"Bearer {key}"}, timeout=60)
         assert answer.json() == {"data": [], "next_cursor": None}
-        assert httpx.get(f"{running.url}/api/v1/podcasts").status_code == 401
-        assert httpx.get(f"{running.admin_url}/health/ready").json() == {"ready": True, "not_ready": []}
-        metrics = httpx.get(f"{running.admin_url}/metrics").text
+        assert httpx.get(f"{running.url}/api/v1/podcasts", timeout=60).status_code == 401
+        assert httpx.get(f"{running.admin_url}/health/ready", timeout=60).json() == {"ready": True, "not_ready": []}
+        metrics = httpx.get(f"{running.admin_url}/metrics", timeout=60).text
         assert 'castledger_api_requests_total{method="GET",route="/api/v1/health",status="200"} 1.0' in metrics
         running.process.send_signal(signal.SIGTERM)
         _, errors = running.process.communicate(timeout=20)
@@ -46,11 +46,11 @@ def test_the_process_answers_and_ends_in_order(database: DatabaseSettings, tmp_p
 
 def test_it_starts_without_a_database_and_says_so(tmp_path: Path) -> None:
     with start(tmp_path, DATABASE_URL="postgresql://nobody@127.0.0.1:1/none") as running:
-        answer = httpx.get(f"{running.url}/api/v1/health")
+        answer = httpx.get(f"{running.url}/api/v1/health", timeout=60)
         assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
         assert int(answer.headers["retry-after"]) > 0
-        assert httpx.get(f"{running.admin_url}/health/live").status_code == 200
-        ready = httpx.get(f"{running.admin_url}/health/ready")
+        assert httpx.get(f"{running.admin_url}/health/live", timeout=60).status_code == 200
+        ready = httpx.get(f"{running.admin_url}/health/ready", timeout=60)
         assert (ready.status_code, ready.json()["not_ready"]) == (503, ["the database does not answer"])
         running.process.send_signal(signal.SIGINT)
         running.process.communicate(timeout=20)
@@ -78,7 +78,7 @@ def test_a_request_on_its_way_is_answered_before_the_end(database: DatabaseSetti
             f"{running.url}/api/v1/podcasts",
             json={"feed_url": feed_url},
             headers={"Authorization": f"Bearer {key}"},
-            timeout=20,
+            timeout=60,
         )
         statuses.append(answer.status_code)
 

@@ -268,6 +268,7 @@ def test_a_body_that_says_no_length_is_bounded_as_well(collector: CollectorProce
         content=chunks(),
         headers={"Authorization": f"Bearer {keys.secret}", "Content-Type": "application/json"},
         trust_env=False,
+        timeout=60,
     )
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
 
