@@ -100,6 +100,17 @@ def postgres() -> Iterator[Server]:
         own.stop()
 
 
+_END = """
+do $$ begin
+    loop
+        perform pg_terminate_backend(pid) from pg_stat_activity where datname = '{}';
+        exit when not found;
+        perform pg_sleep(0.05);
+        perform pg_stat_clear_snapshot();
+    end loop;
+end $$"""
+
+
 async def _admin(server: Server, *statements: str, user: str = LOGIN, database: str = "postgres") -> None:
     conn = await asyncpg.connect(server.url(database, user=user))
     try:
@@ -115,6 +126,10 @@ def template(postgres: Server, storage: Storage) -> Iterator[str]:
     name = f"template_{os.getpid()}"
     asyncio.run(_admin(postgres, f"create database {name}"))
     asyncio.run(migrate_up(DatabaseSettings(url=Secret(postgres.url(name)), storage=storage)))
+    # A database that somebody is in cannot be copied, and TimescaleDB's own workers come into each that lets them.
+    asyncio.run(
+        _admin(postgres, f"alter database {name} with allow_connections false", _END.format(name), user="postgres")
+    )
     yield name
     asyncio.run(_admin(postgres, f"drop database {name} with (force)"))
 
