@@ -13,6 +13,7 @@ import asyncpg
 import msgspec
 from asyncpg.pool import PoolConnectionProxy
 
+from analytics_core.db.send_buffers import WritingConnection
 from analytics_core.errors import ConfigError, Unavailable
 from analytics_core.ids import TenantId, TenantNo
 from analytics_core.quotas import quota_exceeded
@@ -152,6 +153,7 @@ async def connect(
             str(settings.url),
             server_settings=_session_settings(role, application_name),
             timeout=_TIMEOUT_S,
+            connection_class=WritingConnection,
         )
         try:
             await _init(conn)
@@ -193,7 +195,7 @@ async def open_pool(
             server_settings=_session_settings(role, application_name)
             | ({"default_transaction_read_only": "on"} if only_reads else {}),
             timeout=_TIMEOUT_S,
-            connection_class=ReadingConnection if only_reads else asyncpg.Connection,
+            connection_class=ReadingConnection if only_reads else WritingConnection,
             init=_init,
             reset=_keep,
         )
