@@ -88,7 +88,9 @@ def postgres() -> Iterator[Server]:
     if given:
         server = GivenServer(given)
         made = f"do $$ begin create role {login}; exception when duplicate_object then null; end $$"
-        asyncio.run(_admin(server, made, f"alter role {LOGIN} password '{server.password}'", user="postgres"))
+        # Several processes come at once; PostgreSQL refuses two that change one role at the same time.
+        alone = "select pg_advisory_lock(hashtext('the login of tests'))"
+        asyncio.run(_admin(server, alone, made, f"alter role {LOGIN} password '{server.password}'", user="postgres"))
         yield server
         return
     own = TestServer()
