@@ -17,7 +17,7 @@ import uvloop
 
 from analytics_core.clock import SystemClock
 from analytics_core.db.pool import connection, open_pool
-from analytics_core.memory import settle_memory
+from analytics_core.memory import settle_memory, share_one_arena
 from analytics_core.roles import Role
 from analytics_core.settings import Service, load_settings
 from benchmarks.workbench import peak_mib, resident_mib
@@ -73,6 +73,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="ship_spool", description=__doc__)
     parser.add_argument("--rollups", action="store_true", help="bring rollups up to date afterwards, timed apart")
     options = parser.parse_args()
+    share_one_arena()
     settle_memory()
     print(json.dumps(uvloop.run(_ship(rollups=options.rollups))))
     return 0

@@ -16,7 +16,7 @@ import uvloop
 
 from analytics_core.errors import ConfigError, Unavailable
 from analytics_core.logs import write_json_logs
-from analytics_core.memory import settle_memory
+from analytics_core.memory import settle_memory, share_one_arena
 from analytics_core.settings import Service, Settings, load_settings
 from ingest.app import run_ingest
 
@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_json_logs("ingest", level=settings.log_level, stream=sys.stderr)
         # The client names every address that it fetches, at a level at which operators want to hear other things.
         logging.getLogger("httpx").setLevel(logging.WARNING)
+        share_one_arena()
         settle_memory()
         # It feeds COPY faster than asyncio's own loop while another thread judges (docs/performance.md).
         uvloop.run(_run(settings, arguments))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import datetime as dt
-import gc
 import logging
 import sys
 import time
@@ -31,6 +29,7 @@ from analytics_core.db.rollups import count_marks
 from analytics_core.db.transfers import settle_claims
 from analytics_core.errors import ConfigError, Unavailable
 from analytics_core.mailers import open_mailer
+from analytics_core.memory import give_memory_back
 from analytics_core.roles import Role
 from analytics_core.settings import Settings
 from analytics_core.shared_addresses import WARN_DAYS, describe_due
@@ -80,14 +79,6 @@ _MANY_MORE_HITS: Final = 1_000_000
 _NOT_MIGRATED: Final = "DATABASE_URL: the schema is not there; run `castledger migrate up`"
 
 _log = logging.getLogger("castledger.ingest")
-
-
-def _give_memory_back() -> None:
-    """Hand what large batches have used back to the system: glibc keeps it, on a machine that has little."""
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _versions(places: PlaceSources) -> tuple[str, str, str]:
@@ -182,7 +173,7 @@ class Ingest:
         is_idle = shipped.caught_up and not shipped.moved
         if self._landed >= (_MANY_HITS if is_idle else _MANY_MORE_HITS):
             self._landed = 0
-            _give_memory_back()
+            give_memory_back()
         return _SCAN_S if is_idle else 0.0
 
     async def ship_events(self) -> float:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import datetime as dt
-import functools
-import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, LiteralString
@@ -23,14 +22,12 @@ from analytics_core.db.hits import (
     HitRows,
     HitSource,
     add_marks,
-    copy_downloads,
     copy_hits,
     encode_hits,
     ensure_partitions,
     find_partitions,
     lock_finality,
     note_days,
-    read_download_keys,
     upsert_downloads,
 )
 from analytics_core.db.ledger import Entry, add_entries
@@ -46,11 +43,12 @@ from analytics_core.verdicts import NO_VERDICT, Verdict
 from ingest.batches import Batch, Texts, distinct
 from ingest.bookkeeping import book_judged
 from ingest.day_profiles import judge_by_days
+from ingest.merging import learn_days, merge_days, sort_out
 from ingest.metrics import Metrics
 from ingest.pipeline import MAX_TARGET_CHARS, Judged
 from ingest.sieve import Places, Refusal, Sieve, describe, is_refusal
 from ingest.winners import pick_winners
-from ingest.written_keys import MOST_KEYS, WrittenKeys
+from ingest.written_keys import WrittenKeys
 
 __all__ = (
     "CUTOFF_SOURCE",
@@ -122,36 +120,23 @@ def _replaced(hits: HitColumns, sources: Mapping[PodcastDay, HitSource]) -> npt.
     return found
 
 
-async def _merge_day(conn: Connection, downloads: Downloads, written: WrittenKeys, partition: str | None) -> Downloads:
-    """Write those of one day's downloads that are not there yet; return those that have to be merged."""
-    day = int(downloads.day[0])
-    keys = written.of_day(day)
-    if keys is None:
-        if not written.is_worth_reading(day, len(downloads)):
-            return downloads
-        keys = written.begin(day)
-        await read_download_keys(conn, _EPOCH + dt.timedelta(days=day), limit=MOST_KEYS, take=keys.add)
-    is_there = keys.holds(downloads.episode_no, downloads.listener_key)
-    new = downloads.select(~is_there)
-    if not await copy_downloads(conn, new, partition=partition):
-        # Another process writes to this day.
-        written.forget(day)
-        return downloads
-    keys.add(new.episode_no, new.listener_key)
-    return downloads.select(is_there)
-
-
-async def _merge(conn: Connection, downloads: Downloads, written: WrittenKeys | None, partition: str | None) -> None:
-    """Merge downloads into the stored ones; *partition* is that of all their days, if they have one."""
-    if written is None or not len(downloads):
+async def _copy(
+    conn: Connection, rows: HitRows, downloads: Downloads, written: WrittenKeys | None, partitions: DayPartitions
+) -> None:
+    """Write hits, laid out, and the downloads that they make."""
+    if written is None:
+        await copy_hits(conn, rows, partition=partitions.hits)
         await upsert_downloads(conn, downloads)
         return
-    starts = np.flatnonzero(np.diff(downloads.day, prepend=-1))
-    left = [
-        await _merge_day(conn, downloads.select(slice(start, end)), written, partition)
-        for start, end in itertools.pairwise([*starts.tolist(), len(downloads)])
-    ]
-    await upsert_downloads(conn, functools.reduce(HitColumns.followed_by, left))
+    await learn_days(conn, downloads, written)
+    # PostgreSQL takes some time for the hits, and nothing for downloads that are not sorted out yet.
+    sorting = asyncio.create_task(asyncio.to_thread(sort_out, downloads, written))
+    try:
+        await copy_hits(conn, rows, partition=partitions.hits)
+    except BaseException:
+        sorting.cancel()
+        raise
+    await merge_days(conn, await sorting, written, partitions.downloads)
 
 
 async def write_hits(
@@ -200,9 +185,8 @@ async def write_hits(
         hits = dataclasses.replace(hits, flags=hits.flags | np.where(replaced, int(HitFlag.REPLACED), 0))
         winners = rows = None
     partitions = await find_partitions(conn, *days) if len(days) == 1 else DayPartitions()
-    await copy_hits(conn, encode_hits(hits) if rows is None else rows, partition=partitions.hits)
     downloads = pick_winners(hits) if winners is None else winners
-    await _merge(conn, downloads, written, partitions.downloads)
+    await _copy(conn, encode_hits(hits) if rows is None else rows, downloads, written, partitions)
     await add_marks(conn, downloads)
     return hits
 

@@ -32,6 +32,7 @@ __all__ = (
     "add_marks",
     "copy_downloads",
     "copy_hits",
+    "encode_downloads",
     "encode_hits",
     "ensure_partitions",
     "find_partitions",
@@ -407,22 +408,31 @@ async def upsert_downloads(conn: Connection, downloads: Downloads) -> None:
     await conn.execute(_UPSERT)
 
 
-async def copy_downloads(conn: Connection, downloads: Downloads, *, partition: str | None = None) -> bool:
+def encode_downloads(downloads: Downloads) -> HitRows:
+    """Lay downloads out as they are copied: eligible hits, one a key, sorted by key.
+
+    Raises:
+        OverflowError: A number does not fit into its column.
+    """
+    return _DOWNLOADS.encode({**downloads.as_mapping(), "day": downloads.day})
+
+
+async def copy_downloads(conn: Connection, rows: HitRows, *, partition: str | None = None) -> bool:
     """Write downloads that are probably not there yet.
 
     Args:
         conn: In a transaction; what is done here is undone alone when it fails.
-        downloads: Eligible hits, one a key, sorted by key.
+        rows: Laid out by :func:`encode_downloads`.
         partition: That of all their days, if they have one.
 
     Returns:
         Whether they were written: not one of them was there.
     """
-    if not len(downloads):
+    if not len(rows):
         return True
     try:
         async with conn.transaction():
-            await _DOWNLOADS.copy(conn, {**downloads.as_mapping(), "day": downloads.day}, partition=partition)
+            await _DOWNLOADS.send(conn, rows, partition=partition)
     except asyncpg.UniqueViolationError:
         return False
     return True

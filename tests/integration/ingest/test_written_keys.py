@@ -17,6 +17,7 @@ from analytics_core.db.hits import (
     HitColumns,
     copy_downloads,
     copy_hits,
+    encode_downloads,
     encode_hits,
     ensure_partitions,
     find_partitions,
@@ -119,13 +120,13 @@ async def test_a_day_has_partitions_that_take_its_rows_and_no_others(ledger: Led
         own = await find_partitions(ledger.conn, DAY)
         other = await find_partitions(ledger.conn, DAY + dt.timedelta(days=1))
         await copy_hits(ledger.conn, encode_hits(hits), partition=own.hits)
-        assert await copy_downloads(ledger.conn, pick_winners(hits), partition=own.downloads)
+        assert await copy_downloads(ledger.conn, encode_downloads(pick_winners(hits)), partition=own.downloads)
     assert await ledger.conn.fetchval("select count(*) from ts.listener_events") == len(hits)
     assert await ledger.conn.fetchval("select count(*) from ts.downloads") == len(pick_winners(hits))
     with pytest.raises(asyncpg.CheckViolationError):
         await copy_hits(ledger.conn, encode_hits(hits), partition=other.hits)
     with pytest.raises(asyncpg.CheckViolationError):
-        await copy_downloads(ledger.conn, pick_winners(hits), partition=other.downloads)
+        await copy_downloads(ledger.conn, encode_downloads(pick_winners(hits)), partition=other.downloads)
 
 
 @pytest.mark.anyio
