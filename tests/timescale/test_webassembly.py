@@ -107,7 +107,7 @@ async def test_late_hits_land_in_compressed_chunks_and_answers_stay_the_same(web
                 number,
                 UUID(int=1),
             )
-            await conn.execute(texts["analytics_core.db.hits._UPSERT"])
+            await conn.execute(texts["analytics_core.db.hits._UPSERT"], FIRST, FIRST)
         assert await conn.fetchval("select count(*) from ts.listener_events") == hits + 5
         assert await conn.fetchval(count, FIRST, number) == old + 1
         changed = "select count(*) from ts.downloads where segment_no = 99 and day = $1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import asyncpg
@@ -14,6 +14,8 @@ import pytest
 
 from analytics_core.db.copying import pack_keys, unpack_key
 from analytics_core.db.hits import (
+    _STAGE,
+    _UPSERT,
     HitColumns,
     copy_downloads,
     copy_hits,
@@ -150,3 +152,39 @@ async def test_what_another_process_wrote_sends_a_day_the_slower_way_and_is_lear
     keys = one.of_day(day)
     assert keys is not None
     assert keys.holds(again.episode_no, again.listener_key).all()
+
+
+@pytest.mark.anyio
+async def test_what_changes_nothing_is_not_even_locked(ledger: Ledger) -> None:
+    hits = next(_batches(np.random.default_rng(2)))
+    later = replace(
+        hits,
+        segment_no=hits.segment_no + 1,
+        # Half of them come with more evidence than there is.
+        evidence=np.where(hits.listener_key[:, 0] & np.uint64(1) == 1, 4, hits.evidence),
+    )
+    for batch in (hits, later):
+        async with ledger.conn.transaction():
+            await write_hits(ledger.conn, batch)
+    rows = await ledger.conn.fetch("select segment_no, xmax::text::bigint as locked_by from ts.downloads")
+    assert {row["segment_no"] for row in rows} == {int(hits.segment_no[0]), int(later.segment_no[0])}
+    assert {row["locked_by"] for row in rows if row["segment_no"] == hits.segment_no[0]} == {0}
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("native")
+async def test_downloads_are_looked_for_by_key_among_their_own_days_alone(ledger: Ledger) -> None:
+    days = [DAY + dt.timedelta(days=more) for more in range(3)]
+    await ledger.conn.execute("set plan_cache_mode = force_generic_plan")
+    async with ledger.conn.transaction():
+        await ensure_partitions(ledger.conn, days)
+        await write_hits(ledger.conn, next(_batches(np.random.default_rng(3))))
+    async with ledger.conn.transaction():
+        await ledger.conn.execute(_STAGE)
+        await ledger.conn.execute(f"prepare merge(date, date) as {_UPSERT}")
+        lines = await ledger.conn.fetch(f"explain (costs off) execute merge(date '{days[0]}', date '{days[1]}')")
+    plan = "\n".join(line[0] for line in lines)
+    assert "Subplans Removed" in plan
+    for day in days:
+        assert (f"using downloads_{day:%Y%m%d}_pkey on" in plan) == (day != days[2]), plan
+    assert "Seq Scan on downloads_" not in plan
