@@ -133,7 +133,7 @@ def template(postgres: Server, storage: Storage) -> Iterator[str]:
         _admin(postgres, f"alter database {name} with allow_connections false", _END.format(name), user="postgres")
     )
     yield name
-    asyncio.run(_admin(postgres, f"drop database {name} with (force)"))
+    asyncio.run(_admin(postgres, f"drop database {name} with (force)", user="postgres"))
 
 
 def _lend(server: Server, template: str | None, storage: Storage) -> Iterator[DatabaseSettings]:
@@ -142,7 +142,8 @@ def _lend(server: Server, template: str | None, storage: Storage) -> Iterator[Da
     suffix = f" template {template} strategy file_copy" if template else ""
     asyncio.run(_admin(server, f"create database {name}{suffix}"))
     yield DatabaseSettings(url=Secret(server.url(name)), storage=storage)
-    asyncio.run(_admin(server, f"drop database if exists {name} with (force)"))
+    # Whose processes may be in there: TimescaleDB's are not the login's to end.
+    asyncio.run(_admin(server, f"drop database if exists {name} with (force)", user="postgres"))
 
 
 @pytest.fixture

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from benchmarks.database import TIMESCALE_VARIABLE
 
 _FOLDER = Path(__file__).parents[2] / "benchmarks"
 
@@ -19,11 +22,16 @@ SMALLEST = {
     "recount": ("--hits=20000", "--days=1", "--episodes=50"),
 }
 
+OWN_SERVER = ("recount",)
+"""What tells the processor time of PostgreSQL, which a server that is lent does not show."""
+
 
 @pytest.mark.parametrize("name", sorted(SMALLEST))
 def test_it_measures_what_was_really_done(name: str) -> None:
     command = (sys.executable, str(_FOLDER / f"{name}.py"), *SMALLEST[name])
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    left_out = {TIMESCALE_VARIABLE} if name in OWN_SERVER else set()
+    environ = {key: value for key, value in os.environ.items() if key not in left_out}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["name"] == name
