@@ -34,7 +34,6 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "max_locks_per_transaction": "256",
     "random_page_cost": "1.1",
     "min_wal_size": "80MB",
-    "max_wal_size": "512MB",
     "checkpoint_timeout": "15min",
     "fsync": "on",
     "full_page_writes": "on",
